@@ -1,0 +1,1 @@
+"""Binary masks: run lengths, boxes, neighbourhoods, and who owns a shared pixel."""

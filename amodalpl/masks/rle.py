@@ -1,0 +1,87 @@
+"""Run-length masks by pycocotools: the only place that calls it for encoding and decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from ..records import Rle
+
+
+def encode(mask: np.ndarray) -> Rle:
+    """Encode a mask.
+
+    Args:
+        mask: (H, W) bool or 0/1 uint8.
+
+    >>> decode(encode(np.eye(3, dtype=bool))).sum()
+    3
+    """
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return Rle(size=[int(rle["size"][0]), int(rle["size"][1])], counts=rle["counts"])
+
+
+def encode_in_frame(crop: np.ndarray, corner_xy: tuple[int, int], size_hw: tuple[int, int]) -> Rle:
+    """Encode a crop as a mask of the whole frame.
+
+    Args:
+        crop: (h, w) bool.
+        corner_xy: x, y of the crop's top left pixel in the frame; the crop may stick out and is cut.
+        size_hw: height and width of the frame.
+    """
+    frame = np.zeros(size_hw, dtype=np.uint8, order="F")
+    x0, y0 = corner_xy
+    left, top = max(x0, 0), max(y0, 0)
+    right, bottom = min(x0 + crop.shape[1], size_hw[1]), min(y0 + crop.shape[0], size_hw[0])
+    if left < right and top < bottom:
+        frame[top:bottom, left:right] = crop[top - y0 : bottom - y0, left - x0 : right - x0]
+    return encode(frame)
+
+
+def decode(rle: Rle) -> np.ndarray:
+    """Decode to an (H, W) bool array."""
+    return np.ascontiguousarray(coco_mask.decode(rle)).view(bool)
+
+
+def area_px(rle: Rle) -> int:
+    """Count the true pixels."""
+    return int(coco_mask.area(rle))
+
+
+def box_xywh(rle: Rle) -> tuple[int, int, int, int]:
+    """Return the tight box x, y, width, height in pixels; all zero for an empty mask."""
+    x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))
+    return x, y, w, h
+
+
+def from_polygons(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> Rle:
+    """Rasterise the union of flat polygons [x0, y0, x1, y1, ...] in image pixels."""
+    height, width = size_hw
+    rle = coco_mask.merge(coco_mask.frPyObjects([list(p) for p in polygons], height, width))
+    return Rle(size=[height, width], counts=rle["counts"])
+
+
+def from_uncompressed(counts: Sequence[int], size_hw: tuple[int, int]) -> Rle:
+    """Compress a list of run lengths (column-major, starting with zeros)."""
+    height, width = size_hw
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
+    return Rle(size=[height, width], counts=rle["counts"])
+
+
+def union(first: Rle, second: Rle) -> Rle:
+    """Return the pixels that are in either."""
+    rle = coco_mask.merge([first, second])
+    return Rle(size=[int(v) for v in rle["size"]], counts=rle["counts"])
+
+
+def intersection_px(first: Rle, second: Rle) -> int:
+    """Count the pixels that are in both."""
+    return int(coco_mask.area(coco_mask.merge([first, second], intersect=True)))
+
+
+def to_json(rle: Rle) -> dict[str, Any]:
+    """Return the COCO JSON form: `counts` as a string."""
+    return {"size": [int(rle["size"][0]), int(rle["size"][1])], "counts": rle["counts"].decode("ascii")}

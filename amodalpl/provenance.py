@@ -1,0 +1,237 @@
+"""Output folders that can be trusted: whole files only, and a `run.json` that says where everything came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .errors import DataError, OutputError
+
+RUN_FILE = "run.json"
+_NOT_IDENTITY = {"workers"}  # settings that change the speed, never the result
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name, sync it, and rename it: it is there whole or not at all.
+
+    Args:
+        path: the final name.
+        write: called with the temporary path, which keeps the suffix.
+    """
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        write(temporary)
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path}: could not write it ({error.strerror or error}); check space and rights") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole; keys keep their order, so equal values give equal bytes."""
+    text = json.dumps(value, ensure_ascii=False, indent=None if _is_long(value) else 1, allow_nan=False)
+    write_whole(path, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value.get("annotations", ())) > 0
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a `.npy` file whole, without pickle."""
+    write_whole(path, lambda part: np.save(part, array, allow_pickle=False))
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file that an earlier stage or the user wrote.
+
+    Args:
+        path: the file.
+        what: named in messages, e.g. "a label file".
+
+    Raises:
+        DataError: no such file, or not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path}: expected {what}, found no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: expected {what}, got a folder") from None
+    except OSError as error:
+        raise DataError(f"{path}: expected {what}, could not read it ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected {what} in JSON, got something else ({str(error)[:120]})") from None
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest() if sys.version_info >= (3, 11) else _digest(handle)
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file ({error.strerror})") from None
+
+
+def _digest(handle: Any) -> str:
+    digest = hashlib.sha256()
+    for block in iter(lambda: handle.read(1 << 20), b""):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_listing(folder: Path, file_names: Iterable[str]) -> str:
+    """Return a hash of names and sizes of images: cheap for any number, and changes when one is replaced or lost."""
+    digest = hashlib.sha256()
+    for name in sorted(file_names):
+        with suppress(OSError, ValueError):
+            digest.update(f"{name}\0{(folder / name).stat().st_size}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def git_state() -> str | None:
+    """Return the commit of the checkout this code runs from, with `-dirty` if changed; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        if not (here.parent / ".git").exists():
+            return None
+        answer = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+        return answer.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+class StageRun:
+    """One stage's output folder.
+
+    Opening it claims the folder: a fresh one gets a `run.json` in state "unfinished"; a folder of the same run (same
+    stage, settings and inputs) is continued; any other is refused. `finish` writes the counts and "done".
+    """
+
+    def __init__(self, out: Path, record: dict[str, Any]) -> None:
+        self.out = out
+        self.record = record
+
+    @classmethod
+    def open(cls, out: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str], seed: int) -> StageRun:
+        """Claim or continue an output folder.
+
+        Args:
+            out: the folder; made if missing.
+            stage: name of the stage.
+            settings: as resolved, JSON values, only the sections that shape this stage's result.
+            inputs: name to hash.
+            seed: of the run.
+
+        Raises:
+            OutputError: the folder belongs to another run, or is not ours.
+        """
+        identity = {
+            "stage": stage,
+            "seed": seed,
+            "settings": {name: _identity(section) for name, section in settings.items()},
+            "inputs": dict(inputs),
+        }
+        fresh = {
+            "amodalpl": __version__,
+            "git": git_state(),
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            **identity,
+            "settings": json.loads(json.dumps(dict(settings))),
+            "state": "unfinished",
+        }
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{out}: expected a folder to write to ({error.strerror})") from None
+        file = out / RUN_FILE
+        if not file.exists():
+            others = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
+            if others:
+                raise OutputError(
+                    f"{out}: expected an empty folder or an earlier run, found {others[0]} without {RUN_FILE}; "
+                    "choose another --out"
+                )
+            write_json(file, fresh)
+            return cls(out, fresh)
+        found = read_json(file, "the record of a run")
+        difference = _first_difference(found, identity)
+        if difference:
+            raise OutputError(f"{out}: belongs to another run ({difference}); choose another --out or delete it")
+        return cls(out, found)
+
+    @property
+    def done(self) -> bool:
+        """Whether the stage ran to its end."""
+        return self.record.get("state") == "done"
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What went in and came out, once done."""
+        return self.record.get("counts", {})
+
+    def finish(self, counts: Mapping[str, Any], outputs: Iterable[str]) -> None:
+        """Record the end of the stage; the last thing written."""
+        self.record = {**self.record, "counts": dict(counts), "outputs": sorted(outputs), "state": "done"}
+        write_json(self.out / RUN_FILE, self.record)
+
+
+def finished_run(folder: Path, stage: str) -> dict[str, Any]:
+    """Read the record of a finished stage.
+
+    Raises:
+        OutputError: the folder is of another stage, or unfinished.
+        DataError: there is no such folder or record.
+    """
+    record = read_json(folder / RUN_FILE, f"the record of a finished `amodalpl {stage}`")
+    if not isinstance(record, dict) or record.get("stage") != stage:
+        found = record.get("stage") if isinstance(record, dict) else type(record).__name__
+        raise OutputError(f"{folder}: expected an output folder of `amodalpl {stage}`, got one of {found!r}")
+    if record.get("state") != "done":
+        raise OutputError(f"{folder}: `amodalpl {stage}` has not finished there; start it again with the same options")
+    return record
+
+
+def _identity(section: Any) -> Any:
+    if not isinstance(section, Mapping):
+        return section
+    return json.loads(json.dumps({k: v for k, v in section.items() if k not in _NOT_IDENTITY}))
+
+
+def _first_difference(found: Any, wanted: Mapping[str, Any]) -> str | None:
+    if not isinstance(found, dict):
+        return f"{RUN_FILE} is not a record"
+    for key in ("stage", "seed"):
+        if found.get(key) != wanted[key]:
+            return f"{key}: it has {found.get(key)!r}, asked for {wanted[key]!r}"
+    for group in ("settings", "inputs"):
+        theirs, ours = found.get(group) or {}, wanted[group]
+        for name in sorted(set(theirs) | set(ours)):
+            a, b = _identity(theirs.get(name)), ours.get(name)
+            if a == b:
+                continue
+            if isinstance(a, dict) and isinstance(b, dict):
+                key = next(k for k in sorted(set(a) | set(b)) if a.get(k) != b.get(k))
+                return f"{name}.{key}: it has {a.get(key)!r}, asked for {b.get(key)!r}"
+            return f"another {name} file" if group == "inputs" else f"other {name} settings"
+    return None

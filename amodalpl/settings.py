@@ -1,0 +1,258 @@
+"""Every setting of the pipeline: declared once, checked once, shown by `--help`, written to each `run.json`.
+
+A file in `configs/` is flat and complete YAML with one section per class here; `--set section.key=value` overrides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import SettingsError, nearest
+
+Method = Literal["pcnet-m", "asbu", "boundary-pcnet-m", "uncertainty-pcnet-m", "asbu-ubce", "asbu-gaussian"]
+Fraction = tuple[float, float]
+
+
+class Settings(BaseModel):
+    """Base of all sections: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SynthesisSettings(Settings):
+    """The cut-out bank, the training samples drawn from it, and the frozen hold-out."""
+
+    patch_px: int = Field(256, ge=16, le=1024, multiple_of=16, description="side of the square training patch")
+    enlarge_box: float = Field(3.0, ge=1, description="area of the crop over area of the box; 3.0 in the PCNet configs")
+    front_probability: float = Field(0.8, ge=0, le=1, description="chance of case 1 (the object is hidden), not case 2")
+    overlap_fraction: Fraction = Field((0.4, 1.0), description="least and most overlap of the two patches when placing")
+    cut_fraction: Fraction = Field((0.001, 0.9), description="accepted hidden share of the object, least and most")
+    placement_tries: int = Field(100, ge=1, description="placements tried before another occluder is drawn")
+    flip_probability: float = Field(0.5, ge=0, le=1, description="horizontal flip, for each object on its own")
+    shift: float = Field(0.2, ge=0, le=1, description="largest shift of the crop, in its sides; 0.2 in the configs")
+    scale: Fraction = Field((0.8, 1.2), description="least and most zoom of the crop; 0.8-1.2 in the configs")
+    boundary_px: int = Field(5, ge=3, description="odd side of the square that grows masks for ASBU's boundary")
+    with_image: bool = Field(False, description="keep image crops in the bank, so that completers may look at them")
+    feather_px: float = Field(1.5, ge=0, description="softness of a pasted occluder's edge, in patch pixels")
+    cutout_px: int = Field(512, ge=32, description="longest side kept of a cut-out; larger ones are reduced")
+    min_side_px: float = Field(5.0, ge=1, description="smallest crop side that is used; 5 in the PCNet code")
+    holdout_fraction: float = Field(0.15, gt=0, lt=1, description="share of the photos that training never sees")
+    holdout_scenes: int = Field(3, ge=1, description="hold-out scenes drawn from each held-out photo")
+    holdout_occluded: float = Field(0.8, ge=0, le=1, description="share of hold-out targets that get an occluder")
+    holdout_size: Fraction = Field((0.5, 1.5), description="size of a pasted occluder relative to what it hides")
+    holdout_hidden: Fraction = Field((0.05, 0.7), description="least and most hidden share of a hold-out target")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> SynthesisSettings:
+        for name in ("overlap_fraction", "cut_fraction", "scale", "holdout_size", "holdout_hidden"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high:
+                raise ValueError(f"{name}: expected 0 <= least <= most, got {low}, {high}")
+        if self.scale[0] <= 0 or self.overlap_fraction[0] <= 0 or self.overlap_fraction[1] > 1:
+            raise ValueError("scale must be above 0 and overlap_fraction within (0, 1]")
+        if self.boundary_px % 2 == 0:
+            raise ValueError(f"boundary_px: expected an odd number, got {self.boundary_px}")
+        return self
+
+
+class CompleterSettings(Settings):
+    """Which completer, and the size of its network."""
+
+    method: Method = Field("asbu", description="pcnet-m, asbu, or one of the ASBU paper's ablations")
+    width: int = Field(32, ge=4, description="channels of the UNet's first level; 32 gives the 3.35 M of the reference")
+    image: bool = Field(False, description="also give the network the photo, with the occluder pasted in training")
+    init_gain: float = Field(0.02, gt=0, description="gain of the Xavier start of each convolution; 0.02 in PCNet")
+
+
+class TrainingSettings(Settings):
+    """How a completer is trained."""
+
+    steps: int = Field(56_000, ge=1, description="optimiser steps; 56 000 for COCOA, 32 000 for KINS")
+    batch_size: int = Field(32, ge=1, description="patches per step and process")
+    workers: int = Field(2, ge=0, description="loader processes; the samples are the same for any number")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd in the papers; adamw for short runs")
+    learning_rate: float = Field(1e-3, gt=0, description="1e-3 in both codes (the ASBU paper says 1e-4)")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(1e-4, ge=0, description="1e-4 in the papers")
+    schedule: Literal["constant", "steps", "one-cycle"] = Field("constant", description="of the learning rate")
+    milestones: tuple[int, ...] = Field((), description="steps at which `steps` divides the learning rate by ten")
+    inside_weight: float = Field(5.0, gt=0, description="weight of the loss under the occluder, 1 elsewhere; papers: 5")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
+    validate_every: int = Field(2000, ge=1, description="steps between two scores on the hold-out")
+    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints; a killed run loses no more")
+
+
+class LabelSettings(Settings):
+    """How a completer is used to label photos."""
+
+    batch_size: int = Field(32, ge=1, description="crops per call of the network")
+    gap_px: int = Field(2, ge=0, description="free image pixels between two masks that still count as neighbours")
+    occluders: Literal["auto", "neighbours", "parents", "ancestors"] = Field(
+        "auto", description="who may hide an object: neighbours, or by the recovered order; auto: the method's own"
+    )
+    order_rule: Literal["inside", "whole"] = Field(
+        "inside", description="compare extensions within the other's mask (the codes) or as a whole (ASBU eq. 3)"
+    )
+    behind_neighbours: bool = Field(
+        True, description="let masks grow only behind neighbours, since other pixels are seen to be something else"
+    )
+    images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
+    low_confidence: float = Field(0.3, ge=0, le=1, description="labels above this uncertainty carry `low_confidence`")
+
+
+class DetectorSettings(Settings):
+    """Mask R-CNN by MMDetection on the label file."""
+
+    backbone: Literal["resnet50", "mobilenet_v2"] = Field("resnet50", description="resnet50 as in the paper, or small")
+    class_agnostic: bool = Field(False, description="one foreground class, as the paper does for COCOA")
+    steps: int = Field(90_000, ge=1, description="optimiser steps; 90 000 of 16 photos is the 1x schedule")
+    batch_size: int = Field(2, ge=1, description="photos per step and process; 2 in the ASBU paper")
+    workers: int = Field(2, ge=0, description="loader processes")
+    learning_rate: float = Field(0.0025, gt=0, description="0.02 for 16 photos, scaled to the batch")
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd in the paper; adamw for short runs")
+    weight_decay: float = Field(1e-4, ge=0, description="mmdetection's default")
+    warmup_steps: int = Field(500, ge=0, description="linear warm-up; mmdetection's default")
+    milestones: tuple[float, ...] = Field((2 / 3, 11 / 12), description="shares of the steps at which the rate drops")
+    image_scale: tuple[int, int] = Field((1333, 800), description="longest and shorter side after resizing")
+    frozen_stages: int = Field(1, ge=-1, le=4, description="backbone stages that stay as loaded; -1 trains all")
+    rpn_proposals: int = Field(1000, ge=10, description="proposals kept per photo in training and testing")
+    roi_samples: int = Field(512, ge=8, description="sampled regions per photo in training")
+    channels: int = Field(256, ge=16, multiple_of=16, description="width of the pyramid and the heads")
+    score_threshold: float = Field(0.05, ge=0, lt=1, description="detections below it are left out")
+    validation_fraction: float = Field(
+        0.15, gt=0, lt=1, description="share of photos kept for scoring when no --val is given"
+    )
+    checkpoint_every: int = Field(500, ge=1, description="steps between two checkpoints")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
+
+
+class PipelineSettings(Settings):
+    """All sections; every stage takes the whole and uses its own."""
+
+    seed: int = Field(0, ge=0, lt=2**31, description="fixes every random choice")
+    synthesis: SynthesisSettings = SynthesisSettings()
+    completer: CompleterSettings = CompleterSettings()
+    training: TrainingSettings = TrainingSettings()
+    labels: LabelSettings = LabelSettings()
+    detector: DetectorSettings = DetectorSettings()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a YAML settings file into a plain dict (unchecked).
+
+    Raises:
+        SettingsError: no such file, not YAML, or not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: expected a settings file, found none; see the examples in configs/") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        first = str(error).splitlines()[0]
+        raise SettingsError(f"{path}: expected YAML, could not read it ({first})") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: expected `section: values` entries, got {type(values).__name__}")
+    return values
+
+
+def parse_override(text: str) -> tuple[list[str], Any]:
+    """Split `section.key=value`; the value is read as YAML.
+
+    >>> parse_override("training.steps=20")
+    (['training', 'steps'], 20)
+
+    Raises:
+        SettingsError: no `=`, or the value is not YAML.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise SettingsError(f"--set {text}: expected section.key=value")
+    try:
+        return name.strip().split("."), _plain_number(yaml.safe_load(value))
+    except (yaml.YAMLError, RecursionError):
+        raise SettingsError(f"--set {text}: expected a plain value or [list], got {value!r}") from None
+
+
+def _plain_number(value: Any) -> Any:
+    """YAML 1.1 reads `1e-3` as text; everybody means the number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return [_plain_number(v) for v in value] if isinstance(value, list) else value
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested mappings over one another, later ones on top.
+
+    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"x": 3}})
+    {'a': {'x': 3, 'y': 2}}
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            nested = isinstance(below, dict) and isinstance(value, Mapping)
+            merged[key] = merge(below, value) if nested else value
+    return merged
+
+
+def explicit_values(config: Path | None = None, overrides: Iterable[str] = (), **top_level: Any) -> dict[str, Any]:
+    """Gather what a user asked for: the file, then each `--set`, then options such as `--seed` (None: not given)."""
+    values: dict[str, Any] = read_config(config) if config else {}
+    for text in overrides:
+        path, value = parse_override(text)
+        for key in reversed(path):
+            value = {key: value}
+        values = merge(values, value)
+    return merge(values, {key: value for key, value in top_level.items() if value is not None})
+
+
+def resolve(values: Mapping[str, Any], source: str = "settings") -> PipelineSettings:
+    """Check values and fill in the defaults.
+
+    Args:
+        values: nested, as `explicit_values` returns them.
+        source: named in messages.
+
+    Raises:
+        SettingsError: an unknown name (with the nearest valid one), a wrong type, or a value out of range.
+    """
+    try:
+        return PipelineSettings.model_validate(_numbers(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise SettingsError(f"{source}: unknown setting {path!r}{_nearest_setting(first['loc'])}") from None
+        if path == "completer.method":
+            raise SettingsError(
+                f"{source}: {path}: unknown method {first['input']!r}{nearest(str(first['input']), get_args(Method))}"
+            ) from None
+        problem = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{source}: {path}: {problem}, got {first['input']!r}"[:400]) from None
+
+
+def _numbers(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {str(key): _numbers(value) for key, value in values.items()}
+    return _plain_number(values)
+
+
+def _nearest_setting(loc: tuple[int | str, ...]) -> str:
+    fields = PipelineSettings.model_fields
+    if len(loc) == 1:
+        sections = {f"{s}.{k}" for s, f in fields.items() for k in getattr(f.annotation, "model_fields", {})}
+        wanted = str(loc[0])
+        owners = sorted(name for name in sections if name.endswith(f".{wanted}"))
+        return f"; did you mean '{owners[0]}'?" if owners else nearest(wanted, fields)
+    section = fields[str(loc[0])].annotation
+    return nearest(str(loc[1]), getattr(section, "model_fields", {}))
