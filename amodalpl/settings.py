@@ -45,7 +45,7 @@ class SynthesisSettings(Settings):
     holdout_scenes: int = Field(3, ge=1, description="hold-out scenes drawn from each held-out photo")
     holdout_occluded: float = Field(0.8, ge=0, le=1, description="share of hold-out targets that get an occluder")
     holdout_size: Fraction = Field((0.5, 1.5), description="size of a pasted occluder relative to what it hides")
-    holdout_hidden: Fraction = Field((0.05, 0.7), description="least and most hidden share of a hold-out target")
+    holdout_hidden: Fraction = Field((0.02, 0.5), description="least and most hidden share of a hold-out target")
 
     @model_validator(mode="after")
     def _ranges(self) -> SynthesisSettings:
@@ -108,7 +108,9 @@ class LabelSettings(Settings):
 class DetectorSettings(Settings):
     """Mask R-CNN by MMDetection on the label file."""
 
-    backbone: Literal["resnet50", "mobilenet_v2"] = Field("resnet50", description="resnet50 as in the paper, or small")
+    backbone: Literal["resnet50", "mobilenet_v2", "resnet18_small"] = Field(
+        "resnet50", description="resnet50 as in the paper, mobilenet_v2, or a ResNet-18 of quarter width for drawn scenes"
+    )
     class_agnostic: bool = Field(False, description="one foreground class, as the paper does for COCOA")
     steps: int = Field(90_000, ge=1, description="optimiser steps; 90 000 of 16 photos is the 1x schedule")
     batch_size: int = Field(2, ge=1, description="photos per step and process; 2 in the ASBU paper")

@@ -47,19 +47,22 @@ class Square:
     y: float
     side: float
 
-    def patch_from_image(self, patch_px: int, corner_xy: tuple[float, float] = (0, 0)) -> np.ndarray:
+    def patch_from_raster(
+        self, patch_px: int, corner_xy: tuple[float, float] = (0, 0), raster_scale: float = 1.0
+    ) -> np.ndarray:
         """Return the (2, 3) float64 affine matrix from a raster of the image to the square's patch.
 
         Args:
             patch_px: side of the patch in pixels.
-            corner_xy: x, y in the image of the raster's top left pixel (0, 0 for the image itself).
+            corner_xy: x, y in the image of the raster's top left corner (0, 0 for the image itself).
+            raster_scale: raster pixels per image pixel, for rasters that are stored reduced.
 
-        Pixel centres map to pixel centres: patch centre = (image centre + 0.5 - square corner) * scale - 0.5.
+        Pixel centres map to pixel centres: patch centre + 0.5 = (image position - square corner) * patch_px / side.
         """
         scale = patch_px / self.side
-        dx = (corner_xy[0] + 0.5 - self.x) * scale - 0.5
-        dy = (corner_xy[1] + 0.5 - self.y) * scale - 0.5
-        return np.array([[scale, 0.0, dx], [0.0, scale, dy]])
+        dx = (corner_xy[0] + 0.5 / raster_scale - self.x) * scale - 0.5
+        dy = (corner_xy[1] + 0.5 / raster_scale - self.y) * scale - 0.5
+        return np.array([[scale / raster_scale, 0.0, dx], [0.0, scale / raster_scale, dy]])
 
 
 def crop_square(box_xywh: tuple[int, int, int, int], enlarge_area: float = 3.0, margin: float = 1.1) -> Square:

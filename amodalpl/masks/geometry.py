@@ -50,7 +50,7 @@ def to_patch(raster: np.ndarray, patch_from_raster: np.ndarray, patch_px: int, *
 
     Args:
         raster: (H, W) bool, or (H, W) or (H, W, 3) uint8 or float32.
-        patch_from_raster: (2, 3) affine matrix as `Square.patch_from_image` gives it.
+        patch_from_raster: (2, 3) affine matrix as `Square.patch_from_raster` gives it.
         patch_px: side of the patch.
         linear: interpolate (images, probabilities); masks take the nearest pixel.
 

@@ -1,0 +1,53 @@
+"""The losses of PCNet-M, ASBU and its ablations: one function per equation.
+
+All take
+    outputs: (B, 2, H, W) float, the network's two raw channels
+    target:  (B, 1, H, W) bool, the amodal mask
+    weight:  (B, 1, H, W) float, 5 under the occluder and 1 elsewhere in the papers
+and return the mean over all pixels of weight times the pixel's loss, as the reference does (theirs divides by one more
+than the number of pixels, which changes the seventh digit).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+UNCERTAINTY_FLOOR = 1e-6  # added to the softplus in the reference code; the paper has none
+
+
+def mask_and_uncertainty(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read ASBU's channels: sigmoid(channel 0) is the mask, softplus(channel 1) the uncertainty u.
+
+    Returns:
+        Two (B, 1, H, W) float tensors; the mask in [0, 1], u above 0.
+    """
+    return torch.sigmoid(outputs[:, :1]), functional.softplus(outputs[:, 1:]) + UNCERTAINTY_FLOOR
+
+
+def weighted_cross_entropy(outputs: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """PCNet-M (Zhan et al. 2020, eq. 1; `MaskWeightedCrossEntropyLoss`): two-class cross entropy, channel 1 is "in".
+
+    The softmax over two channels is the sigmoid of their difference, so this is one dense pass.
+    """
+    logit = outputs[:, 1:] - outputs[:, :1]  # (B, 1, H, W)
+    return (weight * functional.binary_cross_entropy_with_logits(logit, target.float(), reduction="none")).mean()
+
+
+def asbu(outputs: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """ASBU eq. (1): 1/2 [((t - m) / u)^2 + u^2]."""
+    mask, u = mask_and_uncertainty(outputs)
+    return (weight * 0.5 * (((target.float() - mask) / u) ** 2 + u**2)).mean()
+
+
+def asbu_gaussian(outputs: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """ASBU eq. (2), the Gaussian of the work they compare to: 1/2 [((t - m) / u)^2 + log u^2]."""
+    mask, u = mask_and_uncertainty(outputs)
+    return (weight * 0.5 * (((target.float() - mask) / u) ** 2 + 2 * torch.log(u))).mean()
+
+
+def asbu_ubce(outputs: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """ASBU eq. (4): 1/2 [BCE(m, t) / u^2 + u^2]; its misplaced sign and bracket read as in the code."""
+    _, u = mask_and_uncertainty(outputs)
+    entropy = functional.binary_cross_entropy_with_logits(outputs[:, :1], target.float(), reduction="none")
+    return (weight * 0.5 * (entropy / u**2 + u**2)).mean()

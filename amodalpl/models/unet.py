@@ -1,0 +1,58 @@
+"""The UNet of PCNet-M and ASBU (`unet2` in their code): 3.35 million parameters at width 32."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class DoubleConv(nn.Sequential):
+    """Twice: 3x3 convolution, batch normalisation, ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, 3, padding=1),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class UNet(nn.Module):
+    """Four halvings, four doublings, skips in the order [skip, up], bilinear upsampling with aligned corners.
+
+    Args:
+        channels_in: of the input patch.
+        width: channels of the first level; the levels have 1, 2, 4, 8, 8 times as many.
+        init_gain: gain of the Xavier normal start of every convolution (0.02 in the reference).
+
+    Shapes: (B, channels_in, H, W) float -> (B, 2, H, W) float, raw; H and W multiples of 16.
+    """
+
+    def __init__(self, channels_in: int, width: int = 32, init_gain: float = 0.02) -> None:
+        super().__init__()
+        self.enter = DoubleConv(channels_in, width)
+        self.down = nn.ModuleList(DoubleConv(a * width, b * width) for a, b in ((1, 2), (2, 4), (4, 8), (8, 8)))
+        self.up = nn.ModuleList(DoubleConv(a * width, b * width) for a, b in ((16, 4), (8, 2), (4, 1), (2, 1)))
+        self.leave = nn.Conv2d(width, 2, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_normal_(module.weight, init_gain)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.weight, 1.0, 0.02)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the two raw channels."""
+        x = self.enter(x)
+        skips = []
+        for block in self.down:
+            skips.append(x)
+            x = block(functional.max_pool2d(x, 2))
+        for block in self.up:
+            x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
+            x = block(torch.cat([skips.pop(), x], dim=1))
+        return self.leave(x)

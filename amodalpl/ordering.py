@@ -1,0 +1,126 @@
+"""Who hides whom: recovered from completions (ASBU) or pair by pair (PCNet-M), and what follows for each object."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A directed pair of objects.
+
+    Attributes:
+        front: index of the object that hides.
+        back: index of the object that is hidden.
+        evidence_px: image pixels by which the back's extension exceeds the front's.
+    """
+
+    front: int
+    back: int
+    evidence_px: float
+
+
+def compare(first: int, second: int, first_growth_px: float, second_growth_px: float) -> Pair | None:
+    """Order a pair by how far each is completed: the one that grows more is behind.
+
+    ASBU eq. (3): O(j, k) = 0 if neither grows, 1 ("j occludes k") if j grows less, -1 otherwise. There -1 also stands
+    for equal growth above zero, which would put `second` in front by its number alone; here a tie gives no order, as in
+    the reference codes.
+
+    >>> compare(0, 1, 5, 30)
+    Pair(front=0, back=1, evidence_px=25)
+    >>> compare(0, 1, 7, 7) is None
+    True
+    """
+    if first_growth_px == second_growth_px:
+        return None
+    if first_growth_px < second_growth_px:
+        return Pair(first, second, second_growth_px - first_growth_px)
+    return Pair(second, first, first_growth_px - second_growth_px)
+
+
+def order_pairs(neighbours: Iterable[tuple[int, int]], growth_px: Callable[[int, int], float]) -> list[Pair]:
+    """Order every pair of neighbours.
+
+    Args:
+        neighbours: unordered pairs of object indices.
+        growth_px: (i, j) to the pixels by which i is completed with respect to j: inside j's visible mask (the codes),
+            or anywhere (ASBU eq. 3).
+    """
+    ordered = (compare(i, j, growth_px(i, j), growth_px(j, i)) for i, j in neighbours)
+    return [pair for pair in ordered if pair is not None]
+
+
+def parents(pairs: Iterable[Pair]) -> dict[int, list[int]]:
+    """Return for each hidden object the objects directly in front of it, sorted."""
+    fronts: dict[int, set[int]] = defaultdict(set)
+    for pair in pairs:
+        fronts[pair.back].add(pair.front)
+    return {back: sorted(group) for back, group in sorted(fronts.items())}
+
+
+def ancestors(pairs: Iterable[Pair]) -> dict[int, list[int]]:
+    """Return for each hidden object all objects in front of it, directly or through others, sorted.
+
+    The occluder set of PCNet-M (Zhan et al. 2020, section 3.3). Cycles end where they began: an object is never its own
+    ancestor.
+
+    >>> ancestors([Pair(0, 1, 1.0), Pair(1, 2, 1.0)])
+    {1: [0], 2: [0, 1]}
+    """
+    direct = parents(pairs)
+    reached = {}
+    for back in direct:
+        seen: set[int] = set()
+        frontier = list(direct[back])
+        while frontier:
+            front = frontier.pop()
+            if front not in seen:
+                seen.add(front)
+                frontier.extend(direct.get(front, ()))
+        reached[back] = sorted(seen - {back})
+    return reached
+
+
+def cycles(pairs: Iterable[Pair]) -> list[list[int]]:
+    """Return the groups of objects that hide one another in a circle, each sorted.
+
+    Two objects are in one group when each is in front of the other, directly or through others.
+
+    >>> cycles([Pair(0, 1, 1.0), Pair(1, 2, 1.0), Pair(2, 0, 1.0), Pair(2, 3, 1.0)])
+    [[0, 1, 2]]
+    """
+    pairs = list(pairs)
+    direct = parents(pairs)
+    above = {back: set(group) for back, group in ancestors(pairs).items()}
+    groups: list[list[int]] = []
+    placed: set[int] = set()
+    for node in sorted(direct):
+        group = sorted({node, *(other for other in above[node] if node in above.get(other, ()))})
+        if len(group) > 1 and node not in placed:
+            groups.append(group)
+            placed.update(group)
+    return groups
+
+
+def growth_inside(grown: Sequence[np.ndarray], masks: np.ndarray) -> Callable[[int, int], float]:
+    """Return the measure of the reference codes: pixels by which i is completed within j's visible mask.
+
+    Args:
+        grown: N (H, W) bool, amodal minus modal.
+        masks: (N, H, W) bool, visible.
+    """
+    return lambda i, j: float(np.count_nonzero(grown[i] & masks[j]))
+
+
+def growth_whole(grown: Sequence[np.ndarray]) -> Callable[[int, int], float]:
+    """Return the measure of ASBU eq. (3): all pixels by which i is completed, whoever is there.
+
+    Args:
+        grown: N (H, W) bool, amodal minus modal.
+    """
+    return lambda i, j: float(np.count_nonzero(grown[i]))

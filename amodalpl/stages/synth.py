@@ -1,0 +1,229 @@
+"""`amodalpl synth`: annotations and photos in; cut-out bank, frozen hold-out and a preview out."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..errors import DataError
+from ..formats import read_annotations
+from ..images import image_path, read_image
+from ..masks import ownership
+from ..masks.boxes import crop_square, tight_box
+from ..masks.geometry import to_patch
+from ..progress import SILENT, Progress
+from ..provenance import StageRun, hash_file, hash_listing, write_json, write_whole
+from ..records import AnnotationSet, ImageRecord, Instance
+from ..settings import PipelineSettings, SynthesisSettings
+from ..synthesis.bank import Bank, BankWriter, cut_out, image_square
+from ..synthesis.holdout import Source, draw_scene, scene_entries
+from ..synthesis.preview import sample_sheet
+from ..synthesis.sample import draw_sample
+from .summary import Summary
+
+BANK, HOLDOUT, HOLDOUT_IMAGES, PREVIEW = "bank", "holdout.json", "holdout_images", "preview.png"
+PREVIEW_SAMPLES = 24
+
+
+def synth(
+    annotations: Path,
+    images: Path,
+    out: Path,
+    settings: PipelineSettings,
+    fmt: str = "auto",
+    progress: Progress = SILENT,
+) -> Summary:
+    """Cut every usable instance out once and freeze a hold-out with known truth.
+
+    Args:
+        annotations: any supported annotation file; only its modal masks are used.
+        images: folder of the photos.
+        out: output folder: `bank/`, `holdout.json`, `holdout_images/`, `preview.png`, `run.json`.
+        settings: `seed` and `synthesis` are used.
+        fmt: format of the annotations, or "auto".
+        progress: shown while it works.
+
+    Returns:
+        Counts of instances used and left out, each with a reason.
+
+    Raises:
+        DataError: the file cannot be read, or has fewer than two usable instances in two photos.
+        OutputError: the folder belongs to another run.
+    """
+    data = read_annotations(annotations, fmt)
+    run = StageRun.open(
+        out,
+        "synth",
+        {"synthesis": settings.synthesis.model_dump(mode="json")},
+        {"annotations": hash_file_or_folder(data), "images": hash_listing(images, [i.file_name for i in data.images])},
+        settings.seed,
+    )
+    if not run.done:
+        counts = _build(data, images, out, settings, progress)
+        outputs = [f"{BANK}/table.npy", f"{BANK}/bits.npy", HOLDOUT, HOLDOUT_IMAGES, PREVIEW]
+        run.finish(counts, outputs)
+    return Summary(
+        "synth",
+        out,
+        counts=run.counts,
+        files={"preview": out / PREVIEW, "hold-out": out / HOLDOUT},
+        next=f"amodalpl complete {out} --out completer",
+    )
+
+
+def hash_file_or_folder(data: AnnotationSet) -> str:
+    """Return the hash of an annotation file, or of the names and sizes in a folder of records."""
+    if data.path.is_dir():
+        return hash_listing(data.path, [p.name for p in data.path.glob("*.json")])
+    return hash_file(data.path)
+
+
+def usable(instance: Instance, owned: np.ndarray, settings: SynthesisSettings) -> str | None:
+    """Return why an instance cannot be cut out; None when it can."""
+    if instance.is_crowd:
+        return "crowd region"
+    if not owned.any():
+        return "every pixel belongs to smaller instances"
+    if crop_square(tight_box(owned), settings.enlarge_box).side < settings.min_side_px:
+        return "smaller than synthesis.min_side_px"
+    return None
+
+
+def _build(
+    data: AnnotationSet, images: Path, out: Path, settings: PipelineSettings, progress: Progress
+) -> dict[str, Any]:
+    synthesis = settings.synthesis
+    held_out = _held_out(data, settings)
+    image_px = synthesis.patch_px * 3 // 2 if synthesis.with_image else None
+    writer = BankWriter(out / BANK, image_px)
+    left_out: Counter[str] = Counter(d.reason for d in data.dropped)
+    sources: list[Source] = []
+    overlaps = shared_px = 0
+    with progress.task("cutting out", len(data.images)) as advance:
+        for record in data.images:
+            instances = [i for i in data.by_image[record.id] if not i.is_crowd and i.modal is not None]
+            left_out["crowd region"] += sum(i.is_crowd for i in data.by_image[record.id])
+            owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
+            overlaps += int((owned.lost_px > 0).sum())
+            shared_px += int(owned.lost_px.sum())
+            reasons = [usable(i, m, synthesis) for i, m in zip(instances, owned.masks, strict=True)]
+            left_out.update(r for r in reasons if r)
+            kept = [k for k, reason in enumerate(reasons) if reason is None]
+            needs_photo = record.id in held_out or image_px
+            photo = _photo(images, record) if kept and needs_photo else None
+            if kept and record.id in held_out and photo is not None:
+                categories = [instances[k].category_id for k in kept]
+                sources.append(Source(photo, owned.masks[kept], categories, record.id))
+            elif record.id not in held_out:
+                for k in kept:
+                    cutout = cut_out(owned.masks[k], synthesis.cutout_px)
+                    instance = instances[k]
+                    look = None
+                    if image_px and photo is not None:
+                        around = image_square(cutout, synthesis.enlarge_box)
+                        look = to_patch(photo, around.patch_from_raster(image_px), image_px, linear=True)
+                    writer.add(cutout, (instance.id, instance.image_id, instance.category_id), look)
+            advance(1)
+    in_bank = writer.close()
+    in_holdout = sum(len(s.masks) for s in sources)
+    if in_bank < 2 or in_holdout < 1:
+        raise DataError(
+            f"{data.path}: expected at least 2 usable instances for training and 1 in other photos for the hold-out, "
+            f"got {in_bank} and {in_holdout} in {len(data.images)} photos; run `amodalpl check` to see what is left out"
+        )
+    scenes = _write_holdout(data, sources, out, settings, progress)
+    _write_preview(out, settings)
+    return {
+        "photos": len(data.images),
+        "instances": len(data.instances) + len(data.dropped),
+        "in bank": in_bank,
+        "in hold-out photos": in_holdout,
+        "left out": {reason: n for reason, n in sorted(left_out.items()) if n},
+        "instances with shared pixels": overlaps,
+        "shared pixels": shared_px,
+        **scenes,
+    }
+
+
+def _held_out(data: AnnotationSet, settings: PipelineSettings) -> set[int]:
+    candidates = [i.id for i in data.images if any(not a.is_crowd for a in data.by_image[i.id])]
+    if len(candidates) < 2:
+        raise DataError(f"{data.path}: expected instances in at least 2 photos, got {len(candidates)}")
+    count = min(max(1, round(len(candidates) * settings.synthesis.holdout_fraction)), len(candidates) - 1)
+    rng = np.random.default_rng((settings.seed, 2))
+    return {candidates[k] for k in rng.permutation(len(candidates))[:count]}
+
+
+def _photo(images: Path, record: ImageRecord) -> np.ndarray:
+    path = image_path(images, record.file_name)
+    photo = read_image(path)
+    if photo.shape[:2] != record.size_hw:
+        raise DataError(
+            f"{path}: expected {record.size_hw[1]} x {record.size_hw[0]} pixels as the annotations say, "
+            f"got {photo.shape[1]} x {photo.shape[0]}; run `amodalpl check` to list every such photo"
+        )
+    return photo
+
+
+def _write_holdout(
+    data: AnnotationSet, sources: list[Source], out: Path, settings: PipelineSettings, progress: Progress
+) -> dict[str, int]:
+    folder = out / HOLDOUT_IMAGES
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    with progress.task("drawing the hold-out", len(sources) * settings.synthesis.holdout_scenes) as advance:
+        for index, source in enumerate(sources):
+            for number in range(settings.synthesis.holdout_scenes):
+                rng = np.random.default_rng((settings.seed, 3, index, number))
+                scene = draw_scene(sources, index, rng, settings.synthesis)
+                advance(1)
+                if scene is None:
+                    continue
+                name = f"{len(images) + 1:06d}.jpg"
+                write_photo(folder / name, scene.image)
+                # half of the photos choose thresholds and calibration, the other half is only reported
+                extra = {"photo_id": source.image_id, "part": ("choose", "report")[index % 2]}
+                image, entries = scene_entries(scene, len(images) + 1, name, len(annotations) + 1, extra)
+                images.append(image)
+                annotations.extend(entries)
+    if len(sources) == 1:
+        for image in images:
+            image["part"] = "both"
+    write_json(out / HOLDOUT, {"images": images, "annotations": annotations, "categories": data.categories})
+    return {
+        "hold-out scenes": len(images),
+        "hold-out objects": len(annotations),
+        "hold-out objects occluded": sum(a["occlude_rate"] >= 0.01 for a in annotations),
+    }
+
+
+def write_photo(path: Path, image: np.ndarray) -> None:
+    """Write an (H, W, 3) uint8 RGB image as JPEG, whole."""
+    ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    if not ok:
+        raise DataError(f"{path}: could not encode the image")
+    write_whole(path, lambda part: part.write_bytes(data.tobytes()))
+
+
+def _write_preview(out: Path, settings: PipelineSettings) -> None:
+    bank = Bank(out / BANK)
+    samples = []
+    for number in range(PREVIEW_SAMPLES):
+        rng = np.random.default_rng((settings.seed, 4, number))
+        samples.append(draw_sample(bank, int(rng.integers(len(bank))), rng, settings.synthesis))
+    sheet = sample_sheet(samples)
+    ok, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    assert ok, "a contact sheet is always encodable"
+    write_whole(out / PREVIEW, lambda part: part.write_bytes(data.tobytes()))
+
+
+def read_holdout(folder: Path) -> AnnotationSet:
+    """Read the hold-out of a finished `amodalpl synth`; `raw["part"]` of each image says what it is for."""
+    return read_annotations(folder / HOLDOUT, "d2sa")

@@ -1,0 +1,51 @@
+"""The endless stream of training samples as a torch data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..settings import SynthesisSettings
+from .bank import Bank
+from .sample import draw_sample
+
+
+class SampleStream(Dataset):
+    """Sample i depends on (seed, i) alone: the same for any number of workers, and after a restart.
+
+    Every run of `len(bank)` consecutive samples visits each cut-out once, in a shuffled order.
+
+    Items are dicts of tensors, all in the frame of the patch:
+        modal, occluder, boundary, target: (1, P, P) bool
+        image: (3, P, P) uint8 RGB, only with `with_image`
+    """
+
+    def __init__(self, bank_folder: Path, settings: SynthesisSettings, seed: int, length: int) -> None:
+        self.bank = Bank(bank_folder)
+        self.settings = settings
+        self.seed = seed
+        self._length = length
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        cv2.setNumThreads(0)  # workers are the parallelism here; OpenCV's own threads only get in their way
+        rng = np.random.default_rng((self.seed, 1, index))
+        sample = draw_sample(self.bank, self._target_of(index), rng, self.settings)
+        masks = {name: getattr(sample, name) for name in ("modal", "occluder", "boundary", "target")}
+        item = {name: torch.from_numpy(np.ascontiguousarray(mask))[None] for name, mask in masks.items()}  # (1, P, P)
+        if sample.image is not None:
+            item["image"] = torch.from_numpy(sample.image).permute(2, 0, 1)  # (3, P, P)
+        return item
+
+    def _target_of(self, index: int) -> int:
+        epoch, place = divmod(index, len(self.bank))
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.bank)))
+        return int(self._order[1][place])

@@ -1,0 +1,165 @@
+"""The frozen hold-out: photos that training never sees, with pasted occluders and therefore known truth.
+
+It is an ordinary annotation file with visible and amodal masks, so the same code labels and scores it as any other
+data. Of each photo only objects that do not touch one another are kept; real cut-outs of other held-out photos are
+pasted over most of them. What an object loses is its hidden part; a kept object without an occluder must stay as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..masks import rle
+from ..masks.boxes import tight_box
+from ..masks.geometry import dilate
+from ..settings import SynthesisSettings
+from .sample import paste
+
+APART_PX = 4  # kept objects have at least this many free pixels between them, more than any neighbour tolerance in use
+PASTE_TRIES = 60
+
+
+@dataclass(frozen=True)
+class Source:
+    """A held-out photo with its disjoint masks.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        masks: (N, H, W) bool.
+        categories: N category ids.
+        image_id: of the photo.
+    """
+
+    image: np.ndarray
+    masks: np.ndarray
+    categories: Sequence[int]
+    image_id: int
+
+
+@dataclass
+class Layered:
+    """An object of a scene: its whole mask, and what later pastes have left of it."""
+
+    amodal: np.ndarray
+    modal: np.ndarray
+    category_id: int
+
+
+@dataclass(frozen=True)
+class HoldoutScene:
+    """A photo after pasting; `objects` are in the order of depth, the front last."""
+
+    image: np.ndarray
+    objects: list[Layered]
+
+
+def draw_scene(
+    sources: Sequence[Source], index: int, rng: np.random.Generator, settings: SynthesisSettings
+) -> HoldoutScene | None:
+    """Draw a scene on photo `index` with occluders cut out of the others.
+
+    Returns:
+        The scene; None when the photo has no usable object.
+    """
+    source = sources[index]
+    objects = [
+        Layered(source.masks[i], source.masks[i].copy(), source.categories[i]) for i in _apart(source.masks, rng)
+    ]
+    if not objects:
+        return None
+    others = [s for s in sources if s is not source and len(s.masks)] or [source]
+    image = source.image.copy()
+    for target in list(objects):
+        if rng.random() >= settings.holdout_occluded:
+            continue
+        pasted = _paste_over(target, objects, image, others, rng, settings)
+        if pasted is not None:
+            occluder, image = pasted
+            objects.append(occluder)
+    return HoldoutScene(image, objects)
+
+
+def _apart(masks: np.ndarray, rng: np.random.Generator) -> list[int]:
+    kept: list[int] = []
+    taken = np.zeros(masks.shape[1:], dtype=bool)
+    for index in rng.permutation(len(masks)):
+        if not (taken & masks[index]).any():
+            kept.append(int(index))
+            taken |= dilate(masks[index], APART_PX + 1)
+    return sorted(kept)
+
+
+def _paste_over(
+    target: Layered,
+    objects: Sequence[Layered],
+    image: np.ndarray,
+    others: Sequence[Source],
+    rng: np.random.Generator,
+    settings: SynthesisSettings,
+) -> tuple[Layered, np.ndarray] | None:
+    height, width = target.amodal.shape
+    whole_px = int(target.amodal.sum())
+    x, y, w, h = tight_box(target.amodal)
+    for _ in range(PASTE_TRIES):
+        donor = others[int(rng.integers(len(others)))]
+        pick = int(rng.integers(len(donor.masks)))
+        bx, by, bw, bh = tight_box(donor.masks[pick])
+        area_px = int(donor.masks[pick].sum())
+        scale = float(rng.uniform(*settings.holdout_size)) * np.sqrt(whole_px / area_px)
+        if max(bw, bh) * scale > 2 * max(height, width):
+            continue
+        centre = rng.uniform((x - 0.3 * w, y - 0.3 * h), (x + 1.3 * w, y + 1.3 * h))
+        flip = -1.0 if rng.random() < 0.5 else 1.0
+        matrix = np.array(
+            [
+                [flip * scale, 0.0, centre[0] - flip * scale * (bx + bw / 2)],
+                [0.0, scale, centre[1] - scale * (by + bh / 2)],
+            ]
+        )
+        mask = cv2.warpAffine(donor.masks[pick].view(np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST).view(
+            bool
+        )
+        hidden = int((target.amodal & mask).sum()) / whole_px
+        if not settings.holdout_hidden[0] <= hidden <= settings.holdout_hidden[1]:
+            continue
+        left = [int((o.modal & ~mask).sum()) / int(o.amodal.sum()) for o in objects]
+        if min(left) < 1 - settings.holdout_hidden[1]:
+            continue
+        pixels = cv2.warpAffine(
+            donor.image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        for other in objects:
+            other.modal &= ~mask
+        feather_px = settings.feather_px * max(w, h) / settings.patch_px
+        return Layered(mask, mask.copy(), donor.categories[pick]), paste(image, pixels, mask, feather_px)
+    return None
+
+
+def scene_entries(
+    scene: HoldoutScene, image_id: int, file_name: str, first_id: int, image_extra: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the COCO entries of a scene: `segmentation` amodal, `visible_mask` modal, as D2SA names them."""
+    height, width = scene.image.shape[:2]
+    image = {"id": image_id, "file_name": file_name, "height": height, "width": width, **image_extra}
+    annotations = []
+    for number, item in enumerate(scene.objects):
+        amodal, modal = rle.encode(item.amodal), rle.encode(item.modal)
+        annotations.append(
+            {
+                "id": first_id + number,
+                "image_id": image_id,
+                "category_id": item.category_id,
+                "iscrowd": 0,
+                "segmentation": rle.to_json(amodal),
+                "bbox": list(rle.box_xywh(amodal)),
+                "area": rle.area_px(amodal),
+                "visible_mask": rle.to_json(modal),
+                "occlude_rate": round(1 - rle.area_px(modal) / rle.area_px(amodal), 6),
+            }
+        )
+    return image, annotations

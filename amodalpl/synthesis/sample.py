@@ -1,0 +1,132 @@
+"""One training sample: an object partly hidden, or not, by another; after PCNet-M and ASBU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..masks.boxes import Square
+from ..masks.geometry import occlusion_boundary, to_patch
+from ..settings import SynthesisSettings
+from .bank import Bank, CutOut, image_square
+from .placement import place_occluder, shifted
+
+OCCLUDERS_TRIED = 10  # other cut-outs drawn when one cannot be placed; on real photos the first almost always fits
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a completer learns from, all in the frame of the patch.
+
+    Attributes:
+        modal: (P, P) bool, what is given to the network as visible (the reference's `inmodal`).
+        occluder: (P, P) bool, the other object as far as it is visible (the reference's `eraser`).
+        boundary: (P, P) bool, ASBU's occlusion boundary between the two.
+        target: (P, P) bool, the answer: the object's own mask before anything was put over it.
+        image: (P, P, 3) uint8 RGB with the other object pasted in; None without images.
+        is_hidden: True for case 1 (the object is behind), False for case 2 (it is in front).
+    """
+
+    modal: np.ndarray
+    occluder: np.ndarray
+    boundary: np.ndarray
+    target: np.ndarray
+    image: np.ndarray | None
+    is_hidden: bool
+
+
+def compose(target: np.ndarray, other: np.ndarray, is_hidden: bool, boundary_px: int) -> tuple[np.ndarray, ...]:
+    """Put two masks together, in one of the two cases of Zhan et al. 2020, eq. (1).
+
+    Case 1: the other object B is in front of A: given A minus B and B, the answer is A.
+    Case 2: A is in front: given A and B minus A, the answer is A again, so that the network learns when not to grow.
+    ASBU's "set 1" and "set 2" are the same two cases (set 2 names the front object "occluder"); its boundary is
+    taken between the masks as given to the network.
+
+    Args:
+        target: (P, P) bool, A.
+        other: (P, P) bool, B.
+        is_hidden: case 1.
+        boundary_px: see `occlusion_boundary`.
+
+    Returns:
+        modal, occluder, boundary: three (P, P) bool.
+    """
+    modal, occluder = (target & ~other, other) if is_hidden else (target, other & ~target)
+    return modal, occluder, occlusion_boundary(modal, occluder, boundary_px)
+
+
+def draw_sample(bank: Bank, index: int, rng: np.random.Generator, settings: SynthesisSettings) -> Sample:
+    """Draw the sample whose object is a given cut-out.
+
+    Differences from the reference: pixel centres instead of truncated crops; an occluder that cannot be placed is
+    replaced by another one; the category is not multiplied into the mask.
+
+    Args:
+        bank: cut-outs.
+        index: of the object, A.
+        rng: decides everything else, so equal generators give equal samples.
+        settings: sizes and chances.
+    """
+    target, view = _jittered(bank[index], rng, settings)
+    is_hidden = bool(rng.random() < settings.front_probability)
+    for _ in range(OCCLUDERS_TRIED):
+        other_index = int(rng.integers(len(bank)))
+        other, other_view = _jittered(bank[other_index], rng, settings)
+        offset = place_occluder(
+            rng, target, other, settings.overlap_fraction, settings.cut_fraction, settings.placement_tries
+        )
+        if offset is not None:
+            other = shifted(other, *offset)
+            break
+    else:
+        other, offset, is_hidden = np.zeros_like(target), (0, 0), False
+    modal, occluder, boundary = compose(target, other, is_hidden, settings.boundary_px)
+    image = None
+    if settings.with_image:
+        background = _look(bank, index, view, settings)
+        foreground = shifted(_look(bank, other_index, other_view, settings), *offset)
+        image = paste(background, foreground, occluder, settings.feather_px)
+    return Sample(modal, occluder, boundary, target, image, is_hidden)
+
+
+def paste(background: np.ndarray, foreground: np.ndarray, mask: np.ndarray, feather_px: float) -> np.ndarray:
+    """Paste where the mask is true, with an edge that fades inwards, so that nothing outside the mask changes.
+
+    Args:
+        background: (P, P, 3) uint8.
+        foreground: (P, P, 3) uint8.
+        mask: (P, P) bool.
+        feather_px: standard deviation of the edge; 0 for a hard one.
+    """
+    alpha = mask.astype(np.float32)
+    if feather_px > 0:
+        alpha = np.maximum(cv2.GaussianBlur(alpha, (0, 0), feather_px) * 2 - 1, 0)  # 0 at the edge, 1 inside
+    mixed = background + (foreground.astype(np.float32) - background) * alpha[..., None]
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _View:
+    square: Square
+    flip: bool
+
+
+def _jittered(cutout: CutOut, rng: np.random.Generator, settings: SynthesisSettings) -> tuple[np.ndarray, _View]:
+    base = cutout.square(settings.enlarge_box)
+    shift_x, shift_y = rng.uniform(-settings.shift, settings.shift, size=2) * base.side
+    side = base.side / rng.uniform(*settings.scale)
+    centre_x, centre_y = base.x + base.side / 2 + shift_x, base.y + base.side / 2 + shift_y
+    view = _View(Square(centre_x - side / 2, centre_y - side / 2, side), bool(rng.random() < settings.flip_probability))
+    patch = to_patch(cutout.mask, cutout.matrix(view.square, settings.patch_px), settings.patch_px)
+    return (np.ascontiguousarray(patch[:, ::-1]) if view.flip else patch), view
+
+
+def _look(bank: Bank, index: int, view: _View, settings: SynthesisSettings) -> np.ndarray:
+    stored = bank.image(index)
+    around = image_square(bank[index], settings.enlarge_box)
+    matrix = view.square.patch_from_raster(settings.patch_px, (around.x, around.y), stored.shape[0] / around.side)
+    patch = to_patch(np.ascontiguousarray(stored), matrix, settings.patch_px, linear=True)
+    return np.ascontiguousarray(patch[:, ::-1]) if view.flip else patch
