@@ -59,8 +59,10 @@ def convex_hull(modal: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
 
 
 def _filled_hull(mask: np.ndarray) -> np.ndarray:
-    ys, xs = np.nonzero(mask)
-    outline = cv2.convexHull(np.stack([xs, ys], axis=1).astype(np.int32))
+    rows = np.flatnonzero(mask.any(axis=1))  # only the ends of a row can be corners of the hull
+    ends = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    corners = np.concatenate([np.stack([columns, rows], axis=1) for columns in ends])  # (2 rows, 2) x, y
+    outline = cv2.convexHull(corners.astype(np.int32))
     filled = np.zeros(mask.shape, dtype=np.uint8)
     cv2.fillConvexPoly(filled, outline, 1)
     return filled.view(bool)

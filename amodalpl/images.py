@@ -6,6 +6,7 @@ Pixels are read as stored: an EXIF note on how to turn the photo is ignored, bec
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -36,9 +37,10 @@ def image_path(folder: Path, file_name: str) -> Path:
         if not file_name or "\0" in file_name or relative.is_absolute() or ".." in relative.parts:
             raise ValueError
         path = folder / relative
-        if not path.resolve().is_relative_to(folder.resolve()):
+        inside = os.path.realpath(folder)
+        if os.path.commonpath([inside, os.path.realpath(path)]) != inside:
             raise ValueError
-    except (ValueError, OSError, RuntimeError):  # characters no file name has, or links in a circle
+    except (ValueError, OSError):  # also: characters that no file name has
         raise DataError(
             f"{folder}: file_name: expected a name inside the image folder, got {file_name[:120]!r}; "
             "give names relative to the folder"
@@ -161,7 +163,7 @@ def _require_whole(path: Path, data: bytes) -> None:
     """Refuse a cut PNG or JPEG: OpenCV fills the missing rest with grey or black and says nothing."""
     if data.startswith(_JPEG_START):
         scan = next((end for marker, _, end in _jpeg_segments(data) if marker == _JPEG_SCAN), len(data))
-        if data.find(_JPEG_END, scan) < 0:  # within a scan the two bytes mean only this
+        if data.rfind(_JPEG_END, scan) < 0:  # within a scan the two bytes mean only this
             raise DataError(f"{path}: expected a whole photo, found a JPEG that is cut short; replace the file")
     elif data.startswith(_PNG_START) and not _png_is_whole(data):
         raise DataError(f"{path}: expected a whole photo, found a PNG that is cut short or damaged; replace the file")

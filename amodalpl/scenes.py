@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def write_scenes(folder: Path, count: int, seed: int, size_hw: tuple[int, int] =
         scene = draw_scene(np.random.default_rng([seed, index]), size_hw)
         name = f"scene_{index + 1:04d}.png"
         png = cv2.imencode(".png", scene.image[:, :, ::-1])[1].tobytes()
-        write_whole(files.images / name, lambda part, png=png: part.write_bytes(png))
+        write_whole(files.images / name, partial(Path.write_bytes, data=png))
         images.append({"id": index + 1, "file_name": name, "height": size_hw[0], "width": size_hw[1]})
         for whole, seen, category_id in zip(scene.amodal, scene.modal, scene.category_ids, strict=True):
             head = {"id": len(modal) + 1, "image_id": index + 1, "category_id": int(category_id), "iscrowd": 0}
@@ -181,12 +182,11 @@ def _place(
         if not (margin < centre[0] < width - margin and margin < centre[1] < height - margin):
             continue
         mask, unit_xy = _shape(rng, kind, centre, radius, size_hw)
-        before = [float(old.sum()) for old in shapes]
-        hidden = [1 - float((v & ~mask).sum()) / area for v, area in zip(visible, before, strict=True)]
+        hidden = [1 - float((v & ~mask).sum()) / float(s.sum()) for v, s in zip(visible, shapes, strict=True)]
         newly = [bool((v & mask).any()) for v in visible]
         if any(h > _HIDDEN[1] or (new and h < _HIDDEN[0]) for h, new in zip(hidden, newly, strict=True)):
             continue
-        if any(newly) == onto:
+        if mask.any() and any(newly) == onto:
             return mask, unit_xy
     return None
 

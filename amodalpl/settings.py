@@ -6,8 +6,9 @@ A file in `configs/` is flat and complete YAML with one section per class here; 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -144,16 +145,40 @@ class PipelineSettings(Settings):
     detector: DetectorSettings = DetectorSettings()
 
 
+class DataSettings(Settings):
+    """What `amodalpl run` works on; paths are relative to where the command is started."""
+
+    annotations: Path = Field(description="annotation file with modal masks, or a folder of COCOA records")
+    images: Path = Field(description="folder of the photos")
+    format: str = Field("auto", description="format of the annotations")
+    truth: Path | None = Field(None, description="file with amodal masks under the same ids, to score the labels")
+    detector: bool = Field(True, description="train and score the detector too")
+    val: Path | None = Field(None, description="file with amodal masks to score the detector on")
+    val_images: Path | None = Field(None, description="photos of `val`; `images` when not given")
+    init: str | None = Field(None, description="start weights of the detector, or none")
+
+
+class RunSettings(PipelineSettings):
+    """A settings file of `amodalpl run`: all sections, and the data."""
+
+    data: DataSettings
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """Read a YAML settings file into a plain dict (unchecked).
+
+    A bare name such as `coco_cpu` means the file of that name that is installed with the package.
 
     Raises:
         SettingsError: no such file, not YAML, or not a mapping.
     """
+    installed = {Path(f.name).stem: f for f in resources.files("amodalpl_configs").iterdir() if f.name.endswith(".yaml")}
+    source = installed[str(path)] if str(path) in installed and not path.exists() else path
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingsError(f"{path}: expected a settings file, found none; see the examples in configs/") from None
+        hint = nearest(str(path), installed)
+        raise SettingsError(f"{path}: expected a settings file, or the name of an installed one, found none{hint}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise SettingsError(f"{path}: expected YAML, could not read it ({first})") from None
@@ -218,10 +243,19 @@ def explicit_values(config: Path | None = None, overrides: Iterable[str] = (), *
     return merge(values, {key: value for key, value in top_level.items() if value is not None})
 
 
+AnySettings = TypeVar("AnySettings", bound=PipelineSettings)
+
+
 def resolve(values: Mapping[str, Any], source: str = "settings") -> PipelineSettings:
+    """Check values and fill in the defaults; see `resolve_as`."""
+    return resolve_as(PipelineSettings, values, source)
+
+
+def resolve_as(model: type[AnySettings], values: Mapping[str, Any], source: str = "settings") -> AnySettings:
     """Check values and fill in the defaults.
 
     Args:
+        model: which sections there are.
         values: nested, as `explicit_values` returns them.
         source: named in messages.
 
@@ -229,16 +263,18 @@ def resolve(values: Mapping[str, Any], source: str = "settings") -> PipelineSett
         SettingsError: an unknown name (with the nearest valid one), a wrong type, or a value out of range.
     """
     try:
-        return PipelineSettings.model_validate(_numbers(values))
+        return model.model_validate(_numbers(values))
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise SettingsError(f"{source}: unknown setting {path!r}{_nearest_setting(first['loc'])}") from None
+            raise SettingsError(f"{source}: unknown setting {path!r}{_nearest_setting(model, first['loc'])}") from None
         if path == "completer.method":
             raise SettingsError(
                 f"{source}: {path}: unknown method {first['input']!r}{nearest(str(first['input']), get_args(Method))}"
             ) from None
+        if first["type"] == "missing":
+            raise SettingsError(f"{source}: expected `{path}`, found none") from None
         problem = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{source}: {path}: {problem}, got {first['input']!r}"[:400]) from None
 
@@ -249,8 +285,8 @@ def _numbers(values: Any) -> Any:
     return _plain_number(values)
 
 
-def _nearest_setting(loc: tuple[int | str, ...]) -> str:
-    fields = PipelineSettings.model_fields
+def _nearest_setting(model: type[PipelineSettings], loc: tuple[int | str, ...]) -> str:
+    fields = model.model_fields
     if len(loc) == 1:
         sections = {f"{s}.{k}" for s, f in fields.items() for k in getattr(f.annotation, "model_fields", {})}
         wanted = str(loc[0])

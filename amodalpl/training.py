@@ -178,6 +178,11 @@ def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> A
     return None
 
 
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """Keep a schedule's counters; the rest of its state are functions and constants that the settings give again."""
+    return {name: value for name, value in state.items() if isinstance(value, (bool, int, float))}
+
+
 class _Trainable(BaseModel):
     """What mmengine trains: batches of the stream in, the method's loss out."""
 
@@ -306,7 +311,7 @@ class _Save(Hook):
             "step": step,
             "weights": model.completer.state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
-            "schedules": [scheduler.state_dict() for scheduler in runner.param_schedulers or []],
+            "schedules": [_plain(scheduler.state_dict()) for scheduler in runner.param_schedulers or []],
             "history": self.history.rows,
         }
         write_whole(self.checkpoint, lambda part: torch.save(state, part))

@@ -1,4 +1,5 @@
 """The stages of the pipeline, one file each: functions from paths and settings to files and a summary.
 
-check -> synth -> complete -> pseudolabel -> train_detector -> evaluate; `pipeline` runs them all, `demo` on drawn scenes.
+check -> synth -> complete -> pseudolabel -> train_detector -> evaluate; `pipeline` runs them all, `demo` does so on
+drawn scenes.
 """

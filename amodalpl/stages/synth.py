@@ -17,13 +17,14 @@ from ..masks import ownership
 from ..masks.boxes import crop_square, tight_box
 from ..masks.geometry import to_patch
 from ..progress import SILENT, Progress
-from ..provenance import StageRun, hash_file, hash_listing, write_json, write_whole
-from ..records import AnnotationSet, ImageRecord, Instance
+from ..provenance import StageRun, write_json, write_whole
+from ..records import AnnotationSet, Instance
 from ..settings import PipelineSettings, SynthesisSettings
 from ..synthesis.bank import Bank, BankWriter, cut_out, image_square
 from ..synthesis.holdout import Source, draw_scene, scene_entries
 from ..synthesis.preview import sample_sheet
 from ..synthesis.sample import draw_sample
+from .inputs import input_hashes, require_photos
 from .summary import Summary
 
 BANK, HOLDOUT, HOLDOUT_IMAGES, PREVIEW = "bank", "holdout.json", "holdout_images", "preview.png"
@@ -56,11 +57,12 @@ def synth(
         OutputError: the folder belongs to another run.
     """
     data = read_annotations(annotations, fmt)
+    require_photos(data, images, progress)
     run = StageRun.open(
         out,
         "synth",
         {"synthesis": settings.synthesis.model_dump(mode="json")},
-        {"annotations": hash_file_or_folder(data), "images": hash_listing(images, [i.file_name for i in data.images])},
+        input_hashes(data, images),
         settings.seed,
     )
     if not run.done:
@@ -76,14 +78,7 @@ def synth(
     )
 
 
-def hash_file_or_folder(data: AnnotationSet) -> str:
-    """Return the hash of an annotation file, or of the names and sizes in a folder of records."""
-    if data.path.is_dir():
-        return hash_listing(data.path, [p.name for p in data.path.glob("*.json")])
-    return hash_file(data.path)
-
-
-def usable(instance: Instance, owned: np.ndarray, settings: SynthesisSettings) -> str | None:
+def why_not_usable(instance: Instance, owned: np.ndarray, settings: SynthesisSettings) -> str | None:
     """Return why an instance cannot be cut out; None when it can."""
     if instance.is_crowd:
         return "crowd region"
@@ -111,11 +106,11 @@ def _build(
             owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
             overlaps += int((owned.lost_px > 0).sum())
             shared_px += int(owned.lost_px.sum())
-            reasons = [usable(i, m, synthesis) for i, m in zip(instances, owned.masks, strict=True)]
+            reasons = [why_not_usable(i, m, synthesis) for i, m in zip(instances, owned.masks, strict=True)]
             left_out.update(r for r in reasons if r)
             kept = [k for k, reason in enumerate(reasons) if reason is None]
             needs_photo = record.id in held_out or image_px
-            photo = _photo(images, record) if kept and needs_photo else None
+            photo = read_image(image_path(images, record.file_name)) if kept and needs_photo else None
             if kept and record.id in held_out and photo is not None:
                 categories = [instances[k].category_id for k in kept]
                 sources.append(Source(photo, owned.masks[kept], categories, record.id))
@@ -157,17 +152,6 @@ def _held_out(data: AnnotationSet, settings: PipelineSettings) -> set[int]:
     count = min(max(1, round(len(candidates) * settings.synthesis.holdout_fraction)), len(candidates) - 1)
     rng = np.random.default_rng((settings.seed, 2))
     return {candidates[k] for k in rng.permutation(len(candidates))[:count]}
-
-
-def _photo(images: Path, record: ImageRecord) -> np.ndarray:
-    path = image_path(images, record.file_name)
-    photo = read_image(path)
-    if photo.shape[:2] != record.size_hw:
-        raise DataError(
-            f"{path}: expected {record.size_hw[1]} x {record.size_hw[0]} pixels as the annotations say, "
-            f"got {photo.shape[1]} x {photo.shape[0]}; run `amodalpl check` to list every such photo"
-        )
-    return photo
 
 
 def _write_holdout(

@@ -118,7 +118,11 @@ class BankWriter:
         if self._images is not None and self.image_px:
             self._images.close()
             shape = (len(table), self.image_px, self.image_px, 3)
-            raw = np.memmap(self._image_part, dtype=np.uint8, mode="r", shape=shape)
+            raw: np.ndarray
+            if len(table):
+                raw = np.memmap(self._image_part, dtype=np.uint8, mode="r", shape=shape)
+            else:  # a file without bytes cannot be mapped
+                raw = np.zeros(shape, dtype=np.uint8)
             write_whole(self.folder / "images.npy", lambda part: np.save(part, raw, allow_pickle=False))
             self._image_part.unlink()
         write_array(self.folder / "table.npy", table)
@@ -140,11 +144,20 @@ class Bank:
             self._bits = np.load(folder / "bits.npy", mmap_mode="r", allow_pickle=False)
             images = folder / "images.npy"
             self._images = np.load(images, mmap_mode="r", allow_pickle=False) if images.exists() else None
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:  # EOFError: an empty file
             raise DataError(f"{folder}: expected a cut-out bank of `amodalpl synth` ({error}); run it again") from None
         if self.table.dtype != ROW:
+            raise DataError(f"{folder / 'table.npy'}: expected a cut-out bank's columns; run `amodalpl synth` again")
+        packed = int((-(-self.table["rows"].astype(np.int64) * self.table["columns"] // 8)).sum())
+        if self._bits.dtype != np.uint8 or self._bits.shape != (packed,):
             raise DataError(
-                f"{folder / 'table.npy'}: expected a cut-out bank's columns; run `amodalpl synth` again"
+                f"{folder / 'bits.npy'}: expected the {packed} bytes of this cut-out bank's masks, "
+                f"got {self._bits.dtype} {self._bits.shape}; run `amodalpl synth` again"
+            )
+        if self._images is not None and self._images.shape[:1] != (len(self.table),):
+            raise DataError(
+                f"{folder / 'images.npy'}: expected the photos of this cut-out bank's {len(self.table)} rows, "
+                f"got {self._images.shape[0] if self._images.ndim else 0}; run `amodalpl synth` again"
             )
 
     def __len__(self) -> int:

@@ -1,0 +1,33 @@
+# Tools run from .venv when there is one (`.ci/run` makes it), else from the Python on the path.
+PYTHON ?= $(if $(wildcard .venv/bin/python),$(CURDIR)/.venv/bin/python,python3)
+PYTEST = $(PYTHON) -m pytest
+export PYTHON
+
+.PHONY: help check format lint types test slow gpu
+
+help:
+	@echo "make check   format, lint, types, fast tests: what CI runs"
+	@echo "make format  rewrite the files in the one format"
+	@echo "make test    fast tests     make slow   slow tests     make gpu   tests on a GPU"
+
+check:
+	@.ci/check
+
+format:
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+lint:
+	$(PYTHON) -m ruff check .
+
+types:
+	$(PYTHON) -m mypy
+
+test:
+	$(PYTEST) -q
+
+slow:
+	$(PYTEST) -q -m "slow and not gpu"
+
+gpu:
+	$(PYTEST) -q -m gpu

@@ -1,0 +1,1 @@
+"""Mask R-CNN by MMDetection on amodal labels; the only importer of mmdet and mmcv (extra `detector`)."""

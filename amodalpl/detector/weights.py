@@ -1,0 +1,121 @@
+"""Start weights and finished weights: plain state dicts, never pickled objects."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+
+RESNET50_URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"  # what mmdet calls torchvision://resnet50
+_CLASSIFIERS = ("fc.", "classifier.", "head.")  # of ImageNet networks; a detector has no place for them
+_PER_CLASS = ("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.", "roi_head.mask_head.conv_logits.")
+
+State = dict[str, Tensor]
+
+
+def read_state(path: Path) -> State:
+    """Read the tensors of a checkpoint.
+
+    Args:
+        path: a state dict, flat or under `state_dict`; `module.` prefixes are taken off.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint, or it holds more than tensors and plain values.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: expected a checkpoint, found no such file; give --init FILE|none") from None
+    except Exception as error:  # zip, pickle, io and runtime errors, depending on where the bytes go wrong
+        first = (str(error).strip().splitlines() or [""])[0][:160]
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of plain tensors, could not read it ({type(error).__name__}: {first}); "
+            "give --init FILE|none"
+        ) from None
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(
+            f"{path}: expected a state dict of tensors, flat or under 'state_dict', got {_describe(content)}; "
+            "give --init FILE|none"
+        )
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def _describe(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return f"entries {sorted(map(str, content))[:5]}"
+    return type(content).__name__
+
+
+def download_resnet50() -> State:
+    """Fetch the ImageNet weights that the ASBU paper starts from, or take them from torch's cache.
+
+    Raises:
+        CheckpointError: there is no network.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # torch's download has no limit of its own
+    try:
+        return torch.hub.load_state_dict_from_url(
+            RESNET50_URL, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except (URLError, OSError, RuntimeError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise CheckpointError(
+            f"{RESNET50_URL}: could not download the backbone's start weights ({str(reason)[:120]}); "
+            "give a file with --init FILE, or start from random weights with --init none"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def is_batch_normalised(state: Mapping[str, Tensor]) -> bool:
+    """Tell whether the network of these weights has batch normalisation (running statistics)."""
+    return any(name.endswith("running_mean") for name in state)
+
+
+def load_start(model: nn.Module, state: Mapping[str, Tensor], source: str) -> str:
+    """Put start weights into a detector.
+
+    Args:
+        model: a Mask R-CNN.
+        state: of a whole detector, or of its backbone with or without the prefix `backbone.`.
+        source: named in messages.
+
+    Returns:
+        What was loaded, for the counts.
+
+    Raises:
+        CheckpointError: a weight of the backbone (or detector) is missing or of another size.
+    """
+    whole = any(name.startswith(("roi_head.", "rpn_head.", "neck.")) for name in state)
+    if whole:
+        given, wanted = dict(state), model.state_dict()
+    else:
+        bare = {name.removeprefix("backbone."): value for name, value in state.items()}
+        given = {f"backbone.{n}": v for n, v in bare.items() if not n.startswith(_CLASSIFIERS)}
+        wanted = {n: v for n, v in model.state_dict().items() if n.startswith("backbone.")}
+    needed = [n for n in wanted if not n.endswith("num_batches_tracked")]
+    fitting = {n: given[n] for n in wanted if n in given and given[n].shape == wanted[n].shape}
+    free = [n for n in needed if n not in fitting and whole and n.startswith(_PER_CLASS)]  # other classes: start anew
+    wrong = [n for n in needed if n not in fitting and n not in free]
+    if wrong:
+        kind = "detector" if whole else "backbone"
+        name = wrong[0]
+        have = f"of size {tuple(given[name].shape)}" if name in given else "missing"
+        raise CheckpointError(
+            f"{source}: expected the {len(needed)} weights of this {kind}, {len(wrong)} do not fit "
+            f"(first: {name}, {tuple(wanted[name].shape)} wanted, {have}; {len(given)} given); "
+            "give the file of the same detector.backbone, or --init none"
+        )
+    model.load_state_dict(fitting, strict=False)
+    return f"{'detector' if whole else 'backbone'}, {len(fitting)} weights" + (
+        f", {len(free)} started anew for other classes" if free else ""
+    )

@@ -1,0 +1,1 @@
+"""What a person looks at: overlays, curves, and the page beside a label file."""

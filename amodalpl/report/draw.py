@@ -1,0 +1,162 @@
+"""Overlays of modal and amodal masks on photos, and contact sheets of them.
+
+Colours are those of Okabe and Ito, told apart by most colour-blind readers. The hidden part is hatched as well, and
+outlines are white on black, so that they show on any photo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..errors import DataError
+
+MODAL, HIDDEN = (86, 180, 233), (240, 140, 0)  # sky blue, orange
+GROUND, INK = (28, 30, 34), (236, 236, 236)
+_MODAL_ALPHA, _HATCH_ALPHA, _HIDDEN_ALPHA = 0.35, 0.8, 0.45
+_HATCH_PX = 4
+_GAP_PX, _TITLE_PX = 10, 14
+
+
+def overlay(image: np.ndarray, modal: np.ndarray, amodal: np.ndarray) -> np.ndarray:
+    """Draw the visible part blue, the hidden part hatched orange, and a white line around the whole object.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        modal: (H, W) bool.
+        amodal: (H, W) bool.
+
+    Returns:
+        (H, W, 3) uint8 RGB; the image itself is left alone.
+
+    Raises:
+        DataError: the three differ in size.
+    """
+    if not image.shape[:2] == modal.shape == amodal.shape:
+        raise DataError(f"expected one size, got image {image.shape[:2]}, modal {modal.shape}, amodal {amodal.shape}")
+    hidden = amodal & ~modal
+    ys, xs = np.indices(modal.shape, sparse=True)
+    stripes = (ys + xs) // _HATCH_PX % 2 == 0
+    drawn = image.astype(np.float32)
+    for mask, colour, alpha in (
+        (modal, MODAL, _MODAL_ALPHA),
+        (hidden & stripes, HIDDEN, _HATCH_ALPHA),
+        (hidden & ~stripes, HIDDEN, _HIDDEN_ALPHA),
+    ):
+        drawn[mask] = (1 - alpha) * drawn[mask] + alpha * np.array(colour, dtype=np.float32)
+    drawn = np.ascontiguousarray(drawn.round().astype(np.uint8))
+    outline, _ = cv2.findContours(amodal.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(drawn, outline, -1, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.drawContours(drawn, outline, -1, (255, 255, 255), 1, cv2.LINE_AA)
+    return drawn
+
+
+def close_up(
+    image: np.ndarray, modal: np.ndarray, amodal: np.ndarray, side_px: int, margin: float = 0.25
+) -> np.ndarray:
+    """Draw the overlay of one object, cropped to it and enlarged or reduced to a given size.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        modal: (H, W) bool.
+        amodal: (H, W) bool, at least one pixel.
+        side_px: of the longer side of the picture.
+        margin: what is shown around the object, in parts of its longer side.
+
+    Returns:
+        (h, w, 3) uint8 RGB, its longer side `side_px`.
+    """
+    ys, xs = np.nonzero(modal | amodal)
+    if not ys.size:
+        raise DataError("expected a mask with at least one pixel, got an empty one")
+    pad = max(8, round(margin * (max(np.ptp(ys), np.ptp(xs)) + 1)))
+    top, left = max(int(ys.min()) - pad, 0), max(int(xs.min()) - pad, 0)
+    window = np.s_[top : int(ys.max()) + 1 + pad, left : int(xs.max()) + 1 + pad]
+    h, w = modal[window].shape
+    scale = side_px / max(h, w)
+    size_wh = max(1, round(w * scale)), max(1, round(h * scale))
+    photo = cv2.resize(image[window], size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    seen, whole = (
+        cv2.resize(mask[window].astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR) > 0.5
+        for mask in (modal, amodal)
+    )
+    return overlay(photo, seen, whole | seen)
+
+
+def contact_sheet(
+    pictures: Sequence[tuple[str, np.ndarray]], columns: int = 6, tile_px: int = 240, legend: str = ""
+) -> np.ndarray:
+    """Lay titled pictures out in rows, each scaled to fit its tile.
+
+    Args:
+        pictures: title (its lines separated by newlines; long ones are cut) and (H, W, 3) uint8 RGB.
+        columns: pictures per row.
+        tile_px: side of the square that each picture is fitted into.
+        legend: one line above all.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    rows = -(-len(pictures) // columns)
+    lines = max((title.count("\n") + 1 for title, _ in pictures), default=1)
+    caption_px, head_px = round(lines * _TITLE_PX * 1.35) + 4, round(_TITLE_PX * 2.2) if legend else 0
+    step_x, step_y = tile_px + _GAP_PX, tile_px + caption_px + _GAP_PX
+    size_wh = columns * step_x + _GAP_PX, head_px + rows * step_y + _GAP_PX
+    sheet = Image.new("RGB", size_wh, GROUND)
+    pen = ImageDraw.Draw(sheet)
+    if legend:
+        pen.text((_GAP_PX, _GAP_PX), _cut(legend, size_wh[0] - 2 * _GAP_PX), font=_font(), fill=INK)
+    for number, (title, picture) in enumerate(pictures):
+        x, y = _GAP_PX + number % columns * step_x, head_px + _GAP_PX + number // columns * step_y
+        fitted = _fit(picture, tile_px)
+        h, w = fitted.shape[:2]
+        sheet.paste(Image.fromarray(fitted), (x + (tile_px - w) // 2, y + (tile_px - h) // 2))
+        for n, line in enumerate(title.split("\n")):
+            pen.text((x, y + tile_px + 4 + round(n * _TITLE_PX * 1.35)), _cut(line, tile_px), font=_font(), fill=INK)
+    return np.asarray(sheet)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Encode an (H, W, 3) uint8 RGB image; equal images give equal bytes."""
+    return _encoded(image, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 6])
+
+
+def encode_jpeg(image: np.ndarray, quality: int = 82) -> bytes:
+    """Encode an (H, W, 3) uint8 RGB image; equal images give equal bytes."""
+    return _encoded(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def _encoded(image: np.ndarray, suffix: str, options: list[int]) -> bytes:
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise DataError(f"could not encode an image of shape {image.shape} as {suffix}")
+    return data.tobytes()
+
+
+def _fit(picture: np.ndarray, side_px: int) -> np.ndarray:
+    scale = side_px / max(picture.shape[:2])
+    if scale == 1:
+        return picture
+    size_wh = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    return cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans, which matplotlib brings along: OpenCV's own letters are ASCII only."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", _TITLE_PX - 1)
+
+
+def _cut(line: str, width_px: int) -> str:
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line[:300])
+    if _font().getlength(line) <= width_px:
+        return line
+    while line and _font().getlength(line + "…") > width_px:
+        line = line[:-1]
+    return line + "…"

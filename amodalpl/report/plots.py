@@ -1,0 +1,73 @@
+"""Curves of a training, as PNG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+from ..provenance import write_whole
+
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # Okabe and Ito
+
+
+def training_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the loss over steps, and below it whatever was scored on the hold-out.
+
+    Args:
+        rows: in order of steps: {"step": 10, "loss": 0.3} and {"step": 100, "hold-out miou": 0.8, ...}; a key counts
+            as a loss when its name holds "loss", as a score otherwise. Values that are no finite number are left out.
+        path: of the PNG, written whole; equal rows give equal bytes.
+    """
+    losses, scores = _curves(rows, loss=True), _curves(rows, loss=False)
+    panels = [p for p in ((losses, "loss"), (scores, "hold-out score")) if p[0]] or [({}, "loss")]
+    figure = Figure(figsize=(7.5, 2.9 * len(panels) + 0.4), dpi=120, layout="constrained")
+    all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (curves, label) in zip(all_axes, panels, strict=True):
+        _draw(axes, curves, label)
+    values = [y for _, ys in losses.values() for y in ys]
+    if values and min(values) > 0 and max(values) > 10 * min(values):
+        all_axes[0].set_yscale("log")
+        all_axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        all_axes[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        all_axes[0].yaxis.set_minor_locator(NullLocator())
+    all_axes[-1].set_xlabel("step")
+    write_whole(path, lambda part: figure.savefig(part, metadata={"Software": None}))
+
+
+def _curves(rows: Sequence[Mapping[str, Any]], loss: bool) -> dict[str, tuple[list[float], list[float]]]:
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if name != "step" and ("loss" in name) == loss and is_number:
+                steps, values = curves.setdefault(name, ([], []))
+                steps.append(row["step"])
+                values.append(value)
+    return curves
+
+
+def _draw(axes: Axes, curves: Mapping[str, tuple[list[float], list[float]]], label: str) -> None:
+    for number, (name, (steps, values)) in enumerate(curves.items()):
+        few = len(steps) <= 25
+        axes.plot(
+            steps,
+            values,
+            label=name.removeprefix("hold-out ").replace("_", " "),
+            color=COLOURS[number % len(COLOURS)],
+            linewidth=1.6,
+            marker="o" if few else None,
+            markersize=3.5,
+        )
+    axes.set_ylabel(label)
+    axes.grid(True, color="#dddddd", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    if not curves:
+        axes.text(0.5, 0.5, "nothing was recorded", ha="center", transform=axes.transAxes, color="#666666")
+    elif len(curves) > 1:
+        axes.legend(frameon=False, loc="best")

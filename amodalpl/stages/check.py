@@ -1,0 +1,268 @@
+"""What a later stage would drop or misread, listed with counts; nothing is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import DataError
+from ..formats import read_annotations
+from ..formats.entries import reason_kind
+from ..images import check_image, image_path
+from ..masks import boxes, rle
+from ..progress import SILENT, Progress
+from ..records import AnnotationSet, ImageRecord, Instance, Rle
+from .summary import Summary
+
+MAX_LISTED = 1000
+SHARED_FRACTION = 0.01  # below it, two outlines merely touch
+_HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong ("error") or worth knowing ("warning").
+
+    Attributes:
+        severity: errors are what a later stage would drop or misread.
+        place: where in the annotation file.
+        image_id: None when it is about no photo.
+        annotation_id: None when it is about no single annotation.
+        problem: "kind" or "kind: detail"; counted by kind.
+    """
+
+    severity: Literal["error", "warning"]
+    place: str
+    image_id: int | None
+    annotation_id: int | None
+    problem: str
+
+
+@dataclass
+class Overlaps:
+    """How much modal masks claim the same pixels, summed over photos (crowd left out).
+
+    Attributes:
+        pairs: of masks that share at least one pixel.
+        images: with such a pair.
+        instances: that share more than 1 % of their pixels.
+        modal_px: pixels of all masks.
+        lost_px: pixels given up when each shared pixel gets one owner (`masks.ownership`).
+    """
+
+    pairs: int = 0
+    images: int = 0
+    instances: int = 0
+    modal_px: int = 0
+    lost_px: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, with the lost pixels in per cent of all."""
+        return {**asdict(self), "lost_percent": round(100 * self.lost_px / max(self.modal_px, 1), 3)}
+
+
+@dataclass
+class _Findings:
+    """Counts everything, lists the first thousand."""
+
+    listed: list[Finding] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def add(self, finding: Finding) -> None:
+        counts = self.errors if finding.severity == "error" else self.warnings
+        counts[reason_kind(finding.problem)] += 1
+        if len(self.listed) < MAX_LISTED:
+            self.listed.append(finding)
+
+
+def check(
+    annotations: Path, images: Path, fmt: str = "auto", progress: Progress = SILENT, *, thorough: bool = False
+) -> Summary:
+    """Check an annotation file and its photos.
+
+    Args:
+        annotations: in any supported format.
+        images: folder that the file names are relative to.
+        fmt: of `formats.FORMATS`.
+        progress: is shown per photo.
+        thorough: also decode every photo.
+
+    Returns:
+        `ok` is False if there is an error. `counts` has `format`, `images`, `instances` (without crowd), `crowd`,
+        `categories`, `dropped`, `errors` and `warnings` (kind -> how many), `overlaps` (see `Overlaps`), `findings`
+        (the first 1000, errors of the file first) and `findings_total`.
+
+    Raises:
+        SettingsError: unknown `fmt`.
+        DataError: the file as a whole cannot be read, or none of its photos is in the folder.
+    """
+    records = read_annotations(Path(annotations), fmt)
+    images = Path(images)
+    _require_photos(records, images)
+    findings = _Findings()
+    for entry in records.dropped:
+        harmless = reason_kind(entry.reason) in _HARMLESS_DROPS
+        findings.add(
+            Finding("warning" if harmless else "error", entry.place, entry.image_id, entry.annotation_id, entry.reason)
+        )
+    overlaps = Overlaps()
+    names: dict[str, int] = {}
+    with progress.task("checking photos", len(records.images)) as advance:
+        for index, image in enumerate(records.images):
+            place = f"images[{index}]"
+            _check_photo(image, place, images, thorough, findings)
+            if names.setdefault(image.file_name, image.id) != image.id:
+                problem = f"photo listed twice: {image.file_name} is also image {names[image.file_name]}"
+                findings.add(Finding("warning", f"{place}.file_name", image.id, None, problem))
+            _check_masks(records.by_image[image.id], image, place, findings, overlaps)
+            advance(1)
+    crowd = sum(instance.is_crowd for instance in records.instances)
+    counts = {
+        "format": records.format,
+        "images": len(records.images),
+        "instances": len(records.instances) - crowd,
+        "crowd": crowd,
+        "categories": len(records.categories),
+        "dropped": len(records.dropped),
+        "errors": dict(findings.errors.most_common()),
+        "warnings": dict(findings.warnings.most_common()),
+        "overlaps": overlaps.to_json(),
+        "findings": [asdict(finding) for finding in findings.listed],
+        "findings_total": findings.errors.total() + findings.warnings.total(),
+    }
+    ok = not findings.errors
+    follow_up = f"amodalpl synth {annotations} {images} --out synth" if ok else ""
+    return Summary("check", None, counts, next=follow_up, ok=ok)
+
+
+def _require_photos(records: AnnotationSet, folder: Path) -> None:
+    """Refuse a folder that has none of the photos: it is the wrong one, there is nothing to list."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected the folder of photos, found no such folder; check the path")
+    if not any(_is_there(folder, image.file_name) for image in records.images):
+        raise DataError(
+            f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)} "
+            f"(first: {records.images[0].file_name[:120]!r}); file names are relative to this folder"
+        )
+
+
+def _is_there(folder: Path, file_name: str) -> bool:
+    try:
+        return image_path(folder, file_name).is_file()
+    except (DataError, OSError):
+        return False
+
+
+def _check_photo(image: ImageRecord, place: str, folder: Path, thorough: bool, findings: _Findings) -> None:
+    def error(key: str, problem: str) -> None:
+        findings.add(Finding("error", f"{place}.{key}", image.id, None, problem))
+
+    try:
+        path = image_path(folder, image.file_name)
+    except DataError:
+        error("file_name", f"photo outside the folder: {image.file_name[:120]!r}")
+        return
+    if not path.is_file():
+        error("file_name", f"missing photo: {image.file_name[:120]}")
+        return
+    try:
+        size_hw = check_image(path, decode=thorough)
+    except DataError as problem:
+        error("file_name", f"unreadable photo: {problem}")
+        return
+    if size_hw != image.size_hw:
+        turned = ", turned by a quarter" if size_hw == image.size_hw[::-1] else ""
+        wanted, got = (f"height {h}, width {w}" for h, w in (image.size_hw, size_hw))
+        error("height", f"size differs from the photo: expected {wanted}, {image.file_name} has {got}{turned}")
+
+
+def _check_masks(
+    instances: list[Instance], image: ImageRecord, place: str, findings: _Findings, overlaps: Overlaps
+) -> None:
+    def warn(where: str, annotation_id: int | None, problem: str) -> None:
+        findings.add(Finding("warning", where, image.id, annotation_id, problem))
+
+    if not instances:
+        warn(place, None, "photo without instances")
+    modal: list[Rle] = []
+    for instance in instances:
+        if instance.is_crowd:
+            warn(instance.place, instance.id, "crowd: never completed nor cut out")
+            continue
+        if instance.modal is None:
+            continue
+        modal.append(instance.modal)
+        if instance.amodal is not None and instance.amodal is not instance.modal:
+            outside_px = rle.area_px(instance.modal) - rle.intersection_px(instance.modal, instance.amodal)
+            if outside_px:
+                problem = f"visible mask not inside the whole mask: {outside_px} pixels are outside"
+                warn(instance.place, instance.id, problem)
+    areas_px = [rle.area_px(mask) for mask in modal]
+    overlaps.modal_px += sum(areas_px)
+    pairs = overlapping_pairs(modal)
+    if not pairs:
+        return
+    claimed = sorted({index for first, second, _ in pairs for index in (first, second)})
+    union_px = rle.area_px(reduce(rle.union, (modal[index] for index in claimed)))
+    lost_px = sum(areas_px[index] for index in claimed) - union_px  # each pixel keeps one owner
+    sharing = len(sharing_more_than(SHARED_FRACTION, modal, areas_px, pairs))
+    overlaps.pairs += len(pairs)
+    overlaps.images += 1
+    overlaps.instances += sharing
+    overlaps.lost_px += lost_px
+    problem = f"overlapping masks: {lost_px} pixels go to the smaller of two masks, in {len(pairs)} pairs"
+    warn(place, None, f"{problem}; {sharing} of {len(modal)} instances share over 1 %")
+
+
+def overlapping_pairs(modal: Sequence[Rle]) -> list[tuple[int, int, int]]:
+    """Find the masks of a photo that claim the same pixels, without decoding any.
+
+    Args:
+        modal: N masks of one frame.
+
+    Returns:
+        (i, j, number of pixels that both have) for i < j, where there is one.
+    """
+    if len(modal) < 2:
+        return []
+    frames = np.array([rle.box_xywh(mask) for mask in modal])
+    meet = np.triu(boxes.boxes_near(frames, frames, gap_px=-1), k=1)  # boxes with a common pixel
+    pairs = ((i, j, rle.intersection_px(modal[i], modal[j])) for i, j in np.argwhere(meet).tolist())
+    return [pair for pair in pairs if pair[2]]
+
+
+def sharing_more_than(
+    fraction: float, modal: Sequence[Rle], areas_px: Sequence[int], pairs: Sequence[tuple[int, int, int]]
+) -> list[int]:
+    """Tell which masks have more than a fraction of their pixels claimed by any others.
+
+    Args:
+        fraction: 0 to 1.
+        modal: N masks of one frame.
+        areas_px: of the masks.
+        pairs: as `overlapping_pairs` gives them.
+
+    Returns:
+        Indices of masks.
+    """
+    partners: dict[int, list[tuple[int, int]]] = {}
+    for first, second, common_px in pairs:
+        partners.setdefault(first, []).append((second, common_px))
+        partners.setdefault(second, []).append((first, common_px))
+    sharing = []
+    for index, others in sorted(partners.items()):
+        limit_px = fraction * areas_px[index]
+        shares = max(px for _, px in others) > limit_px
+        if not shares and sum(px for _, px in others) > limit_px:  # only then must the others be united
+            union = reduce(rle.union, (modal[other] for other, _ in others))
+            shares = rle.intersection_px(modal[index], union) > limit_px
+        if shares:
+            sharing.append(index)
+    return sharing

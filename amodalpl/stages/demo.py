@@ -1,0 +1,42 @@
+"""`amodalpl demo`: the whole pipeline on embedded drawn scenes, whose truth is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..progress import SILENT, Progress
+from ..scenes import write_scenes
+from ..settings import merge, read_config
+from .pipeline import run_pipeline
+from .summary import Summary
+
+TRAINING_SCENES, VALIDATION_SCENES, SCENES, VALIDATION = 80, 24, "scenes", "validation_scenes"
+
+
+def demo(out: Path, values: Mapping[str, Any], device: str = "auto", progress: Progress = SILENT) -> Summary:
+    """Draw scenes and run every stage on them; the pipeline sees visible masks only.
+
+    Args:
+        out: gets `scenes/`, `validation_scenes/` and one folder per stage.
+        values: settings that were asked for, on top of the installed `demo.yaml`.
+        device: "auto", "cpu" or "cuda".
+        progress: shown while it works.
+
+    Returns:
+        The scores of all stages: labels against the drawn truth, the detector against the truth of other scenes.
+    """
+    settings = merge(read_config(Path("demo")), values)
+    seed = int(settings["seed"])
+    train = write_scenes(out / SCENES, TRAINING_SCENES, seed)
+    other = write_scenes(out / VALIDATION, VALIDATION_SCENES, seed + 1_000_003)
+    data = {
+        "annotations": str(train.annotations),
+        "images": str(train.images),
+        "truth": str(train.truth),
+        "val": str(other.truth),
+        "val_images": str(other.images),
+        "init": "none",
+    }
+    return run_pipeline({**settings, "data": data}, out, device, progress)

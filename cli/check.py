@@ -1,0 +1,34 @@
+"""`amodalpl check`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import options
+from .display import show
+
+
+def check(
+    annotations: options.Annotations,
+    images: options.Images,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Also decode every photo; takes longer.")] = False,
+    format: options.FormatOption = options.Format.auto,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    seed: options.Seed = None,
+    device: options.DeviceOption = options.Device.auto,
+    as_json: options.Json = False,
+) -> None:
+    """List what is wrong with a data set, or would be dropped later.
+
+    Exits with 1 when there are errors.
+
+    Example: [bold]amodalpl check instances.json images/[/bold]
+    """
+    options.explicit(config, overrides, seed)
+
+    from amodalpl.stages.check import check as stage
+
+    show(lambda progress: stage(annotations, images, fmt=format.value, progress=progress, thorough=thorough), as_json)

@@ -1,0 +1,232 @@
+"""What the user sees: progress on stderr while a stage runs, then its summary on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from amodalpl.progress import SILENT, Progress
+from amodalpl.stages.summary import Summary
+
+LONGEST_LIST = 20  # lines of one list before it is cut
+WIDEST_TABLE = 7  # metrics side by side before rows and columns change places
+SECONDS_BETWEEN_LINES = 15.0  # of progress, when stderr is a file
+
+
+def show(stage: Callable[[Progress], Summary], as_json: bool) -> None:
+    """Run a stage, then print its summary.
+
+    Whatever libraries print meanwhile goes to stderr, so that stdout holds the summary and nothing else. Under
+    `torchrun` only the first process shows anything.
+
+    Args:
+        stage: called with where to report progress.
+        as_json: print one JSON object, and no progress.
+
+    Raises:
+        typer.Exit: with 1, the summary is not ok.
+    """
+    first_process = os.environ.get("RANK", "0") == "0"
+    progress = SILENT if as_json or not first_process else ShownProgress(stderr_console())
+    with contextlib.redirect_stdout(sys.stderr):
+        summary = stage(progress)
+    if first_process:
+        if as_json:
+            typer.echo(json.dumps(to_json(summary.to_json()), allow_nan=False))
+        else:
+            print_summary(stdout_console(), summary)
+    if not summary.ok:
+        raise typer.Exit(1)
+
+
+def stdout_console() -> Console:
+    """Return a console on the present stdout; as wide as it needs when that is a file or a pipe."""
+    return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 160)
+
+
+def stderr_console() -> Console:
+    """Return a console on the present stderr."""
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
+
+
+class ShownProgress(Progress):
+    """Bars with rate and time left on a terminal; elsewhere a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars: Bars | None = None
+
+    @contextmanager
+    def task(self, label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """Open one bar, below those that are open."""
+        with self._bar(label, total, done) if self._console.is_terminal else self._lines(label, total, done) as advance:
+            yield advance
+
+    def note(self, text: str) -> None:
+        """Print one line, above the bars."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def _bar(self, label: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+        outermost = self._bars is None
+        bars = self._bars = self._bars or Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        row = bars.add_task(label, total=total, completed=done, before=done)
+        try:
+            if outermost:
+                bars.start()
+            yield lambda units: bars.advance(row, units)
+        finally:
+            if outermost:
+                bars.stop()
+                self._bars = None
+            else:
+                bars.remove_task(row)
+
+    @contextmanager
+    def _lines(self, label: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+        began = spoke = time.monotonic()
+        finished = done
+
+        def advance(units: int) -> None:
+            nonlocal finished, spoke
+            finished += units
+            now = time.monotonic()
+            if now - spoke >= SECONDS_BETWEEN_LINES and finished < total:
+                spoke = now
+                rate = (finished - done) / (now - began)
+                left = f", {_clock((total - finished) / rate)} left" if rate > 0 else ""
+                self.note(f"{label}: {finished}/{total}, {rate:.3g}/s{left}")
+
+        yield advance
+        self.note(f"{label}: {finished}/{total} in {_clock(time.monotonic() - began)}")
+
+
+class RateColumn(ProgressColumn):
+    """Units per second, without those that an earlier run had finished."""
+
+    def render(self, task: Task) -> Text:
+        """Draw it."""
+        new = task.completed - task.fields.get("before", 0)
+        seconds = task.elapsed or 0.0
+        return Text(f"{new / seconds:.3g}/s" if new and seconds else "")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print counts, one table of scores per protocol, the files, and the next command."""
+    console.print(Text(f"{summary.stage}: {'done' if summary.ok else 'errors found'}", style="bold"))
+    for line in _count_lines(summary.counts):
+        _print_plain(console, line)
+    for protocol, rows in summary.scores.items():
+        console.print(scores_table(protocol, rows))
+    width = max((len(name) for name in summary.files), default=0)
+    for name, path in summary.files.items():
+        _print_plain(console, f"  {name:<{width}}  {path}")
+    if summary.next:
+        _print_plain(console, f"next: {summary.next}")
+
+
+def _print_plain(console: Console, text: str) -> None:
+    """Print one line as it is, never broken: paths and commands must survive being copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _count_lines(counts: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
+    """Write counts as lines: a mapping as a heading and its items below, a list as one line per item."""
+    width = max((len(name) for name in counts), default=0)
+    for name, value in counts.items():
+        label = "  " * depth + name.replace("_", " ").ljust(width)
+        if isinstance(value, Mapping) and value:
+            yield label.rstrip()
+            yield from _count_lines({str(key): inner for key, inner in value.items()}, depth + 1)
+        elif isinstance(value, list | tuple) and value:
+            yield label.rstrip()
+            yield from ("  " * (depth + 1) + _as_line(item) for item in value[:LONGEST_LIST])
+            if len(value) > LONGEST_LIST:
+                yield "  " * (depth + 1) + f"... and {len(value) - LONGEST_LIST} more (see them with --json)"
+        else:
+            yield f"{label}  {_as_line(value) or 'none'}"
+
+
+def _as_line(item: Any) -> str:
+    """Write an item of a list in one line; text speaks for itself, other values need their name."""
+    if isinstance(item, Mapping):
+        stated = {key: value for key, value in item.items() if value is not None}
+        return "  ".join(v if isinstance(v, str) else f"{key} {_as_line(v)}" for key, v in stated.items())
+    if isinstance(item, list | tuple):
+        return ", ".join(map(_as_line, item))
+    return format_value(item)
+
+
+def scores_table(protocol: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Lay out rows of metrics; many metrics go down instead of across."""
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    heads = [metric.replace("_", " ") for metric in metrics]
+    cells = {name: [format_value(row.get(metric)) for metric in metrics] for name, row in rows.items()}
+    if len(metrics) > WIDEST_TABLE:
+        heads, cells = list(cells), {head: [row[i] for row in cells.values()] for i, head in enumerate(heads)}
+    table = Table(title=Text(protocol), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for head in heads:
+        table.add_column(Text(head), justify="right")
+    for name, values in cells.items():
+        table.add_row(Text(name), *map(Text, values))
+    return table
+
+
+def format_value(value: Any) -> str:
+    """Write a number as people read it.
+
+    >>> format_value(0.93512), format_value(2838), format_value(None), format_value(float("nan"))
+    ('0.935', '2838', '-', '-')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "-"
+        return f"{value:.3f}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value)
+
+
+def to_json(value: Any) -> Any:
+    """Return plain JSON values: paths as text, numpy numbers as numbers, a number that is none as null."""
+    if isinstance(value, Mapping):
+        return {str(key): to_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_json(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy, which need not be imported for this
+        return to_json(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,96 @@
+"""`amodalpl evaluate completion|order|detector`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .display import show
+
+evaluate = typer.Typer(no_args_is_help=True, help="Scores, each under the name of its protocol.")
+
+Truth = Annotated[Path, typer.Argument(metavar="TRUTH", help="Any supported file with amodal masks.")]
+Labels = Annotated[
+    Path, typer.Argument(metavar="LABELS", help="COCO file with the same annotation ids, or a folder of `pseudolabel`.")
+]
+ThingsOnly = Annotated[bool, typer.Option("--things-only", help="Leave out regions that TRUTH calls stuff (COCOA).")]
+ScoresOut = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write the scores here.")]
+
+
+@evaluate.command()
+def completion(
+    truth: Truth,
+    labels: Labels,
+    things_only: ThingsOnly = False,
+    out: ScoresOut = None,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    seed: options.Seed = None,
+    device: options.DeviceOption = options.Device.auto,
+    as_json: options.Json = False,
+) -> None:
+    """Score amodal masks, beside the modal masks and their convex hulls.
+
+    Example: [bold]amodalpl evaluate completion truth.json runs/labels/pseudo_amodal.json[/bold]
+    """
+    from amodalpl.settings import resolve
+
+    gap_px = resolve(options.explicit(config, overrides, seed)).labels.gap_px
+
+    from amodalpl.stages.evaluate import evaluate_completion as stage
+
+    show(
+        lambda progress: stage(truth, labels, things_only=things_only, gap_px=gap_px, out=out, progress=progress),
+        as_json,
+    )
+
+
+@evaluate.command()
+def order(
+    truth: Truth,
+    labels: Labels,
+    things_only: ThingsOnly = False,
+    out: ScoresOut = None,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    seed: options.Seed = None,
+    device: options.DeviceOption = options.Device.auto,
+    as_json: options.Json = False,
+) -> None:
+    """Score who hides whom.
+
+    Example: [bold]amodalpl evaluate order truth.json runs/labels/pseudo_amodal.json[/bold]
+    """
+    from amodalpl.settings import resolve
+
+    gap_px = resolve(options.explicit(config, overrides, seed)).labels.gap_px
+
+    from amodalpl.stages.evaluate import evaluate_order as stage
+
+    show(
+        lambda progress: stage(truth, labels, things_only=things_only, gap_px=gap_px, out=out, progress=progress),
+        as_json,
+    )
+
+
+@evaluate.command()
+def detector(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of `amodalpl train-detector`.")],
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    seed: options.Seed = None,
+    device: options.DeviceOption = options.Device.auto,
+    as_json: options.Json = False,
+) -> None:
+    """Score a trained detector again: COCO AP and AR, amodal and modal.
+
+    Example: [bold]amodalpl evaluate detector runs/detector[/bold]
+    """
+    options.explicit(config, overrides, seed)
+
+    from amodalpl.stages.train_detector import evaluate_detector as stage
+
+    show(lambda progress: stage(folder, device=device.value, progress=progress), as_json)

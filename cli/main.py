@@ -1,0 +1,131 @@
+"""`amodalpl`: the commands put together, and the one place where errors become a line and an exit code.
+
+Exit codes: 0 done, 1 `check` or `doctor` found errors, 2 wrong usage or input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from amodalpl import __version__
+from amodalpl.errors import AmodalplError
+
+from .check import check
+from .complete import complete
+from .demo import demo
+from .doctor import doctor
+from .evaluate import evaluate
+from .pseudolabel import pseudolabel
+from .run import run
+from .settings import settings
+from .synth import synth
+from .train_detector import train_detector
+
+
+class OneLineErrors(TyperGroup):
+    """Turns what a user can cause into one line on stderr; `--debug`, given anywhere, adds the trace."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Let `--debug` stand before or after the command."""
+        if "--debug" in args:
+            args = ["--debug", *(arg for arg in args if arg != "--debug")]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted; start the same command again to go on", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:
+            line = explain(error)
+            if line is None:
+                raise
+            if ctx.params.get("debug"):
+                typer.echo(traceback.format_exc(), err=True, nl=False)
+            typer.echo(f"error: {line}", err=True)
+            raise typer.Exit(2) from None
+
+
+def explain(error: Exception) -> str | None:
+    """Return one line for an error that a user can cause or mend; None for our own mistakes, which keep their trace."""
+    if isinstance(error, AmodalplError):
+        return " ".join(str(error).split())
+    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
+        return (
+            "out of memory; try a smaller --set training.batch_size=, labels.batch_size= or detector.batch_size=, "
+            "or fewer workers"
+        )
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, BrokenPipeError):
+        place = f"{error.filename}: " if error.filename else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{place}no space left on the disk; free some and start the same command again to go on"
+        return f"{place}{os.strerror(error.errno)}"
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("amodalpl"):
+        return f"the package {error.name} is not installed; `amodalpl doctor` says what to do"
+    return None
+
+
+def _is_torch_out_of_memory(error: Exception) -> bool:
+    """Tell without importing torch: by its class on a GPU, by its text on a CPU."""
+    return type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"amodalpl {__version__}")
+        raise typer.Exit()
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def main(
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="AMODALPL_DEBUG", help="Show the trace of an error, too.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Amodal masks for people who have only modal ones.
+
+    Turns ordinary instance masks into pseudo-amodal labels, and trains a detector on them.
+    Try it on drawn scenes: [bold]amodalpl demo --out runs/demo[/bold]
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a file name that is not UTF-8 must not end a run
+
+
+COMMANDS: dict[str, list[Callable[..., None]]] = {
+    "Stages": [check, synth, complete, pseudolabel, train_detector],
+    "The whole pipeline": [run, demo],
+    "Information": [doctor, settings],
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(evaluate, name="evaluate", rich_help_panel="Stages")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,109 @@
+"""The options that all stages share, declared once, and how their values become settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+SETTINGS_PANEL = "Settings"
+
+
+class Device(str, Enum):
+    """Where networks run; auto takes a CUDA device when there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+    def __str__(self) -> str:  # older typers convert what a callback returned a second time, by its text
+        return self.value
+
+
+class Format(str, Enum):
+    """Annotation formats; auto looks at the content."""
+
+    auto = "auto"
+    coco = "coco"
+    cocoa = "cocoa"
+    kins = "kins"
+    kins2020 = "kins2020"
+    d2sa = "d2sa"
+
+
+def available(device: Device) -> Device:
+    """Return the device if it can be used; only CUDA has to be asked for, which imports torch.
+
+    Raises:
+        SettingsError: CUDA was asked for and is not there.
+    """
+    if device is Device.cuda:
+        from amodalpl.devices import pick_device
+
+        pick_device(device.value)
+    return device
+
+
+Annotations = Annotated[
+    Path, typer.Argument(metavar="ANN", help="Annotation file (COCO, COCOA, KINS, D2SA), or a folder of COCOA records.")
+]
+Images = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder that the file names in ANN start from.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Output folder; an interrupted run there goes on.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Format of ANN; auto looks at the content.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE.yaml",
+        help="Settings file, or the name of an installed one, such as coco_cpu.",
+        rich_help_panel=SETTINGS_PANEL,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Override one setting; may be repeated. `amodalpl settings` lists them.",
+        rich_help_panel=SETTINGS_PANEL,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", metavar="N", help="Fixes every random choice.", show_default="0", rich_help_panel=SETTINGS_PANEL
+    ),
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where networks run.", callback=available)]
+Json = Annotated[bool, typer.Option("--json", help="Print nothing but a closing summary in JSON.")]
+
+
+def explicit(
+    config: Path | None,
+    overrides: list[str] | None,
+    seed: int | None,
+    extra: Mapping[str, Any] | None = None,
+    keep_data: bool = False,
+) -> dict[str, Any]:
+    """Gather and check what the user set: the file, then each `--set`, then options such as `--method`.
+
+    Args:
+        config: settings file.
+        overrides: texts of the form section.key=value.
+        seed: None when not given.
+        extra: nested values of a command's own options, on top of the rest.
+        keep_data: keep the section `data` of a file for `amodalpl run`; a single stage gets its paths as arguments, so
+            that one file serves both.
+
+    Raises:
+        SettingsError: an unknown name, a wrong type, or a value out of range.
+    """
+    from amodalpl.settings import explicit_values, merge, resolve
+
+    values = merge(explicit_values(config, overrides or (), seed=seed), extra or {})
+    checked = {name: section for name, section in values.items() if name != "data"}
+    resolve(checked, source=str(config) if config else "settings")
+    return values if keep_data else checked

@@ -1,0 +1,1 @@
+"""Settings files, one per experiment: flat, complete, with a reason beside each number."""

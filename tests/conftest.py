@@ -1,0 +1,29 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from amodalpl.stages.summary import Summary
+
+
+@pytest.fixture
+def fake_stage(monkeypatch) -> Callable[..., list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """Replace a stage function behind the command line, and record how it is called."""
+
+    def replace(module: str, function: str, act: Callable[..., Summary] | None = None):
+        calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+        def stage(*args: Any, **kwargs: Any) -> Summary:
+            calls.append((args, kwargs))
+            return act(*args, **kwargs) if act else Summary(function, None)
+
+        monkeypatch.setitem(sys.modules, f"amodalpl.stages.{module}", SimpleNamespace(**{function: stage}))
+        return calls
+
+    return replace

@@ -1,0 +1,92 @@
+"""Our completion scores against pycocotools' own run-length arithmetic, on random blobs."""
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from amodalpl.metrics.completion import MICRO, PER_INSTANCE, compute, count_instance
+
+
+def blob(rng, frame=(40, 60)):
+    mask = np.zeros(frame, np.uint8)
+    centre = (int(rng.integers(10, 50)), int(rng.integers(10, 30)))
+    axes = (int(rng.integers(3, 20)), int(rng.integers(3, 15)))
+    cv2.ellipse(mask, centre, axes, float(rng.integers(0, 180)), 0, 360, 1, -1)
+    return mask.view(bool)
+
+
+def encode(mask):
+    return coco_mask.encode(np.asfortranarray(mask, np.uint8))
+
+
+def both(a, b):
+    return coco_mask.merge([a, b], intersect=True)
+
+
+def area(rle):
+    return float(coco_mask.area(rle))
+
+
+@pytest.fixture(scope="module")
+def instances():
+    rng = np.random.default_rng(11)
+    return [(blob(rng), truth := blob(rng), truth & ~blob(rng)) for _ in range(40)]
+
+
+def test_pixel_sums_agree_with_merged_run_lengths(instances):
+    inter = union = hidden_inter = hidden_union = truth_area = 0.0
+    for predicted, truth, modal in instances:
+        p, g, outside = encode(predicted), encode(truth), encode(~modal)
+        either = coco_mask.merge([p, g])
+        inter += area(both(p, g))
+        union += area(either)
+        hidden_inter += area(both(both(p, g), outside))
+        hidden_union += area(both(either, outside))
+        truth_area += area(g)
+    scores = compute([count_instance(*masks) for masks in instances])[MICRO]
+    assert scores["miou"] == pytest.approx(inter / union, rel=1e-12)
+    assert scores["invisible_miou"] == pytest.approx(hidden_inter / hidden_union, rel=1e-12)
+    assert scores["pixel_accuracy"] == pytest.approx(inter / truth_area, rel=1e-12)
+
+
+def test_instance_means_agree_with_pycocotools_iou(instances):
+    ious, modal_ious, hidden_ious = [], [], []
+    for predicted, truth, modal in instances:
+        p, g, m, outside = encode(predicted), encode(truth), encode(modal), encode(~modal)
+        ious.append(coco_mask.iou([p], [g], [0])[0, 0])
+        modal_ious.append(coco_mask.iou([m], [g], [0])[0, 0])
+        if area(both(g, outside)) > 0:
+            hidden_ious.append(coco_mask.iou([both(p, outside)], [both(g, outside)], [0])[0, 0])
+    counts = [count_instance(*masks) for masks in instances]
+    scores = compute(counts)[PER_INSTANCE]
+    occluded = np.array([c.is_occluded for c in counts])
+    assert 0 < occluded.sum() < len(counts)
+    assert scores["iou"] == pytest.approx(np.mean(ious), rel=1e-12)
+    assert scores["with_hidden"] == len(hidden_ious)
+    assert scores["invisible_iou"] == pytest.approx(np.mean(hidden_ious), rel=1e-12)
+    assert scores["win_rate"] == pytest.approx((np.array(ious) > modal_ious)[occluded].mean())
+    assert scores["accuracy_70"] == pytest.approx(np.mean(np.array(ious) > 0.7))
+
+
+def test_hull_agrees_with_exact_half_planes():
+    """A pixel is in the hull when no half-plane through two mask pixels has all of the mask on its other side."""
+    from amodalpl.baselines import convex_hull
+
+    rng = np.random.default_rng(2)
+    for _ in range(5):
+        modal = np.zeros((14, 14), bool)
+        modal[tuple(rng.integers(1, 13, (2, 9)))] = True
+        points = np.argwhere(modal)
+        inside = np.ones(modal.shape, bool)
+        grid = np.stack(np.mgrid[:14, :14], axis=-1)
+        for a in points:
+            for b in points:
+                normal = np.array([b[1] - a[1], a[0] - b[0]])
+                if normal.any() and ((points - a) @ normal <= 0).all():
+                    inside &= (grid - a) @ normal <= 0
+        ours = convex_hull(modal, np.ones_like(modal))
+        assert not (inside & ~ours).any()
+        # OpenCV draws the outline too: at most pixels that the edge passes through are added
+        rim = cv2.dilate(inside.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
+        assert not (ours & ~rim).any()

@@ -1,0 +1,110 @@
+"""The bank: what is cut out comes back; what is damaged is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from amodalpl.errors import DataError
+from amodalpl.masks.geometry import to_patch
+from amodalpl.synthesis.bank import Bank, BankWriter, cut_out, image_square
+
+
+def blob(seed, size_hw=(60, 80)):
+    rng = np.random.default_rng(seed)
+    ys, xs = np.mgrid[: size_hw[0], : size_hw[1]]
+    x, y, a, b = rng.uniform(20, 60), rng.uniform(20, 40), rng.uniform(4, 20), rng.uniform(4, 20)
+    return ((xs - x) / a) ** 2 + ((ys - y) / b) ** 2 <= 1
+
+
+def write_bank(folder, masks, longest_px=512, image_px=None):
+    writer = BankWriter(folder, image_px)
+    for number, mask in enumerate(masks):
+        look = np.full((image_px, image_px, 3), number, np.uint8) if image_px else None
+        writer.add(cut_out(mask, longest_px), (100 + number, 7, 3), look)
+    assert writer.close() == len(masks)
+    return Bank(folder)
+
+
+def test_masks_come_back_exactly(tmp_path):
+    masks = [blob(seed) for seed in range(7)]
+    bank = write_bank(tmp_path, masks)
+    assert len(bank) == 7 and not bank.has_images
+    for index, mask in enumerate(masks):
+        found = bank[index]
+        x, y, w, h = found.box_xywh
+        frame = np.zeros_like(mask)
+        frame[y : y + h, x : x + w] = found.mask
+        np.testing.assert_array_equal(frame, mask)
+        assert found.scale == 1 and found.mask.dtype == bool
+    assert bank.table["annotation_id"].tolist() == list(range(100, 107))
+    assert set(bank.table["image_id"]) == {7} and set(bank.table["category_id"]) == {3}
+
+
+def test_large_masks_are_reduced_and_fill_the_same_patch(tmp_path):
+    ys, xs = np.mgrid[:300, :400]
+    mask = (xs - 210) ** 2 / 150**2 + (ys - 140) ** 2 / 90**2 <= 1
+    whole, reduced = cut_out(mask, 512), write_bank(tmp_path, [mask], longest_px=64)[0]
+    assert max(reduced.mask.shape) == 64 and reduced.box_xywh == whole.box_xywh
+    assert reduced.scale == pytest.approx(64 / 301)
+    square = whole.square(3.0)
+    patches = [to_patch(c.mask, c.matrix(square, 64), 64) for c in (whole, reduced)]
+    assert (patches[0] & patches[1]).sum() / (patches[0] | patches[1]).sum() > 0.95
+
+
+def test_images_come_back(tmp_path):
+    bank = write_bank(tmp_path, [blob(0), blob(1)], image_px=8)
+    assert bank.has_images
+    assert (bank.image(1) == 1).all() and bank.image(0).shape == (8, 8, 3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bits.npy", "images.npy", "table.npy"]
+
+
+def test_nothing_to_write_is_an_empty_bank(tmp_path):
+    assert len(write_bank(tmp_path / "masks", [])) == 0
+    assert len(write_bank(tmp_path / "photos", [], image_px=8)) == 0
+
+
+def test_image_square_covers_every_jitter():
+    """Shift 0.2 of the side, then zoom out by 0.8: the crop reaches 0.2 + 0.5 / 0.8 sides from the centre."""
+    cutout = cut_out(blob(2), 512)
+    crop, stored = cutout.square(3.0), image_square(cutout, 3.0)
+    reach = (0.2 + 0.5 / 0.8) * crop.side
+    centre = crop.x + crop.side / 2
+    assert stored.x <= centre - reach + 1e-9 and stored.x + stored.side >= centre + reach - 1e-9
+
+
+def test_asking_for_photos_that_are_not_there_says_how_to_get_them(tmp_path):
+    bank = write_bank(tmp_path, [blob(0)])
+    with pytest.raises(DataError, match="it has masks only; run .* --set synthesis.with_image=true"):
+        bank.image(0)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+DAMAGE = {
+    "bits are cut short": lambda folder: truncate(folder / "bits.npy"),
+    "table is cut short": lambda folder: truncate(folder / "table.npy"),
+    "table is empty": lambda folder: (folder / "table.npy").write_bytes(b""),
+    "bits are gone": lambda folder: (folder / "bits.npy").unlink(),
+    "table is text": lambda folder: (folder / "table.npy").write_text("hello"),
+    "table is another array": lambda folder: np.save(folder / "table.npy", np.zeros(3)),
+    "table is pickled": lambda folder: np.save(folder / "table.npy", np.array([{}], object), allow_pickle=True),
+    "bits are of another bank": lambda folder: np.save(folder / "bits.npy", np.zeros(2, np.uint8)),
+    "photos are of another bank": lambda folder: np.save(folder / "images.npy", np.zeros((3, 4, 4, 3), np.uint8)),
+    "bits are numbers": lambda folder: np.save(folder / "bits.npy", np.zeros(10_000)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_bank_is_refused(tmp_path, damage):
+    write_bank(tmp_path, [blob(0), blob(1)])
+    DAMAGE[damage](tmp_path)
+    with pytest.raises(DataError, match=f"{tmp_path}.*cut-out bank.*run"):
+        Bank(tmp_path)
+
+
+def test_no_bank_at_all(tmp_path):
+    with pytest.raises(DataError, match="expected a cut-out bank of `amodalpl synth`"):
+        Bank(tmp_path / "nowhere")

@@ -1,0 +1,244 @@
+import json
+import os
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+import pytest
+
+from amodalpl.errors import DataError, SettingsError
+from amodalpl.masks import ownership, rle
+from amodalpl.progress import Progress
+from amodalpl.stages.check import MAX_LISTED, check, overlapping_pairs, sharing_more_than
+
+HEIGHT, WIDTH = 40, 60
+CATEGORIES = [{"id": 1, "name": "cup"}]
+
+
+def rectangle(x, y, w, h):
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[y : y + h, x : x + w] = True
+    return rle.encode(mask)
+
+
+def annotation(annotation_id, x, y, w, h, **fields):
+    mask = rle.to_json(rectangle(x, y, w, h))
+    return {"id": annotation_id, "image_id": 1, "category_id": 1, "segmentation": mask, **fields}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    jpeg = cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 90, dtype=np.uint8))[1].tobytes()
+    for name in ("1.jpg", "2.jpg"):
+        (folder / name).write_bytes(jpeg)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, photos):
+    """Write a file of one photo (or those given) and check it."""
+
+    def write_and_check(annotations, images=None, **options):
+        images = images or [{"id": 1, "file_name": "1.jpg", "height": HEIGHT, "width": WIDTH}]
+        file = tmp_path / "annotations.json"
+        file.write_text(json.dumps({"images": images, "categories": CATEGORIES, "annotations": annotations}))
+        return check(file, photos, **options)
+
+    return write_and_check
+
+
+def test_clean_file(run, tmp_path, photos):
+    summary = run([annotation(1, 0, 0, 5, 5), annotation(2, 10, 10, 5, 5)])
+    assert summary.ok and summary.out is None and summary.stage == "check"
+    assert summary.counts == {
+        "format": "coco",
+        "images": 1,
+        "instances": 2,
+        "crowd": 0,
+        "categories": 1,
+        "dropped": 0,
+        "errors": {},
+        "warnings": {},
+        "overlaps": {"pairs": 0, "images": 0, "instances": 0, "modal_px": 50, "lost_px": 0, "lost_percent": 0.0},
+        "findings": [],
+        "findings_total": 0,
+    }
+    assert summary.next == f"amodalpl synth {tmp_path / 'annotations.json'} {photos} --out synth"
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["1.jpg", "2.jpg", "annotations.json", "photos"]
+    json.dumps(summary.to_json())
+
+
+def test_every_dropped_entry_is_an_error(run):
+    empty = {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}}
+    wrong = {"segmentation": {"size": [WIDTH, HEIGHT], "counts": [HEIGHT * WIDTH]}}
+    summary = run(
+        [
+            annotation(1, 0, 0, 5, 5),
+            annotation(1, 9, 9, 5, 5),
+            annotation(2, 9, 9, 5, 5, category_id=4),
+            annotation(3, 0, 0, 1, 1, **empty),
+            annotation(4, 0, 0, 1, 1, **wrong),
+            annotation(5, 0, 0, 1, 1, segmentation=[[1, 1, 5, 5]]),
+            annotation(6, 0, 0, 1, 1, segmentation=[[70, 1, 75, 5, 70, 5]]),
+            annotation(7, 0, 0, 1, 1, image_id=3),
+        ]
+    )
+    assert not summary.ok and summary.next == ""
+    assert summary.counts["errors"] == {
+        "duplicate annotation id": 1,
+        "unknown category": 1,
+        "empty mask": 1,
+        "RLE of the wrong size": 1,
+        "polygon with fewer than 3 points": 1,
+        "mask outside the photo": 1,
+        "unknown image": 1,
+    }
+    assert summary.counts["instances"] == 1 and summary.counts["dropped"] == 7
+    assert summary.counts["findings"][0] == {
+        "severity": "error",
+        "place": "annotations[1].id",
+        "image_id": 1,
+        "annotation_id": 1,
+        "problem": "duplicate annotation id: 1 is taken by an annotation before",
+    }
+
+
+def test_photos(run, photos, tmp_path):
+    (photos / "text.jpg").write_text("no photo")
+    (photos / "cut.jpg").write_bytes((photos / "1.jpg").read_bytes()[:-30])
+    (tmp_path / "secret.jpg").write_bytes(b"")
+    os.symlink(tmp_path / "secret.jpg", photos / "link.jpg")
+    names = ["1.jpg", "2.jpg", "gone.jpg", "text.jpg", "cut.jpg", "../secret.jpg", "link.jpg", "1.jpg"]
+    images = [{"id": i + 1, "file_name": n, "height": HEIGHT, "width": WIDTH} for i, n in enumerate(names)]
+    images[1].update(height=WIDTH, width=HEIGHT)
+    summary = run([annotation(i + 1, 0, 0, 5, 5, image_id=i + 1) for i in (0, 2, 3, 4, 5, 6, 7)], images)
+    assert summary.counts["errors"] == {
+        "unreadable photo": 2,
+        "photo outside the folder": 2,
+        "size differs from the photo": 1,
+        "missing photo": 1,
+    }
+    assert summary.counts["warnings"] == {"photo without instances": 1, "photo listed twice": 1}
+    problems = {(f["place"], f["problem"].split(":")[0]): f["problem"] for f in summary.counts["findings"]}
+    swapped = problems["images[1].height", "size differs from the photo"]
+    assert swapped.endswith("expected height 60, width 40, 2.jpg has height 40, width 60, turned by a quarter")
+    assert ("images[2].file_name", "missing photo") in problems
+
+
+def test_thorough_decodes(run, photos, monkeypatch):
+    decoded = []
+    real = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *args: decoded.append(1) or real(*args))
+    assert run([annotation(1, 0, 0, 5, 5)]).ok and decoded == []
+    assert run([annotation(1, 0, 0, 5, 5)], thorough=True).ok and decoded == [1]
+
+
+def test_overlaps_by_hand(run):
+    # 10 x 10 at 0, 4 x 10 at 8 (shares 2 x 10 = 20 with the first), 20 x 10 at 11 (shares 1 x 10 with the second)
+    summary = run([annotation(1, 0, 0, 10, 10), annotation(2, 8, 0, 4, 10), annotation(3, 11, 0, 20, 10)])
+    assert summary.ok
+    assert summary.counts["overlaps"] == {
+        "pairs": 2,
+        "images": 1,
+        "instances": 3,
+        "modal_px": 340,
+        "lost_px": 30,
+        "lost_percent": 8.824,
+    }
+    assert summary.counts["warnings"] == {"overlapping masks": 1}
+
+
+def test_outlines_that_merely_touch_are_counted_as_pairs_only(run):
+    summary = run([annotation(1, 0, 0, 30, 30), annotation(2, 29, 29, 30, 11)])  # 1 pixel of 900 and of 330
+    overlaps = summary.counts["overlaps"]
+    assert (overlaps["pairs"], overlaps["instances"], overlaps["lost_px"]) == (1, 0, 1)
+
+
+def test_lost_pixels_are_those_of_the_ownership_rule(run):
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        boxes = [(*rng.integers(0, 30, 2), *rng.integers(1, 11, 2)) for _ in range(8)]
+        summary = run([annotation(i, *map(int, box)) for i, box in enumerate(boxes)])
+        owned = ownership.resolve([rectangle(*box) for box in boxes], (HEIGHT, WIDTH))
+        assert summary.counts["overlaps"]["lost_px"] == owned.lost_px.sum()
+
+
+def test_sharing_agrees_with_pixels():
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        masks = rng.random((5, HEIGHT, WIDTH)) < rng.choice([0.002, 0.02, 0.3])
+        masks[:, 0, 0] = rng.random(5) < 0.5
+        filled = [mask for mask in masks if mask.any()]
+        coded = [rle.encode(mask) for mask in filled]
+        pairs = overlapping_pairs(coded)
+        expected = [
+            (i, j, int((filled[i] & filled[j]).sum()))
+            for i in range(len(filled))
+            for j in range(i + 1, len(filled))
+            if (filled[i] & filled[j]).any()
+        ]
+        assert pairs == expected
+        counts = np.sum(filled, axis=0)
+        shares = [(mask & (counts > 1)).sum() / mask.sum() for mask in filled]
+        for fraction in (0.0, 0.01, 0.3, 0.5):
+            sharing = sharing_more_than(fraction, coded, [rle.area_px(c) for c in coded], pairs)
+            assert sharing == [i for i, share in enumerate(shares) if share > fraction]
+
+
+def test_crowd_is_counted_and_kept_out_of_overlaps(run):
+    summary = run([annotation(1, 0, 0, 10, 10), annotation(2, 0, 0, 20, 20, iscrowd=1)])
+    assert summary.ok and (summary.counts["instances"], summary.counts["crowd"]) == (1, 1)
+    assert summary.counts["overlaps"]["pairs"] == 0
+    assert summary.counts["warnings"] == {"crowd": 1}
+
+
+def test_visible_mask_that_is_not_inside_the_whole(run):
+    whole = rle.to_json(rectangle(0, 0, 10, 10))
+    inside = {"segmentation": whole, "visible_mask": rle.to_json(rectangle(0, 0, 5, 5))}
+    outside = {"segmentation": whole, "visible_mask": rle.to_json(rectangle(8, 8, 5, 5))}  # 4 of 25 are inside
+    summary = run([annotation(1, 0, 0, 1, 1, **inside), annotation(2, 0, 0, 1, 1, **outside)])
+    assert summary.ok and summary.counts["format"] == "d2sa"
+    (finding,) = summary.counts["findings"]
+    assert finding["problem"] == "visible mask not inside the whole mask: 21 pixels are outside"
+    assert (finding["place"], finding["annotation_id"]) == ("annotations[1]", 2)
+
+
+def test_list_is_capped_but_everything_is_counted(run):
+    summary = run([annotation(0, 0, 0, 5, 5), *(annotation(0, 0, 0, 5, 5) for _ in range(MAX_LISTED + 5))])
+    assert summary.counts["errors"] == {"duplicate annotation id": MAX_LISTED + 5}
+    assert len(summary.counts["findings"]) == MAX_LISTED
+    assert summary.counts["findings_total"] == MAX_LISTED + 5
+
+
+def test_progress_counts_every_photo(run):
+    class Counting(Progress):
+        total = done = 0
+
+        @contextmanager
+        def task(self, label, total, done=0):
+            self.total = total
+            yield self.advance
+
+        def advance(self, units):
+            self.done += units
+
+    progress = Counting()
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": HEIGHT, "width": WIDTH} for i in (1, 2)]
+    assert run([annotation(1, 0, 0, 5, 5)], images, progress=progress).ok
+    assert (progress.total, progress.done) == (2, 2)
+
+
+def test_wrong_folder(run, tmp_path, photos):
+    run([annotation(1, 0, 0, 5, 5)])
+    with pytest.raises(DataError, match="nowhere: expected the folder of photos, found no such folder"):
+        check(tmp_path / "annotations.json", tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"expected the photos that .* names, found none of 1 \(first: '1.jpg'\)"):
+        check(tmp_path / "annotations.json", tmp_path / "empty")
+
+
+def test_unknown_format(tmp_path):
+    with pytest.raises(SettingsError, match="expected a known annotation format, got 'voc'"):
+        check(tmp_path / "a.json", tmp_path, fmt="voc")

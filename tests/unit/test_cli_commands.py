@@ -1,0 +1,122 @@
+"""Each command: what it hands to its stage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from amodalpl.formats import FORMATS
+from amodalpl_cli.main import app
+from amodalpl_cli.options import Format
+
+
+def invoke(*args):
+    result = CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_formats_are_those_of_the_readers():
+    assert {entry.value for entry in Format} == set(FORMATS)
+
+
+def test_check(fake_stage):
+    calls = fake_stage("check", "check")
+    invoke("check", "ann.json", "images", "--format", "kins", "--thorough")
+    [(args, kwargs)] = calls
+    assert args == (Path("ann.json"), Path("images")) and (kwargs["fmt"], kwargs["thorough"]) == ("kins", True)
+
+
+def test_synth_resolves_settings_in_order(fake_stage, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "seed: 5\nsynthesis: {patch_px: 64, shift: 0.1}\ndata: {annotations: other.json}\n"
+    )
+    calls = fake_stage("synth", "synth")
+    invoke(
+        *("synth", "ann.json", "images", "--out", "out", "--config", tmp_path / "mine.yaml"),
+        *("--set", "synthesis.patch_px=128", "--set", "synthesis.flip_probability=0", "--seed", "7"),
+    )
+    [((annotations, images, out, settings), kwargs)] = calls
+    assert (annotations, images, out) == (Path("ann.json"), Path("images"), Path("out"))
+    synthesis = settings.synthesis
+    assert (settings.seed, synthesis.patch_px, synthesis.shift, synthesis.flip_probability) == (7, 128, 0.1, 0)
+    assert kwargs["fmt"] == "auto"
+
+
+def test_complete_hands_on_only_what_was_given(fake_stage):
+    calls = fake_stage("complete", "complete")
+    invoke("complete", "synth", "--out", "out", "--set", "training.steps=3", "--method", "pcnet-m", "--device", "cpu")
+    [((folder, out, values), kwargs)] = calls
+    assert (folder, out, kwargs["device"]) == (Path("synth"), Path("out"), "cpu")
+    assert values == {"training": {"steps": 3}, "completer": {"method": "pcnet-m"}}
+
+
+def test_method_wins_over_the_file(fake_stage, tmp_path):
+    (tmp_path / "mine.yaml").write_text("completer: {method: asbu, width: 8}\n")
+    calls = fake_stage("complete", "complete")
+    invoke("complete", "synth", "--out", "out", "--config", tmp_path / "mine.yaml", "--method", "pcnet-m")
+    assert calls[0][0][2] == {"completer": {"method": "pcnet-m", "width": 8}}
+
+
+def test_pseudolabel(fake_stage):
+    calls = fake_stage("pseudolabel", "pseudolabel")
+    invoke("pseudolabel", "ann.json", "images", "--completer", "completer", "--out", "out")
+    [((*paths, settings), kwargs)] = calls
+    assert paths == [Path("ann.json"), Path("images"), Path("completer"), Path("out")]
+    assert settings.labels.batch_size == 32 and (kwargs["fmt"], kwargs["device"]) == ("auto", "auto")
+
+
+def test_train_detector(fake_stage):
+    calls = fake_stage("train_detector", "train_detector")
+    invoke(
+        "train-detector", "l.json", "images", "--out", "out", "--val", "v.json", "--val-images", "v", "--init", "none"
+    )
+    [((labels, images, out, _), kwargs)] = calls
+    assert (labels, images, out) == (Path("l.json"), Path("images"), Path("out"))
+    assert (kwargs["val"], kwargs["val_images"], kwargs["init"]) == (Path("v.json"), Path("v"), "none")
+
+
+@pytest.mark.parametrize("what", ["completion", "order"])
+def test_evaluate_masks(fake_stage, what):
+    calls = fake_stage("evaluate", f"evaluate_{what}")
+    invoke("evaluate", what, "truth.json", "labels.json", "--things-only", "--out", "out", "--set", "labels.gap_px=4")
+    [(args, kwargs)] = calls
+    assert args == (Path("truth.json"), Path("labels.json"))
+    assert (kwargs["things_only"], kwargs["out"], kwargs["gap_px"]) == (True, Path("out"), 4)
+
+
+def test_evaluate_detector(fake_stage):
+    calls = fake_stage("train_detector", "evaluate_detector")
+    invoke("evaluate", "detector", "folder", "--device", "cpu")
+    assert calls[0][0] == (Path("folder"),) and calls[0][1]["device"] == "cpu"
+
+
+def test_run_keeps_the_paths_of_the_file(fake_stage, tmp_path):
+    (tmp_path / "mine.yaml").write_text("data: {annotations: a.json, images: i}\ntraining: {steps: 9}\n")
+    calls = fake_stage("pipeline", "run_pipeline")
+    invoke("run", tmp_path / "mine.yaml", "--out", "out", "--set", "data.images=other", "--seed", "2")
+    values, out, device, _ = calls[0][0]
+    assert values == {"data": {"annotations": "a.json", "images": "other"}, "training": {"steps": 9}, "seed": 2}
+    assert (out, device) == (Path("out"), "auto")
+
+
+def test_demo(fake_stage):
+    calls = fake_stage("demo", "demo")
+    invoke("demo", "--out", "out", "--set", "detector.steps=2")
+    assert calls[0][0][:3] == (Path("out"), {"detector": {"steps": 2}}, "auto")
+
+
+def test_settings_lists_names_values_and_meanings():
+    text = invoke("settings", "labels", "--set", "labels.gap_px=7").stdout
+    row = next(line for line in text.splitlines() if "labels.gap_px" in line)
+    assert " 7 " in row and "neighbours" in row and "training." not in text
+
+
+def test_settings_as_json_is_a_settings_file(tmp_path):
+    file = tmp_path / "all.yaml"
+    file.write_text(invoke("settings", "--json", "--set", "training.steps=11").stdout)
+    again = invoke("settings", "--json", "--config", file).stdout
+    assert again == file.read_text() and json.loads(again)["training"]["steps"] == 11

@@ -1,0 +1,159 @@
+"""What is printed: a summary on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from amodalpl.progress import SILENT
+from amodalpl.stages.summary import Summary
+from amodalpl_cli import display
+from amodalpl_cli.main import app
+
+SUMMARY = Summary(
+    stage="pseudolabel",
+    out=Path("out"),
+    counts={"instances": 4187, "dropped": {"outside the image": 52, "area 0": 15}, "none_at_all": {}},
+    scores={"completion, micro": {"labels": {"miou": 0.93512, "invisible_miou": None}, "modal mask": {"miou": 0.9}}},
+    files={
+        "labels": Path("out") / ("a_rather_long_folder_name/" * 8 + "pseudo_amodal.json"),
+        "page": Path("out/r.html"),
+    },
+    next="amodalpl train-detector out/pseudo_amodal.json images --out detector",
+)
+
+
+def run(fake_stage, summary, *args):
+    fake_stage("demo", "demo", lambda *a: summary)
+    return CliRunner().invoke(app, ["demo", "--out", "out", *args])
+
+
+def printed(summary, width=100):
+    console = Console(width=width, record=True, highlight=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    with console.file:
+        display.print_summary(console, summary)
+    return console.export_text()
+
+
+def test_json_is_the_only_thing_on_stdout(fake_stage):
+    def act(out, values, device, progress):
+        print("a library's chatter")
+        logging.getLogger("amodalpl").warning("careful")
+        assert progress is SILENT
+        return SUMMARY
+
+    fake_stage("demo", "demo", act)
+    result = CliRunner().invoke(app, ["demo", "--out", "out", "--json"], catch_exceptions=False)
+    assert result.exit_code == 0 and "a library's chatter" in result.stderr
+    assert json.loads(result.stdout) == {
+        "stage": "pseudolabel",
+        "ok": True,
+        "out": "out",
+        "counts": SUMMARY.counts,
+        "scores": SUMMARY.scores,
+        "files": {name: str(path) for name, path in SUMMARY.files.items()},
+        "next": SUMMARY.next,
+    }
+
+
+def test_json_holds_plain_values(fake_stage):
+    counts = {"a": np.int64(3), "b": np.float32(0.5), "c": float("nan"), "d": Path("x"), "e": (1, np.array([2]))}
+    result = run(fake_stage, Summary("demo", None, counts), "--json")
+    assert json.loads(result.stdout)["counts"] == {"a": 3, "b": 0.5, "c": None, "d": "x", "e": [1, [2]]}
+
+
+@pytest.mark.parametrize("args", [[], ["--json"]], ids=["table", "json"])
+def test_summary_that_is_not_ok_is_exit_1(fake_stage, args):
+    result = run(fake_stage, Summary("check", None, {"errors": 2}, ok=False), *args)
+    assert result.exit_code == 1 and "errors" in result.stdout
+
+
+def test_only_the_first_process_of_torchrun_prints(fake_stage, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert run(fake_stage, SUMMARY).output == ""
+
+
+def test_table_shows_counts_scores_files_and_the_next_command():
+    lines = [line.rstrip() for line in printed(SUMMARY).splitlines()]
+    assert lines[0] == "pseudolabel: done"
+    for line in ("instances 4187", "outside the image 52", "area 0 15", "none at all none"):
+        assert line in [" ".join(text.split()) for text in lines]
+    assert "completion, micro" in [line.strip() for line in lines]
+    assert "labels 0.935 -" in [" ".join(text.split()) for text in lines]
+    assert lines[-1] == f"next: {SUMMARY.next}"
+
+
+def test_paths_are_never_broken_over_lines():
+    assert any(str(SUMMARY.files["labels"]) in line for line in printed(SUMMARY, width=40).splitlines())
+
+
+def test_long_lists_are_cut():
+    findings = [{"place": f"annotations[{i}]", "image_id": i, "problem": "empty mask"} for i in range(25)]
+    text = printed(Summary("check", None, {"findings": findings}))
+    assert "annotations[19]  image_id 19  empty mask" in text and "annotations[20]" not in text
+    assert "... and 5 more (see them with --json)" in text
+
+
+def test_markup_in_values_is_printed_as_it_is():
+    text = printed(
+        Summary("x", None, {"[red]n": "[/nothing]"}, {"p[0]": {"[b]": {"m[1]": 1}}}, {"f": Path("[a].json")})
+    )
+    for part in ("[red]n", "[/nothing]", "p[0]", "[b]", "m[1]", "[a].json"):
+        assert part in text
+
+
+def test_many_metrics_go_down_instead_of_across():
+    names = [f"metric_{i}" for i in range(12)]
+    text = printed(Summary("x", None, scores={"COCO": {"amodal": dict.fromkeys(names, 0.5)}}))
+    assert "metric 11 0.500" in [" ".join(line.split()) for line in text.splitlines()]
+
+
+class Clock:
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(display.time, "monotonic", lambda: self.now)
+
+
+def test_progress_in_a_file_is_a_line_now_and_then(monkeypatch, capsys):
+    clock = Clock(monkeypatch)
+    progress = display.ShownProgress(display.stderr_console())
+    with progress.task("training", total=100, done=40) as advance:
+        for _ in range(60):
+            clock.now += 1.0
+            advance(1)
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 55/100, 1/s, 0:45 left",
+        "training: 70/100, 1/s, 0:30 left",
+        "training: 85/100, 1/s, 0:15 left",
+        "training: 100/100 in 1:00",
+    ]
+
+
+def test_interrupted_task_does_not_claim_its_end(capsys):
+    progress = display.ShownProgress(display.stderr_console())
+    with pytest.raises(KeyboardInterrupt), progress.task("training", total=10) as advance:
+        advance(3)
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""
+
+
+def test_bars_on_a_terminal_show_rate_and_nest(capsys):
+    console = Console(force_terminal=True, width=120, stderr=True)
+    progress = display.ShownProgress(console)
+    with progress.task("outer [0]", total=2) as outer:
+        for _ in range(2):
+            with progress.task("inner", total=5, done=1) as inner:
+                inner(4)
+            outer(1)
+        progress.note("score 0.5 [x]")
+    text = capsys.readouterr().err
+    assert all(part in text for part in ("outer [0]", "inner", "2/2", "/s", "score 0.5 [x]"))
+    with progress.task("next", total=1) as advance:  # bars start anew
+        advance(1)
+    assert "next" in capsys.readouterr().err

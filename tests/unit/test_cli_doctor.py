@@ -1,0 +1,90 @@
+"""`amodalpl doctor`: what is here, what is missing, and what to do."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+
+import pytest
+from typer.testing import CliRunner
+
+from amodalpl.stages import doctor
+from amodalpl_cli.main import app
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Choose which distributions are here and which imports fail."""
+
+    def choose(versions, broken=()):
+        def version(name):
+            if name not in versions:
+                raise metadata.PackageNotFoundError(name)
+            return versions[name]
+
+        monkeypatch.setattr(doctor.metadata, "version", version)
+        monkeypatch.setattr(doctor, "_import_problem", dict(broken).get)
+
+    return choose
+
+
+ALL = {
+    **dict.fromkeys(("torch", "numpy", "opencv-python", "onedl-mmengine", "pycocotools", "pydantic"), "1.0"),
+    **dict.fromkeys(("matplotlib", "Jinja2", "onedl-mmcv", "onedl-mmdetection"), "2.0"),
+}
+
+
+def test_here_everything_required_is_found():
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 0
+    counts = json.loads(result.stdout)["counts"]
+    assert counts["packages"]["torch"].startswith("torch 2.") and counts["device"] in ("cpu", "cuda")
+    assert {"python", "amodalpl", "gpus", "cpu_threads", "detector_ops", "advice"} <= counts.keys()
+
+
+def test_nothing_to_do(installed):
+    installed(ALL)
+    summary = doctor.doctor()
+    assert summary.ok and summary.counts["advice"] == ["nothing to do"]
+    assert summary.next == "amodalpl demo --out runs/demo"
+
+
+def test_detector_that_is_missing_is_no_error_but_says_what_to_install(installed):
+    names = ("onedl-mmcv", "onedl-mmdetection")
+    installed({k: v for k, v in ALL.items() if k not in names}, {"mmcv": "No module", "mmdet": "No module"})
+    summary = doctor.doctor()
+    assert summary.ok and summary.counts["packages"]["mmdet"] == "missing"
+    assert summary.counts["advice"] == [
+        f"{name} is needed by train-detector: pip install 'amodalpl[detector]'" for name in ("mmcv", "mmdet")
+    ]
+
+
+def test_required_package_that_is_missing_is_exit_1(installed):
+    installed({k: v for k, v in ALL.items() if k != "pycocotools"}, {"pycocotools": "No module named 'pycocotools'"})
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "pycocotools is needed by every stage: pip install pycocotools" in " ".join(result.stdout.split())
+
+
+def test_torchvision_of_another_torch_is_told_with_its_reason(installed):
+    installed(
+        {**ALL, "torchvision": "0.28.0"}, {"torchvision": "RuntimeError: operator torchvision::nms does not exist"}
+    )
+    summary = doctor.doctor()
+    assert "torchvision 0.28.0; its import fails: RuntimeError" in summary.counts["packages"]["torchvision"]
+    assert summary.ok
+
+
+def test_two_lines_of_openmmlab_clash(installed):
+    installed({**ALL, "mmdet": "3.3.0"})
+    advice = doctor.doctor().counts["advice"]
+    assert len(advice) == 1
+    assert "pip uninstall onedl-mmdetection mmdet; then pip install 'amodalpl[detector]'" in advice[0]
+
+
+def test_import_problem_is_any_exception_in_one_line(monkeypatch):
+    def broken(name):
+        raise RuntimeError("operator\ndoes not exist")
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    assert doctor._import_problem("torchvision") == "RuntimeError: operator does not exist"

@@ -1,0 +1,220 @@
+"""Broken files raise one clear line; broken entries are listed with a reason; nothing is lost silently."""
+
+import json
+
+import numpy as np
+import pytest
+
+from amodalpl.errors import DataError
+from amodalpl.formats import read_annotations
+from amodalpl.formats.entries import reason_kind
+
+SQUARE = [2, 2, 8, 2, 8, 8, 2, 8]
+GOOD = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [SQUARE]}
+IMAGE = {"id": 1, "file_name": "a.jpg", "height": 10, "width": 12}
+COCO = {"images": [IMAGE], "categories": [{"id": 1, "name": "cup"}], "annotations": [GOOD]}
+
+
+def write(tmp_path, value):
+    file = tmp_path / "file.json"
+    file.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+    return file
+
+
+def image(**fields):
+    return {**COCO, "images": [{**IMAGE, **fields}]}
+
+
+def without(entry, key):
+    return {k: v for k, v in entry.items() if k != key}
+
+
+def annotations(*entries):
+    return {**COCO, "annotations": list(entries)}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param("{", "file.json: expected an annotation file in JSON, got something else", id="not JSON"),
+        pytest.param("", "expected an annotation file in JSON", id="empty file"),
+        pytest.param("[" * 100_000, "expected an annotation file in JSON", id="nested too deep"),
+        pytest.param("3", "expected a COCO file with images, annotations and categories, got int", id="a number"),
+        pytest.param({"a": 1}, r"expected a COCO file .* got keys \['a'\]", id="other object"),
+        pytest.param([], "expected a COCO file .* got list", id="empty list"),
+        pytest.param([{"image_id": 1, "score": 1}], "got a bare list of results", id="results of a detector"),
+        pytest.param(without(COCO, "images"), "images: expected a list of photos, found none", id="no images"),
+        pytest.param({**COCO, "images": []}, "images: expected a list of photos, got an empty list", id="no photo"),
+        pytest.param({**COCO, "images": {}}, "images: expected a list of photos, got an empty dict", id="images dict"),
+        pytest.param({**COCO, "images": [3]}, r"images\[0\]: expected an object .* got 3", id="image is a number"),
+        pytest.param(
+            {**COCO, "images": [IMAGE, IMAGE]}, r"images\[1\].id: .* got 1 as in images\[0\]", id="image twice"
+        ),
+        pytest.param(image(id=True), r"images\[0\].id: expected a whole number as id, got True", id="image id true"),
+        pytest.param(image(id="1"), r"images\[0\].id: expected a whole number as id, got '1'", id="image id text"),
+        pytest.param(image(id=1.0), r"images\[0\].id: expected a whole number as id, got 1.0", id="image id float"),
+        pytest.param(image(id=2**64), r"images\[0\].id: expected a whole number as id", id="image id of 65 bits"),
+        pytest.param(image(file_name=""), r"images\[0\].file_name: expected the name of a photo, got ''", id="no name"),
+        pytest.param(image(file_name=3), r"images\[0\].file_name: expected the name of a photo, got 3", id="odd name"),
+        pytest.param(image(height=None), r"images\[0\].height: expected a whole number of pixels", id="no height"),
+        pytest.param(image(width="12"), r"images\[0\].width: expected a whole number .* got '12'", id="width text"),
+        pytest.param(image(width=0), r"images\[0\]: expected sides of 1 to 65535 .* width 0", id="width 0"),
+        pytest.param(image(width=65536), r"images\[0\]: expected sides of 1 to 65535", id="width too large"),
+        pytest.param(image(width=60000, height=60000), r"at most 268435456 pixels", id="too many pixels"),
+        pytest.param(
+            without(COCO, "categories"), "categories: expected a list of categories, found none", id="no cats"
+        ),
+        pytest.param({**COCO, "categories": [{"id": "a"}]}, r"categories\[0\].id: expected a whole", id="category id"),
+        pytest.param({**COCO, "categories": ["cup"]}, r"categories\[0\]: expected an object", id="category is text"),
+        pytest.param(
+            {**COCO, "categories": [{"id": 1}] * 2}, r"categories\[1\].id: .* own, got 1", id="category twice"
+        ),
+        pytest.param(without(COCO, "annotations"), "annotations: expected a list .* found none", id="no annotations"),
+        pytest.param(annotations({**GOOD, "id": "1"}), r"annotations\[0\].id: .* got '1'", id="annotation id text"),
+        pytest.param(annotations({**GOOD, "id": False}), r"annotations\[0\].id: .* got False", id="annotation id bool"),
+        pytest.param(annotations({**GOOD, "id": 2**63}), r"annotations\[0\].id: expected a whole", id="id too large"),
+        pytest.param(annotations(without(GOOD, "id")), r"annotations\[0\].id: .* found none", id="no annotation id"),
+        pytest.param(
+            annotations(GOOD, without({**GOOD, "id": 2}, "image_id")),
+            r"annotations\[1\].image_id: .* found none",
+            id="no image id",
+        ),
+        pytest.param(
+            annotations({**GOOD, "segmentation": None}),
+            r"annotations\[0\].segmentation: expected polygons or RLE, got NoneType; none of the 1 annotations has",
+            id="segmentation null",
+        ),
+        pytest.param(
+            annotations(*({**without(GOOD, "segmentation"), "id": i, "bbox": [1, 1, 3, 3]} for i in range(3))),
+            r"annotations\[0\].segmentation: expected polygons or RLE, found none; none of the 3 annotations has",
+            id="boxes only",
+        ),
+        pytest.param(
+            annotations({**GOOD, "segmentation": []}), "got an empty list; none of the 1", id="only empty segmentations"
+        ),
+    ],
+)
+def test_broken_files_raise(tmp_path, content, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read_annotations(write(tmp_path, content))
+    assert "\n" not in str(caught.value) and "file.json" in str(caught.value)
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere.json: expected an annotation file, found no such file"):
+        read_annotations(tmp_path / "nowhere.json")
+
+
+def test_binary_file(tmp_path):
+    file = tmp_path / "weights.pth"
+    file.write_bytes(bytes(range(256)))
+    with pytest.raises(DataError, match="expected an annotation file in JSON"):
+        read_annotations(file)
+
+
+def counts(text_or_list, size=(10, 12)):
+    return {"segmentation": {"size": list(size), "counts": text_or_list}}
+
+
+def points(*values):
+    return {"segmentation": [list(values)]}
+
+
+FAR = [0, 0, 131072, 0, 0, 131072]
+BAD_ENTRIES = {
+    "two points": (points(1, 1, 5, 5), "segmentation", "polygon with fewer than 3 points: got 2"),
+    "bad part": ({"segmentation": [SQUARE, [1, 1]]}, "segmentation", "polygon with fewer than 3 points: got 1"),
+    "empty part": ({"segmentation": [[]]}, "segmentation", "polygon with fewer than 3 points: got 0"),
+    "odd numbers": (points(1, 1, 5, 5, 3, 3, 4), "segmentation", "malformed polygon: expected pairs"),
+    "text in polygon": (points(1, 1, 5, 5, 3, "3"), "segmentation", "malformed polygon: expected numbers, got '3'"),
+    "true in polygon": (points(1, 1, 5, 5, 3, True), "segmentation", "malformed polygon: expected numbers, got True"),
+    "NaN": (points(1, 1, 5, float("nan"), 3, 3), "segmentation", "malformed polygon: expected finite"),
+    "infinity": (points(1, 1, 5, float("inf"), 3, 3), "segmentation", "malformed polygon: expected finite"),
+    "huge integer": (points(1, 1, 5, 10**400, 3, 3), "segmentation", "malformed polygon: expected finite"),
+    "mixed list": ({"segmentation": [SQUARE, 3]}, "segmentation", "malformed polygon: expected a list of coordinates"),
+    "objects": ({"segmentation": [{"x": 1}]}, "segmentation", "malformed polygon: expected a list of coordinates"),
+    "reaches too far": (points(*[v * 2 - 5 for v in FAR]), "segmentation", "polygon too large: expected coordinates"),
+    "zigzag": (points(*([0, 0, 131072, 3] * 100)), "segmentation", "polygon too large: expected an outline"),
+    "too many": ({"segmentation": [SQUARE] * 10_001}, "segmentation", "too many polygons"),
+    "left of the photo": (points(-9, 1, -5, 1, -5, 5), "segmentation", "mask outside the photo"),
+    "right of the photo": (points(13, 1, 15, 1, 15, 5), "segmentation", "mask outside the photo"),
+    "far below": (points(1, 10**9, 5, 10**9, 5, 2 * 10**9), "segmentation", "mask outside the photo"),
+    "no area": (points(3, 3, 3, 3, 3, 3), "segmentation", "empty mask: the polygon covers no pixel"),
+    "sides swapped": (counts([0, 120], (12, 10)), "segmentation", "RLE of the wrong size: expected [10, 12] as"),
+    "size of text": (counts([0, 120], "ab"), "segmentation", "RLE of the wrong size"),
+    "no size": ({"segmentation": {"counts": [0, 120]}}, "segmentation", "RLE of the wrong size"),
+    "no counts": ({"segmentation": {"size": [10, 12]}}, "segmentation", "corrupt RLE: expected counts as text or a"),
+    "short runs": (counts([0, 119]), "segmentation", "corrupt RLE: expected runs over 120 pixels, got 119"),
+    "long runs": (counts([0, 60, 61]), "segmentation", "corrupt RLE: expected runs over 120 pixels, got 121"),
+    "negative run": (counts([130, -10]), "segmentation", "corrupt RLE: expected run lengths of 0 to 120, got 130"),
+    "fractions": (counts([0.0, 120.0]), "segmentation", "corrupt RLE: expected run lengths of 0 to 120, got 0.0"),
+    "huge run": (counts([10**300]), "segmentation", "corrupt RLE: expected run"),
+    "no true pixel": (counts([120]), "segmentation", "empty mask: the RLE has no true pixel"),
+    "no runs": (counts([]), "segmentation", "corrupt RLE: expected runs over 120 pixels, got 0"),
+    "empty text": (counts(""), "segmentation", "corrupt RLE: the counts are empty text"),
+    "cut text": (counts("0ooo"), "segmentation", "corrupt RLE: the counts are not in COCO's"),
+    "endless text": (counts("1" * (2**22 + 1)), "segmentation", "corrupt RLE: expected counts of at most 4194304"),
+    "foreign letters": (counts("0é"), "segmentation", "corrupt RLE: the counts are not in COCO's"),
+    "zero byte": (counts("0\0h3"), "segmentation", "corrupt RLE: the counts are not in COCO's"),
+    "text of another sum": (counts("0h2"), "segmentation", "corrupt RLE: expected runs over 120 pixels, got 88"),
+    "text with overflow": (counts("0oooooooooooo0"), "segmentation", "corrupt RLE: the counts are not in COCO's"),
+    "text without true pixel": (counts("h3"), "segmentation", "empty mask: the RLE has no true pixel"),
+    "no mask": ({"segmentation": None}, "segmentation", "no mask: expected polygons or RLE, got NoneType"),
+    "mask is a number": ({"segmentation": 3}, "segmentation", "no mask: expected polygons or RLE, got int"),
+    "mask is a name": ({"segmentation": "a.png"}, "segmentation", "no mask: expected polygons or RLE, got str"),
+    "unknown image": ({"image_id": 9}, "image_id", "unknown image: expected the id of one of the images, got 9"),
+    "unknown category": ({"category_id": 9}, "category_id", "unknown category: expected the id of a category, got 9"),
+    "category true": (
+        {"category_id": True},
+        "category_id",
+        "unknown category: expected the id of a category, got True",
+    ),
+    "category is text": ({"category_id": "cup"}, "category_id", "unknown category"),
+    "category is a list": ({"category_id": [1]}, "category_id", "unknown category"),
+    "duplicate id": ({"id": 1}, "id", "duplicate annotation id: 1 is taken by an annotation before"),
+    "odd crowd flag": ({"iscrowd": 2}, "iscrowd", "unknown crowd flag: expected 0 or 1, got 2"),
+}
+
+
+@pytest.mark.parametrize(("fields", "key", "reason"), BAD_ENTRIES.values(), ids=BAD_ENTRIES.keys())
+def test_broken_entries_are_listed_and_the_rest_is_read(tmp_path, fields, key, reason):
+    last = {**GOOD, "id": 3}
+    records = read_annotations(write(tmp_path, annotations(GOOD, {**GOOD, "id": 2, **fields}, last)))
+    assert [instance.id for instance in records.instances] == [1, 3]
+    (entry,) = records.dropped
+    assert entry.place == f"annotations[1].{key}"
+    assert entry.annotation_id == fields.get("id", 2)
+    assert entry.reason.startswith(reason)
+    assert ":" not in reason_kind(entry.reason) and len(entry.reason) < 200
+
+
+def test_entry_that_is_no_object_is_listed(tmp_path):
+    records = read_annotations(write(tmp_path, annotations(GOOD, None)))
+    assert records.dropped[0].place == "annotations[1]"
+    assert records.dropped[0].reason == "not an annotation: expected an object, got NoneType"
+
+
+def test_broken_whole_mask_and_hidden_object_are_listed(tmp_path):
+    seen = {"size": [10, 12], "counts": [0, 50, 70]}
+    nothing = {"size": [10, 12], "counts": [120]}
+    whole = {**GOOD, "visible_mask": seen}
+    broken = {**whole, "id": 2, "segmentation": [[1, 1]]}
+    hidden = {**whole, "id": 3, "visible_mask": nothing}
+    records = read_annotations(write(tmp_path, annotations(whole, broken, hidden)))
+    assert [instance.id for instance in records.instances] == [1]
+    assert [(entry.place, reason_kind(entry.reason)) for entry in records.dropped] == [
+        ("annotations[1].segmentation", "polygon with fewer than 3 points"),
+        ("annotations[2].visible_mask", "fully hidden"),
+    ]
+
+
+def test_input_equals_instances_plus_dropped(tmp_path):
+    rng = np.random.default_rng(1)
+    fields = list(BAD_ENTRIES.values())
+    entries = []
+    for index in range(200):
+        extra = fields[int(rng.integers(len(fields)))][0] if rng.random() < 0.5 else {}
+        entries.append({**GOOD, "id": index + 1, **extra})
+    records = read_annotations(write(tmp_path, annotations(*entries)))
+    assert len(records.instances) + len(records.dropped) == 200
+    assert records.instances and records.dropped

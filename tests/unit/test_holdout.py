@@ -1,0 +1,131 @@
+"""The hold-out: pasted occluders over photos, with the truth that follows."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from amodalpl.formats import read_annotations
+from amodalpl.masks import rle
+from amodalpl.masks.neighbours import near_pairs
+from amodalpl.scenes import draw_scene as draw_photo
+from amodalpl.settings import SynthesisSettings
+from amodalpl.synthesis.holdout import APART_PX, Source, draw_scene, scene_entries
+
+SETTINGS = SynthesisSettings(patch_px=32)
+
+
+@pytest.fixture(scope="module")
+def sources():
+    photos = [draw_photo(np.random.default_rng(seed), (64, 80)) for seed in range(4)]
+    return [Source(p.image, p.modal, p.category_ids.tolist(), 10 + n) for n, p in enumerate(photos)]
+
+
+def scenes(sources, settings=SETTINGS, count=4):
+    for index in range(len(sources)):
+        for number in range(count):
+            yield index, draw_scene(sources, index, np.random.default_rng((index, number)), settings)
+
+
+def test_truth_follows_from_the_pastes(sources):
+    pasted = 0
+    for index, scene in scenes(sources):
+        kept = [o for o in scene.objects if any((o.amodal == m).all() for m in sources[index].masks)]
+        occluders = scene.objects[len(kept) :]
+        pasted += len(occluders)
+        for depth, item in enumerate(scene.objects):  # the front last
+            in_front = np.zeros((64, 80), bool)
+            for other in scene.objects[depth + 1 :]:
+                if not any(other is k for k in kept):
+                    in_front |= other.amodal
+            np.testing.assert_array_equal(item.modal, item.amodal & ~in_front)
+        for a, b in combinations(scene.objects, 2):
+            assert not (a.modal & b.modal).any()
+    assert pasted > 8
+
+
+def test_kept_objects_stand_apart(sources):
+    for index, scene in scenes(sources, SETTINGS.model_copy(update={"holdout_occluded": 0.0})):
+        masks = np.stack([o.amodal for o in scene.objects])
+        assert near_pairs(masks, APART_PX - 1) == []
+        assert all((o.modal == o.amodal).all() for o in scene.objects)
+        np.testing.assert_array_equal(scene.image, sources[index].image)
+
+
+def test_hidden_shares_keep_to_the_settings(sources):
+    settings = SETTINGS.model_copy(update={"holdout_hidden": (0.1, 0.3), "holdout_occluded": 1.0})
+    shares = []
+    for _, scene in scenes(sources, settings):
+        shares += [1 - o.modal.sum() / o.amodal.sum() for o in scene.objects]
+    assert max(shares) <= 0.3 + 1e-9
+    assert max(shares) > 0.1
+
+
+def test_photo_changes_only_under_the_occluders(sources):
+    for index, scene in scenes(sources):
+        changed = (scene.image != sources[index].image).any(axis=2)
+        kept = [o for o in scene.objects if any((o.amodal == m).all() for m in sources[index].masks)]
+        covered = np.zeros_like(changed)
+        for occluder in scene.objects[len(kept) :]:
+            covered |= occluder.amodal
+        assert not (changed & ~covered).any()
+
+
+def test_sources_are_left_as_they_were(sources):
+    before = [(s.image.copy(), s.masks.copy()) for s in sources]
+    list(scenes(sources))
+    for source, (image, masks) in zip(sources, before, strict=True):
+        np.testing.assert_array_equal(source.image, image)
+        np.testing.assert_array_equal(source.masks, masks)
+
+
+def test_same_generator_same_scene(sources):
+    first, second = (draw_scene(sources, 1, np.random.default_rng(5), SETTINGS) for _ in range(2))
+    np.testing.assert_array_equal(first.image, second.image)
+    assert len(first.objects) == len(second.objects)
+    for a, b in zip(first.objects, second.objects, strict=True):
+        np.testing.assert_array_equal(a.modal, b.modal)
+        np.testing.assert_array_equal(a.amodal, b.amodal)
+
+
+def test_one_photo_lends_to_itself(sources):
+    scene = draw_scene(sources[:1], 0, np.random.default_rng(1), SETTINGS)
+    assert len(scene.objects) >= 1
+
+
+def test_photo_without_objects_gives_no_scene(sources):
+    bare = Source(sources[0].image, np.zeros((0, 64, 80), bool), [], 99)
+    assert draw_scene([bare, sources[1]], 0, np.random.default_rng(0), SETTINGS) is None
+
+
+def test_pasted_objects_are_never_empty(sources):
+    """With a least hidden share of 0, a paste that leaves the frame or shrinks to nothing would be accepted."""
+    settings = SETTINGS.model_copy(update={"holdout_hidden": (0.0, 0.5), "holdout_size": (0.0, 0.02)})
+    for _, scene in scenes(sources, settings, count=8):
+        assert all(o.amodal.any() and o.modal.any() for o in scene.objects)
+
+
+def test_an_object_never_vanishes_behind_pastes(sources):
+    settings = SETTINGS.model_copy(update={"holdout_hidden": (0.02, 1.0), "holdout_size": (2.0, 4.0)})
+    for _, scene in scenes(sources, settings, count=6):
+        assert all(o.modal.any() for o in scene.objects)
+
+
+def test_entries_read_back_as_annotations(sources, tmp_path):
+    scene = draw_scene(sources, 2, np.random.default_rng(3), SETTINGS)
+    image, entries = scene_entries(scene, 5, "a.jpg", 40, {"part": "choose"})
+    assert image == {"id": 5, "file_name": "a.jpg", "height": 64, "width": 80, "part": "choose"}
+    file = tmp_path / "holdout.json"
+    categories = [{"id": n, "name": str(n)} for n in range(1, 5)]
+    file.write_text(json.dumps({"images": [image], "annotations": entries, "categories": categories}))
+    data = read_annotations(file)
+    assert data.format == "d2sa" and not data.dropped
+    assert [i.id for i in data.instances] == list(range(40, 40 + len(scene.objects)))
+    for instance, item, entry in zip(data.instances, scene.objects, entries, strict=True):
+        np.testing.assert_array_equal(rle.decode(instance.modal), item.modal)
+        np.testing.assert_array_equal(rle.decode(instance.amodal), item.amodal)
+        assert entry["occlude_rate"] == pytest.approx(1 - item.modal.sum() / item.amodal.sum(), abs=1e-6)
+        assert entry["area"] == item.amodal.sum() and instance.category_id == item.category_id

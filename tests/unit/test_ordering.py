@@ -1,0 +1,88 @@
+"""Who hides whom: ASBU eq. (3), ancestors, circles."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from amodalpl.ordering import Pair, ancestors, compare, cycles, growth_inside, growth_whole, order_pairs, parents
+
+
+def edges(*pairs):
+    return [Pair(front, back, 1.0) for front, back in pairs]
+
+
+@pytest.mark.parametrize(
+    ("first_px", "second_px", "expected"),
+    [
+        pytest.param(0, 0, None, id="neither grows: 0"),
+        pytest.param(3, 10, Pair(4, 7, 7), id="first grows less: it occludes"),
+        pytest.param(0, 10, Pair(4, 7, 10), id="only second grows"),
+        pytest.param(10, 3, Pair(7, 4, 7), id="first grows more: it is occluded"),
+        pytest.param(5, 5, None, id="true tie: no order, not the lower number"),
+    ],
+)
+def test_equation_3(first_px, second_px, expected):
+    assert compare(4, 7, first_px, second_px) == expected
+    assert compare(7, 4, second_px, first_px) == expected
+
+
+def test_only_neighbours_are_ordered():
+    growth = {(0, 1): 2.0, (1, 0): 9.0, (1, 2): 4.0, (2, 1): 4.0}
+    assert order_pairs([(0, 1), (1, 2)], lambda i, j: growth[i, j]) == [Pair(0, 1, 7.0)]
+
+
+def test_parents_are_sorted_and_unique():
+    assert parents(edges((5, 1), (2, 1), (5, 1), (0, 3))) == {1: [2, 5], 3: [0]}
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        pytest.param([], {}, id="none"),
+        pytest.param([(0, 1), (1, 2), (2, 3)], {1: [0], 2: [0, 1], 3: [0, 1, 2]}, id="chain"),
+        pytest.param([(0, 1), (0, 2), (1, 3), (2, 3)], {1: [0], 2: [0], 3: [0, 1, 2]}, id="diamond"),
+        pytest.param([(0, 1), (1, 0)], {0: [1], 1: [0]}, id="mutual"),
+        pytest.param([(0, 1), (1, 2), (2, 0), (2, 3)], {0: [1, 2], 1: [0, 2], 2: [0, 1], 3: [0, 1, 2]}, id="circle"),
+    ],
+)
+def test_ancestors(order, expected):
+    assert ancestors(edges(*order)) == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ancestors_are_the_transitive_closure(seed):
+    rng = np.random.default_rng(seed)
+    above = rng.random((7, 7)) < 0.2
+    np.fill_diagonal(above, False)
+    found = ancestors(edges(*zip(*np.nonzero(above), strict=True)))
+    closure = above.copy()
+    for k, i, j in product(range(7), repeat=3):  # Warshall
+        closure[i, j] |= closure[i, k] & closure[k, j]
+    for back in range(7):
+        assert found.get(back, []) == [front for front in range(7) if closure[front, back] and front != back]
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        pytest.param([(0, 1), (1, 2)], [], id="none"),
+        pytest.param([(0, 1), (1, 0), (1, 2)], [[0, 1]], id="mutual"),
+        pytest.param([(0, 1), (1, 2), (2, 0), (5, 6), (6, 5), (2, 5)], [[0, 1, 2], [5, 6]], id="two circles"),
+        pytest.param([(0, 1), (1, 0), (1, 2), (2, 1)], [[0, 1, 2]], id="joined circles"),
+    ],
+)
+def test_cycles(order, expected):
+    assert cycles(edges(*order)) == expected
+
+
+def test_growth_inside_and_whole_by_counting():
+    masks = np.zeros((2, 10, 10), bool)
+    masks[0, :, :4], masks[1, :, 4:8] = True, True
+    grown = np.zeros((2, 10, 10), bool)
+    grown[0, :3, 4:] = True  # 12 pixels behind the other, 6 beyond it
+    inside, whole = growth_inside(grown, masks), growth_whole(grown)
+    assert (inside(0, 1), inside(1, 0)) == (12, 0)
+    assert (whole(0, 1), whole(1, 0)) == (18, 0)

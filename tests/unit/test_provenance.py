@@ -1,0 +1,195 @@
+"""Output folders: whole files only, and another run's folder is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import numpy as np
+import pytest
+
+from amodalpl.errors import DataError, OutputError
+from amodalpl.provenance import (
+    StageRun,
+    finished_run,
+    git_state,
+    hash_file,
+    hash_listing,
+    read_json,
+    write_array,
+    write_json,
+    write_whole,
+)
+
+SETTINGS = {"training": {"steps": 10, "workers": 2}}
+INPUTS = {"annotations": "abc"}
+
+
+def open_run(out, stage="complete", settings=SETTINGS, inputs=INPUTS, seed=0):
+    return StageRun.open(out, stage, settings, inputs, seed)
+
+
+def test_fresh_folder_is_claimed_as_unfinished(tmp_path):
+    run = open_run(tmp_path / "a" / "b")
+    record = json.loads((tmp_path / "a" / "b" / "run.json").read_text())
+    assert not run.done and record["state"] == "unfinished"
+    assert record["settings"] == SETTINGS and record["inputs"] == INPUTS and record["stage"] == "complete"
+    assert {"amodalpl", "git", "command", "seed"} <= record.keys()
+
+
+def test_same_run_is_continued_and_then_done(tmp_path):
+    open_run(tmp_path)
+    again = open_run(tmp_path)
+    assert not again.done
+    again.finish({"kept": 3}, ["weights.pth", "curves.png"])
+    last = open_run(tmp_path)
+    assert last.done and last.counts == {"kept": 3} and last.record["outputs"] == ["curves.png", "weights.pth"]
+
+
+def test_number_of_workers_does_not_make_another_run(tmp_path):
+    open_run(tmp_path)
+    open_run(tmp_path, settings={"training": {"steps": 10, "workers": 0}})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"stage": "synth"}, "stage: it has 'complete', asked for 'synth'", id="stage"),
+        pytest.param({"seed": 1}, "seed: it has 0, asked for 1", id="seed"),
+        pytest.param(
+            {"settings": {"training": {"steps": 20, "workers": 2}}},
+            "training.steps: it has 10, asked for 20",
+            id="setting",
+        ),
+        pytest.param({"inputs": {"annotations": "xyz"}}, "another annotations file", id="input"),
+        pytest.param({"settings": {}}, "other training settings", id="section"),
+    ],
+)
+def test_folder_of_another_run_is_refused_and_left_alone(tmp_path, change, message):
+    open_run(tmp_path)
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(OutputError, match=message):
+        open_run(tmp_path, **change)
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_folder_with_foreign_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(OutputError, match=r"found thesis.tex without run.json"):
+        open_run(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_leftover_of_a_killed_write_does_not_block_a_fresh_folder(tmp_path):
+    (tmp_path / ".run.part.json").write_text("{")
+    assert not open_run(tmp_path).done
+
+
+def test_out_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OutputError, match="expected a folder to write to"):
+        open_run(tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "3"], ids=["half", "list", "number"])
+def test_broken_record_is_one_clear_line(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises((DataError, OutputError), match=str(tmp_path)):
+        open_run(tmp_path)
+
+
+def test_failed_write_leaves_the_old_file_and_no_half_one(tmp_path):
+    file = tmp_path / "labels.json"
+    write_json(file, {"a": 1})
+
+    def fail(part):
+        part.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"labels.json: could not write it \(No space left"):
+        write_whole(file, fail)
+    assert [p.name for p in tmp_path.iterdir()] == ["labels.json"]
+    assert json.loads(file.read_text()) == {"a": 1}
+
+
+def test_killed_write_leaves_the_final_name_free(tmp_path):
+    def killed(part):
+        part.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "labels.json", killed)
+    assert not (tmp_path / "labels.json").exists()
+    write_json(tmp_path / "labels.json", {})  # the leftover is in nobody's way
+    assert (tmp_path / "labels.json").exists()
+
+
+def test_temporary_name_keeps_the_suffix(tmp_path):
+    names = []
+    write_whole(tmp_path / "a.npy", lambda part: (names.append(part.name), part.write_bytes(b"x")))
+    assert names[0].endswith(".npy") and names[0].startswith(".")
+
+
+def test_equal_values_give_equal_bytes(tmp_path):
+    value = {"b": 1, "a": [1.5, "ü"], "annotations": [{"id": 1}]}
+    write_json(tmp_path / "1.json", value)
+    write_json(tmp_path / "2.json", json.loads((tmp_path / "1.json").read_text()))
+    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+
+
+def test_array_comes_back(tmp_path):
+    write_array(tmp_path / "a.npy", np.arange(6).reshape(2, 3))
+    assert np.load(tmp_path / "a.npy", allow_pickle=False).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        pytest.param(lambda f: None, "expected a label file, found no such file", id="missing"),
+        pytest.param(lambda f: f.mkdir(), "expected a label file, got a folder", id="folder"),
+        pytest.param(lambda f: f.write_text("<xml>"), "expected a label file in JSON", id="not JSON"),
+        pytest.param(lambda f: f.write_text("[" * 100_000), "expected a label file in JSON", id="endless nesting"),
+        pytest.param(lambda f: f.write_bytes(b"\xff\xfe"), "expected a label file in JSON", id="binary"),
+    ],
+)
+def test_unreadable_json_is_named(tmp_path, make, message):
+    file = tmp_path / "labels.json"
+    make(file)
+    with pytest.raises(DataError, match=rf"labels.json: {message}"):
+        read_json(file, "a label file")
+
+
+def test_hash_is_sha256_of_the_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc" * 1_000_000)
+    assert hash_file(tmp_path / "a") == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+    with pytest.raises(DataError, match="expected a readable file"):
+        hash_file(tmp_path / "none")
+
+
+def test_listing_changes_when_an_image_is_replaced_or_lost(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"1234")
+    whole = hash_listing(tmp_path, ["b.jpg", "a.jpg"])
+    assert whole == hash_listing(tmp_path, ["a.jpg", "b.jpg"])
+    (tmp_path / "b.jpg").write_bytes(b"12345")
+    replaced = hash_listing(tmp_path, ["a.jpg", "b.jpg"])
+    os.unlink(tmp_path / "b.jpg")
+    assert len({whole, replaced, hash_listing(tmp_path, ["a.jpg", "b.jpg"])}) == 3
+
+
+def test_finished_run_tells_what_is_wrong(tmp_path):
+    with pytest.raises(DataError, match="expected the record of a finished `amodalpl synth`, found no such file"):
+        finished_run(tmp_path, "synth")
+    run = open_run(tmp_path, stage="synth")
+    with pytest.raises(OutputError, match="has not finished there"):
+        finished_run(tmp_path, "synth")
+    run.finish({}, [])
+    assert finished_run(tmp_path, "synth")["state"] == "done"
+    with pytest.raises(OutputError, match="expected an output folder of `amodalpl complete`, got one of 'synth'"):
+        finished_run(tmp_path, "complete")
+
+
+def test_git_state_is_a_commit_or_none():
+    state = git_state()
+    assert state is None or len(state.removesuffix("-dirty")) >= 7

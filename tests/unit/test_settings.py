@@ -1,0 +1,115 @@
+"""Settings: declared once, checked once, with messages that name the nearest valid name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from amodalpl.errors import SettingsError
+from amodalpl.settings import PipelineSettings, explicit_values, merge, parse_override, read_config, resolve
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def test_defaults_are_valid_and_survive_json():
+    settings = PipelineSettings()
+    assert resolve(settings.model_dump(mode="json")) == settings
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        PipelineSettings().seed = 1
+
+
+def test_every_setting_is_described():
+    undescribed = [
+        f"{name}.{key}"
+        for name, section in PipelineSettings()
+        if name != "seed"
+        for key, field in type(section).model_fields.items()
+        if not field.description
+    ]
+    assert undescribed == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        pytest.param("training.stpes=3", "unknown setting 'training.stpes'; did you mean 'steps'", id="misspelt key"),
+        pytest.param("trainning.steps=3", "did you mean 'training'", id="misspelt section"),
+        pytest.param("gap_px=3", "did you mean 'labels.gap_px'", id="no section"),
+        pytest.param("completer.method=asbo", "unknown method 'asbo'; did you mean 'asbu'", id="misspelt method"),
+        pytest.param("seed=-1", "seed: .* greater than or equal to 0, got -1", id="below the range"),
+        pytest.param("seed=x", "seed: .* valid integer.*got 'x'", id="not a number"),
+        pytest.param("training.steps=1.5", "training.steps: .* got 1.5", id="half a step"),
+        pytest.param("training=3", "training: .* got 3", id="number for a section"),
+        pytest.param("training.steps.more=3", "training.steps: .* valid integer", id="too deep"),
+        pytest.param("synthesis.scale=[1.2, 0.8]", "scale: expected 0 <= least <= most, got 1.2, 0.8", id="swapped"),
+        pytest.param("synthesis.boundary_px=4", "boundary_px: expected an odd number, got 4", id="even width"),
+        pytest.param("training.steps", "--set training.steps: expected section.key=value", id="no value"),
+        pytest.param("training.steps=[", "--set training.steps=", id="half a list"),
+        pytest.param("training.steps=!!python/object:os.system x", "expected a plain value", id="object"),
+    ],
+)
+def test_bad_override_is_one_clear_line(override, message):
+    with pytest.raises(SettingsError, match=message) as error:
+        resolve(explicit_values(None, [override]))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"[1, 2]", "expected `section: values` entries, got list", id="list"),
+        pytest.param(b"a: [", "expected YAML", id="half a list"),
+        pytest.param(b"\xff\xfe\x00", "expected YAML", id="binary"),
+    ],
+)
+def test_bad_file_is_named(tmp_path, content, message):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=rf"mine.yaml: {message}"):
+        read_config(file)
+
+
+def test_missing_file_and_folder_are_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"none.yaml: expected a settings file, .* found none"):
+        read_config(tmp_path / "none.yaml")
+    with pytest.raises(SettingsError, match=tmp_path.name):
+        read_config(tmp_path)
+
+
+def test_empty_file_sets_nothing(tmp_path):
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    assert read_config(tmp_path / "empty.yaml") == {}
+
+
+def test_file_then_overrides_then_options(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 1\ntraining: {steps: 10, batch_size: 4}\n")
+    values = explicit_values(file, ["training.steps=20", "seed=2"], seed=3)
+    assert values == {"seed": 3, "training": {"steps": 20, "batch_size": 4}}
+
+
+def test_option_that_was_not_given_changes_nothing():
+    assert explicit_values(None, ["seed=2"], seed=None) == {"seed": 2}
+
+
+def test_numbers_as_people_write_them(tmp_path):
+    assert parse_override("training.learning_rate=1e-3") == (["training", "learning_rate"], 0.001)
+    (tmp_path / "mine.yaml").write_text("training: {learning_rate: 1e-3, milestones: [1e3, 2e3]}\n")
+    training = resolve(read_config(tmp_path / "mine.yaml")).training
+    assert (training.learning_rate, training.milestones) == (0.001, (1000, 2000))
+
+
+def test_merge_leaves_its_layers_alone():
+    below, above = {"a": {"x": 1}}, {"a": {"y": 2}}
+    assert merge(below, above) == {"a": {"x": 1, "y": 2}}
+    assert (below, above) == ({"a": {"x": 1}}, {"a": {"y": 2}})
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_shipped_configs_are_valid(file):
+    values = {name: section for name, section in read_config(file).items() if name != "data"}
+    resolve(values, source=str(file))
