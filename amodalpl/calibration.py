@@ -31,8 +31,15 @@ class Calibration:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Calibration:
-        """Read what `to_json` wrote."""
-        return cls(tuple(map(float, value["doubt"])), tuple(map(float, value["expected_error"])))
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        doubt, expected_error = tuple(map(float, value["doubt"])), tuple(map(float, value["expected_error"]))
+        if not doubt or len(doubt) != len(expected_error):
+            raise ValueError(f"calibration: got {len(doubt)} doubts for {len(expected_error)} errors")
+        return cls(doubt, expected_error)
 
 
 def fit_calibration(raw_doubt: Sequence[float], error: Sequence[float], bins: int = 10) -> Calibration:

@@ -83,17 +83,13 @@ def hash_file(path: Path) -> str:
     Raises:
         DataError: it cannot be read.
     """
+    digest = hashlib.sha256()
     try:
         with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest() if sys.version_info >= (3, 11) else _digest(handle)
+            for block in iter(lambda: handle.read(1 << 20), b""):
+                digest.update(block)
     except OSError as error:
         raise DataError(f"{path}: expected a readable file ({error.strerror})") from None
-
-
-def _digest(handle: Any) -> str:
-    digest = hashlib.sha256()
-    for block in iter(lambda: handle.read(1 << 20), b""):
-        digest.update(block)
     return digest.hexdigest()
 
 

@@ -183,14 +183,18 @@ def _complete(
 
 
 def _reaches_inner_edge(answer: Answer, amodal: np.ndarray, size_hw: Sequence[int]) -> bool:
-    """Whether growth touches an edge of the window that is not an edge of the image."""
+    """Whether growth touches an edge of the window that is not an edge of the image.
+
+    The outermost two pixels are looked at, because the crop covers the last one in part only, so that its probability
+    fades to zero.
+    """
     grown = amodal & ~answer.modal
     rows, columns = answer.window
     return bool(
-        (rows.start > 0 and grown[0].any())
-        or (rows.stop < size_hw[0] and grown[-1].any())
-        or (columns.start > 0 and grown[:, 0].any())
-        or (columns.stop < size_hw[1] and grown[:, -1].any())
+        (rows.start > 0 and grown[:2].any())
+        or (rows.stop < size_hw[0] and grown[-2:].any())
+        or (columns.start > 0 and grown[:, :2].any())
+        or (columns.stop < size_hw[1] and grown[:, -2:].any())
     )
 
 

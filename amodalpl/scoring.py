@@ -159,7 +159,7 @@ def score(
     for name, counts in rows.items():
         for subset, members in (("all", counts), ("occluded", [c for c in counts if c.is_occluded])):
             for protocol, values in metrics.compute(members).items():
-                scores.setdefault(f"hold-out, {subset}: {protocol}", {})[name] = values
+                scores.setdefault(f"hold-out {protocol}: {subset}", {})[name] = values
     return scores
 
 
@@ -173,7 +173,7 @@ def _count_case(
     masks = case.scene.masks
     near = neighbours_both_ways(near_pairs(masks, settings.gap_px))
     for index, truth in enumerate(case.amodal):
-        around = masks[near.get(index, [])].any(axis=0)
+        around: np.ndarray = np.any(masks[near.get(index, [])], axis=0)
         for name, baseline in baselines.COMPLETION.items():
             rows[name].append(metrics.count_instance(baseline(masks[index], around), truth, masks[index]))
         for name, found in (("labels", own), ("labels, true order", told)):

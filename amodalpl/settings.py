@@ -22,7 +22,7 @@ Fraction = tuple[float, float]
 class Settings(BaseModel):
     """Base of all sections: frozen, unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SynthesisSettings(Settings):
@@ -110,7 +110,7 @@ class DetectorSettings(Settings):
     """Mask R-CNN by MMDetection on the label file."""
 
     backbone: Literal["resnet50", "mobilenet_v2", "resnet18_small"] = Field(
-        "resnet50", description="resnet50 as in the paper, mobilenet_v2, or a ResNet-18 of quarter width for drawn scenes"
+        "resnet50", description="resnet50 as in the paper, mobilenet_v2, or a slim ResNet-18 for drawn scenes"
     )
     class_agnostic: bool = Field(False, description="one foreground class, as the paper does for COCOA")
     steps: int = Field(90_000, ge=1, description="optimiser steps; 90 000 of 16 photos is the 1x schedule")
@@ -172,13 +172,14 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         SettingsError: no such file, not YAML, or not a mapping.
     """
-    installed = {Path(f.name).stem: f for f in resources.files("amodalpl_configs").iterdir() if f.name.endswith(".yaml")}
-    source = installed[str(path)] if str(path) in installed and not path.exists() else path
+    files = resources.files("amodalpl_configs").iterdir()
+    installed = {file.name.removesuffix(".yaml"): file for file in files if file.name.endswith(".yaml")}
+    source = installed[str(path)] if str(path) in installed and not path.is_file() else path
     try:
         values = yaml.safe_load(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
         hint = nearest(str(path), installed)
-        raise SettingsError(f"{path}: expected a settings file, or the name of an installed one, found none{hint}") from None
+        raise SettingsError(f"{path}: expected a settings file or the name of an installed one{hint}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise SettingsError(f"{path}: expected YAML, could not read it ({first})") from None
@@ -227,8 +228,8 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for layer in layers:
         for key, value in layer.items():
             below = merged.get(key)
-            nested = isinstance(below, dict) and isinstance(value, Mapping)
-            merged[key] = merge(below, value) if nested else value
+            both = isinstance(below, Mapping) and isinstance(value, Mapping)
+            merged[key] = merge(below or {}, value) if both else value
     return merged
 
 
@@ -281,7 +282,7 @@ def resolve_as(model: type[AnySettings], values: Mapping[str, Any], source: str 
 
 def _numbers(values: Any) -> Any:
     if isinstance(values, Mapping):
-        return {str(key): _numbers(value) for key, value in values.items()}
+        return {str(key): _numbers(value) for key, value in values.items() if value is not None}
     return _plain_number(values)
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from .calibration import Calibration
 from .completion import View
-from .errors import CheckpointError
+from .errors import CheckpointError, nearest
 from .models.completer import METHODS, Completer, build_completer
 from .provenance import hash_file, read_json, write_json, write_whole
 from .settings import CompleterSettings, SynthesisSettings
@@ -80,16 +81,18 @@ def load_completer(folder: Path, device: torch.device) -> TrainedCompleter:
 
 
 def _read_card(path: Path, card: Any) -> tuple[str, int, View, tuple[float, float, Calibration]]:
+    method = card.get("method") if isinstance(card, dict) else None
+    if isinstance(method, str) and method not in METHODS:
+        raise CheckpointError(f"{path}: unknown method {method!r}{nearest(method, METHODS)}")
     try:
         view = View(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
         chosen = (float(card["threshold"]), float(card["order_threshold"]), Calibration.from_json(card["calibration"]))
         width = CompleterSettings(width=card["width"], image=card["image"], method=card["method"]).width
         SynthesisSettings(patch_px=view.patch_px, enlarge_box=view.enlarge_box, boundary_px=view.boundary_px)
     except (KeyError, TypeError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"{path}: expected a trained completer's card, got a damaged one ({first})"
-        ) from None
-    if card["method"] not in METHODS:
-        raise CheckpointError(f"{path}: unknown method {card['method']!r}")
+        problem = str(error).splitlines()[0]
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            problem = ".".join(str(part) for part in first["loc"]) + ": " + first["msg"]
+        raise CheckpointError(f"{path}: expected a trained completer's card, got a damaged one ({problem})") from None
     return card["method"], width, view, chosen

@@ -6,6 +6,7 @@ mmengine's own checkpoints hold pickled objects; ours are tensors and numbers, s
 from __future__ import annotations
 
 import logging
+import math
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from .settings import TrainingSettings
 from .synthesis.dataset import SampleStream
 
 LOSS_EVERY = 20  # steps averaged into one point of the loss curve
+SHORTEST_CYCLE = 4  # fewer steps have no room to rise and fall
 
 History = list[dict[str, float]]
 
@@ -145,9 +147,7 @@ def load_plain(path: Path) -> Any:
         raise CheckpointError(f"{path}: expected a weights file, found none") from None
     except Exception as error:  # torch raises half a dozen types for damaged files
         first = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{path}: expected a weights file, got a damaged or foreign one ({first})"
-        ) from None
+        raise CheckpointError(f"{path}: expected a weights file, got a damaged or foreign one ({first})") from None
 
 
 def load_weights(completer: Completer, weights: Any, path: Path) -> None:
@@ -171,9 +171,10 @@ def load_weights(completer: Completer, weights: Any, path: Path) -> None:
 def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:
     if settings.schedule == "steps":
         return MultiStepLR(optimizer, milestones=list(settings.milestones), gamma=0.1, by_epoch=False)
-    if settings.schedule == "one-cycle":
+    if settings.schedule == "one-cycle" and settings.steps > SHORTEST_CYCLE:
+        rise = max(0.1, 2 / settings.steps)  # a tenth of the steps, but at least two, which mmengine divides by
         return OneCycleLR(
-            optimizer, eta_max=settings.learning_rate, total_steps=settings.steps, pct_start=0.1, by_epoch=False
+            optimizer, eta_max=settings.learning_rate, total_steps=settings.steps, pct_start=rise, by_epoch=False
         )
     return None
 
@@ -233,6 +234,16 @@ class _History:
         self.rows = rows
         self.pending: list[torch.Tensor] = []
 
+    def average(self, step: int) -> None:
+        """Make one row of the losses since the last one; stops the training when that is no number."""
+        loss = torch.stack(self.pending).mean().item()
+        self.pending.clear()
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"training.learning_rate: the loss is {loss} at step {step}; try a third of the learning rate"
+            )
+        self.rows.append({"step": step, "loss": loss})
+
 
 class _Resume(Hook):
     priority = "VERY_HIGH"
@@ -260,13 +271,7 @@ class _Guard(Hook):
         step = batch_idx + 1
         self.history.pending.append(outputs["loss"].detach())
         if step % LOSS_EVERY == 0 or step == runner.max_iters:
-            loss = torch.stack(self.history.pending).mean().item()
-            self.history.pending.clear()
-            if not torch.isfinite(torch.tensor(loss)):
-                raise TrainingError(
-                    f"training.learning_rate: the loss is {loss} at step {step}; try a third of the learning rate"
-                )
-            self.history.rows.append({"step": step, "loss": loss})
+            self.history.average(step)
         self.advance(1)
 
 
@@ -304,8 +309,7 @@ class _Save(Hook):
         if step % self.settings.checkpoint_every and step != runner.max_iters:
             return
         if self.history.pending:  # a loss point must not span a restart
-            self.history.rows.append({"step": step, "loss": torch.stack(self.history.pending).mean().item()})
-            self.history.pending.clear()
+            self.history.average(step)
         model = runner.model.module if hasattr(runner.model, "module") else runner.model
         state = {
             "step": step,

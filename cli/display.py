@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -146,7 +146,10 @@ def print_summary(console: Console, summary: Summary) -> None:
     for line in _count_lines(summary.counts):
         _print_plain(console, line)
     for protocol, rows in summary.scores.items():
-        console.print(scores_table(protocol, rows))
+        console.print(Text(f"\n{protocol}", style="bold"))
+        console.print(Padding(scores_table(rows), (0, 0, 0, 2), expand=False))
+    if summary.scores and (summary.files or summary.next):
+        console.print()
     width = max((len(name) for name in summary.files), default=0)
     for name, path in summary.files.items():
         _print_plain(console, f"  {name:<{width}}  {path}")
@@ -186,14 +189,14 @@ def _as_line(item: Any) -> str:
     return format_value(item)
 
 
-def scores_table(protocol: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
+def scores_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
     """Lay out rows of metrics; many metrics go down instead of across."""
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
     heads = [metric.replace("_", " ") for metric in metrics]
     cells = {name: [format_value(row.get(metric)) for metric in metrics] for name, row in rows.items()}
     if len(metrics) > WIDEST_TABLE:
         heads, cells = list(cells), {head: [row[i] for row in cells.values()] for i, head in enumerate(heads)}
-    table = Table(title=Text(protocol), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     table.add_column("")
     for head in heads:
         table.add_column(Text(head), justify="right")

@@ -268,6 +268,7 @@ def full_config(
     train_images: Path,
     val: Path,
     val_images: Path,
+    weights: Path,
     norm: Norm,
     seed: int,
 ) -> dict[str, Any]:
@@ -280,6 +281,7 @@ def full_config(
         train_images: its image folder.
         val: COCO file to be scored against.
         val_images: its image folder.
+        weights: of the trained detector, from which mmdet's `tools/train.py` goes on.
         norm: of the backbone, see `model_config`.
         seed: of the run.
     """
@@ -333,7 +335,7 @@ def full_config(
         "log_processor": {"type": "LogProcessor", "window_size": 50, "by_epoch": False},
         "env_cfg": {"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}, "dist_cfg": {"backend": "nccl"}},
         "randomness": {"seed": seed},
-        "load_from": None,
+        "load_from": str(weights.resolve()),
         "resume": False,
     }
 

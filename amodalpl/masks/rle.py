@@ -17,7 +17,7 @@ def encode(mask: np.ndarray) -> Rle:
     Args:
         mask: (H, W) bool or 0/1 uint8.
 
-    >>> decode(encode(np.eye(3, dtype=bool))).sum()
+    >>> int(decode(encode(np.eye(3, dtype=bool))).sum())
     3
     """
     rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))

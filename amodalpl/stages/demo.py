@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..progress import SILENT, Progress
-from ..scenes import write_scenes
+from ..scenes import SceneFiles, write_scenes
 from ..settings import merge, read_config
 from .pipeline import run_pipeline
 from .summary import Summary
@@ -29,8 +29,8 @@ def demo(out: Path, values: Mapping[str, Any], device: str = "auto", progress: P
     """
     settings = merge(read_config(Path("demo")), values)
     seed = int(settings["seed"])
-    train = write_scenes(out / SCENES, TRAINING_SCENES, seed)
-    other = write_scenes(out / VALIDATION, VALIDATION_SCENES, seed + 1_000_003)
+    train = _scenes(out / SCENES, TRAINING_SCENES, seed)
+    other = _scenes(out / VALIDATION, VALIDATION_SCENES, seed + 1_000_003)
     data = {
         "annotations": str(train.annotations),
         "images": str(train.images),
@@ -40,3 +40,9 @@ def demo(out: Path, values: Mapping[str, Any], device: str = "auto", progress: P
         "init": "none",
     }
     return run_pipeline({**settings, "data": data}, out, device, progress)
+
+
+def _scenes(folder: Path, count: int, seed: int) -> SceneFiles:
+    """Draw scenes unless they are there; those of another seed are refused by the first stage that reads them."""
+    there = SceneFiles(folder / "annotations.json", folder / "images", folder / "truth.json")
+    return there if there.annotations.exists() else write_scenes(folder, count, seed)

@@ -19,9 +19,7 @@ from .train_detector import require_detector, train_detector
 SYNTH, COMPLETER, LABEL_FOLDER, DETECTOR, SCORES = "synth", "completer", "labels", "detector", "scores.json"
 
 
-def run_pipeline(
-    values: Mapping[str, Any], out: Path, device: str = "auto", progress: Progress = SILENT
-) -> Summary:
+def run_pipeline(values: Mapping[str, Any], out: Path, device: str = "auto", progress: Progress = SILENT) -> Summary:
     """Run synth, complete, pseudolabel, evaluate (given a truth) and train-detector into subfolders.
 
     Args:

@@ -15,6 +15,7 @@ from ..completion import Scene
 from ..devices import pick_device
 from ..errors import DataError
 from ..formats import read_annotations
+from ..formats.entries import reason_kind
 from ..images import image_path, read_image
 from ..masks import ownership, rle
 from ..ordering import Pair, cycles
@@ -280,7 +281,7 @@ def _statistics(
         if members:
             grown = sum((label["amodalpl"]["growth"] or 1.0) > 1 for label in members)
             per_category[f"{category_id} {name}"] = {"labels": len(members), "grown": grown}
-    reasons = Counter(row["reason"] for row in left_out)
+    reasons = Counter(reason_kind(row["reason"]) for row in left_out)
     return {
         "counts": {
             "photos": len(data.images),

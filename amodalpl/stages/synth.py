@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..formats import read_annotations
+from ..formats.entries import reason_kind
 from ..images import image_path, read_image
 from ..masks import ownership
 from ..masks.boxes import crop_square, tight_box
@@ -19,10 +20,10 @@ from ..masks.geometry import to_patch
 from ..progress import SILENT, Progress
 from ..provenance import StageRun, write_json, write_whole
 from ..records import AnnotationSet, Instance
+from ..report.samples import sample_sheet
 from ..settings import PipelineSettings, SynthesisSettings
 from ..synthesis.bank import Bank, BankWriter, cut_out, image_square
 from ..synthesis.holdout import Source, draw_scene, scene_entries
-from ..synthesis.preview import sample_sheet
 from ..synthesis.sample import draw_sample
 from .inputs import input_hashes, require_photos
 from .summary import Summary
@@ -96,7 +97,7 @@ def _build(
     held_out = _held_out(data, settings)
     image_px = synthesis.patch_px * 3 // 2 if synthesis.with_image else None
     writer = BankWriter(out / BANK, image_px)
-    left_out: Counter[str] = Counter(d.reason for d in data.dropped)
+    left_out: Counter[str] = Counter(reason_kind(d.reason) for d in data.dropped)
     sources: list[Source] = []
     overlaps = shared_px = 0
     with progress.task("cutting out", len(data.images)) as advance:

@@ -94,6 +94,7 @@ def train_detector(
         train_images=images,
         val=out / VAL,
         val_images=folder,
+        weights=out / WEIGHTS,
         norm=norm,
         seed=settings.seed,
     )
@@ -174,6 +175,7 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         train_images=images,
         val=folder / VAL,
         val_images=images,
+        weights=folder / WEIGHTS,
         norm=stored["norm"],
         seed=record["seed"],
     )

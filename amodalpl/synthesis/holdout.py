@@ -125,10 +125,10 @@ def _paste_over(
             bool
         )
         hidden = int((target.amodal & mask).sum()) / whole_px
-        if not settings.holdout_hidden[0] <= hidden <= settings.holdout_hidden[1]:
+        if not mask.any() or not settings.holdout_hidden[0] <= hidden <= settings.holdout_hidden[1]:
             continue
         left = [int((o.modal & ~mask).sum()) / int(o.amodal.sum()) for o in objects]
-        if min(left) < 1 - settings.holdout_hidden[1]:
+        if min(left) == 0 or min(left) < 1 - settings.holdout_hidden[1]:
             continue
         pixels = cv2.warpAffine(
             donor.image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

@@ -103,7 +103,7 @@ def paste(background: np.ndarray, foreground: np.ndarray, mask: np.ndarray, feat
     """
     alpha = mask.astype(np.float32)
     if feather_px > 0:
-        alpha = np.maximum(cv2.GaussianBlur(alpha, (0, 0), feather_px) * 2 - 1, 0)  # 0 at the edge, 1 inside
+        alpha *= np.maximum(cv2.GaussianBlur(alpha, (0, 0), feather_px) * 2 - 1, 0)  # 0 at the edge, 1 inside
     mixed = background + (foreground.astype(np.float32) - background) * alpha[..., None]
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 

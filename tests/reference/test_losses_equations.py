@@ -101,4 +101,6 @@ def test_equation_2_is_least_where_u_is_the_error():
     x0, x1 = math.log(3), math.log(math.expm1(error))  # sigmoid = 3/4
     outputs = torch.tensor([x0, x1], dtype=torch.float64).view(1, 2, 1, 1)
     one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    assert losses.asbu_gaussian(outputs, one.bool(), one).item() == pytest.approx((1 + 2 * math.log(error)) / 2, rel=1e-4)
+    assert losses.asbu_gaussian(outputs, one.bool(), one).item() == pytest.approx(
+        (1 + 2 * math.log(error)) / 2, rel=1e-4
+    )

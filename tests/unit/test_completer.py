@@ -49,9 +49,7 @@ def test_second_channel_and_loss_of_each_method(name):
     outputs = completer(modal, occluder, boundary)
     assert outputs.shape == (2, 2, 16, 16) and outputs.dtype == torch.float32
     torch.testing.assert_close(completer.network.seen[:, :1], modal.float())
-    torch.testing.assert_close(
-        completer.network.seen[:, 1:], (occluder if second == "occluder" else boundary).float()
-    )
+    torch.testing.assert_close(completer.network.seen[:, 1:], (occluder if second == "occluder" else boundary).float())
     target = modal | occluder
     raw = torch.randn(2, 2, 16, 16)
     weight = torch.where(occluder, 5.0, 1.0)

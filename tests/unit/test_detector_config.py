@@ -16,6 +16,7 @@ def full(settings, norm="BN"):
         train_images=Path("/photos"),
         val=Path("/out/val.json"),
         val_images=Path("/photos"),
+        weights=Path("/out/weights.pth"),
         norm=norm,
         seed=3,
     )

@@ -68,21 +68,21 @@ class Stop(Exception):
 class StopAfter(Progress):
     """Fails in the middle, as a killed process would, and remembers where training began."""
 
-    def __init__(self, steps):
-        self.left = steps
+    def __init__(self, units, of="training detector"):
+        self.left = units
+        self.of = of
         self.began = None
 
     @contextmanager
     def task(self, label, total, done=0):
-        if label == "training detector":
-            self.began = done
-
         def advance(units):
             self.left -= units
             if self.left == 0:
                 raise Stop
 
-        yield advance
+        if label == "training detector":
+            self.began = done
+        yield advance if label == self.of else lambda units: None
 
 
 @pytest.fixture(scope="module")
@@ -151,9 +151,13 @@ def test_killed_and_started_again_it_goes_on(scenes, tmp_path):
     with pytest.raises(OutputError, match="has not finished"):
         evaluate_detector(tmp_path / "out", device="cpu")
 
-    second = StopAfter(-1)
-    summary = start(scenes, tmp_path / "out", progress=second)
+    second = StopAfter(1, of="detecting")
+    with pytest.raises(Stop):
+        start(scenes, tmp_path / "out", progress=second)
     assert second.began == 2
+    third = StopAfter(-1)
+    summary = start(scenes, tmp_path / "out", progress=third)
+    assert third.began == 4  # nothing left to train
     curve = json.loads((tmp_path / "out" / "metrics.json").read_text())["curve"]
     assert [point["step"] for point in curve] == [1, 2, 3, 4]
     assert "held-back labels" in next(iter(summary.scores))
@@ -248,7 +252,7 @@ def test_without_mmdet(scenes, tmp_path, monkeypatch):
 def test_bad_input(scenes, tmp_path):
     with pytest.raises(SettingsError, match="detector.precision: expected fp32 on the CPU, got 'bf16'"):
         start(scenes, tmp_path / "out", precision="bf16")
-        with pytest.raises(DataError, match="scene_0001.png: expected a photo, found no such file"):
+    with pytest.raises(DataError, match="scene_0001.png: expected a photo, found no such file"):
         train_detector(scenes / "labels/truth.json", tmp_path, tmp_path / "out", settings(), init="none", device="cpu")
     with pytest.raises(DataError, match="annotations.json: expected amodal masks to score against"):
         start(scenes, tmp_path / "out", val=scenes / "truth/annotations.json")

@@ -74,7 +74,7 @@ def test_bad_file_is_named(tmp_path, content, message):
 
 
 def test_missing_file_and_folder_are_named(tmp_path):
-    with pytest.raises(SettingsError, match=r"none.yaml: expected a settings file, .* found none"):
+    with pytest.raises(SettingsError, match="none.yaml: expected a settings file"):
         read_config(tmp_path / "none.yaml")
     with pytest.raises(SettingsError, match=tmp_path.name):
         read_config(tmp_path)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from .sample import Sample
+from ..synthesis.sample import Sample
+from .draw import HIDDEN, MODAL
 
-MODAL, HIDDEN, OCCLUDER, BOUNDARY = (86, 180, 233), (230, 159, 0), (110, 110, 110), (255, 255, 255)
+OCCLUDER, BOUNDARY = (110, 110, 110), (255, 255, 255)
 TILE_PX, COLUMNS, GAP_PX, CAPTION_PX = 160, 6, 8, 22
 
 

@@ -1,0 +1,243 @@
+"""From visible masks to labels, with networks whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from amodalpl.calibration import Calibration
+from amodalpl.completion import Scene, View
+from amodalpl.models.completer import METHODS, Completer
+from amodalpl.ordering import Pair
+from amodalpl.pseudolabels import label_scenes
+from amodalpl.settings import LabelSettings
+from amodalpl.trained import TrainedCompleter
+
+SIZE_HW = (60, 80)
+NO_GAP = LabelSettings(gap_px=0)
+
+
+class Fake(nn.Module):
+    """Is sure of the whole patch, or of nothing, by what it is shown of the object; channel 1 is ASBU's softplus."""
+
+    def __init__(self, grows, softplus=0.25, logits=True):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.grows, self.logits = grows, logits
+        self.raw_doubt = float(np.log(np.expm1(softplus)))
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += len(x)
+        sure = torch.tensor([40.0 if self.grows(p[0]) else -40.0 for p in x]).view(-1, 1, 1).expand_as(x[:, 0])
+        return torch.stack([-sure, sure] if self.logits else [sure, torch.full_like(sure, self.raw_doubt)], dim=1)
+
+
+def always(modal):
+    return True
+
+
+def never(modal):
+    return False
+
+
+def squares_only(modal):
+    """A square fills a third of its crop, a long bar much less."""
+    return modal.mean() > 0.25
+
+
+def trained(method, grows, calibration=None):
+    network = Fake(grows, logits=not METHODS[method].has_uncertainty)
+    return TrainedCompleter(
+        Completer(network, METHODS[method]).eval(), View(64), calibration=calibration or Calibration()
+    )
+
+
+def rectangle(rows, columns):
+    mask = np.zeros(SIZE_HW, bool)
+    mask[slice(*rows), slice(*columns)] = True
+    return mask
+
+
+SQUARE, BAR, ALONE = rectangle((20, 40), (20, 40)), rectangle((20, 40), (40, 44)), rectangle((50, 55), (70, 75))
+NOTHING = rectangle((0, 0), (0, 0))
+SCENE = Scene(np.stack([BAR, ALONE, SQUARE, NOTHING]))  # indices 0 to 3
+
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+@each_method
+def test_square_is_behind_the_bar(method):
+    (found,) = label_scenes(trained(method, squares_only), [SCENE], NO_GAP)
+    bar, alone, square, nothing = found.labels
+    np.testing.assert_array_equal(square.amodal, SQUARE | BAR)
+    np.testing.assert_array_equal(bar.amodal, BAR)
+    assert square.asked and square.occluders == (0,)
+    assert found.order == [Pair(front=0, back=2, evidence_px=80)]
+    assert nothing is None
+    np.testing.assert_array_equal(alone.amodal, ALONE)
+    assert not alone.asked and alone.occluders == () and alone.uncertainty == 0
+    if METHODS[method].occluders == "ancestors":  # nobody is in front of the bar
+        assert not bar.asked and bar.occluders == ()
+    else:
+        assert bar.asked and bar.occluders == (2,)
+
+
+@pytest.mark.parametrize(("method", "calls"), [("pcnet-m", 2 + 1), ("asbu", 2)])
+def test_network_is_asked_only_what_is_needed(method, calls):
+    completer = trained(method, squares_only)
+    label_scenes(completer, [SCENE], NO_GAP)
+    assert completer.completer.network.calls == calls
+
+
+@each_method
+def test_without_neighbours_nobody_is_asked(method):
+    completer = trained(method, always)
+    (found,) = label_scenes(completer, [Scene(np.stack([SQUARE, ALONE]))], NO_GAP)
+    assert completer.completer.network.calls == 0 and found.order == []
+    assert [label.asked for label in found.labels] == [False, False]
+
+
+@each_method
+def test_empty_scenes(method):
+    scenes = [Scene(np.zeros((0, *SIZE_HW), bool)), Scene(np.stack([NOTHING])), SCENE]
+    first, second, third = label_scenes(trained(method, squares_only), scenes, NO_GAP)
+    assert first.labels == [] and second.labels == [None] and len(third.labels) == 4
+    assert len(third.order) == 1
+
+
+@each_method
+def test_equal_growth_is_a_tie_and_gives_no_order(method):
+    left, right = rectangle((20, 40), (20, 40)), rectangle((20, 40), (40, 60))
+    (found,) = label_scenes(trained(method, always), [Scene(np.stack([left, right]))], NO_GAP)
+    assert found.order == []
+
+
+@each_method
+@pytest.mark.parametrize("grows", [always, never, squares_only])
+def test_amodal_contains_modal_and_stays_behind_neighbours(method, grows):
+    rng = np.random.default_rng(3)
+    masks = np.zeros((6, *SIZE_HW), bool)
+    for index in range(6):
+        y, x = rng.integers(0, 40, 2)
+        masks[index, y : y + rng.integers(3, 25), x : x + rng.integers(3, 25)] = True
+        masks[index] &= ~masks[:index].any(axis=0)
+    (found,) = label_scenes(trained(method, grows), [Scene(masks)], NO_GAP)
+    for index, label in enumerate(found.labels):
+        if label is None:
+            assert not masks[index].any()
+            continue
+        assert not (masks[index] & ~label.amodal).any()
+        assert not (label.amodal & ~masks.any(axis=0)).any()
+        assert 0 <= label.uncertainty <= 1
+
+
+def test_growth_into_open_ground_only_when_asked_for():
+    settings = NO_GAP.model_copy(update={"behind_neighbours": False})
+    (found,) = label_scenes(trained("asbu", squares_only), [SCENE], settings)
+    grown = found.labels[2].amodal
+    assert grown[16, 30] and not (SQUARE | BAR)[16, 30]
+
+
+# left to right: A (a square), B (a square), C (a bar): A touches B, B touches C
+CHAIN = Scene(np.stack([rectangle((20, 40), (20, 40)), rectangle((20, 40), (40, 44)), rectangle((20, 40), (44, 47))]))
+
+
+@pytest.mark.parametrize(
+    ("occluders", "expected"),
+    [
+        pytest.param("parents", (1,), id="parents"),
+        pytest.param("ancestors", (1, 2), id="ancestors"),
+        pytest.param("auto", (1, 2), id="auto: with an order, ancestors"),
+    ],
+)
+@pytest.mark.parametrize("method", ["pcnet-m", "asbu"])
+def test_a_given_order_decides_who_is_in_front(method, occluders, expected):
+    order = [Pair(1, 0, 1.0), Pair(2, 1, 1.0)]
+    settings = NO_GAP.model_copy(update={"occluders": occluders})
+    (found,) = label_scenes(trained(method, squares_only), [CHAIN], settings, [order])
+    assert found.order == order
+    assert found.labels[0].occluders == expected
+    union = np.any([CHAIN.masks[k] for k in (0, *expected)], axis=0)
+    np.testing.assert_array_equal(found.labels[0].amodal, union)
+    assert not found.labels[2].asked
+
+
+@pytest.mark.parametrize("occluders", ["parents", "ancestors"])
+def test_asbu_by_its_own_order(occluders):
+    settings = NO_GAP.model_copy(update={"occluders": occluders})
+    (found,) = label_scenes(trained("asbu", squares_only), [SCENE], settings)
+    assert found.labels[2].occluders == (0,) and not found.labels[0].asked
+
+
+def test_pcnet_with_all_neighbours_keeps_its_pairwise_order():
+    settings = NO_GAP.model_copy(update={"occluders": "neighbours"})
+    (found,) = label_scenes(trained("pcnet-m", squares_only), [SCENE], settings)
+    assert found.order == [Pair(0, 2, 80)] and found.labels[0].occluders == (2,)
+
+
+def test_order_rule_counts_inside_the_other_or_the_whole():
+    """The square reaches behind both bars; each bar, told to grow too, fills the square within its crop."""
+    above = rectangle((16, 20), (20, 40))
+    scene = Scene(np.stack([SQUARE, BAR, above]))
+    orders = {}
+    for rule in ("inside", "whole"):
+        settings = NO_GAP.model_copy(update={"order_rule": rule})
+        (found,) = label_scenes(trained("asbu", squares_only), [scene], settings)
+        orders[rule] = {(p.front, p.back): p.evidence_px for p in found.order}
+    assert orders["inside"] == {(1, 0): 80, (2, 0): 80}
+    assert orders["whole"] == {(1, 0): 160, (2, 0): 160}
+
+
+@pytest.mark.parametrize("free_px", [0, 1, 2, 3])
+def test_gaps_are_bridged_up_to_the_tolerance(free_px):
+    bar = rectangle((20, 40), (40 + free_px, 44))
+    (found,) = label_scenes(trained("asbu", squares_only), [Scene(np.stack([SQUARE, bar]))], LabelSettings(gap_px=2))
+    square = found.labels[0]
+    if free_px <= 2:
+        assert square.amodal[22:38, 20:44].all()  # over the gap, and behind the bar
+        assert len(found.order) == 1
+    else:
+        np.testing.assert_array_equal(square.amodal, SQUARE)
+        assert not square.asked and found.order == []
+
+
+def test_uncertainty_is_the_calibrated_share_of_doubtful_area():
+    calibration = Calibration((0.0, 1.0), (0.1, 0.5))
+    (found,) = label_scenes(trained("asbu", squares_only, calibration), [SCENE], NO_GAP)
+    raw = 0.25 * 80 / 480  # u = 0.25 behind the bar, over the completed area
+    assert found.labels[2].uncertainty == pytest.approx(0.1 + 0.4 * raw, rel=1e-3)
+
+
+@pytest.mark.parametrize("right", [38, 39, 40, 41, 42])  # the crop's edge falls on other parts of a pixel
+def test_growth_that_reaches_the_edge_of_the_crop_is_flagged(right):
+    inner = rectangle((20, 40), (20, right))
+    wide = Scene(np.stack([inner, rectangle((5, 55), (5, 75)) & ~inner]))
+    (found,) = label_scenes(trained("asbu", squares_only), [wide], NO_GAP)
+    assert found.labels[0].grew_to_border
+    (found,) = label_scenes(trained("asbu", squares_only), [SCENE], NO_GAP)
+    assert not found.labels[2].grew_to_border
+
+
+def test_edge_of_the_image_is_no_edge_of_the_crop():
+    whole = rectangle((0, 60), (0, 80))
+    inner = rectangle((2, 58), (2, 78))  # its crop covers the image
+    (found,) = label_scenes(trained("asbu", squares_only), [Scene(np.stack([inner, whole & ~inner]))], NO_GAP)
+    assert found.labels[0].amodal[0].any() and not found.labels[0].grew_to_border
+
+
+@pytest.mark.parametrize("method", ["pcnet-m", "asbu"])
+def test_scenes_together_or_alone(method):
+    scenes = [SCENE, CHAIN, SCENE]
+    settings = NO_GAP.model_copy(update={"batch_size": 2})
+    together = label_scenes(trained(method, squares_only), scenes, settings)
+    for scene, found in zip(scenes, together, strict=True):
+        (alone,) = label_scenes(trained(method, squares_only), [scene], NO_GAP)
+        assert alone.order == found.order
+        for a, b in zip(alone.labels, found.labels, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None and b is not None:
+                np.testing.assert_array_equal(a.amodal, b.amodal)
+                assert (a.occluders, a.asked, a.uncertainty) == (b.occluders, b.asked, b.uncertainty)

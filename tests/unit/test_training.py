@@ -1,0 +1,230 @@
+"""Training: interrupted and resumed gives what an uninterrupted run gives, bit for bit."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from amodalpl.errors import CheckpointError, SettingsError
+from amodalpl.models.completer import METHODS, Completer, build_completer
+from amodalpl.progress import SILENT, Progress
+from amodalpl.settings import SynthesisSettings, TrainingSettings
+from amodalpl.synthesis.bank import BankWriter, cut_out
+from amodalpl.synthesis.dataset import SampleStream
+from amodalpl.training import TrainingError, _StepSampler, load_plain, read_checkpoint, train
+
+CPU = torch.device("cpu")
+TINY = TrainingSettings(
+    steps=6, batch_size=2, workers=0, optimizer="adamw", learning_rate=0.01, validate_every=4, checkpoint_every=2
+)
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(Progress):
+    """Ends the training after some steps, as a signal would."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    @contextmanager
+    def task(self, label, total, done=0):
+        finished = done
+
+        def advance(units):
+            nonlocal finished
+            finished += units
+            if finished >= self.steps:
+                raise Killed
+
+        yield advance
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bank")
+    writer = BankWriter(folder, None)
+    ys, xs = np.mgrid[:40, :40]
+    for number in range(5):
+        writer.add(cut_out((xs - 20) ** 2 + (ys - 20 - number) ** 2 <= (6 + number) ** 2, 512), (number, 1, 1))
+    writer.close()
+    return folder
+
+
+def run(bank, checkpoint, settings=TINY, progress=SILENT, method="asbu", validate=None):
+    torch.manual_seed(0)
+    completer = build_completer(method, 4, False, init_gain=0.5)
+    stream = SampleStream(bank, SynthesisSettings(patch_px=16), 0, settings.steps * settings.batch_size)
+
+    def score(trained):
+        assert not trained.training
+        return {"hold-out miou": sum(p.abs().sum().item() for p in trained.parameters())}
+
+    checkpoint.parent.mkdir(exist_ok=True)
+    history = train(
+        completer,
+        stream,
+        settings,
+        seed=0,
+        device=CPU,
+        checkpoint=checkpoint,
+        validate=validate or score,
+        progress=progress,
+    )
+    return completer, history
+
+
+def assert_same(first, second):
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name
+
+
+SCHEDULES = {
+    "constant, adamw": TINY,
+    "steps, sgd": TINY.model_copy(update={"optimizer": "sgd", "schedule": "steps", "milestones": (3, 5)}),
+    "one-cycle, adamw": TINY.model_copy(update={"schedule": "one-cycle"}),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_killed_twice_and_resumed_is_the_same_to_the_bit(bank, tmp_path, name):
+    settings = SCHEDULES[name]
+    whole, curve = run(bank, tmp_path / "whole" / "checkpoint.pth", settings)
+    checkpoint = tmp_path / "killed" / "checkpoint.pth"
+    with pytest.raises(Killed):  # before the first checkpoint
+        run(bank, checkpoint, settings, KillAt(1))
+    assert not checkpoint.exists()
+    for step in (3, 5):
+        with pytest.raises(Killed):
+            run(bank, checkpoint, settings, KillAt(step))
+        assert load_plain(checkpoint)["step"] == step - 1
+    resumed, again = run(bank, checkpoint, settings)
+    assert_same(whole, resumed)
+    assert again == curve
+    assert [row["step"] for row in curve if "loss" in row] == [2, 4, 6]
+    assert [row["step"] for row in curve if "hold-out miou" in row] == [4, 6]
+
+
+def test_killed_after_the_last_step_does_not_train_again(bank, tmp_path):
+    checkpoint = tmp_path / "checkpoint.pth"
+    whole, curve = run(bank, checkpoint)
+    before = checkpoint.read_bytes()
+    resumed, again = run(bank, checkpoint, progress=KillAt(TINY.steps + 1))
+    assert_same(whole, resumed)
+    assert again == curve and checkpoint.read_bytes() == before
+
+
+def test_workers_do_not_change_the_result(bank, tmp_path):
+    alone, _ = run(bank, tmp_path / "a" / "c.pth")
+    shared, _ = run(bank, tmp_path / "b" / "c.pth", TINY.model_copy(update={"workers": 1}))
+    assert_same(alone, shared)
+
+
+def test_loss_goes_down(bank, tmp_path):
+    settings = TINY.model_copy(update={"steps": 40, "checkpoint_every": 100, "validate_every": 100})
+    _, curve = run(bank, tmp_path / "c.pth", settings)
+    losses = [row["loss"] for row in curve if "loss" in row]
+    assert len(losses) == 2 and losses[-1] < losses[0]
+
+
+def test_first_loss_is_that_of_the_first_batch(bank, tmp_path):
+    settings = TINY.model_copy(update={"steps": 1, "inside_weight": 7.0})
+    _, curve = run(bank, tmp_path / "c.pth", settings)
+    torch.manual_seed(0)
+    completer = build_completer("asbu", 4, False, init_gain=0.5).train()
+    stream = SampleStream(bank, SynthesisSettings(patch_px=16), 0, 2)
+    batch = {name: torch.stack([stream[0][name], stream[1][name]]) for name in stream[0]}
+    outputs = completer(batch["modal"], batch["occluder"], batch["boundary"])
+    loss = completer.loss(outputs, batch["target"], batch["occluder"], 7.0)
+    assert curve[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_bf16_trains(bank, tmp_path):
+    _, curve = run(bank, tmp_path / "c.pth", TINY.model_copy(update={"precision": "bf16", "steps": 2}))
+    assert np.isfinite([row["loss"] for row in curve if "loss" in row]).all()
+
+
+def test_fp16_needs_a_gpu(bank, tmp_path):
+    with pytest.raises(SettingsError, match="training.precision: fp16 needs a CUDA device"):
+        run(bank, tmp_path / "c.pth", TINY.model_copy(update={"precision": "fp16"}))
+
+
+class Broken(nn.Module):
+    """Gives no numbers from some call on."""
+
+    def __init__(self, good):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.good = good
+
+    def forward(self, x):
+        self.good -= 1
+        return x[:, :2] * self.weight if self.good >= 0 else x[:, :2] * self.weight + float("nan")
+
+
+@pytest.mark.parametrize("good", [0, 3])
+def test_loss_that_is_no_number_stops_and_spares_the_checkpoint(bank, tmp_path, good):
+    stream = SampleStream(bank, SynthesisSettings(patch_px=16), 0, 100)
+    checkpoint = tmp_path / "c.pth"
+    with pytest.raises(TrainingError, match="training.learning_rate: the loss is nan at step .* a third"):
+        train(
+            Completer(Broken(good), METHODS["asbu"]),
+            stream,
+            TINY.model_copy(update={"steps": 50}),
+            seed=0,
+            device=CPU,
+            checkpoint=checkpoint,
+            validate=lambda c: {},
+            progress=SILENT,
+        )
+    if good:
+        assert torch.isfinite(load_plain(checkpoint)["weights"]["network.weight"]).all()
+    else:
+        assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(lambda p: p.write_bytes(b""), "a damaged or foreign one", id="empty"),
+        pytest.param(lambda p: p.write_bytes(p.read_bytes()[:-500]), "a damaged or foreign one", id="cut short"),
+        pytest.param(lambda p: p.write_text("weights"), "a damaged or foreign one", id="text"),
+        pytest.param(lambda p: torch.save([1, 2], p), "expected a checkpoint of `amodalpl complete`", id="other"),
+        pytest.param(lambda p: torch.save(nn.Linear(1, 1), p), "a damaged or foreign one", id="pickled code"),
+    ],
+)
+def test_damaged_checkpoint_is_refused(bank, tmp_path, damage, message):
+    run(bank, tmp_path / "c.pth", TINY.model_copy(update={"steps": 2}))
+    damage(tmp_path / "c.pth")
+    with pytest.raises(CheckpointError, match=message):
+        run(bank, tmp_path / "c.pth")
+
+
+def test_checkpoint_of_another_network_is_refused(bank, tmp_path):
+    run(bank, tmp_path / "c.pth", TINY.model_copy(update={"steps": 2}))
+    for other in (build_completer("asbu", 8, False), build_completer("asbu", 4, True)):
+        with pytest.raises(CheckpointError, match=r"expected the weights of this completer .* of which \d+ fit"):
+            read_checkpoint(tmp_path / "c.pth", other)
+
+
+def test_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="expected a weights file, found none"):
+        load_plain(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_processes_share_the_samples_of_a_larger_batch(start):
+    steps, batch, world = 5, 2, 3
+    one = list(_StepSampler(start, steps, batch * world, 0, 1))
+    assert one == list(range(start * 6, 30))
+    shares = [list(_StepSampler(start, steps, batch, rank, world)) for rank in range(world)]
+    assert all(len(share) == len(one) // world for share in shares)
+    for step in range(steps - start):
+        seen = [n for share in shares for n in share[step * batch : (step + 1) * batch]]
+        assert sorted(seen) == one[step * 6 : (step + 1) * 6]
