@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -30,6 +31,11 @@ class Scene:
 
     masks: np.ndarray
     image: np.ndarray | None = None
+
+    @cached_property
+    def covered(self) -> np.ndarray:
+        """(H, W) bool, the pixels of any object."""
+        return np.any(self.masks, axis=0)
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,8 @@ def _crop(scene: Scene, query: Query, view: View) -> _Crop:
     occluder = np.zeros_like(modal)
     for index in query.occluders:
         occluder |= scene.masks[index][window]
-    behind = occluder | (dilate(occluder, view.gap_px) & dilate(modal, view.gap_px) & ~modal)
+    gap = dilate(occluder, view.gap_px) & dilate(modal, view.gap_px) & ~scene.covered[window]
+    behind = occluder | gap
     matrix = square.patch_from_raster(view.patch_px, (window[1].start, window[0].start))
     modal_patch = to_patch(modal, matrix, view.patch_px)
     occluder_patch = to_patch(behind, matrix, view.patch_px)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         path: the final name.
         write: called with the temporary path, which keeps the suffix.
     """
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    process = os.environ.get("RANK", "0")  # processes of one `torchrun` must not write to one temporary file
+    temporary = path.with_name(f".{path.stem}.part{process}{path.suffix}")
     try:
         write(temporary)
         with temporary.open("rb") as handle:
@@ -124,9 +126,10 @@ class StageRun:
     stage, settings and inputs) is continued; any other is refused. `finish` writes the counts and "done".
     """
 
-    def __init__(self, out: Path, record: dict[str, Any]) -> None:
+    def __init__(self, out: Path, record: dict[str, Any], is_new: bool = False) -> None:
         self.out = out
         self.record = record
+        self.is_new = is_new
 
     @classmethod
     def open(cls, out: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str], seed: int) -> StageRun:
@@ -169,7 +172,7 @@ class StageRun:
                     "choose another --out"
                 )
             write_json(file, fresh)
-            return cls(out, fresh)
+            return cls(out, fresh, is_new=True)
         found = read_json(file, "the record of a run")
         difference = _first_difference(found, identity)
         if difference:
@@ -185,6 +188,17 @@ class StageRun:
     def counts(self) -> dict[str, Any]:
         """What went in and came out, once done."""
         return self.record.get("counts", {})
+
+    @contextmanager
+    def released_on_bad_data(self) -> Iterator[None]:
+        """Empty a folder that this call claimed if the data proves unusable: corrected data is another run."""
+        try:
+            yield
+        except DataError:
+            if self.is_new:
+                for entry in self.out.iterdir():
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            raise
 
     def finish(self, counts: Mapping[str, Any], outputs: Iterable[str]) -> None:
         """Record the end of the stage; the last thing written."""

@@ -51,8 +51,9 @@ def label_scenes(
     """Label the objects of a few images together.
 
     PCNet-M first orders every pair of neighbours by completing each behind the other, then completes each object behind
-    the union of its ancestors. ASBU completes each object once behind all its neighbours and reads the order from the
-    completions; with `settings.occluders` "parents" or "ancestors" it then completes again behind those only.
+    the union of its ancestors. ASBU completes each object behind all its neighbours and reads the order from that; then
+    it completes again behind the ancestors, as the runs published with its paper do. With `settings.occluders`
+    "neighbours" the first completion stands, as the paper's text has it.
 
     Args:
         trained: the completer.
@@ -64,7 +65,7 @@ def label_scenes(
         One result per scene.
     """
     method = trained.completer.method
-    who = method.occluders if settings.occluders == "auto" else settings.occluders
+    who = settings.occluders
     neighbours = [near_pairs(scene.masks, settings.gap_px) for scene in scenes]
     orders: list[list[Pair]] | None = None
     if true_order is not None:

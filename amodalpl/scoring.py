@@ -110,8 +110,7 @@ def choose(
     """Choose thresholds and calibration on the choosing half of the hold-out.
 
     The order threshold has the best accuracy over pairs with a true order; the threshold has the best micro invisible
-    mIoU over all objects that were asked about, given the occluders that the method itself would use (all neighbours,
-    or the true ancestors for methods that recover the order first).
+    mIoU over all objects that were asked about, told their true occluders (all neighbours, if labels are made so).
     """
     ids = holdout.cases("choose")
     if trained.completer.method.order_from_pairs:
@@ -120,7 +119,7 @@ def choose(
     view = view_for(trained.view, settings)
     with progress.task("choosing the threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
-            queries = [q for n, case in enumerate(chunk) for q in _queries(trained, n, case, settings)]
+            queries = [q for n, case in enumerate(chunk) for q in _queries(n, case, settings)]
             for answer in ask(trained.completer, [c.scene for c in chunk], queries, view, settings.batch_size):
                 for k, threshold in enumerate(THRESHOLDS):
                     local = amodal_in_window(answer, threshold, settings.behind_neighbours)
@@ -182,8 +181,8 @@ def _count_case(
             rows[name].append(metrics.count_instance(amodal, truth, masks[index]))
 
 
-def _queries(trained: TrainedCompleter, number: int, case: Case, settings: LabelSettings) -> list[Query]:
-    if trained.completer.method.occluders == "neighbours":
+def _queries(number: int, case: Case, settings: LabelSettings) -> list[Query]:
+    if settings.occluders == "neighbours":
         groups = neighbours_both_ways(near_pairs(case.scene.masks, settings.gap_px))
     else:
         groups = ancestors(case.true_order())

@@ -93,8 +93,9 @@ class LabelSettings(Settings):
 
     batch_size: int = Field(32, ge=1, description="crops per call of the network")
     gap_px: int = Field(2, ge=0, description="free image pixels between two masks that still count as neighbours")
-    occluders: Literal["auto", "neighbours", "parents", "ancestors"] = Field(
-        "auto", description="who may hide an object: neighbours, or by the recovered order; auto: the method's own"
+    occluders: Literal["ancestors", "parents", "neighbours"] = Field(
+        "ancestors",
+        description="who may hide an object: all in front of it by the order, the next in front, or all near",
     )
     order_rule: Literal["inside", "whole"] = Field(
         "inside", description="compare extensions within the other's mask (the codes) or as a whole (ASBU eq. 3)"

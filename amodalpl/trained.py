@@ -14,8 +14,8 @@ from .completion import View
 from .errors import CheckpointError, nearest
 from .models.completer import METHODS, Completer, build_completer
 from .provenance import hash_file, read_json, write_json, write_whole
+from .resuming import load_plain
 from .settings import CompleterSettings, SynthesisSettings
-from .training import load_plain, load_weights
 
 WEIGHTS, CARD = "weights.pth", "completer.json"
 
@@ -96,3 +96,21 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, View, tuple[float, floa
             problem = ".".join(str(part) for part in first["loc"]) + ": " + first["msg"]
         raise CheckpointError(f"{path}: expected a trained completer's card, got a damaged one ({problem})") from None
     return card["method"], width, view, chosen
+
+
+def load_weights(completer: Completer, weights: Any, path: Path) -> None:
+    """Put weights into a completer.
+
+    Raises:
+        CheckpointError: they are of another network; says how many fit.
+    """
+    own = completer.state_dict()
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{path}: expected named weights, got {type(weights).__name__}")
+    fitting = [k for k, v in own.items() if isinstance(weights.get(k), torch.Tensor) and weights[k].shape == v.shape]
+    if len(fitting) != len(own) or len(weights) != len(own):
+        raise CheckpointError(
+            f"{path}: expected the weights of this completer ({len(own)} entries), got {len(weights)} of which "
+            f"{len(fitting)} fit; it was trained with another method or width"
+        )
+    completer.load_state_dict(weights)

@@ -8,8 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from amodalpl.stages.summary import Summary
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Networks here are so small that threads only wait for one another."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -10,22 +10,22 @@ import contextlib
 import io
 import json
 import logging
-import math
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..errors import AmodalplError, CheckpointError, DataError
+from ..errors import CheckpointError, DataError
 from ..masks import rle
 from ..progress import Progress
 from ..provenance import write_whole
+from ..resuming import Checkpoints, Curve, QuietRunner, StepLoop, bare, read_checkpoint
 from ..settings import DetectorSettings
 from . import ops, weights
 
@@ -38,10 +38,8 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
     from mmengine.config import ConfigDict
     from mmengine.dataset import InfiniteSampler, pseudo_collate
     from mmengine.dist import barrier, is_distributed
-    from mmengine.hooks import Hook
-    from mmengine.model import MMDistributedDataParallel, is_model_wrapper
     from mmengine.registry import init_default_scope
-    from mmengine.runner import IterBasedTrainLoop, Runner, set_random_seed
+    from mmengine.runner import set_random_seed
 
     register_all_modules(init_default_scope=False)
 
@@ -105,137 +103,6 @@ class ResumedSampler(InfiniteSampler):
         deque(islice(self.indices, start), maxlen=0)
 
 
-class StepLoop(IterBasedTrainLoop):
-    """mmengine's loop without the skipping of data on resume: the sampler starts at the right place itself."""
-
-    def run(self) -> nn.Module:
-        """Train up to the last step."""
-        self.runner.call_hook("before_train")
-        self.runner.call_hook("before_train_epoch")
-        while self._iter < self._max_iters:
-            self.runner.model.train()
-            self.run_iter(next(self.dataloader_iterator))
-        self.runner.call_hook("after_train_epoch")
-        self.runner.call_hook("after_train")
-        return self.runner.model
-
-
-class DetectorRunner(Runner):
-    """mmengine's Runner with a model that is already on its device, and a log that goes to the file only."""
-
-    def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
-        """Return mmengine's logger without its console."""
-        logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if type(handler) is logging.StreamHandler:
-                handler.setLevel(logging.CRITICAL + 1)
-        return logger
-
-    def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
-        """Prepare the model for several processes, if there are."""
-        if not self.distributed:
-            return model
-        on_cuda = next(model.parameters()).is_cuda
-        return MMDistributedDataParallel(
-            model, device_ids=[torch.cuda.current_device()] if on_cuda else None, broadcast_buffers=False
-        )
-
-    def dump_config(self) -> None:
-        """Write nothing: the config is in `mmdet_config.py`."""
-
-
-class Checkpoints(Hook):
-    """Saves the state of a training every so many steps, whole and without pickle, and goes on from it."""
-
-    priority = "VERY_LOW"
-
-    def __init__(self, path: Path, every: int, saved: Mapping[str, Any] | None, curve: Curve) -> None:
-        self.path = path
-        self.every = every
-        self.saved = saved
-        self.curve = curve
-
-    def before_train(self, runner: Any) -> None:
-        """Put the saved state back."""
-        if self.saved is None:
-            return
-        runner.train_loop._iter = self.saved["step"]
-        _bare(runner.model).load_state_dict(self.saved["model"])
-        runner.optim_wrapper.load_state_dict(self.saved["optimizer"])
-        for scheduler, state in zip(runner.param_schedulers, self.saved["schedulers"], strict=True):
-            scheduler.load_state_dict(state)
-        self.curve.points = list(self.saved["curve"])
-
-    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Save at every `every`-th and at the last step."""
-        step = batch_idx + 1
-        if (step % self.every and step != runner.max_iters) or runner.rank:
-            return
-        self.curve.close_interval(step)
-        state = {
-            "step": step,
-            "model": _bare(runner.model).state_dict(),
-            "optimizer": runner.optim_wrapper.state_dict(),
-            "schedulers": [_plain(scheduler.state_dict()) for scheduler in runner.param_schedulers],
-            "curve": self.curve.points,
-        }
-        write_whole(self.path, lambda part: torch.save(state, part))
-
-
-def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a scheduler's state as plain values; MultiStepLR's milestones are a Counter, which safe loaders refuse."""
-    return {
-        key: dict(value) if isinstance(value, Mapping) else value
-        for key, value in state.items()
-        if isinstance(value, (bool, int, float, str, list, tuple, Mapping, type(None)))
-    }
-
-
-class Curve(Hook):
-    """Collects the mean losses of every interval, reports progress, and stops a training that has diverged."""
-
-    priority = "LOW"
-
-    def __init__(self, every: int, advance: Callable[[int], None]) -> None:
-        self.every = every
-        self.advance = advance
-        self.points: list[dict[str, float]] = []
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
-
-    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Add one step."""
-        for name, value in (outputs or {}).items():
-            if name.startswith("loss"):
-                tensor = torch.as_tensor(value, dtype=torch.float32).detach()
-                self._sums[name] = self._sums[name] + tensor if name in self._sums else tensor
-        self._count += 1
-        if self._count == self.every:
-            self.close_interval(batch_idx + 1)
-        self.advance(1)
-
-    def close_interval(self, step: int) -> None:
-        """Turn the sums since the last point into a point.
-
-        Raises:
-            AmodalplError: the loss is not a number any more.
-        """
-        if not self._count:
-            return
-        means = {name: float(total) / self._count for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
-        if not math.isfinite(means.get("loss", 0.0)):
-            raise AmodalplError(
-                f"detector training diverged before step {step} (loss is {means['loss']}): "
-                "lower detector.learning_rate or lengthen detector.warmup_steps"
-            )
-        self.points.append({"step": step, **{name: round(value, 6) for name, value in means.items()}})
-
-
-def _bare(model: Any) -> Any:
-    return model.module if is_model_wrapper(model) else model
-
-
 def build(config: Mapping[str, Any], seed: int) -> Any:
     """Build a network from a model config, with seeded random weights.
 
@@ -260,23 +127,6 @@ def _muted() -> Iterator[None]:
         yield
     finally:
         logging.disable(previous)
-
-
-def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read the state of an interrupted training; None when there is none.
-
-    Raises:
-        CheckpointError: the file is not one of ours.
-    """
-    if not path.exists():
-        return None
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        if {"step", "model", "optimizer", "schedulers", "curve"} <= set(saved):
-            return saved
-    except Exception as error:
-        raise CheckpointError(f"{path}: could not read it ({type(error).__name__}); delete it to start anew") from None
-    raise CheckpointError(f"{path}: expected a checkpoint of train-detector; delete it to start anew")
 
 
 def train(
@@ -320,8 +170,9 @@ def train(
         "sampler": {"type": ResumedSampler, "start": done * settings.batch_size, "seed": seed},
     }
     with progress.task("training detector", settings.steps, done=done) as advance, third_party_quiet():
-        curve = Curve(max(settings.steps // _CURVE_POINTS, 1), advance)
-        runner = DetectorRunner(
+        advice = "lower detector.learning_rate or lengthen detector.warmup_steps"
+        curve = Curve(max(settings.steps // _CURVE_POINTS, 1), advance, advice)
+        runner = QuietRunner(
             model=model,
             work_dir=str(out / "log"),
             train_dataloader=loader,
@@ -407,7 +258,7 @@ def detect(
 
 def save_weights(path: Path, model: nn.Module, class_names: Sequence[str]) -> None:
     """Write plain weights that `torch.load(weights_only=True)` and mmdet's `init_detector` read."""
-    state = {name: value.detach().cpu() for name, value in _bare(model).state_dict().items()}
+    state = {name: value.detach().cpu() for name, value in bare(model).state_dict().items()}
     content = {"state_dict": state, "meta": {"dataset_meta": {"classes": tuple(class_names)}}}
     write_whole(path, lambda part: torch.save(content, part))
 

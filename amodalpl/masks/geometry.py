@@ -69,16 +69,15 @@ def to_patch(raster: np.ndarray, patch_from_raster: np.ndarray, patch_px: int, *
     return patch.view(bool) if raster.dtype == bool else patch
 
 
-def from_patch(
-    patch: np.ndarray, patch_from_raster: np.ndarray, size_hw: tuple[int, int], *, outside: float = 0.0
-) -> np.ndarray:
+def from_patch(patch: np.ndarray, patch_from_raster: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Resample a patch of probabilities back into a raster (the inverse of `to_patch`, interpolated).
+
+    Raster pixels beyond the patch get the value of its nearest pixel.
 
     Args:
         patch: (P, P) float32.
         patch_from_raster: (2, 3) affine matrix that made the patch.
         size_hw: of the raster.
-        outside: value of raster pixels that the patch does not cover.
 
     Returns:
         (H, W) float32.
@@ -88,6 +87,5 @@ def from_patch(
         patch_from_raster,
         (size_hw[1], size_hw[0]),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=outside,
+        borderMode=cv2.BORDER_REPLICATE,
     )

@@ -29,23 +29,21 @@ class Method:
         loss: see `amodalpl.losses`.
         has_uncertainty: whether channel 1 of the output is an uncertainty.
         order_from_pairs: recover the order by completing pair by pair (PCNet-M), not from the completions (ASBU eq. 3).
-        occluders: who is taken to hide an object when completing.
     """
 
     second_channel: Literal["occluder", "boundary"]
     loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
     has_uncertainty: bool
     order_from_pairs: bool
-    occluders: Literal["neighbours", "ancestors"]
 
 
 METHODS: dict[str, Method] = {
-    "pcnet-m": Method("occluder", losses.weighted_cross_entropy, False, True, "ancestors"),
-    "asbu": Method("boundary", losses.asbu, True, False, "neighbours"),
-    "boundary-pcnet-m": Method("boundary", losses.weighted_cross_entropy, False, False, "neighbours"),
-    "uncertainty-pcnet-m": Method("occluder", losses.asbu, True, True, "ancestors"),
-    "asbu-ubce": Method("boundary", losses.asbu_ubce, True, False, "neighbours"),
-    "asbu-gaussian": Method("boundary", losses.asbu_gaussian, True, False, "neighbours"),
+    "pcnet-m": Method("occluder", losses.weighted_cross_entropy, False, True),
+    "asbu": Method("boundary", losses.asbu, True, False),
+    "boundary-pcnet-m": Method("boundary", losses.weighted_cross_entropy, False, False),
+    "uncertainty-pcnet-m": Method("occluder", losses.asbu, True, True),
+    "asbu-ubce": Method("boundary", losses.asbu_ubce, True, False),
+    "asbu-gaussian": Method("boundary", losses.asbu_gaussian, True, False),
 }
 
 

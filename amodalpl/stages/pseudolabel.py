@@ -71,6 +71,8 @@ def pseudolabel(
         OutputError: the folder belongs to another run.
     """
     data = read_annotations(annotations, fmt)
+    if not any(i.modal is not None and not i.is_crowd for i in data.instances):
+        raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     trained = load_completer(completer, pick_device(device))
     require_photos(data, images, progress)
     card = {"completer": hash_file(completer / CARD), "weights": hash_file(completer / WEIGHTS)}
@@ -130,8 +132,6 @@ def _label(
                 advance(len(part))
     written = [read_json(file, "a part of the labels") for file in files]
     labels = [entry for part in written for entry in part["labels"]]
-    if not labels:
-        raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     left_out = [
         {"place": d.place, "annotation_id": d.annotation_id, "image_id": d.image_id, "reason": d.reason}
         for d in data.dropped

@@ -67,7 +67,8 @@ def synth(
         settings.seed,
     )
     if not run.done:
-        counts = _build(data, images, out, settings, progress)
+        with run.released_on_bad_data():
+            counts = _build(data, images, out, settings, progress)
         outputs = [f"{BANK}/table.npy", f"{BANK}/bits.npy", HOLDOUT, HOLDOUT_IMAGES, PREVIEW]
         run.finish(counts, outputs)
     return Summary(

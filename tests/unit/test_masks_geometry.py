@@ -80,13 +80,13 @@ def test_patch_at_scale_one_is_the_crop():
     np.testing.assert_array_equal(to_patch(image, matrix, 16, linear=True), image[9:25, 7:23])
 
 
-def test_back_at_scale_one_is_the_patch_and_the_value_outside():
+def test_back_at_scale_one_is_the_patch_and_its_nearest_pixel_outside():
     matrix = Square(7, 9, 16).patch_from_raster(16)
     patch = np.random.default_rng(0).random((16, 16)).astype(np.float32)
-    back = from_patch(patch, matrix, (40, 50), outside=0.25)
+    back = from_patch(patch, matrix, (40, 50))
     np.testing.assert_allclose(back[9:25, 7:23], patch, atol=1e-6)
-    back[9:25, 7:23] = 0.25
-    assert (back == 0.25).all()
+    np.testing.assert_allclose(back[:9, 7:23], np.broadcast_to(patch[0], (9, 16)), atol=1e-6)
+    np.testing.assert_allclose(back[25:, 0], patch[-1, 0], atol=1e-6)
 
 
 def test_outside_of_the_image_is_zero_in_the_patch():

@@ -79,16 +79,32 @@ def test_square_is_behind_the_bar(method):
     assert nothing is None
     np.testing.assert_array_equal(alone.amodal, ALONE)
     assert not alone.asked and alone.occluders == () and alone.uncertainty == 0
-    if METHODS[method].occluders == "ancestors":  # nobody is in front of the bar
-        assert not bar.asked and bar.occluders == ()
-    else:
-        assert bar.asked and bar.occluders == (2,)
+    assert not bar.asked and bar.occluders == ()  # nobody is in front of it
 
 
-@pytest.mark.parametrize(("method", "calls"), [("pcnet-m", 2 + 1), ("asbu", 2)])
-def test_network_is_asked_only_what_is_needed(method, calls):
+@each_method
+def test_behind_all_neighbours(method):
+    settings = NO_GAP.model_copy(update={"occluders": "neighbours"})
+    (found,) = label_scenes(trained(method, squares_only), [SCENE], settings)
+    bar, _, square, _ = found.labels
+    assert square.occluders == (0,) and bar.asked and bar.occluders == (2,)
+    np.testing.assert_array_equal(square.amodal, SQUARE | BAR)
+    np.testing.assert_array_equal(bar.amodal, BAR)
+    assert found.order == [Pair(front=0, back=2, evidence_px=80)]
+
+
+@pytest.mark.parametrize(
+    ("method", "occluders", "calls"),
+    [
+        pytest.param("pcnet-m", "ancestors", 2 + 1, id="both directions of the pair, then the one behind"),
+        pytest.param("asbu", "ancestors", 2 + 1, id="both behind all neighbours, then the one behind"),
+        pytest.param("pcnet-m", "neighbours", 2 + 2, id="both directions of the pair, then both"),
+        pytest.param("asbu", "neighbours", 2, id="both, once"),
+    ],
+)
+def test_network_is_asked_only_what_is_needed(method, occluders, calls):
     completer = trained(method, squares_only)
-    label_scenes(completer, [SCENE], NO_GAP)
+    label_scenes(completer, [SCENE], NO_GAP.model_copy(update={"occluders": occluders}))
     assert completer.completer.network.calls == calls
 
 
@@ -150,7 +166,7 @@ CHAIN = Scene(np.stack([rectangle((20, 40), (20, 40)), rectangle((20, 40), (40, 
     [
         pytest.param("parents", (1,), id="parents"),
         pytest.param("ancestors", (1, 2), id="ancestors"),
-        pytest.param("auto", (1, 2), id="auto: with an order, ancestors"),
+        pytest.param("neighbours", (1, 2), id="neighbours: with an order, ancestors"),
     ],
 )
 @pytest.mark.parametrize("method", ["pcnet-m", "asbu"])
@@ -170,12 +186,6 @@ def test_asbu_by_its_own_order(occluders):
     settings = NO_GAP.model_copy(update={"occluders": occluders})
     (found,) = label_scenes(trained("asbu", squares_only), [SCENE], settings)
     assert found.labels[2].occluders == (0,) and not found.labels[0].asked
-
-
-def test_pcnet_with_all_neighbours_keeps_its_pairwise_order():
-    settings = NO_GAP.model_copy(update={"occluders": "neighbours"})
-    (found,) = label_scenes(trained("pcnet-m", squares_only), [SCENE], settings)
-    assert found.order == [Pair(0, 2, 80)] and found.labels[0].occluders == (2,)
 
 
 def test_order_rule_counts_inside_the_other_or_the_whole():

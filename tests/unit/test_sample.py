@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from amodalpl.masks.geometry import occlusion_boundary
+from amodalpl.report.samples import sample_sheet
 from amodalpl.settings import SynthesisSettings
 from amodalpl.synthesis.bank import Bank, BankWriter, cut_out
-from amodalpl.report.samples import sample_sheet
 from amodalpl.synthesis.sample import compose, draw_sample, paste
 
 STILL = {"shift": 0.0, "scale": (1.0, 1.0), "flip_probability": 0.0}

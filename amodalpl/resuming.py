@@ -1,0 +1,210 @@
+"""What both trainings share of mmengine: a loop and a checkpoint that resume at any step, a loss curve, a quiet Runner.
+
+mmengine's own checkpoints hold pickled objects; ours are tensors and plain values, so that `weights_only=True` reads
+them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import Tensor, nn
+
+from .errors import AmodalplError, CheckpointError
+from .provenance import write_whole
+
+Point = dict[str, float]
+
+
+class TrainingError(AmodalplError):
+    """Training went wrong in a way that more steps do not mend."""
+
+
+def load_plain(path: Path) -> Any:
+    """Load tensors and plain values, never code.
+
+    Raises:
+        CheckpointError: missing, damaged, or holding anything else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: expected a weights file, found none") from None
+    except Exception as error:  # torch raises half a dozen types, depending on where the bytes go wrong,
+        # whose text advises to load unsafely
+        raise CheckpointError(
+            f"{path}: expected a weights file of plain tensors, got a damaged or foreign one ({type(error).__name__}); "
+            "delete it to start anew"
+        ) from None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Read the state of an interrupted training; None when there is none.
+
+    Raises:
+        CheckpointError: the file is not one of ours.
+    """
+    if not path.exists():
+        return None
+    saved = load_plain(path)
+    if not isinstance(saved, dict) or not {"step", "model", "optimizer", "schedules", "curve"} <= set(saved):
+        raise CheckpointError(f"{path}: expected a training's checkpoint, got something else; delete it to start anew")
+    return saved
+
+
+def bare(model: Any) -> Any:
+    """Return the network inside a wrapper for several processes."""
+    return model.module if is_model_wrapper(model) else model
+
+
+class StepLoop(IterBasedTrainLoop):
+    """mmengine's loop without its re-reading of data on resume: our samplers start at the right place themselves."""
+
+    def run(self) -> nn.Module:
+        """Train up to the last step."""
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        while self._iter < self._max_iters:
+            self.runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+
+class QuietRunner(Runner):
+    """mmengine's Runner with a log that goes to its file only, and a model that is already on its device."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> logging.Logger:
+        """Return mmengine's logger without its console."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setLevel(logging.CRITICAL + 1)
+        return logger
+
+    def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
+        """Prepare the model for several processes, if there are."""
+        if not self.distributed:
+            return model
+        from mmengine.model import MMDistributedDataParallel
+
+        on_cuda = next(model.parameters()).is_cuda
+        return MMDistributedDataParallel(
+            model, device_ids=[torch.cuda.current_device()] if on_cuda else None, broadcast_buffers=False
+        )
+
+    def dump_config(self) -> None:
+        """Write nothing: `run.json` has the settings."""
+
+
+class Curve(Hook):
+    """Collects the mean losses of every interval without waiting for the device at each step, and reports progress.
+
+    Args:
+        every: steps per point.
+        advance: called with 1 after each step.
+        advice: what to do when the loss is no longer a number, for the message.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, every: int, advance: Callable[[int], None], advice: str) -> None:
+        self.every = every
+        self.advance = advance
+        self.advice = advice
+        self.points: list[Point] = []
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Add one step."""
+        for name, value in (outputs or {}).items():
+            if name.startswith("loss"):
+                tensor = torch.as_tensor(value, dtype=torch.float32).detach()
+                self._sums[name] = self._sums[name] + tensor if name in self._sums else tensor
+        self._count += 1
+        if self._count == self.every or batch_idx + 1 == runner.max_iters:
+            self.close_interval(batch_idx + 1)
+        self.advance(1)
+
+    def close_interval(self, step: int) -> None:
+        """Turn the sums since the last point into a point.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+        """
+        if not self._count:
+            return
+        means = {name: float(total) / self._count for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        if not math.isfinite(means.get("loss", 0.0)):
+            raise TrainingError(f"the loss is {means['loss']} at step {step}: {self.advice}")
+        self.points.append({"step": step, **{name: round(value, 6) for name, value in means.items()}})
+
+
+class Checkpoints(Hook):
+    """Saves the state of a training every so many steps, whole and without pickle, and goes on from it.
+
+    Args:
+        path: the file, rewritten each time.
+        every: steps between two.
+        saved: what `read_checkpoint` returned.
+        curve: its points are saved too.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, path: Path, every: int, saved: Mapping[str, Any] | None, curve: Curve) -> None:
+        self.path = path
+        self.every = every
+        self.saved = saved
+        self.curve = curve
+
+    def before_train(self, runner: Any) -> None:
+        """Put the saved state back.
+
+        Raises:
+            CheckpointError: it is of another network.
+        """
+        if self.saved is None:
+            return
+        try:
+            bare(runner.model).load_state_dict(self.saved["model"])
+            runner.optim_wrapper.load_state_dict(self.saved["optimizer"])
+        except (RuntimeError, ValueError, TypeError, KeyError):
+            raise CheckpointError(
+                f"{self.path}: expected a checkpoint of this network, got one of another; delete it to start anew"
+            ) from None
+        runner.train_loop._iter = int(self.saved["step"])
+        for schedule, state in zip(runner.param_schedulers or [], self.saved["schedules"], strict=True):
+            schedule.load_state_dict(state)
+        self.curve.points = list(self.saved["curve"])
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Save at every `every`-th and at the last step; mmengine has moved the schedules on by then."""
+        step = batch_idx + 1
+        if (step % self.every and step != runner.max_iters) or runner.rank:
+            return
+        self.curve.close_interval(step)  # a point must not span a restart
+        state = {
+            "step": step,
+            "model": bare(runner.model).state_dict(),
+            "optimizer": runner.optim_wrapper.state_dict(),
+            "schedules": [_counters(schedule.state_dict()) for schedule in runner.param_schedulers or []],
+            "curve": self.curve.points,
+        }
+        write_whole(self.path, lambda part: torch.save(state, part))
+
+
+def _counters(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep a schedule's counters; the rest of its state are functions and constants that the settings give again."""
+    return {name: value for name, value in state.items() if isinstance(value, (bool, int, float))}

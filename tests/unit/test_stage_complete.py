@@ -1,0 +1,210 @@
+"""`amodalpl complete` on drawn scenes: a few steps, resumed at any moment with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
+from amodalpl.progress import Progress
+from amodalpl.scenes import write_scenes
+from amodalpl.settings import merge, resolve
+from amodalpl.stages.complete import complete
+from amodalpl.stages.synth import synth
+from amodalpl.trained import load_completer
+
+VALUES = {
+    "completer": {"width": 4, "init_gain": 0.5},
+    "training": {
+        "steps": 4,
+        "batch_size": 2,
+        "workers": 0,
+        "optimizer": "adamw",
+        "validate_every": 3,
+        "checkpoint_every": 2,
+    },
+}
+RESULTS = ("weights.pth", "completer.json", "metrics.json", "curves.png")
+
+
+class Killed(Exception):
+    pass
+
+
+class KillIn(Progress):
+    """Ends the work in a named task after some units."""
+
+    def __init__(self, label, units):
+        self.label, self.units = label, units
+
+    @contextmanager
+    def task(self, label, total, done=0):
+        finished = done
+
+        def advance(units):
+            nonlocal finished
+            finished += units
+            if label == self.label and finished >= self.units:
+                raise Killed
+
+        yield advance
+
+
+@pytest.fixture(scope="module")
+def synth_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("complete")
+    scenes = write_scenes(folder / "scenes", 6, seed=0, size_hw=(64, 80))
+    values = {"seed": 5, "synthesis": {"patch_px": 32, "holdout_fraction": 0.3, "holdout_scenes": 1}}
+    synth(scenes.annotations, scenes.images, folder / "synth", resolve(values))
+    return folder / "synth"
+
+
+def run(synth_dir, out, progress=None, **changes):
+    return complete(synth_dir, out, merge(VALUES, changes), "cpu", progress or Progress())
+
+
+@pytest.fixture(scope="module")
+def made(synth_dir, tmp_path_factory):
+    return run(synth_dir, tmp_path_factory.mktemp("made") / "completer")
+
+
+def results(out):
+    return {name: (out / name).read_bytes() for name in RESULTS}
+
+
+def test_writes_what_it_says(made):
+    record = json.loads((made.out / "run.json").read_text())
+    assert record["state"] == "done" and set(record["inputs"]) == {"bank", "hold-out"}
+    assert set(record["settings"]) == {"synthesis", "completer", "training", "labels"}
+    for name in record["outputs"]:
+        assert (made.out / name).is_file()
+    card = json.loads((made.out / "completer.json").read_text())
+    assert card["method"] == "asbu" and card["patch_px"] == 32
+    assert made.counts["steps"] == 4 and made.counts["samples"] == 8
+    metrics = json.loads((made.out / "metrics.json").read_text())
+    assert metrics["scores"] == made.scores
+    rows = next(iter(made.scores.values()))
+    assert {"modal mask", "convex hull", "labels"} <= set(rows)
+    assert metrics["chosen"]["threshold"] == card["threshold"]
+    steps = [row["step"] for row in metrics["history"] if "hold-out miou" in row]
+    assert steps == [3, 4]
+
+
+def test_what_synth_ran_with_is_inherited(made):
+    record = json.loads((made.out / "run.json").read_text())
+    assert record["seed"] == 5 and record["settings"]["synthesis"]["patch_px"] == 32
+
+
+def test_result_can_be_loaded(made):
+    trained = load_completer(made.out, torch.device("cpu"))
+    assert trained.view.patch_px == 32
+
+
+def test_second_call_does_nothing(made, synth_dir):
+    times = {p: p.stat().st_mtime_ns for p in made.out.rglob("*")}
+    again = run(synth_dir, made.out)
+    assert again.counts == made.counts and again.scores == made.scores
+    assert {p: p.stat().st_mtime_ns for p in made.out.rglob("*")} == times
+
+
+@pytest.mark.parametrize(
+    ("task", "units"),
+    [
+        pytest.param("training the completer", 1, id="before the first checkpoint"),
+        pytest.param("training the completer", 3, id="between checkpoints"),
+        pytest.param("choosing the threshold", 1, id="after training"),
+        pytest.param("scoring on the hold-out", 1, id="after choosing"),
+    ],
+)
+def test_killed_and_started_again(made, synth_dir, tmp_path, task, units):
+    with pytest.raises(Killed):
+        run(synth_dir, tmp_path / "out", KillIn(task, units))
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["state"] == "unfinished"
+    run(synth_dir, tmp_path / "out")
+    assert results(tmp_path / "out") == results(made.out)
+
+
+@pytest.mark.parametrize("method", ["pcnet-m", "asbu-ubce"])
+def test_other_methods(synth_dir, tmp_path, method):
+    found = run(synth_dir, tmp_path / "out", completer={"method": method}, training={"steps": 1})
+    assert found.counts["method"] == method and found.scores
+
+
+def test_photo_needs_a_bank_with_photos(synth_dir, tmp_path):
+    with pytest.raises(DataError, match=r"completer.image needs photos .* --set synthesis.with_image=true"):
+        run(synth_dir, tmp_path / "out", completer={"image": True})
+    assert not (tmp_path / "out").exists()
+
+
+def test_completer_that_looks_at_photos(tmp_path):
+    scenes = write_scenes(tmp_path / "scenes", 4, seed=1, size_hw=(64, 80))
+    values = {"synthesis": {"patch_px": 16, "with_image": True, "holdout_scenes": 1}}
+    synth(scenes.annotations, scenes.images, tmp_path / "synth", resolve(values))
+    found = run(tmp_path / "synth", tmp_path / "out", completer={"image": True}, training={"steps": 1})
+    assert found.scores and load_completer(tmp_path / "out", torch.device("cpu")).completer.uses_image
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        pytest.param(
+            {"completer": {"method": "abu"}}, SettingsError, "unknown method 'abu'; did you mean 'asbu'", id="method"
+        ),
+        pytest.param(
+            {"training": {"step": 3}},
+            SettingsError,
+            "unknown setting 'training.step'; did you mean 'steps'",
+            id="setting",
+        ),
+        pytest.param({"training": {"precision": "fp16"}}, SettingsError, "fp16 needs a CUDA device", id="precision"),
+    ],
+)
+def test_bad_settings(synth_dir, tmp_path, changes, error, message):
+    with pytest.raises(error, match=message):
+        run(synth_dir, tmp_path / "out", **changes)
+
+
+def test_no_synth_folder(tmp_path):
+    with pytest.raises(DataError, match="expected the record of a finished `amodalpl synth`, found no such file"):
+        run(tmp_path / "nowhere", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unfinished_synth_folder(synth_dir, tmp_path):
+    shutil.copytree(synth_dir, tmp_path / "synth")
+    record = json.loads((tmp_path / "synth/run.json").read_text())
+    (tmp_path / "synth/run.json").write_text(json.dumps({**record, "state": "unfinished"}))
+    with pytest.raises(OutputError, match="`amodalpl synth` has not finished there; start it again"):
+        run(tmp_path / "synth", tmp_path / "out")
+
+
+def test_folder_of_another_stage(made, tmp_path):
+    with pytest.raises(OutputError, match="expected an output folder of `amodalpl synth`, got one of 'complete'"):
+        run(made.out, tmp_path / "out")
+
+
+def test_damaged_bank(synth_dir, tmp_path):
+    shutil.copytree(synth_dir, tmp_path / "synth")
+    (tmp_path / "synth/bank/bits.npy").write_bytes(b"")
+    with pytest.raises(DataError, match="expected a cut-out bank of `amodalpl synth`"):
+        run(tmp_path / "synth", tmp_path / "out")
+
+
+def test_checkpoint_of_another_method(made, synth_dir):
+    before = results(made.out)
+    with pytest.raises(OutputError, match=r"completer.method: it has 'asbu', asked for 'pcnet-m'\); choose"):
+        run(synth_dir, made.out, completer={"method": "pcnet-m"})
+    assert results(made.out) == before
+
+
+def test_corrupt_checkpoint(synth_dir, tmp_path):
+    with pytest.raises(Killed):
+        run(synth_dir, tmp_path / "out", KillIn("training the completer", 3))
+    checkpoint = tmp_path / "out" / "checkpoint.pth"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="checkpoint.pth: expected a weights file, got a damaged or foreign one"):
+        run(synth_dir, tmp_path / "out")

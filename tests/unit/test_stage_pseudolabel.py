@@ -1,0 +1,346 @@
+"""`amodalpl pseudolabel` on drawn scenes: the label file's contract, and the same bytes however often it was killed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+from amodalpl.calibration import Calibration
+from amodalpl.completion import View
+from amodalpl.errors import CheckpointError, DataError, OutputError
+from amodalpl.formats import read_annotations
+from amodalpl.masks import rle
+from amodalpl.models.completer import build_completer
+from amodalpl.progress import Progress
+from amodalpl.scenes import write_scenes
+from amodalpl.settings import CompleterSettings, SynthesisSettings, resolve
+from amodalpl.stages.pseudolabel import pseudolabel
+from amodalpl.trained import TrainedCompleter, save_completer
+
+OUTPUTS = ("pseudo_amodal.json", "order.json", "stats.json", "report.html", "overlays.png")
+FLAGS = {"no_occluder", "truncated", "grew_to_border", "shared_pixels", "low_confidence", "fully_shared"}
+
+
+class Killed(Exception):
+    pass
+
+
+class KillIn(Progress):
+    """Ends the work in a named task after some units of this call."""
+
+    def __init__(self, label, units):
+        self.label, self.units = label, units
+
+    @contextmanager
+    def task(self, label, total, done=0):
+        finished = 0
+
+        def advance(units):
+            nonlocal finished
+            finished += units
+            if label == self.label and finished >= self.units:
+                raise Killed
+
+        yield advance
+
+
+class Watch(Progress):
+    def __init__(self):
+        self.done = {}
+
+    @contextmanager
+    def task(self, label, total, done=0):
+        self.done[label] = done
+        yield lambda units: None
+
+
+def settings(**labels):
+    return resolve({"seed": 0, "labels": {"images_per_part": 2, "batch_size": 4, **labels}})
+
+
+def write_completer(folder, method):
+    """Write a network with random weights: it grows here and there, which is all that is needed."""
+    torch.manual_seed(2)
+    completer = build_completer(method, 4, False, init_gain=1.0).eval()
+    trained = TrainedCompleter(completer, View(32), 0.5, 0.45, Calibration((0.0, 1.0), (0.05, 0.9)))
+    folder.mkdir()
+    save_completer(folder, trained, CompleterSettings(method=method, width=4), SynthesisSettings(patch_px=32))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Five drawn photos; the first also has a crowd, an overlapping pair and a mask that smaller ones cover."""
+    files = write_scenes(tmp_path_factory.mktemp("scenes"), 5, seed=0, size_hw=(64, 80))
+    data = json.loads(files.annotations.read_text())
+    first = data["images"][0]["id"]
+
+    def add(mask, **more):
+        entry = {
+            "id": 1000 + len(data["annotations"]),
+            "image_id": first,
+            "category_id": 2,
+            "segmentation": rle.to_json(rle.encode(mask)),
+        }
+        data["annotations"].append({**entry, **more})
+
+    def rectangle(rows, columns):
+        mask = np.zeros((64, 80), bool)
+        mask[slice(*rows), slice(*columns)] = True
+        return mask
+
+    add(rectangle((0, 5), (0, 5)), iscrowd=1)
+    add(rectangle((2, 4), (70, 74)))  # lies over the next, and hides all of it
+    add(rectangle((2, 4), (70, 74)))
+    data["annotations"].append({"id": 5000, "image_id": first, "category_id": 2, "segmentation": []})
+    data["info"] = {"year": 2026}
+    data["images"][0]["license"] = 3
+    data["images"].append({"id": 900, "file_name": "bare.png", "height": 4, "width": 4})  # without annotations
+    files.annotations.write_text(json.dumps(data))
+    return files
+
+
+@pytest.fixture(scope="module", params=["asbu", "pcnet-m"])
+def made(request, scenes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    completer = write_completer(folder / "completer", request.param)
+    return pseudolabel(scenes.annotations, scenes.images, completer, folder / "labels", settings(), device="cpu")
+
+
+def results(out):
+    return {name: (out / name).read_bytes() for name in OUTPUTS}
+
+
+def read(made, name):
+    return json.loads((made.out / name).read_text())
+
+
+def mask_of(form):
+    return rle.decode({"size": form["size"], "counts": form["counts"].encode("ascii")})
+
+
+def test_label_file_keeps_the_contract(made, scenes):
+    source, labels = json.loads(scenes.annotations.read_text()), read(made, "pseudo_amodal.json")
+    assert labels["images"] == source["images"] and labels["categories"] == source["categories"]
+    assert labels["info"] == source["info"]
+    wanted = {a["id"]: a for a in source["annotations"] if a["segmentation"] and not a.get("iscrowd")}
+    photo = [image["id"] for image in source["images"]]
+    by_photo = sorted(wanted, key=lambda i: photo.index(wanted[i]["image_id"]))  # else in the order of the file
+    assert [a["id"] for a in labels["annotations"]] == by_photo
+    for label in labels["annotations"]:
+        raw = wanted[label["id"]]
+        assert (label["image_id"], label["category_id"]) == (raw["image_id"], raw["category_id"])
+        amodal, visible = mask_of(label["segmentation"]), mask_of(label["visible_mask"])
+        drawn = mask_of(raw["segmentation"])
+        assert isinstance(label["segmentation"]["counts"], str) and isinstance(label["visible_mask"]["counts"], str)
+        assert label["iscrowd"] == 0
+        assert label["area"] == amodal.sum()
+        assert label["bbox"] == list(rle.box_xywh(rle.encode(amodal)))
+        assert label["visible_bbox"] == list(rle.box_xywh(rle.encode(visible)))
+        assert not (drawn & ~amodal).any() and not (visible & ~drawn).any()
+        assert label["occlude_rate"] == pytest.approx(1 - visible.sum() / amodal.sum(), abs=1e-6)
+        ours = label["amodalpl"]
+        assert set(ours) == {"completer", "occluders", "uncertainty", "growth", "flags"}
+        assert ours["completer"] in ("asbu", "pcnet-m")
+        assert 0 <= ours["uncertainty"] <= 1
+        if visible.any():
+            assert ours["growth"] == pytest.approx(amodal.sum() / visible.sum(), abs=1e-6)
+        else:
+            assert ours["growth"] is None
+        assert set(ours["flags"]) <= FLAGS
+        same_photo = {a["id"] for a in wanted.values() if a["image_id"] == raw["image_id"]} - {raw["id"]}
+        assert set(ours["occluders"]) <= same_photo
+
+
+def test_some_objects_grow_and_those_without_neighbour_do_not(made):
+    labels = read(made, "pseudo_amodal.json")["annotations"]
+    alone = [a for a in labels if "no_occluder" in a["amodalpl"]["flags"]]
+    grown = [a for a in labels if (a["amodalpl"]["growth"] or 1) > 1]
+    assert alone and grown
+    for label in alone:
+        assert label["amodalpl"]["occluders"] == [] and label["amodalpl"]["uncertainty"] == 0
+        if "shared_pixels" not in label["amodalpl"]["flags"]:
+            assert label["segmentation"] == label["visible_mask"]
+    assert all(label["amodalpl"]["occluders"] for label in grown if "fully_shared" not in label["amodalpl"]["flags"])
+
+
+def test_growth_stays_behind_the_named_occluders_and_gaps(made):
+    labels = read(made, "pseudo_amodal.json")["annotations"]
+    by_id = {a["id"]: a for a in labels}
+    for label in labels:
+        visible = mask_of(label["visible_mask"])
+        allowed = visible.copy()
+        for occluder in label["amodalpl"]["occluders"]:
+            allowed |= mask_of(by_id[occluder]["visible_mask"])
+        reach = np.zeros_like(allowed)
+        ys, xs = np.nonzero(allowed)
+        for dy in range(-2, 3):
+            for dx in range(-2, 3):
+                reach[np.clip(ys + dy, 0, 63), np.clip(xs + dx, 0, 79)] = True
+        if "shared_pixels" not in label["amodalpl"]["flags"] and "fully_shared" not in label["amodalpl"]["flags"]:
+            assert not (mask_of(label["segmentation"]) & ~reach).any()
+
+
+def test_instance_that_smaller_ones_cover_keeps_what_was_drawn(made):
+    labels = read(made, "pseudo_amodal.json")["annotations"]
+    (covered,) = [a for a in labels if "fully_shared" in a["amodalpl"]["flags"]]
+    assert mask_of(covered["segmentation"])[2:4, 70:74].all() and covered["area"] == 8
+    assert mask_of(covered["visible_mask"]).sum() == 0 and covered["occlude_rate"] == 1
+    assert covered["amodalpl"]["uncertainty"] == 1 and "low_confidence" in covered["amodalpl"]["flags"]
+
+
+def test_objects_at_the_frame_are_flagged(made):
+    for label in read(made, "pseudo_amodal.json")["annotations"]:
+        seen = mask_of(label["visible_mask"])
+        at_edge = seen[0].any() or seen[-1].any() or seen[:, 0].any() or seen[:, -1].any()
+        assert ("truncated" in label["amodalpl"]["flags"]) == bool(at_edge)
+
+
+def test_every_annotation_is_labelled_or_listed(made, scenes):
+    source, stats = json.loads(scenes.annotations.read_text()), read(made, "stats.json")
+    labelled = {a["id"] for a in read(made, "pseudo_amodal.json")["annotations"]}
+    listed = {row["annotation_id"]: row["reason"] for row in stats["left_out"]}
+    assert labelled | set(listed) == {a["id"] for a in source["annotations"]} and not labelled & set(listed)
+    assert sorted(listed.values()) == ["crowd region", "no mask: expected polygons or RLE, got an empty list"]
+    counts = stats["counts"]
+    assert counts["annotations"] == len(source["annotations"])
+    assert counts["labels"] == len(labelled) and counts["left out"] == {"crowd region": 1, "no mask": 1}
+    assert made.counts == counts
+    assert sum(c["labels"] for c in stats["categories"].values()) == len(labelled)
+
+
+def test_order_file(made):
+    order = read(made, "order.json")
+    labels = {a["id"]: a for a in read(made, "pseudo_amodal.json")["annotations"]}
+    method = next(iter(labels.values()))["amodalpl"]["completer"]
+    assert order["rule"] == ("pairs" if method == "pcnet-m" else "inside")
+    assert sum(len(entry["pairs"]) for entry in order["images"]) == made.counts["ordered pairs"] > 0
+    for entry in order["images"]:
+        assert entry["pairs"]
+        for pair in entry["pairs"]:
+            assert labels[pair["front"]]["image_id"] == labels[pair["back"]]["image_id"] == entry["image_id"]
+            assert pair["evidence_px"] > 0
+            if method == "pcnet-m":  # a pair's front is among the ancestors of its back
+                assert pair["front"] in labels[pair["back"]]["amodalpl"]["occluders"]
+
+
+def test_other_programs_read_it(made, scenes, capsys):
+    coco = COCO(str(made.out / "pseudo_amodal.json"))
+    assert all(coco.annToMask(a).sum() == a["area"] for a in coco.dataset["annotations"])
+    again = read_annotations(made.out / "pseudo_amodal.json")
+    assert len(again.instances) >= made.counts["labels"] - 1  # the fully shared one has nothing visible
+    assert [r.id for r in again.images] == [r.id for r in read_annotations(scenes.annotations).images]
+
+
+def test_same_inputs_same_bytes_and_no_parts_left(made, scenes, tmp_path):
+    completer = made.out.parent / "completer"
+    pseudolabel(scenes.annotations, scenes.images, completer, tmp_path / "out", settings(), device="cpu")
+    assert results(tmp_path / "out") == results(made.out)
+    assert not (tmp_path / "out" / ".parts").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "units", "kept"),
+    [
+        pytest.param("labelling photos", 2, 2, id="after the first part"),
+        pytest.param("labelling photos", 4, 4, id="after the second part"),
+        pytest.param("drawing the report", 1, 5, id="in the report"),
+    ],
+)
+def test_killed_and_started_again(made, scenes, tmp_path, task, units, kept):
+    completer, out = made.out.parent / "completer", tmp_path / "out"
+    with pytest.raises(Killed):
+        pseudolabel(
+            scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=KillIn(task, units)
+        )
+    watch = Watch()
+    pseudolabel(scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=watch)
+    assert watch.done["labelling photos"] == kept
+    assert results(out) == results(made.out)
+
+
+def test_second_call_does_nothing(made, scenes):
+    times = {p: p.stat().st_mtime_ns for p in made.out.rglob("*")}
+    completer = made.out.parent / "completer"
+    again = pseudolabel(scenes.annotations, scenes.images, completer, made.out, settings(), device="cpu")
+    assert again.counts == made.counts
+    assert {p: p.stat().st_mtime_ns for p in made.out.rglob("*")} == times
+
+
+@pytest.fixture(scope="module")
+def completer(tmp_path_factory):
+    return write_completer(tmp_path_factory.mktemp("one") / "completer", "asbu")
+
+
+def label(scenes, completer, out, annotations=None, images=None, **labels):
+    return pseudolabel(
+        annotations or scenes.annotations, images or scenes.images, completer, out, settings(**labels), device="cpu"
+    )
+
+
+def test_part_size_is_no_matter_of_taste_for_the_labels(scenes, completer, tmp_path):
+    """Masks and order do not depend on how photos are grouped; only probabilities may differ in the last digits."""
+    found = [label(scenes, completer, tmp_path / str(n), images_per_part=n) for n in (1, 5)]
+    first, second = (read(f, "pseudo_amodal.json")["annotations"] for f in found)
+    assert [a["id"] for a in first] == [a["id"] for a in second]
+    differing = sum(a["segmentation"] != b["segmentation"] for a, b in zip(first, second, strict=True))
+    assert differing == 0
+    assert read(found[0], "order.json") == read(found[1], "order.json")
+
+
+def test_folder_of_another_run(scenes, completer, tmp_path):
+    label(scenes, completer, tmp_path / "out")
+    before = results(tmp_path / "out")
+    with pytest.raises(OutputError, match="labels.gap_px: it has 2, asked for 0"):
+        label(scenes, completer, tmp_path / "out", gap_px=0)
+    other = write_completer(tmp_path / "other", "pcnet-m")
+    with pytest.raises(OutputError, match="another completer file"):
+        label(scenes, other, tmp_path / "out")
+    assert results(tmp_path / "out") == before
+
+
+def test_no_completer(scenes, tmp_path):
+    with pytest.raises(DataError, match="expected the card of a trained completer; train one with `amodalpl complete`"):
+        label(scenes, tmp_path / "nowhere", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_corrupt_completer(scenes, completer, tmp_path):
+    shutil.copytree(completer, tmp_path / "completer")
+    weights = tmp_path / "completer" / "weights.pth"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    with pytest.raises(CheckpointError, match="weights.pth: is not the file that completer.json describes"):
+        label(scenes, tmp_path / "completer", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_another_method(scenes, completer, tmp_path):
+    other = write_completer(tmp_path / "other", "pcnet-m")
+    shutil.copy(completer / "completer.json", other)
+    torch.manual_seed(9)
+    torch.save(build_completer("pcnet-m", 4, False).state_dict(), other / "weights.pth")
+    with pytest.raises(CheckpointError, match="SHA-256 differs"):
+        label(scenes, other, tmp_path / "out")
+
+
+def test_photos_missing(scenes, completer, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"found no such file \(and 4 more of 5 photos\)"):
+        label(scenes, completer, tmp_path / "out", images=tmp_path / "empty")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_but_crowds(scenes, completer, tmp_path):
+    data = json.loads(scenes.annotations.read_text())
+    for annotation in data["annotations"]:
+        annotation["iscrowd"] = 1
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(DataError, match="expected at least one instance to label, got none; run `amodalpl check`"):
+        label(scenes, completer, tmp_path / "out", annotations=tmp_path / "a.json")
+    assert not (tmp_path / "out" / "pseudo_amodal.json").exists()
