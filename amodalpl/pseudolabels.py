@@ -24,6 +24,7 @@ class Label:
         uncertainty: expected 1 - IoU with the truth, 0-1; 0 for objects that nothing can hide.
         occluders: indices of the objects taken to be in front.
         asked: whether the network was asked; False without a neighbour in front.
+        runaway: whether the answer was refused, because it was more than `max_growth` times the visible area.
         grew_to_border: whether the answer reaches the edge of the crop the network saw, and may have been cut there.
     """
 
@@ -32,6 +33,7 @@ class Label:
     occluders: tuple[int, ...]
     asked: bool
     grew_to_border: bool
+    runaway: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,17 @@ def _complete(
     for answer in ask(trained.completer, scenes, queries, view_for(trained.view, settings), settings.batch_size):
         masks = scenes[answer.query.scene].masks
         local = amodal_in_window(answer, trained.threshold, settings.behind_neighbours)
-        amodal = masks[answer.query.target].copy()
+        visible = masks[answer.query.target]
+        occluders, whole_px = answer.query.occluders, np.count_nonzero(local)
+        if whole_px > settings.max_growth * np.count_nonzero(visible):
+            results[answer.query.scene][answer.query.target] = Label(visible, 1.0, occluders, True, False, runaway=True)
+            continue
+        amodal = visible.copy()
         amodal[answer.window] |= local
         results[answer.query.scene][answer.query.target] = Label(
             amodal,
             trained.calibration.error(raw_doubt(answer, local)),
-            answer.query.occluders,
+            occluders,
             True,
             _reaches_inner_edge(answer, local, masks.shape[1:]),
         )

@@ -41,8 +41,8 @@ def load_plain(path: Path) -> Any:
     except Exception as error:  # torch raises half a dozen types, depending on where the bytes go wrong,
         # whose text advises to load unsafely
         raise CheckpointError(
-            f"{path}: expected a weights file of plain tensors, got a damaged or foreign one ({type(error).__name__}); "
-            "delete it to start anew"
+            f"{path}: expected plain tensors, got a damaged or foreign file ({type(error).__name__}); "
+            "delete it and start again"
         ) from None
 
 

@@ -64,7 +64,7 @@ class SynthesisSettings(Settings):
 class CompleterSettings(Settings):
     """Which completer, and the size of its network."""
 
-    method: Method = Field("asbu", description="pcnet-m, asbu, or one of the ASBU paper's ablations")
+    method: Method = Field("pcnet-m", description="pcnet-m, asbu, or one of the ASBU paper's ablations")
     width: int = Field(32, ge=4, description="channels of the UNet's first level; 32 gives the 3.35 M of the reference")
     image: bool = Field(False, description="also give the network the photo, with the occluder pasted in training")
     init_gain: float = Field(0.02, gt=0, description="gain of the Xavier start of each convolution; 0.02 in PCNet")
@@ -102,6 +102,11 @@ class LabelSettings(Settings):
     )
     behind_neighbours: bool = Field(
         True, description="let masks grow only behind neighbours, since other pixels are seen to be something else"
+    )
+    max_growth: float = Field(
+        4.0,
+        gt=1,
+        description="whole over visible area beyond which a label stays as drawn, with the flag `runaway`",
     )
     images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
     low_confidence: float = Field(0.3, ge=0, le=1, description="labels above this uncertainty carry `low_confidence`")

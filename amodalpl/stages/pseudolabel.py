@@ -240,6 +240,7 @@ def _flags(label: Label | None, visible: np.ndarray, lost_px: int, settings: Lab
         "no_occluder": not label.asked,
         "truncated": bool(at_edge),
         "grew_to_border": label.grew_to_border,
+        "runaway": label.runaway,
         "shared_pixels": lost_px > 0,
         "low_confidence": label.uncertainty > settings.low_confidence,
     }

@@ -169,7 +169,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     from amodalpl.detector import run
 
     (tmp_path / "checkpoint.pth").write_bytes(b"rubbish")
-    with pytest.raises(CheckpointError, match="checkpoint.pth: .* a damaged or foreign one .*; delete it to start anew"):
+    with pytest.raises(
+        CheckpointError, match="checkpoint.pth: .* a damaged or foreign file .*; delete it and start again"
+    ):
         run.read_checkpoint(tmp_path / "checkpoint.pth")
 
 
@@ -178,7 +180,7 @@ def test_a_checkpoint_that_holds_code_is_refused(tmp_path):
     from amodalpl.detector import run
 
     torch.save({"step": Stop()}, tmp_path / "checkpoint.pth")
-    with pytest.raises(CheckpointError, match="a damaged or foreign one"):
+    with pytest.raises(CheckpointError, match="a damaged or foreign file"):
         run.read_checkpoint(tmp_path / "checkpoint.pth")
 
 

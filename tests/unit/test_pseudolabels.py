@@ -251,3 +251,14 @@ def test_scenes_together_or_alone(method):
             if a is not None and b is not None:
                 np.testing.assert_array_equal(a.amodal, b.amodal)
                 assert (a.occluders, a.asked, a.uncertainty) == (b.occluders, b.asked, b.uncertainty)
+
+
+@pytest.mark.parametrize(
+    ("max_growth", "refused"), [pytest.param(1.19, True, id="below"), pytest.param(1.2, False, id="exactly")]
+)
+def test_growth_beyond_what_can_be_vouched_for_is_refused(max_growth, refused):
+    settings = NO_GAP.model_copy(update={"max_growth": max_growth})  # 400 visible pixels become 480: 1.2 times
+    (found,) = label_scenes(trained("pcnet-m", squares_only), [SCENE], settings)
+    label = found.labels[2]
+    assert label.asked and label.runaway is refused and (label.uncertainty == 1) is refused
+    np.testing.assert_array_equal(label.amodal, SQUARE if refused else SQUARE | BAR)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import contextmanager
 
 import pytest
 import torch
+from interruptions import Killed, KillIn
 
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.progress import Progress
@@ -18,7 +18,7 @@ from amodalpl.stages.synth import synth
 from amodalpl.trained import load_completer
 
 VALUES = {
-    "completer": {"width": 4, "init_gain": 0.5},
+    "completer": {"method": "asbu", "width": 4, "init_gain": 0.5},
     "training": {
         "steps": 4,
         "batch_size": 2,
@@ -29,29 +29,6 @@ VALUES = {
     },
 }
 RESULTS = ("weights.pth", "completer.json", "metrics.json", "curves.png")
-
-
-class Killed(Exception):
-    pass
-
-
-class KillIn(Progress):
-    """Ends the work in a named task after some units."""
-
-    def __init__(self, label, units):
-        self.label, self.units = label, units
-
-    @contextmanager
-    def task(self, label, total, done=0):
-        finished = done
-
-        def advance(units):
-            nonlocal finished
-            finished += units
-            if label == self.label and finished >= self.units:
-                raise Killed
-
-        yield advance
 
 
 @pytest.fixture(scope="module")
@@ -206,5 +183,5 @@ def test_corrupt_checkpoint(synth_dir, tmp_path):
         run(synth_dir, tmp_path / "out", KillIn("training the completer", 3))
     checkpoint = tmp_path / "out" / "checkpoint.pth"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="checkpoint.pth: expected a weights file, got a damaged or foreign one"):
+    with pytest.raises(CheckpointError, match="checkpoint.pth: expected plain tensors, got a damaged or foreign file"):
         run(synth_dir, tmp_path / "out")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from interruptions import Killed, KillIn
 from pycocotools.coco import COCO
 
 from amodalpl.calibration import Calibration
@@ -24,30 +25,7 @@ from amodalpl.stages.pseudolabel import pseudolabel
 from amodalpl.trained import TrainedCompleter, save_completer
 
 OUTPUTS = ("pseudo_amodal.json", "order.json", "stats.json", "report.html", "overlays.png")
-FLAGS = {"no_occluder", "truncated", "grew_to_border", "shared_pixels", "low_confidence", "fully_shared"}
-
-
-class Killed(Exception):
-    pass
-
-
-class KillIn(Progress):
-    """Ends the work in a named task after some units of this call."""
-
-    def __init__(self, label, units):
-        self.label, self.units = label, units
-
-    @contextmanager
-    def task(self, label, total, done=0):
-        finished = 0
-
-        def advance(units):
-            nonlocal finished
-            finished += units
-            if label == self.label and finished >= self.units:
-                raise Killed
-
-        yield advance
+FLAGS = {"no_occluder", "truncated", "grew_to_border", "runaway", "shared_pixels", "low_confidence", "fully_shared"}
 
 
 class Watch(Progress):

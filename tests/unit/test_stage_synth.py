@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 
 import cv2
 import numpy as np
 import pytest
+from interruptions import Killed, KillIn
 
 from amodalpl.errors import DataError, OutputError, SettingsError
 from amodalpl.masks import rle
-from amodalpl.progress import Progress
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import resolve
 from amodalpl.stages.synth import read_holdout, synth
 from amodalpl.synthesis.bank import Bank
 
 SETTINGS = {"seed": 3, "synthesis": {"patch_px": 32, "holdout_scenes": 2, "holdout_fraction": 0.3}}
-
-
-class Killed(Exception):
-    pass
-
-
-class KillIn(Progress):
-    """Ends the work in a named task after some units."""
-
-    def __init__(self, label, units):
-        self.label, self.units = label, units
-
-    @contextmanager
-    def task(self, label, total, done=0):
-        finished = 0
-
-        def advance(units):
-            nonlocal finished
-            finished += units
-            if label == self.label and finished >= self.units:
-                raise Killed
-
-        yield advance
 
 
 def settings(**synthesis):

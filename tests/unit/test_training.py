@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 import torch
+from interruptions import Killed, KillIn
 from torch import nn
 
 from amodalpl.errors import CheckpointError, SettingsError
 from amodalpl.models.completer import METHODS, Completer, build_completer
-from amodalpl.progress import SILENT, Progress
+from amodalpl.progress import SILENT
 from amodalpl.resuming import TrainingError, load_plain
 from amodalpl.settings import SynthesisSettings, TrainingSettings
 from amodalpl.synthesis.bank import BankWriter, cut_out
@@ -22,29 +21,6 @@ CPU = torch.device("cpu")
 TINY = TrainingSettings(
     steps=6, batch_size=2, workers=0, optimizer="adamw", learning_rate=0.01, validate_every=4, checkpoint_every=2
 )
-
-
-class Killed(Exception):
-    pass
-
-
-class KillAt(Progress):
-    """Ends the training after some steps, as a signal would."""
-
-    def __init__(self, steps):
-        self.steps = steps
-
-    @contextmanager
-    def task(self, label, total, done=0):
-        finished = done
-
-        def advance(units):
-            nonlocal finished
-            finished += units
-            if finished >= self.steps:
-                raise Killed
-
-        yield advance
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +75,11 @@ def test_killed_twice_and_resumed_is_the_same_to_the_bit(bank, tmp_path, name):
     whole, curve = run(bank, tmp_path / "whole" / "checkpoint.pth", settings)
     checkpoint = tmp_path / "killed" / "checkpoint.pth"
     with pytest.raises(Killed):  # before the first checkpoint
-        run(bank, checkpoint, settings, KillAt(1))
+        run(bank, checkpoint, settings, KillIn("training the completer", 1))
     assert not checkpoint.exists()
     for step in (3, 5):
         with pytest.raises(Killed):
-            run(bank, checkpoint, settings, KillAt(step))
+            run(bank, checkpoint, settings, KillIn("training the completer", step))
         assert load_plain(checkpoint)["step"] == step - 1
     resumed, again = run(bank, checkpoint, settings)
     assert_same(whole, resumed)
@@ -116,7 +92,7 @@ def test_killed_after_the_last_step_does_not_train_again(bank, tmp_path):
     checkpoint = tmp_path / "checkpoint.pth"
     whole, curve = run(bank, checkpoint)
     before = checkpoint.read_bytes()
-    resumed, again = run(bank, checkpoint, progress=KillAt(TINY.steps + 1))
+    resumed, again = run(bank, checkpoint, progress=KillIn("training the completer", TINY.steps + 1))
     assert_same(whole, resumed)
     assert again == curve and checkpoint.read_bytes() == before
 
@@ -193,11 +169,11 @@ def test_loss_that_is_no_number_stops_and_spares_the_checkpoint(bank, tmp_path, 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        pytest.param(lambda p: p.write_bytes(b""), "a damaged or foreign one", id="empty"),
-        pytest.param(lambda p: p.write_bytes(p.read_bytes()[:-500]), "a damaged or foreign one", id="cut short"),
-        pytest.param(lambda p: p.write_text("weights"), "a damaged or foreign one", id="text"),
+        pytest.param(lambda p: p.write_bytes(b""), "a damaged or foreign file", id="empty"),
+        pytest.param(lambda p: p.write_bytes(p.read_bytes()[:-500]), "a damaged or foreign file", id="cut short"),
+        pytest.param(lambda p: p.write_text("weights"), "a damaged or foreign file", id="text"),
         pytest.param(lambda p: torch.save([1, 2], p), "expected a training's checkpoint", id="other"),
-        pytest.param(lambda p: torch.save(nn.Linear(1, 1), p), "a damaged or foreign one", id="pickled code"),
+        pytest.param(lambda p: torch.save(nn.Linear(1, 1), p), "a damaged or foreign file", id="pickled code"),
     ],
 )
 def test_damaged_checkpoint_is_refused(bank, tmp_path, damage, message):
