@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from .errors import DataError, OutputError
+from .errors import CheckpointError, DataError, OutputError
 
 RUN_FILE = "run.json"
 _NOT_IDENTITY = {"workers"}  # settings that change the speed, never the result
@@ -190,14 +190,13 @@ class StageRun:
         return self.record.get("counts", {})
 
     @contextmanager
-    def released_on_bad_data(self) -> Iterator[None]:
-        """Empty a folder that this call claimed if the data proves unusable: corrected data is another run."""
+    def released_on_bad_input(self) -> Iterator[None]:
+        """Remove a folder that this call claimed if its input proves unusable: the corrected input is another run."""
         try:
             yield
-        except DataError:
+        except (DataError, CheckpointError):
             if self.is_new:
-                for entry in self.out.iterdir():
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                shutil.rmtree(self.out, ignore_errors=True)
             raise
 
     def finish(self, counts: Mapping[str, Any], outputs: Iterable[str]) -> None:

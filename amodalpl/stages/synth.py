@@ -67,7 +67,7 @@ def synth(
         settings.seed,
     )
     if not run.done:
-        with run.released_on_bad_data():
+        with run.released_on_bad_input():
             counts = _build(data, images, out, settings, progress)
         outputs = [f"{BANK}/table.npy", f"{BANK}/bits.npy", HOLDOUT, HOLDOUT_IMAGES, PREVIEW]
         run.finish(counts, outputs)
@@ -150,7 +150,10 @@ def _build(
 def _held_out(data: AnnotationSet, settings: PipelineSettings) -> set[int]:
     candidates = [i.id for i in data.images if any(not a.is_crowd for a in data.by_image[i.id])]
     if len(candidates) < 2:
-        raise DataError(f"{data.path}: expected instances in at least 2 photos, got {len(candidates)}")
+        raise DataError(
+            f"{data.path}: expected usable instances in at least 2 photos, got {len(candidates)}; "
+            "run `amodalpl check` to see what is left out"
+        )
     count = min(max(1, round(len(candidates) * settings.synthesis.holdout_fraction)), len(candidates) - 1)
     rng = np.random.default_rng((settings.seed, 2))
     return {candidates[k] for k in rng.permutation(len(candidates))[:count]}

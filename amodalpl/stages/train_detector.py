@@ -79,13 +79,13 @@ def train_detector(
     run.join_processes(where)
     main = run.rank_and_world()[0] == 0
     identity = (out, STAGE, {"detector": wanted.model_dump(mode="json")}, inputs, settings.seed)
-    if main:
-        provenance.StageRun.open(*identity)
+    claimed = provenance.StageRun.open(*identity) if main else None
     run.wait_for_all()
-    stage = provenance.StageRun.open(*identity)  # the others find what the first one wrote
+    stage = claimed or provenance.StageRun.open(*identity)  # the others find what the first one wrote
     if stage.done:
         return _summary(out, stage.counts, _stored(out)["scores"])
-    state = _start_state(init, wanted)
+    with stage.released_on_bad_input():
+        state = _start_state(init, wanted)
     norm: configs.Norm = "BN" if state is not None and weights.is_batch_normalised(state) else "GN"
     config = configs.full_config(
         wanted,
@@ -99,7 +99,9 @@ def train_detector(
         seed=settings.seed,
     )
     model = run.build(config["model"], settings.seed)
-    started = weights.load_start(model, state, str(init or weights.RESNET50_URL)) if state is not None else "random"
+    with stage.released_on_bad_input():
+        source = str(init or weights.RESNET50_URL)
+        started = weights.load_start(model, state, source) if state is not None else "random"
     if main:
         provenance.write_json(out / TRAIN, train_set.coco)
         provenance.write_json(out / VAL, val_set.coco)

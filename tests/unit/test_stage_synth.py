@@ -209,7 +209,7 @@ def test_one_photo_is_too_few(scenes, tmp_path):
         first = data["images"][0]["id"]
         data["annotations"] = [a for a in data["annotations"] if a["image_id"] == first]
 
-    with pytest.raises(DataError, match="expected instances in at least 2 photos, got 1"):
+    with pytest.raises(DataError, match="expected usable instances in at least 2 photos, got 1"):
         synth(changed(scenes, tmp_path / "a.json", change), scenes.images, tmp_path / "out", settings())
 
 
@@ -246,3 +246,12 @@ def test_folder_of_another_run(made, scenes):
 def test_bad_settings(values, message):
     with pytest.raises(SettingsError, match=message):
         resolve(values)
+
+
+def test_unusable_data_leaves_no_claim_behind(tmp_path):
+    """The corrected file is another run, and must not find the folder taken."""
+    scenes = write_scenes(tmp_path / "scenes", 4, seed=0, size_hw=(64, 80))
+    with pytest.raises(DataError, match="expected at least 2 usable instances for training and 1 in other photos"):
+        synth(scenes.annotations, scenes.images, tmp_path / "out", settings(min_side_px=500))
+    assert not (tmp_path / "out").exists()
+    assert synth(scenes.annotations, scenes.images, tmp_path / "out", settings()).counts["in bank"] > 2
