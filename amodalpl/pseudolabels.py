@@ -174,16 +174,16 @@ def _complete(
         masks = scenes[answer.query.scene].masks
         local = amodal_in_window(answer, trained.threshold, settings.behind_neighbours)
         visible = masks[answer.query.target]
-        occluders, whole_px = answer.query.occluders, np.count_nonzero(local)
+        in_front, whole_px = answer.query.occluders, np.count_nonzero(local)
         if whole_px > settings.max_growth * np.count_nonzero(visible):
-            results[answer.query.scene][answer.query.target] = Label(visible, 1.0, occluders, True, False, runaway=True)
+            results[answer.query.scene][answer.query.target] = Label(visible, 1.0, in_front, True, False, runaway=True)
             continue
         amodal = visible.copy()
         amodal[answer.window] |= local
         results[answer.query.scene][answer.query.target] = Label(
             amodal,
             trained.calibration.error(raw_doubt(answer, local)),
-            occluders,
+            in_front,
             True,
             _reaches_inner_edge(answer, local, masks.shape[1:]),
         )
