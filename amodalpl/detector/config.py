@@ -42,7 +42,7 @@ BACKBONES = {
     "mobilenet_v2": Backbone(
         {"type": "MobileNetV2", "widen_factor": 1.0, "out_indices": (1, 2, 4, 7)},
         channels=(24, 32, 96, 1280),
-        mean=(127.5, 127.5, 127.5),  # the weights in shared/weights were trained on -1..1
+        mean=(127.5, 127.5, 127.5),  # MobileNetV2 weights are trained on -1..1
         std=(127.5, 127.5, 127.5),
     ),
     "resnet18_small": Backbone(
