@@ -14,7 +14,7 @@ from .evaluate import evaluate_completion, evaluate_order
 from .pseudolabel import LABELS, pseudolabel
 from .summary import Summary
 from .synth import synth
-from .train_detector import require_detector, train_detector
+from .train_detector import require_detector, start_identity, train_detector
 
 SYNTH, COMPLETER, LABEL_FOLDER, DETECTOR, SCORES = "synth", "completer", "labels", "detector", "scores.json"
 
@@ -38,7 +38,8 @@ def run_pipeline(values: Mapping[str, Any], out: Path, device: str = "auto", pro
     data = run.data
     settings = PipelineSettings.model_validate(run.model_dump(exclude={"data"}))
     if data.detector:
-        require_detector()  # before hours of work, not after
+        require_detector()  # both before hours of work, not after
+        start_identity(data.init, settings.detector)
     ours = {key: value for key, value in values.items() if key != "data"}
 
     progress.note("1/4 synth")

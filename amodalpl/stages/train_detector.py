@@ -73,7 +73,7 @@ def train_detector(
     require_photos(annotations, images, progress)
     if truth:
         require_photos(truth, folder, progress)
-    inputs = {**input_hashes(annotations, images), "init": _init_identity(init, wanted)}
+    inputs = {**input_hashes(annotations, images), "init": start_identity(init, wanted)}
     if truth:
         inputs |= {f"validation {name}": value for name, value in input_hashes(truth, folder).items()}
     run.join_processes(where)
@@ -239,7 +239,12 @@ def _divide(
     return train_set, val_set, truth is None
 
 
-def _init_identity(init: str | None, settings: DetectorSettings) -> str:
+def start_identity(init: str | None, settings: DetectorSettings) -> str:
+    """Return what identifies the start weights: a file's hash, "none", or where they are downloaded from.
+
+    Raises:
+        CheckpointError: there are none for this backbone, or no such file.
+    """
     if init == "none":
         return "none"
     if init is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from amodalpl.errors import CheckpointError
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import merge, read_config
 from amodalpl.stages.pipeline import run_pipeline
@@ -66,3 +67,11 @@ def test_scenes_to_detector_scores(scenes, tmp_path):
     before = stage_files(out)
     assert run_pipeline(wanted, out, "cpu").scores == first.scores
     assert stage_files(out) == before
+
+
+def test_missing_start_weights_are_named_before_any_work(scenes, tmp_path):
+    pytest.importorskip("mmdet")
+    wanted = merge(values(scenes), {"detector": {"backbone": "mobilenet_v2"}, "data": {"detector": True, "init": None}})
+    with pytest.raises(CheckpointError, match="mobilenet_v2 has no start weights to download: .*--init none"):
+        run_pipeline(wanted, tmp_path / "out", "cpu")
+    assert not (tmp_path / "out").exists()
