@@ -1,7 +1,8 @@
-"""`amodalpl evaluate completion|order|detector`."""
+"""`amodalpl evaluate completion|order|detector|detections|compare`."""
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,24 @@ from .display import show
 
 evaluate = typer.Typer(no_args_is_help=True, help="Scores, each under the name of its protocol.")
 
+
+class LevelName(str, Enum):
+    """Bins of occlusion, after the data sets that the papers score by level."""
+
+    kins = "kins"
+    cocoa_cls = "cocoa-cls"
+    occluded_vehicles = "occluded-vehicles"
+
+
 Truth = Annotated[Path, typer.Argument(metavar="TRUTH", help="Any supported file with amodal masks.")]
 Labels = Annotated[
     Path, typer.Argument(metavar="LABELS", help="COCO file with the same annotation ids, or a folder of `pseudolabel`.")
 ]
 ThingsOnly = Annotated[bool, typer.Option("--things-only", help="Leave out regions that TRUTH calls stuff (COCOA).")]
+Levels = Annotated[
+    LevelName | None,
+    typer.Option("--levels", help="Bins of occlusion.", show_default="those of KINS for KINS, else of COCOA-cls"),
+]
 ScoresOut = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write the scores here.")]
 
 
@@ -25,6 +39,7 @@ def completion(
     truth: Truth,
     labels: Labels,
     things_only: ThingsOnly = False,
+    levels: Levels = None,
     out: ScoresOut = None,
     config: options.Config = None,
     overrides: options.Overrides = None,
@@ -38,12 +53,20 @@ def completion(
     """
     from amodalpl.settings import resolve
 
-    gap_px = resolve(options.explicit(config, overrides, seed)).labels.gap_px
+    gap_px = resolve(options.explicit(config, overrides, seed)).labels.near_px
 
     from amodalpl.stages.evaluate import evaluate_completion as stage
 
     show(
-        lambda progress: stage(truth, labels, things_only=things_only, gap_px=gap_px, out=out, progress=progress),
+        lambda progress: stage(
+            truth,
+            labels,
+            things_only=things_only,
+            gap_px=gap_px,
+            levels=levels.value if levels else None,
+            out=out,
+            progress=progress,
+        ),
         as_json,
     )
 
@@ -66,7 +89,7 @@ def order(
     """
     from amodalpl.settings import resolve
 
-    gap_px = resolve(options.explicit(config, overrides, seed)).labels.gap_px
+    gap_px = resolve(options.explicit(config, overrides, seed)).labels.near_px
 
     from amodalpl.stages.evaluate import evaluate_order as stage
 
@@ -94,3 +117,51 @@ def detector(
     from amodalpl.stages.train_detector import evaluate_detector as stage
 
     show(lambda progress: stage(folder, device=device.value, progress=progress), as_json)
+
+
+@evaluate.command()
+def detections(
+    truth: Truth,
+    detections: Annotated[
+        Path, typer.Argument(metavar="DETECTIONS", help="COCO results, or a folder of `train-detector`.")
+    ],
+    class_agnostic: Annotated[
+        bool, typer.Option("--class-agnostic", help="Compare whatever the categories; no number to put beside others.")
+    ] = False,
+    levels: Levels = None,
+    out: ScoresOut = None,
+    as_json: options.Json = False,
+) -> None:
+    """Score detections against amodal truth: AP amodal, visible, of occluded objects, by level, assigned by boxes.
+
+    Example: [bold]amodalpl evaluate detections truth.json runs/detector/detections.json[/bold]
+    """
+    from amodalpl.stages.evaluate import evaluate_detections as stage
+
+    show(
+        lambda progress: stage(
+            truth,
+            detections,
+            class_agnostic=class_agnostic,
+            levels=levels.value if levels else None,
+            out=out,
+            progress=progress,
+        ),
+        as_json,
+    )
+
+
+@evaluate.command()
+def compare(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="SCORES...", help="Files that `evaluate ... --out` wrote, or their folders.")
+    ],
+    as_json: options.Json = False,
+) -> None:
+    """Put scores side by side; refused if they differ in truth, protocol, options, objects or visible masks.
+
+    Example: [bold]amodalpl evaluate compare scores/asbu/evaluation.json scores/pcnet/evaluation.json[/bold]
+    """
+    from amodalpl.stages.evaluate import compare_evaluations as stage
+
+    show(lambda progress: stage(files), as_json)

@@ -66,6 +66,16 @@ class Counts:
         return self.modal_intersection_px / (self.modal_px + self.truth_px - self.modal_intersection_px)
 
     @property
+    def area_ratio(self) -> float:
+        """|M & P| / |P|: Li and Malik's predicted area ratio, 1 where nothing is added; 0 for an empty prediction."""
+        return (self.predicted_px - self.predicted_hidden_px) / self.predicted_px if self.predicted_px else 0.0
+
+    @property
+    def growth(self) -> float:
+        """(|P| - |M|) / |M|: what was added to the visible part, in shares of it; M must not be empty."""
+        return (self.predicted_px - self.modal_px) / self.modal_px
+
+    @property
     def hidden_fraction(self) -> float:
         """Share of the true amodal mask that is not visible, in [0, 1]."""
         return self.hidden_px / self.truth_px
@@ -132,7 +142,8 @@ def compute(counts: Sequence[Counts]) -> dict[str, Scores]:
     one hidden pixel; `accuracy_50` and `accuracy_70`, the shares with IoU above 0.5 and 0.7 (Li and Malik 2016; their
     AUC is `iou`); `win_rate` and `loss_rate`, the shares of the `occluded` instances (at least 1 % hidden) whose IoU is
     above or below the modal mask's; `area_ratio_error`, the mean distance between |M & P| / |P| and |M & G| / |G|
-    (Li and Malik's area ratio), an empty prediction counting as ratio 0.
+    (Li and Malik's area ratio), an empty prediction counting as ratio 0; `unoccluded_growth`, the mean of
+    (|P| - |M|) / |M| over the `unoccluded` instances (less than 1 % hidden, something visible).
     """
     return {MICRO: compute_micro(counts), PER_INSTANCE: compute_per_instance(counts)}
 
@@ -152,6 +163,7 @@ def compute_per_instance(counts: Sequence[Counts]) -> Scores:
     """Return means over instances; see `compute`."""
     hidden = [c for c in counts if c.hidden_px > 0]
     occluded = [c for c in counts if c.is_occluded]
+    unoccluded = [c for c in counts if not c.is_occluded and c.modal_px]
     return {
         "instances": len(counts),
         "iou": _mean([c.iou for c in counts]),
@@ -162,13 +174,10 @@ def compute_per_instance(counts: Sequence[Counts]) -> Scores:
         "occluded": len(occluded),
         "win_rate": _mean([c.iou > c.modal_iou for c in occluded]),
         "loss_rate": _mean([c.iou < c.modal_iou for c in occluded]),
-        "area_ratio_error": _mean([_area_ratio_error(c) for c in counts]),
+        "area_ratio_error": _mean([abs(c.area_ratio - c.modal_intersection_px / c.truth_px) for c in counts]),
+        "unoccluded": len(unoccluded),
+        "unoccluded_growth": _mean([c.growth for c in unoccluded]),
     }
-
-
-def _area_ratio_error(c: Counts) -> float:
-    predicted = (c.predicted_px - c.predicted_hidden_px) / c.predicted_px if c.predicted_px else 0.0
-    return abs(predicted - c.modal_intersection_px / c.truth_px)
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -1,6 +1,7 @@
 """How well it is known who hides whom: the papers' O-Acc, and precision and recall of directed pairs.
 
-A pair is (front, back). Truth comes from masks, as in the papers, not from annotated depth.
+A pair is (front, back). Truth comes from masks, as in the papers, or from annotated depth (COCOA's `depth_constraint`);
+the two are different protocols.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..masks.neighbours import near_pairs
 
 ONE_WAY = "order, O-Acc (PCNet/ASBU)"
 DIRECTED = "order, directed pairs (InstaOrder)"
+ANNOTATED = "order, annotated depth (COCOA depth_constraint)"
 
 Pair = tuple[int, int]
 Scores = dict[str, float | int | None]
@@ -211,6 +213,31 @@ def compute(counts: Iterable[OrderCounts]) -> dict[str, Scores]:
             "f1": _ratio(2 * hits, predicted + truth),
         },
     }
+
+
+def one_way_order_from_depth(annotated: Iterable[Pair]) -> set[Pair]:
+    """Return the annotated pairs without those that are stated in both directions.
+
+    Args:
+        annotated: (front, back), as COCOA's `depth_constraint` states them.
+
+    >>> one_way_order_from_depth([(1, 2), (2, 3), (3, 2)])
+    {(1, 2)}
+    """
+    stated = set(annotated)
+    return {(front, back) for front, back in stated if (back, front) not in stated}
+
+
+def compute_annotated(counts: Iterable[OrderCounts]) -> Scores:
+    """Return scores against annotated depth, of `count_image` with the annotated pairs as truth.
+
+    Depth is annotated for regions whose whole masks overlap, as the annotators see it; masks imply an order only where
+    pixels are hidden. `accuracy` is over all annotated pairs that have one direction, mutual predictions forced one
+    way; a pair that is not predicted is wrong. `precision`, `recall` and `f1` are those of directed pairs. There is no
+    pair filter, neither in truth nor in prediction.
+    """
+    one_way, directed = compute(counts).values()
+    return {"accuracy": one_way["accuracy"], **directed}
 
 
 def _ratio(part: int, whole: int) -> float | None:

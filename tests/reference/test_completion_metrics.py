@@ -6,6 +6,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from amodalpl.metrics.completion import MICRO, PER_INSTANCE, compute, count_instance
+from amodalpl.metrics.levels import LEVEL_SETS, compute_levels
+from amodalpl.metrics.presence import compute_presence
 
 
 def blob(rng, frame=(40, 60)):
@@ -90,3 +92,56 @@ def test_hull_agrees_with_exact_half_planes():
         # OpenCV draws the outline too: at most pixels that the edge passes through are added
         rim = cv2.dilate(inside.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
         assert not (ours & ~rim).any()
+
+
+def test_auc_is_the_area_under_accuracy_over_cutoffs(instances):
+    """Li and Malik's AUC, integrated exactly: accuracy is a staircase that falls where an IoU is passed."""
+    counts = [count_instance(*masks) for masks in instances]
+    steps = sorted({0.0, *(c.iou for c in counts), 1.0})
+    area = sum(
+        (right - left) * np.mean([c.iou > (left + right) / 2 for c in counts])
+        for left, right in zip(steps, steps[1:], strict=False)
+    )
+    assert compute(counts)[PER_INSTANCE]["iou"] == pytest.approx(area, rel=1e-12)
+
+
+def test_macro_over_levels_agrees_with_pixels_counted_anew(instances):
+    for level_set in LEVEL_SETS.values():
+        cells = []
+        for level in level_set.levels:
+            ious = [
+                (p & g).sum() / (p | g).sum()
+                for p, g, m in instances
+                if level.low <= (g & ~m).sum() / g.sum() <= level.high
+            ]
+            if ious:
+                cells.append(np.mean(ious))
+        scores = compute_levels([count_instance(*masks) for masks in instances], level_set)
+        assert len(cells) > 1
+        assert scores["mean"] == pytest.approx(np.mean(cells), rel=1e-12)
+
+
+def test_presence_ap_agrees_with_a_sweep_of_all_thresholds(instances):
+    """Precision and recall of "unoccluded if the area ratio is at least t", for every t from the masks."""
+    ratios = [(p & m).sum() / p.sum() for p, _, m in instances]
+    unoccluded = [bool((g & ~m).sum() < 0.01 * g.sum()) for _, g, m in instances]
+    assert 3 < sum(unoccluded) < len(instances) - 3
+    area, recall_before = 0.0, 0.0
+    for threshold in sorted(set(ratios), reverse=True):
+        said = [r >= threshold for r in ratios]
+        right = sum(s and u for s, u in zip(said, unoccluded, strict=True))
+        area += (right / sum(unoccluded) - recall_before) * right / sum(said)
+        recall_before = right / sum(unoccluded)
+    scores = compute_presence([count_instance(*masks) for masks in instances])
+    assert scores["unoccluded_ap"] == pytest.approx(area, rel=1e-12)
+
+
+def test_growth_and_area_ratio_agree_with_run_lengths(instances):
+    grown = [area(encode(p)) / area(encode(m)) - 1 for p, g, m in instances if (g & ~m).sum() < 0.01 * g.sum()]
+    errors = [
+        abs(area(both(encode(p), encode(m))) / area(encode(p)) - area(both(encode(g), encode(m))) / area(encode(g)))
+        for p, g, m in instances
+    ]
+    scores = compute([count_instance(*masks) for masks in instances])[PER_INSTANCE]
+    assert scores["unoccluded_growth"] == pytest.approx(np.mean(grown), rel=1e-12)
+    assert scores["area_ratio_error"] == pytest.approx(np.mean(errors), rel=1e-12)

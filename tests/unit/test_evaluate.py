@@ -255,3 +255,74 @@ def test_no_such_files(tmp_path, truth):
             evaluate(tmp_path / "nowhere.json", truth)
         with pytest.raises(DataError, match="nowhere.json: expected .* no such file"):
             evaluate(truth, tmp_path / "nowhere.json")
+
+
+def cocoa(folder, depth):
+    """COCOA as released: FRONT, BACK and ALONE of one photo, and the annotators' order of its regions."""
+
+    def region(whole, visible):
+        return {"segmentation": rle.to_json(rle.encode(whole)), "visible_mask": rle.to_json(rle.encode(visible))}
+
+    regions = [region(FRONT, FRONT), region(BACK, BACK & ~FRONT), region(ALONE, ALONE)]
+    content = {
+        "images": [{"id": 1, "file_name": "1.jpg", "height": SIZE_HW[0], "width": SIZE_HW[1]}],
+        "annotations": [{"image_id": 1, "regions": regions, "depth_constraint": depth}],
+    }
+    (folder / "cocoa.json").write_text(json.dumps(content))
+    return folder / "cocoa.json"
+
+
+def test_annotated_depth_is_a_protocol_of_its_own(tmp_path):
+    """The annotators put region 2 in front of 1, against the masks, and 1 in front of 3, which masks do not tell."""
+    path = cocoa(tmp_path, "2-1,1-3")
+    order = write_order(tmp_path / "run", [(1, 2, 40), (1, 3, 5)])
+    summary = evaluate_order(path, order)
+    assert summary.scores["order, annotated depth (COCOA depth_constraint)"]["labels"] == {
+        "accuracy": 0.5, "pairs": 2, "predicted": 2, "precision": 0.5, "recall": 0.5, "f1": 0.5
+    }  # fmt: skip
+    assert summary.scores[O_ACC]["labels"]["accuracy"] == 1.0
+    assert summary.counts["annotated_pairs"] == 2
+
+
+def test_without_annotated_depth_there_is_no_such_protocol(tmp_path, truth):
+    assert set(evaluate_order(truth, truth).scores) == {O_ACC, DIRECTED}
+
+
+def test_macro_over_levels_by_hand(tmp_path, truth):
+    """Two whole objects, and one of which 50 of 120 pixels are hidden: FG-3 of COCOA-cls, FG-2 of KINS."""
+    labels = write(
+        tmp_path,
+        "labels.json",
+        [annotation(11, FRONT, FRONT), annotation(12, box(0, 6, 10, 15), BACK & ~FRONT), annotation(13, ALONE, ALONE)],
+    )
+    scores = evaluate_completion(truth, labels).scores
+    row = scores["completion, macro over occlusion levels (COCOA-cls bins): all"]["labels"]
+    assert (row["FG-0"], row["FG-3"], row["mean"]) == (1.0, 0.75, 0.875)
+    of_kins = evaluate_completion(truth, labels, levels="kins").scores
+    assert of_kins["completion, macro over occlusion levels (KINS bins): all"]["labels"]["FG-2"] == 0.75
+    assert scores["occlusion presence (Li and Malik): all"]["labels"]["unoccluded_ap"] == 1.0
+
+
+def test_vehicles_of_some_height_are_a_subset_of_their_own(tmp_path):
+    """Of three cars, one is 49 px high; a person of any height is no vehicle."""
+    tall, low = box(0, 0, 50, 5, (60, 40)), box(0, 10, 49, 15, (60, 40))
+    scene = [annotation(1, tall, tall), annotation(2, low, low), annotation(3, tall, tall, category_id=2)]
+    path = write(tmp_path, "t.json", scene, size_hw=(60, 40))
+    content = json.loads(path.read_text())
+    content["categories"] = [{"id": 1, "name": "car"}, {"id": 2, "name": "pedestrian"}]
+    path.write_text(json.dumps(content))
+    scores = evaluate_completion(path, path, levels="kins").scores
+    chosen = "completion, macro over occlusion levels (KINS bins): vehicles at least 50 px high"
+    assert scores[chosen]["labels"]["instances"] == 1
+    assert scores["completion, macro over occlusion levels (KINS bins): all"]["labels"]["instances"] == 3
+
+
+def test_visible_masks_of_labels_are_compared_with_those_of_the_truth(tmp_path, truth):
+    eroded = annotation(12, BACK, BACK & ~FRONT & box(0, 8, 5, 30))  # half of its 70 visible pixels
+    labels = write(tmp_path, "labels.json", [annotation(11, FRONT, FRONT), eroded])
+    assert evaluate_completion(truth, labels).counts["modal_iou_of_labels"] == 0.75
+
+
+def test_unknown_levels_are_refused(truth):
+    with pytest.raises(DataError, match="levels: expected a known set, got 'cocoa'"):
+        evaluate_completion(truth, truth, levels="cocoa")

@@ -141,3 +141,24 @@ def test_fully_hidden_instance():
 def test_bad_masks_are_refused(masks, message):
     with pytest.raises(DataError, match=message):
         completion.count_instance(*masks)
+
+
+def test_unoccluded_growth_by_hand():
+    """Two whole objects grow by 5 and 15 % of 100 px; the occluded one does not count."""
+    row = np.arange(200)[None]
+    whole = [count_instance(row < 105, row < 100, row < 100), count_instance(row < 115, row < 100, row < 100)]
+    occluded = count_instance(row < 150, row < 110, row < 100)
+    scores = compute([*whole, occluded])[PER_INSTANCE]
+    assert scores["unoccluded"] == 2
+    assert scores["unoccluded_growth"] == pytest.approx(0.10)
+
+
+def test_growth_of_an_invisible_object_is_not_asked_for():
+    hidden = count_instance(columns(0, 2), columns(0, 2), columns(0, 0))
+    assert compute([hidden])[PER_INSTANCE]["unoccluded_growth"] is None
+
+
+def test_area_ratio_is_the_visible_share_of_the_prediction():
+    counts = count_instance(columns(0, 8), columns(0, 10), columns(0, 6))
+    assert counts.area_ratio == 0.75
+    assert compute([counts])[PER_INSTANCE]["area_ratio_error"] == pytest.approx(0.15)

@@ -2,37 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from drawn_detections import annotation, detection, mask, truth
 
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
-from amodalpl.metrics.detection import NAMES, coco_scores, protocol
-
-
-def mask(x, y, w, h, size=(128, 128)):
-    frame = np.zeros(size, dtype=bool)
-    frame[y : y + h, x : x + w] = True
-    return rle.to_json(rle.encode(frame))
-
-
-def annotation(identity, box, image=1, category=1):
-    return {
-        "id": identity, "image_id": image, "category_id": category, "iscrowd": 0,
-        "bbox": list(box), "area": box[2] * box[3], "segmentation": mask(*box),
-    }  # fmt: skip
-
-
-def detection(box, score, image=1, category=1):
-    return {
-        "image_id": image, "category_id": category, "score": score, "bbox": list(box), "segmentation": mask(*box),
-    }  # fmt: skip
-
-
-def truth(*annotations, images=1):
-    return {
-        "images": [{"id": i + 1, "file_name": f"{i}.png", "height": 128, "width": 128} for i in range(images)],
-        "categories": [{"id": 1, "name": "cup"}, {"id": 2, "name": "plate"}],
-        "annotations": list(annotations),
-    }
+from amodalpl.metrics.detection import LEFT_OUT, NAMES, coco_scores, protocol
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
@@ -94,6 +68,43 @@ def test_the_truth_is_not_changed():
     assert json.dumps(expected) == before
 
 
+def test_what_is_left_out_is_neither_right_nor_wrong():
+    found = [detection((60, 60, 20, 20), 0.9), detection((0, 0, 20, 20), 0.5)]
+    kept, other = annotation(1, (0, 0, 20, 20)), annotation(2, (60, 60, 20, 20))
+    ignored = truth(kept, {**other, LEFT_OUT: True})
+    assert coco_scores(truth(kept), found, "segm")["AP"] == pytest.approx(0.5, abs=1e-6)  # dropped: a false one
+    assert coco_scores(ignored, found, "segm")["AP"] == 1
+    assert coco_scores(ignored, found[:1], "segm")["AP"] == 0  # it cannot be found either
+
+
+def test_two_detections_on_one_left_out_truth_are_not_both_excused():
+    ignored = truth(annotation(1, (0, 0, 20, 20)), annotation(2, (60, 60, 20, 20), **{LEFT_OUT: True}))
+    found = [detection((60, 60, 20, 20), s) for s in (0.9, 0.8)] + [detection((0, 0, 20, 20), 0.5)]
+    assert coco_scores(ignored, found, "segm")["AP50"] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_annotation_number_0_can_be_found():
+    """pycocotools stores the id of the match, and takes 0 for no match."""
+    assert coco_scores(truth(annotation(0, (0, 0, 20, 20))), [detection((0, 0, 20, 20), 0.9)], "segm")["AP"] == 1
+
+
+def test_categories_count_unless_class_agnostic():
+    expected = truth(annotation(1, (0, 0, 20, 20), category=1))
+    found = [detection((0, 0, 20, 20), 0.9, category=2)]
+    assert coco_scores(expected, found, "segm")["AP"] == 0
+    assert coco_scores(expected, found, "segm", class_agnostic=True)["AP"] == 1
+
+
+def test_bad_masks_name_the_place():
+    expected = truth(annotation(1, (0, 0, 20, 20)))
+    polygon = {**detection((0, 0, 9, 9), 0.5), "segmentation": [[0, 0, 9, 0, 9, 9]]}
+    small = {**detection((0, 0, 9, 9), 0.5), "segmentation": mask(0, 0, 9, 9, size=(64, 64))}
+    with pytest.raises(DataError, match=r"detections\[0\].segmentation: expected a compressed RLE .* got list"):
+        coco_scores(expected, [polygon], "segm")
+    with pytest.raises(DataError, match=r"detections\[1\].segmentation: expected a mask of 128x128 .* got \[64, 64\]"):
+        coco_scores(expected, [detection((0, 0, 9, 9), 0.5), small], "segm")
+
+
 def test_bad_input_names_the_place():
     expected = truth(annotation(1, (0, 0, 20, 20)))
     with pytest.raises(DataError, match=r"detections\[0\].image_id: expected one of truth, got 7"):
@@ -107,3 +118,14 @@ def test_bad_input_names_the_place():
 def test_protocol_says_what_the_truth_was():
     assert protocol("bbox") == "COCO AP amodal (bbox)"
     assert "held-back" in protocol("segm", held_back=True)
+
+
+def test_protocols_of_different_meaning_have_different_names():
+    names = {
+        protocol(kind, masks=masks, held_back=held_back, class_agnostic=agnostic)
+        for kind in ("segm", "bbox")
+        for masks in ("amodal", "visible")
+        for held_back in (False, True)
+        for agnostic in (False, True)
+    }
+    assert len(names) == 16

@@ -139,3 +139,20 @@ def test_two_way_order_is_refused_as_one_way():
 def test_stacks_must_belong_together(amodal):
     with pytest.raises(DataError, match=r"amodal: expected an \(N, H, W\) bool stack of shape \(2, 4, 4\)"):
         ordering.order_from_masks(np.zeros((2, 4, 4), bool), amodal)
+
+
+def test_annotated_depth_by_hand():
+    """Three annotated pairs, one of them contradictory; one right, one reversed, and one that nobody annotated."""
+    annotated = {(0, 1), (1, 2), (2, 3), (3, 2)}
+    one_way = ordering.one_way_order_from_depth(annotated)
+    assert one_way == {(0, 1), (1, 2)}
+    predicted = {(0, 1), (2, 1), (0, 3)}
+    scores = ordering.compute_annotated([count_image(4, one_way, annotated, predicted, predicted)])
+    assert scores == {
+        "accuracy": 0.5, "pairs": 4, "predicted": 3, "precision": pytest.approx(1 / 3), "recall": 0.25,
+        "f1": pytest.approx(2 / 7),
+    }  # fmt: skip
+
+
+def test_protocols_of_order_have_different_names():
+    assert len({ONE_WAY, DIRECTED, ordering.ANNOTATED}) == 3
