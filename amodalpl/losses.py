@@ -3,7 +3,7 @@
 All take
     outputs: (B, 2, H, W) float, the network's two raw channels
     target:  (B, 1, H, W) bool, the amodal mask
-    weight:  (B, 1, H, W) float, 5 under the occluder and 1 elsewhere in the papers
+    weight:  (B, 1, H, W) float as `pixel_weight` gives it: in the papers 5 under the occluder and 1 elsewhere
 and return the mean over all pixels of weight times the pixel's loss, as the reference does (theirs divides by one more
 than the number of pixels, which changes the seventh digit).
 """
@@ -14,6 +14,21 @@ import torch
 from torch.nn import functional
 
 UNCERTAINTY_FLOOR = 1e-6  # added to the softplus in the reference code; the paper has none
+
+
+def pixel_weight(occluder: torch.Tensor, inside: float, unknown: torch.Tensor | None = None) -> torch.Tensor:
+    """Return how much each pixel counts.
+
+    Args:
+        occluder: (B, 1, H, W) bool.
+        inside: weight under the occluder; elsewhere it is 1.
+        unknown: (B, 1, H, W) bool, pixels that count nothing (Li and Malik 2016: the object may go on there unseen).
+
+    Returns:
+        (B, 1, H, W) float.
+    """
+    weight = 1 + (inside - 1) * occluder.float()
+    return weight if unknown is None else weight * ~unknown
 
 
 def mask_and_uncertainty(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

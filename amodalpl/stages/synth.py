@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,32 @@ from ..errors import DataError
 from ..formats import read_annotations
 from ..formats.entries import reason_kind
 from ..images import image_path, read_image
-from ..masks import ownership
+from ..masks import ownership, rle
 from ..masks.boxes import crop_square, tight_box
+from ..masks.gaps import derive_tolerance, pair_gaps
 from ..masks.geometry import to_patch
 from ..progress import SILENT, Progress
 from ..provenance import StageRun, write_json, write_whole
-from ..records import AnnotationSet, Instance
+from ..records import AnnotationSet, Instance, Rle
+from ..report.gaps import gap_histogram
 from ..report.samples import sample_sheet
 from ..settings import PipelineSettings, SynthesisSettings
-from ..synthesis.bank import Bank, BankWriter, cut_out, image_square
+from ..synthesis.bank import (
+    FIRST_OBJECT,
+    NOBODY,
+    Bank,
+    BankWriter,
+    cut_out,
+    image_square,
+    surroundings,
+    unoccluded,
+)
 from ..synthesis.holdout import Source, draw_scene, scene_entries
-from ..synthesis.sample import draw_sample
+from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
 from .inputs import input_hashes, require_photos
 from .summary import Summary
 
-BANK, HOLDOUT, HOLDOUT_IMAGES, PREVIEW = "bank", "holdout.json", "holdout_images", "preview.png"
+BANK, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS = "bank", "holdout.json", "holdout_images", "preview.png", "gaps.png"
 PREVIEW_SAMPLES = 24
 
 
@@ -45,13 +57,13 @@ def synth(
     Args:
         annotations: any supported annotation file; only its modal masks are used.
         images: folder of the photos.
-        out: output folder: `bank/`, `holdout.json`, `holdout_images/`, `preview.png`, `run.json`.
+        out: output folder: `bank/`, `holdout.json`, `holdout_images/`, `preview.png`, `gaps.png`, `run.json`.
         settings: `seed` and `synthesis` are used.
         fmt: format of the annotations, or "auto".
         progress: shown while it works.
 
     Returns:
-        Counts of instances used and left out, each with a reason.
+        Counts of instances used and left out, each with a reason, and the tolerance for gaps between masks.
 
     Raises:
         DataError: the file cannot be read, or has fewer than two usable instances in two photos.
@@ -69,13 +81,14 @@ def synth(
     if not run.done:
         with run.released_on_bad_input():
             counts = _build(data, images, out, settings, progress)
-        outputs = [f"{BANK}/table.npy", f"{BANK}/bits.npy", HOLDOUT, HOLDOUT_IMAGES, PREVIEW]
+        bank = [f"{BANK}/{name}.npy" for name in ("table", "bits", "unknown")]
+        outputs = [*bank, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS]
         run.finish(counts, outputs)
     return Summary(
         "synth",
         out,
         counts=run.counts,
-        files={"preview": out / PREVIEW, "hold-out": out / HOLDOUT},
+        files={"preview": out / PREVIEW, "gaps": out / GAPS, "hold-out": out / HOLDOUT},
         next=f"amodalpl complete {out} --out completer",
     )
 
@@ -100,14 +113,17 @@ def _build(
     writer = BankWriter(out / BANK, image_px)
     left_out: Counter[str] = Counter(reason_kind(d.reason) for d in data.dropped)
     sources: list[Source] = []
+    gaps: list[int] = []
     overlaps = shared_px = 0
     with progress.task("cutting out", len(data.images)) as advance:
         for record in data.images:
             instances = [i for i in data.by_image[record.id] if not i.is_crowd and i.modal is not None]
+            crowds = [i.modal for i in data.by_image[record.id] if i.is_crowd and i.modal is not None]
             left_out["crowd region"] += sum(i.is_crowd for i in data.by_image[record.id])
             owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
             overlaps += int((owned.lost_px > 0).sum())
             shared_px += int(owned.lost_px.sum())
+            gaps += pair_gaps(owned.masks)
             reasons = [why_not_usable(i, m, synthesis) for i, m in zip(instances, owned.masks, strict=True)]
             left_out.update(r for r in reasons if r)
             kept = [k for k, reason in enumerate(reasons) if reason is None]
@@ -116,15 +132,17 @@ def _build(
             if kept and record.id in held_out and photo is not None:
                 categories = [instances[k].category_id for k in kept]
                 sources.append(Source(photo, owned.masks[kept], categories, record.id))
-            elif record.id not in held_out:
+            elif kept and record.id not in held_out:
+                owners = _owners(owned.masks, crowds)
                 for k in kept:
                     cutout = cut_out(owned.masks[k], synthesis.cutout_px)
                     instance = instances[k]
                     look = None
                     if image_px and photo is not None:
-                        around = image_square(cutout, synthesis.enlarge_box)
-                        look = to_patch(photo, around.patch_from_raster(image_px), image_px, linear=True)
-                    writer.add(cutout, (instance.id, instance.image_id, instance.category_id), look)
+                        square = image_square(cutout, synthesis.enlarge_box)
+                        look = to_patch(photo, square.patch_from_raster(image_px), image_px, linear=True)
+                    around = surroundings(owners, FIRST_OBJECT + k, cutout, synthesis.enlarge_box)
+                    writer.add(cutout, (instance.id, instance.image_id, instance.category_id), look, around)
             advance(1)
     in_bank = writer.close()
     in_holdout = sum(len(s.masks) for s in sources)
@@ -133,18 +151,36 @@ def _build(
             f"{data.path}: expected at least 2 usable instances for training and 1 in other photos for the hold-out, "
             f"got {in_bank} and {in_holdout} in {len(data.images)} photos; run `amodalpl check` to see what is left out"
         )
+    bank = Bank(out / BANK, synthesis.only_unoccluded)
     scenes = _write_holdout(data, sources, out, settings, progress)
-    _write_preview(out, settings)
+    _write_preview(bank, out / PREVIEW, settings)
+    tolerance = derive_tolerance(gaps)
+    gap_histogram(tolerance, out / GAPS)
+    table = np.load(out / BANK / "table.npy", allow_pickle=False)
     return {
         "photos": len(data.images),
         "instances": len(data.instances) + len(data.dropped),
         "in bank": in_bank,
+        "in bank, nothing near": int(table["alone"].sum()),
+        "in bank, cut off by the photo": int(table["truncated"].sum()),
+        "in bank, sure to be whole": int(unoccluded(table).sum()),
         "in hold-out photos": in_holdout,
         "left out": {reason: n for reason, n in sorted(left_out.items()) if n},
         "instances with shared pixels": overlaps,
         "shared pixels": shared_px,
+        "gap px": tolerance.gap_px,
         **scenes,
     }
+
+
+def _owners(masks: np.ndarray, crowds: Sequence[Rle]) -> np.ndarray:
+    """Return who owns each pixel, (H, W) uint16 as `surroundings` takes it; crowds own what nobody else does."""
+    owners = np.full(masks.shape[1:], NOBODY, dtype=np.uint16)
+    for crowd in crowds:
+        owners[rle.decode(crowd)] = FIRST_OBJECT + len(masks)
+    for number, mask in enumerate(masks):
+        owners[mask] = FIRST_OBJECT + number
+    return owners
 
 
 def _held_out(data: AnnotationSet, settings: PipelineSettings) -> set[int]:
@@ -201,16 +237,16 @@ def write_photo(path: Path, image: np.ndarray) -> None:
     write_whole(path, lambda part: part.write_bytes(data.tobytes()))
 
 
-def _write_preview(out: Path, settings: PipelineSettings) -> None:
-    bank = Bank(out / BANK)
+def _write_preview(bank: Bank, path: Path, settings: PipelineSettings) -> None:
+    draw = recipe_of(settings.synthesis, DEFAULT_RECIPE)
     samples = []
     for number in range(PREVIEW_SAMPLES):
         rng = np.random.default_rng((settings.seed, 4, number))
-        samples.append(draw_sample(bank, int(rng.integers(len(bank))), rng, settings.synthesis))
+        samples.append(draw(bank, int(rng.integers(len(bank))), rng, settings.synthesis))
     sheet = sample_sheet(samples)
     ok, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     assert ok, "a contact sheet is always encodable"
-    write_whole(out / PREVIEW, lambda part: part.write_bytes(data.tobytes()))
+    write_whole(path, lambda part: part.write_bytes(data.tobytes()))
 
 
 def read_holdout(folder: Path) -> AnnotationSet:

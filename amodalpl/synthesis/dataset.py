@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from ..settings import SynthesisSettings
 from .bank import Bank
-from .sample import draw_sample
+from .recipes import recipe_of
 
 
 class SampleStream(Dataset):
@@ -21,12 +21,33 @@ class SampleStream(Dataset):
 
     Items are dicts of tensors, all in the frame of the patch:
         modal, occluder, boundary, target: (1, P, P) bool
+        unknown: (1, P, P) bool, only from the recipe `ais`; see `Sample`
         image: (3, P, P) uint8 RGB, only with `with_image`
     """
 
-    def __init__(self, bank_folder: Path, settings: SynthesisSettings, seed: int, length: int) -> None:
-        self.bank = Bank(bank_folder)
+    def __init__(
+        self,
+        bank_folder: Path,
+        settings: SynthesisSettings,
+        seed: int,
+        length: int,
+        made_for: str,
+    ) -> None:
+        """Open the bank.
+
+        Args:
+            bank_folder: of the bank.
+            settings: of the samples.
+            seed: of the samples.
+            length: number of samples.
+            made_for: the recipe when `settings.recipe` leaves it to the method; see `models.completer.METHODS`.
+
+        Raises:
+            DataError: see `Bank`.
+        """
+        self.bank = Bank(bank_folder, settings.only_unoccluded)
         self.settings = settings
+        self.draw = recipe_of(settings, made_for)
         self.seed = seed
         self._length = length
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
@@ -37,8 +58,10 @@ class SampleStream(Dataset):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         cv2.setNumThreads(0)  # workers are the parallelism here; OpenCV's own threads only get in their way
         rng = np.random.default_rng((self.seed, 1, index))
-        sample = draw_sample(self.bank, self._target_of(index), rng, self.settings)
+        sample = self.draw(self.bank, self._target_of(index), rng, self.settings)
         masks = {name: getattr(sample, name) for name in ("modal", "occluder", "boundary", "target")}
+        if sample.unknown is not None:
+            masks["unknown"] = sample.unknown
         item = {name: torch.from_numpy(np.ascontiguousarray(mask))[None] for name, mask in masks.items()}  # (1, P, P)
         if sample.image is not None:
             item["image"] = torch.from_numpy(sample.image).permute(2, 0, 1)  # (3, P, P)

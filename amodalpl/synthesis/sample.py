@@ -27,6 +27,7 @@ class Sample:
         target: (P, P) bool, the answer: the object's own mask before anything was put over it.
         image: (P, P, 3) uint8 RGB with the other object pasted in; None without images.
         is_hidden: True for case 1 (the object is behind), False for case 2 (it is in front).
+        unknown: (P, P) bool, where the answer is not known and the loss counts nothing; None where all is known.
     """
 
     modal: np.ndarray
@@ -35,6 +36,7 @@ class Sample:
     target: np.ndarray
     image: np.ndarray | None
     is_hidden: bool
+    unknown: np.ndarray | None = None
 
 
 def compose(target: np.ndarray, other: np.ndarray, is_hidden: bool, boundary_px: int) -> tuple[np.ndarray, ...]:

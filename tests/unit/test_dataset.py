@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
+import drawn_cutouts
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from amodalpl.settings import SynthesisSettings
-from amodalpl.synthesis.bank import BankWriter, cut_out
 from amodalpl.synthesis.dataset import SampleStream
+from amodalpl.synthesis.recipes import RECIPES
 
-SETTINGS = SynthesisSettings(patch_px=16)
-SIZE = 7  # cut-outs
+SIZE = drawn_cutouts.SIZE
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bank")
-    writer = BankWriter(folder, 16)
-    for number in range(SIZE):
-        mask = np.zeros((40, 40), bool)
-        mask[5 : 15 + number, 5 : 20 - number] = True
-        mask[5 : 8 + number, 5:8] = False
-        writer.add(cut_out(mask, 512), (number, 1, 1), np.full((16, 16, 3), number, np.uint8))
-    writer.close()
-    return folder
+    return drawn_cutouts.write_bank(tmp_path_factory.mktemp("bank"))
+
+
+def stream_of(folder, seed=0, length=10, made_for="pair", **synthesis):
+    return SampleStream(folder, SynthesisSettings(patch_px=16, **synthesis), seed, length, made_for)
 
 
 def same(a, b):
@@ -34,38 +29,66 @@ def same(a, b):
 
 
 def test_item_is_what_the_docstring_says(folder):
-    item = SampleStream(folder, SETTINGS, 0, 10)[3]
+    item = stream_of(folder, length=10)[3]
     assert item.keys() == {"modal", "occluder", "boundary", "target"}
     assert all(t.shape == (1, 16, 16) and t.dtype == torch.bool for t in item.values())
-    with_image = SampleStream(folder, SETTINGS.model_copy(update={"with_image": True}), 0, 10)[3]
+    with_image = stream_of(folder, length=10, with_image=True)[3]
     assert with_image["image"].shape == (3, 16, 16) and with_image["image"].dtype == torch.uint8
     assert same(item, {name: with_image[name] for name in item})
 
 
 def test_order_of_access_does_not_matter(folder):
-    forwards = SampleStream(folder, SETTINGS, 0, 30)
+    forwards = stream_of(folder, length=30)
     straight = [forwards[i] for i in range(30)]
-    backwards = SampleStream(folder, SETTINGS, 0, 30)
+    backwards = stream_of(folder, length=30)
     for i in reversed(range(30)):
         assert same(backwards[i], straight[i])
-    assert same(SampleStream(folder, SETTINGS, 0, 1000)[17], straight[17])  # nor does the length
+    assert same(stream_of(folder, length=1000)[17], straight[17])  # nor does the length
 
 
 def test_seed_and_place_change_the_sample(folder):
-    stream, other = SampleStream(folder, SETTINGS, 0, 30), SampleStream(folder, SETTINGS, 1, 30)
+    stream, other = stream_of(folder, length=30), stream_of(folder, seed=1, length=30)
     assert not same(stream[0], other[0])
     assert not all(same(stream[i], stream[i + SIZE]) for i in range(SIZE))
 
 
-def test_number_of_workers_does_not_matter(folder):
-    stream = SampleStream(folder, SETTINGS, 3, 12)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_number_of_workers_does_not_matter(folder, recipe):
+    stream = stream_of(folder, seed=3, length=12, recipe=recipe)
     alone, shared = (list(DataLoader(stream, batch_size=4, num_workers=n)) for n in (0, 2))
     assert len(alone) == len(shared) == 3
     assert all(same(a, b) for a, b in zip(alone, shared, strict=True))
 
 
 def test_every_epoch_visits_each_cut_out_once_in_another_order(folder):
-    stream = SampleStream(folder, SETTINGS, 0, 4 * SIZE)
+    stream = stream_of(folder, length=4 * SIZE)
     epochs = [[stream._target_of(e * SIZE + i) for i in range(SIZE)] for e in range(4)]
     assert all(sorted(epoch) == list(range(SIZE)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_settings_choose_the_recipe_else_the_method(folder):
+    methods = {name: stream_of(folder, made_for=name)[2] for name in RECIPES}
+    for name, item in methods.items():
+        assert same(stream_of(folder, made_for="pair", recipe=name)[2], item)
+    assert len({item["modal"].numpy().tobytes() for item in methods.values()}) == len(RECIPES)
+
+
+@pytest.mark.parametrize("image", [False, True], ids=["masks", "photos"])
+def test_only_the_recipe_that_knows_gives_unknown(folder, image):
+    for name in RECIPES:
+        item = stream_of(folder, recipe=name, with_image=image)[3]
+        assert ("unknown" in item) == (name == "ais") and ("image" in item) == image
+    unknown = stream_of(folder, recipe="ais")[3]["unknown"]
+    assert unknown.shape == (1, 16, 16) and unknown.dtype == torch.bool and unknown.any()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_only_unoccluded_objects_are_shown(folder, recipe):
+    """The first four cut-outs are alone; the photo of number k has the colour 25 * (k + 1)."""
+    stream = stream_of(folder, length=40, recipe=recipe, only_unoccluded=True, with_image=True, feather_px=0)
+    assert len(stream.bank) == 4
+    colours = {int(c) for k in range(40) for c in stream[k]["image"][:, stream[k]["modal"][0]].unique()}
+    others = {int(c) for k in range(40) for c in stream[k]["image"][:, stream[k]["occluder"][0]].unique()}
+    whole = {25, 50, 75, 100}
+    assert colours == whole and others - {0} == whole  # nothing is stored beyond the square around a cut-out

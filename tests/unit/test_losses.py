@@ -66,3 +66,19 @@ def test_uncertainty_is_above_zero_even_where_softplus_is_not():
     mask, u = losses.mask_and_uncertainty(torch.tensor([0.0, -200.0]).view(1, 2, 1, 1))
     assert mask.item() == 0.5
     assert u.item() == pytest.approx(losses.UNCERTAINTY_FLOOR)
+
+
+def test_weight_of_pixels():
+    occluder = torch.tensor([False, True, False, True]).view(1, 1, 1, 4)
+    unknown = torch.tensor([False, False, True, True]).view(1, 1, 1, 4)
+    assert losses.pixel_weight(occluder, 5.0).flatten().tolist() == [1, 5, 1, 5]
+    assert losses.pixel_weight(occluder, 5.0, unknown).flatten().tolist() == [1, 5, 0, 0]
+
+
+@each_loss
+def test_the_answer_does_not_matter_where_it_is_unknown(loss):
+    outputs, target, _ = drawn()
+    occluder, unknown = torch.rand(2, 2, 1, 6, 6) < 0.4
+    weight = losses.pixel_weight(occluder, 5.0, unknown)
+    assert loss(outputs, target, weight) == loss(outputs, target ^ unknown, weight)
+    assert loss(outputs, target, weight) != loss(outputs, target ^ ~unknown, weight)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from amodalpl.masks.geometry import occlusion_boundary
 from amodalpl.report.samples import sample_sheet
 from amodalpl.settings import SynthesisSettings
 from amodalpl.synthesis.bank import Bank, BankWriter, cut_out
-from amodalpl.synthesis.sample import compose, draw_sample, paste
+from amodalpl.synthesis.sample import Sample, compose, draw_sample, paste
 
 STILL = {"shift": 0.0, "scale": (1.0, 1.0), "flip_probability": 0.0}
 
@@ -141,3 +143,42 @@ def test_preview_has_a_tile_per_sample(bank):
     sheet = sample_sheet(samples)
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
     assert sheet.shape[1] == 6 * (160 + 8) + 8 and sheet.shape[0] > 2 * 160
+
+
+def tile(sheet):
+    return sheet[8:168, 8:168]
+
+
+def colours(sample):
+    return {tuple(c) for c in tile(sample_sheet([sample])).reshape(-1, 3).tolist()}
+
+
+def test_sheet_shows_what_is_not_known():
+    modal = np.zeros((160, 160), bool)
+    modal[:80] = True
+    known = Sample(modal, ~modal, np.zeros_like(modal), modal, None, False)
+    assert len(colours(known)) == 2
+    half = np.zeros_like(modal)
+    half[80:, :80] = True
+    assert len(colours(replace(known, unknown=half))) == 3
+    np.testing.assert_array_equal(
+        tile(sample_sheet([known]))[~half], tile(sample_sheet([replace(known, unknown=half)]))[~half]
+    )
+
+
+@pytest.mark.parametrize(
+    ("occluder_rows", "is_hidden", "text"),
+    [
+        ((40, 80), True, "50% behind: grow"),
+        ((80, 90), False, "not behind it: stay"),
+        ((0, 0), False, "on its own: stay"),
+    ],
+)
+def test_caption_says_what_to_do(monkeypatch, occluder_rows, is_hidden, text):
+    written = []
+    monkeypatch.setattr("amodalpl.report.samples._caption", lambda sheet, text, x, y: written.append(text))
+    target, occluder = np.zeros((2, 100, 100), bool)
+    target[:80] = True
+    occluder[slice(*occluder_rows)] = True
+    sample_sheet([Sample(target & ~occluder, occluder, occluder, target, None, is_hidden)])
+    assert written[0] == text and "violet" not in written[-1]

@@ -10,7 +10,7 @@ import pytest
 from interruptions import Killed, KillIn
 
 from amodalpl.errors import DataError, OutputError, SettingsError
-from amodalpl.masks import rle
+from amodalpl.masks import gaps, rle
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import resolve
 from amodalpl.stages.synth import read_holdout, synth
@@ -52,7 +52,7 @@ def changed(scenes, path, change):
 
 def test_writes_what_it_says(made):
     found = {p.split("/")[0] for p in contents(made.out)}
-    assert found == {"bank", "holdout.json", "holdout_images", "preview.png"}
+    assert found == {"bank", "holdout.json", "holdout_images", "preview.png", "gaps.png"}
     record = json.loads((made.out / "run.json").read_text())
     assert record["state"] == "done" and record["seed"] == 3 and record["stage"] == "synth"
     assert record["counts"] == made.counts and record["settings"]["synthesis"]["patch_px"] == 32
@@ -246,6 +246,75 @@ def test_folder_of_another_run(made, scenes):
 def test_bad_settings(values, message):
     with pytest.raises(SettingsError, match=message):
         resolve(values)
+
+
+def previews(scenes, folder, **synthesis):
+    synth(scenes.annotations, scenes.images, folder, settings(**synthesis))
+    return (folder / "preview.png").read_bytes()
+
+
+def test_preview_shows_the_recipe_that_is_asked_for(made, scenes, tmp_path):
+    pictures = {r: previews(scenes, tmp_path / r, recipe=r) for r in ("pair", "layers", "ais")}
+    assert len(set(pictures.values())) == 3
+    assert pictures["layers"] == (made.out / "preview.png").read_bytes()  # of the default method
+
+
+def squares(*boxes_xywh, size_hw=(64, 80)):
+    """Annotations of rectangles, the same in each photo."""
+
+    def change(data):
+        data["annotations"] = []
+        for image in data["images"]:
+            for x, y, w, h in boxes_xywh:
+                mask = np.zeros(size_hw, bool)
+                mask[y : y + h, x : x + w] = True
+                data["annotations"].append(
+                    {
+                        "id": len(data["annotations"]) + 1,
+                        "image_id": image["id"],
+                        "category_id": data["categories"][0]["id"],
+                        "iscrowd": 0,
+                        "segmentation": rle.to_json(rle.encode(mask)),
+                    }
+                )
+
+    return change
+
+
+def test_gaps_are_measured(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(gaps, "FEWEST_PAIRS", 10)
+    file = changed(scenes, tmp_path / "a.json", squares((5, 5, 10, 10), (18, 5, 10, 10), (50, 40, 10, 10)))
+    made = synth(file, scenes.images, tmp_path / "out", settings())
+    assert made.counts["gap px"] == 3  # 8 photos with 3 free pixels, and 8 with 22, which is too far to be contact
+    assert made.files["gaps"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_sure_to_be_whole_is_counted(scenes, tmp_path):
+    """Two that touch, one alone, one alone at the border, and one beside a crowd; in 6 of 8 photos."""
+    boxes = ((5, 5, 10, 10), (15, 5, 10, 10), (40, 5, 10, 10), (60, 0, 10, 10), (40, 40, 10, 10), (52, 40, 10, 10))
+
+    def change(data):
+        squares(*boxes)(data)
+        for crowd in data["annotations"][5::6]:
+            crowd["iscrowd"] = 1
+
+    file = changed(scenes, tmp_path / "a.json", change)
+    made = synth(file, scenes.images, tmp_path / "out", settings(only_unoccluded=True))
+    assert made.counts["in bank"] == 6 * 5
+    assert made.counts["in bank, nothing near"] == 6 * 2
+    assert made.counts["in bank, cut off by the photo"] == 6
+    assert made.counts["in bank, sure to be whole"] == 6
+    whole = Bank(made.out / "bank", only_unoccluded=True)
+    assert {whole[k].box_xywh for k in range(len(whole))} == {(40, 5, 10, 10)}
+    row = next(k for k in range(30) if Bank(made.out / "bank")[k].box_xywh == (40, 40, 10, 10))
+    assert Bank(made.out / "bank").unknown(row)[32, 45:60].all()  # the crowd, 7 to 17 pixels right of the middle
+
+
+def test_nothing_sure_to_be_whole_is_one_clear_line(scenes, tmp_path):
+    file = changed(scenes, tmp_path / "a.json", squares((5, 5, 10, 10), (15, 5, 10, 10)))
+    with pytest.raises(DataError, match="at least 2 cut-outs that nothing hides .* got 0 of 12; set .*=false"):
+        synth(file, scenes.images, tmp_path / "out", settings(only_unoccluded=True))
+    assert nothing_written(tmp_path / "out")
 
 
 def test_unusable_data_leaves_no_claim_behind(tmp_path):
