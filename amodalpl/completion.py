@@ -14,10 +14,13 @@ import numpy as np
 import torch
 
 from .masks.boxes import Square, crop_square, tight_box
-from .masks.geometry import dilate, from_patch, occlusion_boundary, to_patch
+from .masks.gaps import close_gap
+from .masks.geometry import from_patch, occlusion_boundary, to_patch
 from .models.completer import Completer
 
 Window = tuple[slice, slice]
+
+WIDENING = 1.4  # sides of the crop that is tried when an answer was cut off; training goes up to 1.5
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Answer:
         window: rows and columns of the image that the crop covers.
         probability: (h, w) float32 in [0, 1], within the window.
         doubt: (h, w) float32 in [0, 1], the method's own uncertainty per pixel.
-        behind: (h, w) bool, the occluders' pixels, and those of the gap between them and the target.
+        behind: (h, w) bool, the occluders' pixels, and those of the closed gap between them and the target.
         modal: (h, w) bool, the target's visible part.
     """
 
@@ -76,7 +79,7 @@ class View:
         patch_px: side of the patch.
         enlarge_box: see `crop_square`.
         boundary_px: see `occlusion_boundary`.
-        gap_px: free image pixels between target and occluder that are treated as the occluder's.
+        gap_px: widest gap between target and occluder, in free image pixels, that is closed (`masks.gaps.close_gap`).
     """
 
     patch_px: int
@@ -90,6 +93,9 @@ def ask(
 ) -> Iterator[Answer]:
     """Answer queries in order, `batch_size` crops per call of the network.
 
+    An answer that reaches the edge of its crop is asked for again in a wider one, by methods that were trained for it:
+    the box expansion of Li and Malik 2016, section 3.3, once and on all four sides instead of side by side.
+
     Args:
         completer: in eval mode, on its device.
         scenes: what the queries point into.
@@ -100,29 +106,68 @@ def ask(
     Yields:
         One answer per query.
     """
-    device = next(completer.parameters()).device
-    remaining = iter(queries)
+    method, remaining = completer.method, iter(queries)
     while batch := list(islice(remaining, batch_size)):
-        crops = [_crop(scenes[q.scene], q, view) for q in batch]
-        inputs = {
-            name: torch.from_numpy(np.stack([c.patches[name] for c in crops])[:, None]).to(device)
-            for name in ("modal", "occluder", "boundary")
-        }  # (B, 1, P, P) each
-        if completer.uses_image:
-            photos = np.stack([c.patches["image"] for c in crops])  # (B, P, P, 3)
-            inputs["image"] = torch.from_numpy(photos).permute(0, 3, 1, 2).to(device)
-        with torch.inference_mode():
-            probability, doubt = completer.read(completer(**inputs))
-        for query, crop, p, d in zip(batch, crops, probability.cpu().numpy(), doubt.cpu().numpy(), strict=True):
-            size_hw = crop.modal.shape
-            yield Answer(
-                query,
-                crop.window,
-                from_patch(p, crop.matrix, size_hw),
-                from_patch(d, crop.matrix, size_hw),
-                crop.behind,
-                crop.modal,
-            )
+        answers = _ask_once(completer, scenes, batch, view, 1.0)
+        cut_off = [k for k, answer in enumerate(answers) if _is_cut_off(answer, scenes)] if method.widens else []
+        if cut_off:
+            wider = _ask_once(completer, scenes, [batch[k] for k in cut_off], view, WIDENING)
+            for k, answer in zip(cut_off, wider, strict=True):
+                answers[k] = answer
+        yield from answers
+
+
+def reaches_inner_edge(answer: Answer, amodal: np.ndarray, size_hw: Sequence[int]) -> bool:
+    """Tell whether growth touches an edge of the window that is not an edge of the image.
+
+    The outermost two pixels are looked at, because the crop covers the last one in part only, so that its probability
+    fades to zero.
+
+    Args:
+        answer: of the completer.
+        amodal: (h, w) bool, within the answer's window.
+        size_hw: of the image.
+    """
+    grown = amodal & ~answer.modal
+    rows, columns = answer.window
+    return bool(
+        (rows.start > 0 and grown[:2].any())
+        or (rows.stop < size_hw[0] and grown[-2:].any())
+        or (columns.start > 0 and grown[:, :2].any())
+        or (columns.stop < size_hw[1] and grown[:, -2:].any())
+    )
+
+
+def _is_cut_off(answer: Answer, scenes: Sequence[Scene]) -> bool:
+    likely = (answer.probability > 0.5) & answer.behind
+    return reaches_inner_edge(answer, likely, scenes[answer.query.scene].masks.shape[1:])
+
+
+def _ask_once(
+    completer: Completer, scenes: Sequence[Scene], queries: Sequence[Query], view: View, widening: float
+) -> list[Answer]:
+    device = next(completer.parameters()).device
+    crops = [_crop(scenes[q.scene], q, view, widening) for q in queries]
+    inputs = {
+        name: torch.from_numpy(np.stack([c.patches[name] for c in crops])[:, None]).to(device)
+        for name in ("modal", "occluder", "boundary")
+    }  # (B, 1, P, P) each
+    if completer.uses_image:
+        photos = np.stack([c.patches["image"] for c in crops])  # (B, P, P, 3)
+        inputs["image"] = torch.from_numpy(photos).permute(0, 3, 1, 2).to(device)
+    with torch.inference_mode():
+        probability, doubt = completer.read(completer(**inputs))
+    return [
+        Answer(
+            query,
+            crop.window,
+            from_patch(p, crop.matrix, crop.modal.shape),
+            from_patch(d, crop.matrix, crop.modal.shape),
+            crop.behind,
+            crop.modal,
+        )
+        for query, crop, p, d in zip(queries, crops, probability.cpu().numpy(), doubt.cpu().numpy(), strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -134,18 +179,17 @@ class _Crop:
     patches: dict[str, np.ndarray]
 
 
-def _crop(scene: Scene, query: Query, view: View) -> _Crop:
-    square = crop_square(tight_box(scene.masks[query.target]), view.enlarge_box)
+def _crop(scene: Scene, query: Query, view: View, widening: float) -> _Crop:
+    square = crop_square(tight_box(scene.masks[query.target]), view.enlarge_box).widened(widening)
     window = _covered(square, scene.masks.shape[1:])
     modal = np.ascontiguousarray(scene.masks[query.target][window])
     occluder = np.zeros_like(modal)
     for index in query.occluders:
         occluder |= scene.masks[index][window]
-    gap = dilate(occluder, view.gap_px) & dilate(modal, view.gap_px) & ~scene.covered[window]
-    behind = occluder | gap
+    shown, occluder = close_gap(modal, occluder, ~scene.covered[window], view.gap_px)
     matrix = square.patch_from_raster(view.patch_px, (window[1].start, window[0].start))
-    modal_patch = to_patch(modal, matrix, view.patch_px)
-    occluder_patch = to_patch(behind, matrix, view.patch_px)
+    modal_patch = to_patch(shown, matrix, view.patch_px)
+    occluder_patch = to_patch(occluder, matrix, view.patch_px)
     patches = {
         "modal": modal_patch,
         "occluder": occluder_patch,
@@ -153,7 +197,7 @@ def _crop(scene: Scene, query: Query, view: View) -> _Crop:
     }
     if scene.image is not None:
         patches["image"] = to_patch(np.ascontiguousarray(scene.image[window]), matrix, view.patch_px, linear=True)
-    return _Crop(window, matrix, modal, behind, patches)
+    return _Crop(window, matrix, modal, occluder | (shown & ~modal), patches)
 
 
 def _covered(square: Square, size_hw: Sequence[int]) -> Window:

@@ -1,58 +1,126 @@
-"""Who hides whom: recovered from completions (ASBU) or pair by pair (PCNet-M), and what follows for each object."""
+"""Who hides whom: recovered from completions or pair by pair (PCNet-M), and what follows for each object."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from .masks.boxes import tight_box
+from .masks.geometry import dilate
+
+CONTACT_SHARE = 0.03  # width of the contact on each side, in sides of the smaller object's box
+MUTUAL_SHARE = 0.2  # two objects hide each other when each gives way to the other along a fifth of their contact
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A directed pair of objects.
+    """A directed pair of objects. Two that hide parts of each other are two pairs.
 
     Attributes:
         front: index of the object that hides.
         back: index of the object that is hidden.
-        evidence_px: image pixels by which the back's extension exceeds the front's.
+        evidence_px: image pixels by which the back's extension exceeds the front's; of mutual pairs, the back's own.
+        score: the back's share of both extensions, above 0 and at most 1.
     """
 
     front: int
     back: int
     evidence_px: float
+    score: float = 1.0
 
 
-def compare(first: int, second: int, first_growth_px: float, second_growth_px: float) -> Pair | None:
+def compare(
+    first: int, second: int, first_growth_px: float, second_growth_px: float, mutual_px: float = math.inf
+) -> list[Pair]:
     """Order a pair by how far each is completed: the one that grows more is behind.
 
     ASBU eq. (3): O(j, k) = 0 if neither grows, 1 ("j occludes k") if j grows less, -1 otherwise. There -1 also stands
     for equal growth above zero, which would put `second` in front by its number alone; here a tie gives no order, as in
-    the reference codes.
+    the reference codes. Neither knows objects that hide each other; ours are those that both grow.
 
-    >>> compare(0, 1, 5, 30)
-    Pair(front=0, back=1, evidence_px=25)
-    >>> compare(0, 1, 7, 7) is None
-    True
+    Args:
+        first: index of an object.
+        second: index of the other.
+        first_growth_px: image pixels by which the first is completed.
+        second_growth_px: the same of the second.
+        mutual_px: the lesser growth from which on each is in front of the other.
+
+    >>> compare(0, 1, 5, 35)
+    [Pair(front=0, back=1, evidence_px=30, score=0.875)]
+    >>> compare(0, 1, 7, 7)
+    []
+    >>> [(pair.front, pair.back) for pair in compare(0, 1, 60, 40, mutual_px=30)]
+    [(1, 0), (0, 1)]
     """
+    total = first_growth_px + second_growth_px
+    if total <= 0:
+        return []
+    first_behind = Pair(second, first, first_growth_px, first_growth_px / total)
+    second_behind = Pair(first, second, second_growth_px, second_growth_px / total)
+    if min(first_growth_px, second_growth_px) >= mutual_px:
+        return [first_behind, second_behind]
     if first_growth_px == second_growth_px:
-        return None
-    if first_growth_px < second_growth_px:
-        return Pair(first, second, second_growth_px - first_growth_px)
-    return Pair(second, first, first_growth_px - second_growth_px)
+        return []
+    stronger, weaker = sorted((first_behind, second_behind), key=lambda pair: -pair.evidence_px)
+    return [replace(stronger, evidence_px=stronger.evidence_px - weaker.evidence_px)]
 
 
 def order_pairs(neighbours: Iterable[tuple[int, int]], growth_px: Callable[[int, int], float]) -> list[Pair]:
-    """Order every pair of neighbours.
+    """Order every pair of neighbours one way.
 
     Args:
         neighbours: unordered pairs of object indices.
         growth_px: (i, j) to the pixels by which i is completed with respect to j: inside j's visible mask (the codes),
             or anywhere (ASBU eq. 3).
     """
-    ordered = (compare(i, j, growth_px(i, j), growth_px(j, i)) for i, j in neighbours)
-    return [pair for pair in ordered if pair is not None]
+    return [pair for i, j in neighbours for pair in compare(i, j, growth_px(i, j), growth_px(j, i))]
+
+
+def order_by_contact(
+    neighbours: Iterable[tuple[int, int]], grown: np.ndarray, masks: np.ndarray, gap_px: int
+) -> list[Pair]:
+    """Order every pair of neighbours by who gives way along their contact; both may, in different places.
+
+    Whose contour it is where two objects meet can be seen there; how far the hidden one goes on behind the other is a
+    guess that weighs thousands of pixels. So only pixels near both objects count, and only where one of them grows
+    into the other and the other does not grow back.
+
+    Args:
+        neighbours: unordered pairs of object indices.
+        grown: (N, H, W) bool, amodal minus modal.
+        masks: (N, H, W) bool, visible.
+        gap_px: tolerance for gaps; the contact is that much wider.
+    """
+    order = []
+    for i, j in neighbours:
+        x, y, w, h = np.array([tight_box(masks[i]), tight_box(masks[j])]).T
+        reach = gap_px + max(1, round(CONTACT_SHARE * min(max(w[0], h[0]), max(w[1], h[1]))))
+        margin = 2 * reach
+        window = np.s_[
+            max(y.max() - margin, 0) : (y + h).min() + margin, max(x.max() - margin, 0) : (x + w).min() + margin
+        ]
+        first, second = (np.ascontiguousarray(masks[k][window]) for k in (i, j))
+        contact = dilate(first, reach) & dilate(second, reach)
+        first_claims = dilate(grown[i][window] & second & contact, reach) & contact
+        second_claims = dilate(grown[j][window] & first & contact, reach) & contact
+        first_px = np.count_nonzero(first_claims & ~second_claims)
+        second_px = np.count_nonzero(second_claims & ~first_claims)
+        order += compare(i, j, first_px, second_px, MUTUAL_SHARE * np.count_nonzero(contact))
+    return order
+
+
+def mutual(pairs: Iterable[Pair]) -> list[tuple[int, int]]:
+    """Return the unordered pairs (i < j) of objects that hide each other, sorted.
+
+    >>> mutual([Pair(0, 1, 3.0), Pair(1, 0, 2.0), Pair(1, 2, 1.0)])
+    [(0, 1)]
+    """
+    directed = {(pair.front, pair.back) for pair in pairs}
+    return sorted((i, j) for i, j in directed if i < j and (j, i) in directed)
 
 
 def parents(pairs: Iterable[Pair]) -> dict[int, list[int]]:
@@ -89,38 +157,39 @@ def ancestors(pairs: Iterable[Pair]) -> dict[int, list[int]]:
 def cycles(pairs: Iterable[Pair]) -> list[list[int]]:
     """Return the groups of objects that hide one another in a circle, each sorted.
 
-    Two objects are in one group when each is in front of the other, directly or through others.
+    Two objects are in one group when each is in front of the other, directly or through others. Two that hide each
+    other directly, and nothing more, are `mutual` and no cycle.
 
     >>> cycles([Pair(0, 1, 1.0), Pair(1, 2, 1.0), Pair(2, 0, 1.0), Pair(2, 3, 1.0)])
     [[0, 1, 2]]
     """
     pairs = list(pairs)
-    direct = parents(pairs)
+    direct, both_ways = parents(pairs), {frozenset(pair) for pair in mutual(pairs)}
     above = {back: set(group) for back, group in ancestors(pairs).items()}
     groups: list[list[int]] = []
     placed: set[int] = set()
     for node in sorted(direct):
         group = sorted({node, *(other for other in above[node] if node in above.get(other, ()))})
-        if len(group) > 1 and node not in placed:
+        if len(group) > 1 and node not in placed and frozenset(group) not in both_ways:
             groups.append(group)
             placed.update(group)
     return groups
 
 
-def growth_inside(grown: Sequence[np.ndarray], masks: np.ndarray) -> Callable[[int, int], float]:
+def growth_inside(grown: np.ndarray, masks: np.ndarray) -> Callable[[int, int], float]:
     """Return the measure of the reference codes: pixels by which i is completed within j's visible mask.
 
     Args:
-        grown: N (H, W) bool, amodal minus modal.
+        grown: (N, H, W) bool, amodal minus modal.
         masks: (N, H, W) bool, visible.
     """
     return lambda i, j: float(np.count_nonzero(grown[i] & masks[j]))
 
 
-def growth_whole(grown: Sequence[np.ndarray]) -> Callable[[int, int], float]:
+def growth_whole(grown: np.ndarray) -> Callable[[int, int], float]:
     """Return the measure of ASBU eq. (3): all pixels by which i is completed, whoever is there.
 
     Args:
-        grown: N (H, W) bool, amodal minus modal.
+        grown: (N, H, W) bool, amodal minus modal.
     """
     return lambda i, j: float(np.count_nonzero(grown[i]))

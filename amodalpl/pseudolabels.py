@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .completion import Answer, Query, Scene, View, ask
+from .calibration import weigh
+from .completion import Answer, Query, Scene, View, ask, reaches_inner_edge
 from .masks.neighbours import near_pairs
-from .ordering import Pair, ancestors, growth_inside, growth_whole, order_pairs, parents
+from .ordering import Pair, ancestors, growth_inside, growth_whole, order_by_contact, order_pairs, parents
 from .settings import LabelSettings
 from .trained import TrainedCompleter
 
@@ -21,7 +22,7 @@ class Label:
 
     Attributes:
         amodal: (H, W) bool, contains the visible mask.
-        uncertainty: expected 1 - IoU with the truth, 0-1; 0 for objects that nothing can hide.
+        uncertainty: expected 1 - IoU with the truth, 0-1; 0 for objects without a neighbour that could hide them.
         occluders: indices of the objects taken to be in front.
         asked: whether the network was asked; False without a neighbour in front.
         runaway: whether the answer was refused, because it was more than `max_growth` times the visible area.
@@ -34,6 +35,9 @@ class Label:
     asked: bool
     grew_to_border: bool
     runaway: bool = False
+
+
+_Answers = dict[tuple[int, int], Answer]  # by scene and target
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,10 @@ def label_scenes(
     """Label the objects of a few images together.
 
     PCNet-M first orders every pair of neighbours by completing each behind the other, then completes each object behind
-    the union of its ancestors. ASBU completes each object behind all its neighbours and reads the order from that; then
-    it completes again behind the ancestors, as the runs published with its paper do. With `settings.occluders`
-    "neighbours" the first completion stands, as the paper's text has it.
+    the union of its ancestors. ASBU and ours complete each object behind all its neighbours and read the order from
+    that; those whose neighbours are not all in front are completed again behind their ancestors, as the runs published
+    with the ASBU paper do. With `settings.occluders` "neighbours" the first completion stands, as that paper's text has
+    it.
 
     Args:
         trained: the completer.
@@ -66,25 +71,28 @@ def label_scenes(
     Returns:
         One result per scene.
     """
-    method = trained.completer.method
-    who = settings.occluders
-    neighbours = [near_pairs(scene.masks, settings.gap_px) for scene in scenes]
-    orders: list[list[Pair]] | None = None
+    method, who = trained.completer.method, settings.occluders
+    neighbours = [near_pairs(scene.masks, settings.near_px) for scene in scenes]
+    answers: _Answers = {}
     if true_order is not None:
         orders, who = [list(order) for order in true_order], "ancestors" if who == "neighbours" else who
     elif method.order_from_pairs:
         orders = _order_pairwise(trained, scenes, neighbours, settings)
-    if orders is None or who == "neighbours":
-        labels = _complete(trained, scenes, [neighbours_both_ways(pairs) for pairs in neighbours], settings)
-        if orders is None:
-            orders = [
-                _order_completed(scene, pairs, answers, settings)
-                for scene, pairs, answers in zip(scenes, neighbours, labels, strict=True)
-            ]
-    if who != "neighbours":
-        in_front = parents if who == "parents" else ancestors
-        labels = _complete(trained, scenes, [in_front(order) for order in orders], settings)
-    return [SceneLabels(found, order) for found, order in zip(labels, orders, strict=True)]
+    else:
+        answers = _ask_again(trained, scenes, [neighbours_both_ways(pairs) for pairs in neighbours], {}, settings)
+        orders = [
+            _order_completed(trained, number, scene, pairs, answers, settings)
+            for number, (scene, pairs) in enumerate(zip(scenes, neighbours, strict=True))
+        ]
+    if who == "neighbours":
+        occluders = [neighbours_both_ways(pairs) for pairs in neighbours]
+    else:
+        occluders = [(parents if who == "parents" else ancestors)(order) for order in orders]
+    answers = _ask_again(trained, scenes, occluders, answers, settings)
+    return [
+        SceneLabels(_labels(trained, number, scene, {i for pair in pairs for i in pair}, answers, settings), order)
+        for number, (scene, pairs, order) in enumerate(zip(scenes, neighbours, orders, strict=True))
+    ]
 
 
 def amodal_in_window(answer: Answer, threshold: float, behind_neighbours: bool) -> np.ndarray:
@@ -102,12 +110,6 @@ def amodal_in_window(answer: Answer, threshold: float, behind_neighbours: bool) 
     if behind_neighbours:
         grown &= answer.behind
     return grown | answer.modal
-
-
-def raw_doubt(answer: Answer, amodal: np.ndarray) -> float:
-    """Return the doubt of an answer before calibration: doubtful area behind the occluders over the object's area."""
-    doubtful = float(answer.doubt[answer.behind & ~answer.modal].sum())
-    return min(1.0, doubtful / float(np.count_nonzero(amodal)))
 
 
 def neighbours_both_ways(pairs: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
@@ -153,66 +155,74 @@ def pair_growth_px(answer: Answer, threshold: float) -> float:
 
 def view_for(view: View, settings: LabelSettings) -> View:
     """Return the training view with the label settings' tolerance for gaps."""
-    return View(view.patch_px, view.enlarge_box, view.boundary_px, settings.gap_px)
+    return View(view.patch_px, view.enlarge_box, view.boundary_px, settings.near_px)
 
 
-def _complete(
+def _ask_again(
     trained: TrainedCompleter,
     scenes: Sequence[Scene],
     occluders: Sequence[dict[int, list[int]]],
+    known: _Answers,
     settings: LabelSettings,
-) -> list[list[Label | None]]:
-    results: list[list[Label | None]] = [
-        [Label(mask, 0.0, (), False, False) if mask.any() else None for mask in scene.masks] for scene in scenes
-    ]
-    queries = [
+) -> _Answers:
+    """Return the answer for each object that has occluders, asking only where they are not those of a known answer."""
+    wanted = [
         Query(number, target, tuple(group))
         for number, in_front in enumerate(occluders)
         for target, group in in_front.items()
     ]
-    for answer in ask(trained.completer, scenes, queries, view_for(trained.view, settings), settings.batch_size):
-        masks = scenes[answer.query.scene].masks
+    kept = {(q.scene, q.target): known[q.scene, q.target] for q in wanted if _is_known(q, known)}
+    missing = [q for q in wanted if not _is_known(q, known)]
+    found = ask(trained.completer, scenes, missing, view_for(trained.view, settings), settings.batch_size)
+    return kept | {(answer.query.scene, answer.query.target): answer for answer in found}
+
+
+def _is_known(query: Query, known: _Answers) -> bool:
+    return (query.scene, query.target) in known and known[query.scene, query.target].query == query
+
+
+def _labels(
+    trained: TrainedCompleter, number: int, scene: Scene, near: set[int], answers: _Answers, settings: LabelSettings
+) -> list[Label | None]:
+    labels: list[Label | None] = []
+    for target, visible in enumerate(scene.masks):
+        answer = answers.get((number, target))
+        if answer is None:
+            uncertainty = trained.calibration.unasked if target in near else 0.0
+            labels.append(Label(visible, uncertainty, (), False, False) if visible.any() else None)
+            continue
         local = amodal_in_window(answer, trained.threshold, settings.behind_neighbours)
-        visible = masks[answer.query.target]
-        in_front, whole_px = answer.query.occluders, np.count_nonzero(local)
-        if whole_px > settings.max_growth * np.count_nonzero(visible):
-            results[answer.query.scene][answer.query.target] = Label(visible, 1.0, in_front, True, False, runaway=True)
+        in_front = answer.query.occluders
+        if _runs_away(answer, local, settings):
+            labels.append(Label(visible, 1.0, in_front, True, False, runaway=True))
             continue
         amodal = visible.copy()
         amodal[answer.window] |= local
-        results[answer.query.scene][answer.query.target] = Label(
-            amodal,
-            trained.calibration.error(raw_doubt(answer, local)),
-            in_front,
-            True,
-            _reaches_inner_edge(answer, local, masks.shape[1:]),
-        )
-    return results
+        uncertainty = trained.calibration.uncertainty(weigh(answer, local))
+        cut_off = reaches_inner_edge(answer, local, visible.shape)
+        labels.append(Label(amodal, uncertainty, in_front, True, cut_off))
+    return labels
 
 
-def _reaches_inner_edge(answer: Answer, amodal: np.ndarray, size_hw: Sequence[int]) -> bool:
-    """Whether growth touches an edge of the window that is not an edge of the image.
-
-    The outermost two pixels are looked at, because the crop covers the last one in part only, so that its probability
-    fades to zero.
-    """
-    grown = amodal & ~answer.modal
-    rows, columns = answer.window
-    return bool(
-        (rows.start > 0 and grown[:2].any())
-        or (rows.stop < size_hw[0] and grown[-2:].any())
-        or (columns.start > 0 and grown[:, :2].any())
-        or (columns.stop < size_hw[1] and grown[:, -2:].any())
-    )
+def _runs_away(answer: Answer, local: np.ndarray, settings: LabelSettings) -> bool:
+    return np.count_nonzero(local) > settings.max_growth * np.count_nonzero(answer.modal)
 
 
 def _order_completed(
-    scene: Scene, pairs: Sequence[tuple[int, int]], labels: Sequence[Label | None], settings: LabelSettings
+    trained: TrainedCompleter,
+    number: int,
+    scene: Scene,
+    pairs: Sequence[tuple[int, int]],
+    answers: _Answers,
+    settings: LabelSettings,
 ) -> list[Pair]:
-    nothing = np.zeros(scene.masks.shape[1:], dtype=bool)
-    grown = [
-        nothing if label is None or not label.asked else label.amodal & ~mask
-        for label, mask in zip(labels, scene.masks, strict=True)
-    ]
-    growth = growth_inside(grown, scene.masks) if settings.order_rule == "inside" else growth_whole(grown)
-    return order_pairs(pairs, growth)
+    grown = np.zeros_like(scene.masks)
+    for target in {index for pair in pairs for index in pair}:
+        answer = answers[number, target]
+        local = amodal_in_window(answer, trained.threshold, settings.behind_neighbours)
+        if not _runs_away(answer, local, settings):
+            grown[target][answer.window] = local & ~answer.modal
+    rule = settings.order_rule or trained.completer.method.order_rule
+    if rule == "contact":
+        return order_by_contact(pairs, grown, scene.masks, settings.near_px)
+    return order_pairs(pairs, growth_inside(grown, scene.masks) if rule == "inside" else growth_whole(grown))

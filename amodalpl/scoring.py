@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from . import baselines
-from .calibration import fit_calibration
 from .completion import Answer, Query, Scene, View, ask
 from .images import image_path, read_image
 from .masks import rle
+from .masks.gaps import derive_tolerance, pair_gaps
+from .masks.geometry import dilate
 from .masks.neighbours import near_pairs
 from .metrics import completion as metrics
+from .metrics import ordering
 from .models.completer import Completer
 from .ordering import Pair, ancestors, compare
 from .progress import SILENT, Progress
@@ -26,15 +28,16 @@ from .pseudolabels import (
     neighbours_both_ways,
     pair_growth_px,
     pair_queries,
-    raw_doubt,
     view_for,
 )
 from .records import AnnotationSet
 from .settings import LabelSettings
+from .tally import Tally, Trust, examine
 from .trained import TrainedCompleter
 
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 SCENES_AT_ONCE = 8
+ERODED_PX = (1, 2, 3)  # contours drawn too tight, or predicted: they leave gaps of twice as many pixels
 QUICK_SCENES = 24  # hold-out scenes scored while training; enough to see a curve, few enough not to slow it
 
 
@@ -59,6 +62,11 @@ class Case:
                 if front != back and shared_px:
                     pairs.append(Pair(front, back, float(shared_px)))
         return pairs
+
+    def eroded(self, radius_px: int) -> Scene:
+        """Return the scene with every visible mask shrunk by a square of side 2 * radius + 1."""
+        shrunk = [~dilate(~mask, radius_px) for mask in self.scene.masks]
+        return Scene(np.stack(shrunk), self.scene.image)
 
 
 class Holdout:
@@ -107,83 +115,147 @@ def quick_score(completer: Completer, view: View, holdout: Holdout, settings: La
 def choose(
     trained: TrainedCompleter, holdout: Holdout, settings: LabelSettings, progress: Progress = SILENT
 ) -> TrainedCompleter:
-    """Choose thresholds and calibration on the choosing half of the hold-out.
+    """Choose thresholds, calibration and promise on the choosing half of the hold-out.
 
     The order threshold has the best accuracy over pairs with a true order; the threshold has the best micro invisible
     mIoU over all objects that were asked about, told their true occluders (all neighbours, if labels are made so).
+    With both, the half is labelled as photos will be, by the recovered order, and the rest is fitted to these labels.
     """
     ids = holdout.cases("choose")
+    settings = with_tolerance(holdout, ids, settings)
     if trained.completer.method.order_from_pairs:
         trained = replace(trained, order_threshold=_choose_order_threshold(trained, holdout, ids, settings, progress))
-    collected: list[list[tuple[metrics.Counts, float]]] = [[] for _ in THRESHOLDS]
+    counts: list[list[metrics.Counts]] = [[] for _ in THRESHOLDS]
     view = view_for(trained.view, settings)
     with progress.task("choosing the threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
             queries = [q for n, case in enumerate(chunk) for q in _queries(n, case, settings)]
             for answer in ask(trained.completer, [c.scene for c in chunk], queries, view, settings.batch_size):
                 for k, threshold in enumerate(THRESHOLDS):
-                    local = amodal_in_window(answer, threshold, settings.behind_neighbours)
-                    collected[k].append((_count(answer, chunk, threshold, settings), raw_doubt(answer, local)))
+                    counts[k].append(_count(answer, chunk, threshold, settings))
             advance(len(chunk))
-    if not collected[0]:
+    if not counts[0]:
         return trained
-    invisible = [metrics.compute_micro([c for c, _ in rows])["invisible_miou"] or 0.0 for rows in collected]
-    best = _best(invisible)
-    doubts = [doubt for _, doubt in collected[best]]
-    errors = [1 - c.iou for c, _ in collected[best]]
-    return replace(trained, threshold=float(THRESHOLDS[best]), calibration=fit_calibration(doubts, errors))
-
-
-def score(
-    trained: TrainedCompleter, holdout: Holdout, settings: LabelSettings, progress: Progress = SILENT
-) -> dict[str, dict[str, metrics.Scores]]:
-    """Score labels and free baselines on the reporting half: protocol -> row -> metric -> value.
-
-    Rows: the two baselines, the labels as `amodalpl pseudolabel` would make them, and those given the true order. Each
-    protocol comes twice: over all objects, and over those with at least 1 % hidden.
-    """
-    ids = holdout.cases("report")
-    rows: dict[str, list[metrics.Counts]] = {
-        name: [] for name in (*baselines.COMPLETION, "labels", "labels, true order")
-    }
-    with progress.task("scoring on the hold-out", len(ids)) as advance:
+    best = _best([metrics.compute_micro(rows)["invisible_miou"] or 0.0 for rows in counts])
+    trained = replace(trained, threshold=float(THRESHOLDS[best]))
+    tally = Tally()
+    with progress.task("calibrating", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
             scenes = [case.scene for case in chunk]
-            own = label_scenes(trained, scenes, settings)
-            told = label_scenes(trained, scenes, settings, [case.true_order() for case in chunk])
-            for case, found, known in zip(chunk, own, told, strict=True):
-                _count_case(case, found, known, rows, settings)
+            found = label_scenes(trained, scenes, settings)
+            tally.add(trained, scenes, [case.amodal for case in chunk], found, settings)
+            advance(len(chunk))
+    calibration, promise = tally.calibrate()
+    return replace(trained, calibration=calibration, promise=promise)
+
+
+def score(trained: TrainedCompleter, holdout: Holdout, settings: LabelSettings, progress: Progress = SILENT) -> Trust:
+    """Score labels and free baselines on the reporting half.
+
+    Completion: the two baselines, the labels as `amodalpl pseudolabel` would make them, and those given the true order;
+    each protocol over all objects, and over those with at least 1 % hidden. Again without the last with every visible
+    mask eroded, the truth left as it is, so that what is predicted outside the true visible mask is counted as before.
+    Order: the recovered one and rules that cost nothing, against the truth without a rim, since the hold-out's masks
+    are exact. Uncertainty: see `tally.examine`.
+
+    Returns:
+        The scores, and the curves of the uncertainty.
+    """
+    ids = holdout.cases("report")
+    own_settings = {radius_px: with_tolerance(holdout, ids, settings, radius_px) for radius_px in (0, *ERODED_PX)}
+    completion: dict[int, dict[str, list[metrics.Counts]]] = {radius_px: {} for radius_px in (0, *ERODED_PX)}
+    order: dict[str, list[ordering.OrderCounts]] = {}
+    tally = Tally()
+    with progress.task("scoring on the hold-out", len(ids)) as advance:
+        for chunk in holdout.chunks(ids):
+            for radius_px, rows in completion.items():
+                settings = own_settings[radius_px]
+                scenes = [case.eroded(radius_px) if radius_px else case.scene for case in chunk]
+                found = {"labels": label_scenes(trained, scenes, settings)}
+                if radius_px == 0:
+                    tally.add(trained, scenes, [case.amodal for case in chunk], found["labels"], settings)
+                    true_order = [case.true_order() for case in chunk]
+                    found["labels, true order"] = label_scenes(trained, scenes, settings, true_order)
+                for n, (case, scene) in enumerate(zip(chunk, scenes, strict=True)):
+                    for name, counts in _count_case(case, scene, {k: v[n] for k, v in found.items()}, settings):
+                        rows.setdefault(name, []).append(counts)
+                    for name, pairs in _count_order(case, found["labels"][n], radius_px, settings):
+                        order.setdefault(name, []).append(pairs)
             advance(len(chunk))
     scores: dict[str, dict[str, metrics.Scores]] = {}
-    for name, counts in rows.items():
-        for subset, members in (("all", counts), ("occluded", [c for c in counts if c.is_occluded])):
+    for name, all_counts in completion[0].items():
+        for subset, members in (("all", all_counts), ("occluded", [c for c in all_counts if c.is_occluded])):
             for protocol, values in metrics.compute(members).items():
                 scores.setdefault(f"hold-out {protocol}: {subset}", {})[name] = values
-    return scores
+    for radius_px in ERODED_PX:
+        scores[f"hold-out {metrics.MICRO}: all{_eroded_by(radius_px)}"] = {
+            name: metrics.compute_micro(members) for name, members in completion[radius_px].items()
+        }
+    for name, of_scenes in order.items():
+        for protocol, values in ordering.compute(of_scenes).items():
+            scores.setdefault(f"hold-out {protocol}", {})[name] = values
+    trust = examine(tally, trained.calibration, trained.promise)
+    return replace(trust, scores={**scores, **trust.scores})
+
+
+def with_tolerance(
+    holdout: Holdout, image_ids: Sequence[int], settings: LabelSettings, eroded_px: int = 0
+) -> LabelSettings:
+    """Return the settings with the tolerance for gaps that these scenes ask for, unless one is given.
+
+    Args:
+        holdout: the scenes.
+        image_ids: which of them.
+        settings: kept as they are when `gap_px` is given.
+        eroded_px: measure with every visible mask shrunk by so many pixels.
+    """
+    if settings.gap_px is not None:
+        return settings
+    gaps: list[int] = []
+    for case in holdout.read(image_ids):
+        gaps += pair_gaps((case.eroded(eroded_px) if eroded_px else case.scene).masks)
+    return settings.model_copy(update={"gap_px": derive_tolerance(gaps).gap_px})
+
+
+def _eroded_by(radius_px: int) -> str:
+    return f", visible masks eroded by {radius_px} px" if radius_px else ""
 
 
 def _count_case(
-    case: Case,
-    own: SceneLabels,
-    told: SceneLabels,
-    rows: dict[str, list[metrics.Counts]],
-    settings: LabelSettings,
-) -> None:
-    masks = case.scene.masks
-    near = neighbours_both_ways(near_pairs(masks, settings.gap_px))
-    for index, truth in enumerate(case.amodal):
-        around: np.ndarray = np.any(masks[near.get(index, [])], axis=0)
+    case: Case, scene: Scene, found: Mapping[str, SceneLabels], settings: LabelSettings
+) -> Iterator[tuple[str, metrics.Counts]]:
+    near = neighbours_both_ways(near_pairs(scene.masks, settings.near_px))
+    for index, (truth, modal) in enumerate(zip(case.amodal, case.scene.masks, strict=True)):
+        visible = scene.masks[index]
+        around: np.ndarray = np.any(scene.masks[near.get(index, [])], axis=0)
         for name, baseline in baselines.COMPLETION.items():
-            rows[name].append(metrics.count_instance(baseline(masks[index], around), truth, masks[index]))
-        for name, found in (("labels", own), ("labels, true order", told)):
-            label = found.labels[index]
-            amodal = masks[index] if label is None else label.amodal
-            rows[name].append(metrics.count_instance(amodal, truth, masks[index]))
+            yield name, metrics.count_instance(baseline(visible, around), truth, modal)
+        for name, labels in found.items():
+            label = labels.labels[index]
+            yield name, metrics.count_instance(visible if label is None else label.amodal, truth, modal)
+
+
+def _count_order(
+    case: Case, found: SceneLabels, radius_px: int, settings: LabelSettings
+) -> Iterator[tuple[str, ordering.OrderCounts]]:
+    modal = case.scene.masks
+    truth_one_way = ordering.one_way_order_from_masks(modal, case.amodal)
+    truth = ordering.order_from_masks(modal, case.amodal, settings.near_px, rim_px=0)
+    bordering = {frozenset(pair) for pair in ordering.bordering_pairs(modal)}
+    evidence_px = {(p.front, p.back): p.evidence_px for p in found.order}
+    rows = {f"labels{_eroded_by(radius_px)}": (ordering.make_one_way(evidence_px), set(evidence_px))}
+    if radius_px == 0:
+        near = near_pairs(modal, settings.near_px)
+        rules = {name: rule(modal, near) for name, rule in baselines.ORDER.items()}
+        rows = {name: (pairs, pairs) for name, pairs in rules.items()} | rows
+    for name, (one_way, directed) in rows.items():
+        forced = {pair for pair in one_way if frozenset(pair) in bordering}
+        yield name, ordering.count_image(len(modal), truth_one_way, truth, forced, directed)
 
 
 def _queries(number: int, case: Case, settings: LabelSettings) -> list[Query]:
     if settings.occluders == "neighbours":
-        groups = neighbours_both_ways(near_pairs(case.scene.masks, settings.gap_px))
+        groups = neighbours_both_ways(near_pairs(case.scene.masks, settings.near_px))
     else:
         groups = ancestors(case.true_order())
     return [Query(number, target, tuple(group)) for target, group in groups.items()]
@@ -203,7 +275,7 @@ def _choose_order_threshold(
     view = view_for(trained.view, settings)
     with progress.task("choosing the order threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
-            near = [near_pairs(case.scene.masks, settings.gap_px) for case in chunk]
+            near = [near_pairs(case.scene.masks, settings.near_px) for case in chunk]
             truth = [{(p.front, p.back) for p in case.true_order()} for case in chunk]
             growth: dict[tuple[int, int, int], list[float]] = {}
             queries = pair_queries(near)
@@ -213,8 +285,8 @@ def _choose_order_threshold(
             for n, pairs in enumerate(near):
                 for i, j in pairs:
                     for k in range(len(THRESHOLDS)):
-                        pair = compare(i, j, growth[n, i, j][k], growth[n, j, i][k])
-                        correct[k] += pair is not None and (pair.front, pair.back) in truth[n]
+                        ordered = compare(i, j, growth[n, i, j][k], growth[n, j, i][k])
+                        correct[k] += any((pair.front, pair.back) in truth[n] for pair in ordered)
             advance(len(chunk))
     return float(THRESHOLDS[_best(correct)])
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .errors import SettingsError, nearest
 
-Method = Literal["pcnet-m", "asbu", "boundary-pcnet-m", "uncertainty-pcnet-m", "asbu-ubce", "asbu-gaussian"]
+Method = Literal["layered", "pcnet-m", "asbu", "boundary-pcnet-m", "uncertainty-pcnet-m", "asbu-ubce", "asbu-gaussian"]
 Fraction = tuple[float, float]
 
 
@@ -25,9 +25,78 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class LayerSettings(Settings):
+    """The richer training sample: one to several neighbours, in front and behind; see `synthesis/layers.py`."""
+
+    neighbours: tuple[float, ...] = Field((0.5, 0.3, 0.2), min_length=1, description="odds of 1, 2, 3 ... neighbours")
+    front_probability: float = Field(0.6, ge=0, le=1, description="chance that a neighbour is in front of the object")
+    hidden: Fraction = Field((0.01, 0.6), description="least share hidden by a neighbour, most hidden by all")
+    size: Fraction = Field((0.4, 2.0), description="least and most size of a neighbour relative to the object")
+    natural_sizes: float = Field(0.25, ge=0, le=1, description="chance that a neighbour keeps the size of its photo")
+    rotation_deg: float = Field(15.0, ge=0, le=180, description="largest turn of a neighbour")
+    told: float = Field(0.5, ge=0, le=1, description="chance that only neighbours in front are shown, as when ordered")
+    alone: float = Field(0.2, ge=0, le=1, description="chance that one neighbour is shown alone, as when ordering")
+    redrawn: float = Field(0.3, ge=0, le=1, description="chance of loose, tight or coarse contours, with gaps closed")
+    contour_px: int = Field(2, ge=1, description="largest amount of such changes, in patch pixels")
+    shift: float = Field(0.1, ge=0, le=1, description="largest shift of the crop around the visible part, in its sides")
+    zoom_out: Fraction = Field((0.8, 1.5), description="least and most widening of the crop, as it widens in use")
+    tries: int = Field(30, ge=1, description="placements tried for one neighbour")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> LayerSettings:
+        for name in ("hidden", "size", "zoom_out"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name}: expected 0 < least <= most, got {low}, {high}")
+        if min(self.neighbours) < 0 or sum(self.neighbours) <= 0:
+            raise ValueError(f"neighbours: expected odds, not all of them 0, got {self.neighbours}")
+        if self.hidden[1] >= 1:
+            raise ValueError(f"hidden: expected something to stay visible, got {self.hidden[1]}")
+        if self.told + self.alone > 1:
+            raise ValueError(f"told and alone: expected at most 1 together, got {self.told} and {self.alone}")
+        return self
+
+
+class AisSettings(Settings):
+    """The training sample of Li and Malik 2016; see `synthesis/ais.py`. The numbers are the paper's."""
+
+    pasted: tuple[float, ...] = Field((1.0, 1.0, 1.0), min_length=1, description="odds of 0, 1, 2 ... pasted objects")
+    patch: Fraction = Field((0.7, 2.0), description="least and most side of the patch relative to the object's box")
+    patch_overlap: float = Field(0.7, gt=0, le=1, description="least share of the box's sides within the patch")
+    size: Fraction = Field((0.5, 1.0), description="shorter side of a pasted object over the patch's; 0.75 on average")
+    visible: float = Field(0.3, gt=0, le=1, description="least visible share of the object, after each step")
+    filled: float = Field(0.1, ge=0, lt=1, description="least share of the patch that the visible part fills")
+    jitter: float = Field(0.1, ge=0, lt=1, description="largest change of the visible part's box, in its sides")
+    jitter_overlap: float = Field(0.75, gt=0, le=1, description="least share of its sides within the jittered box")
+    tries: int = Field(20, ge=1, description="tries of one step before it is left out")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> AisSettings:
+        for name in ("patch", "size"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name}: expected 0 < least <= most, got {low}, {high}")
+        if min(self.pasted) < 0 or sum(self.pasted) <= 0:
+            raise ValueError(f"pasted: expected odds, not all of them 0, got {self.pasted}")
+        if self.patch_overlap > self.patch[0]:
+            raise ValueError(f"patch_overlap: a patch of {self.patch[0]} cannot cover {self.patch_overlap} of a side")
+        if self.jitter_overlap > 1 - self.jitter:
+            raise ValueError(
+                f"jitter_overlap: a box of {1 - self.jitter:g} cannot cover {self.jitter_overlap} of a side"
+            )
+        return self
+
+
 class SynthesisSettings(Settings):
     """The cut-out bank, the training samples drawn from it, and the frozen hold-out."""
 
+    recipe: Literal["method", "pair", "layers", "ais"] = Field(
+        "method",
+        description="training samples: pair (PCNet-M, ASBU), layers (richer), ais (Li and Malik), or the method's own",
+    )
+    only_unoccluded: bool = Field(
+        False, description="training samples only from objects that nothing is near and no border of the photo cuts off"
+    )
     patch_px: int = Field(256, ge=16, le=1024, multiple_of=16, description="side of the square training patch")
     enlarge_box: float = Field(3.0, ge=1, description="area of the crop over area of the box; 3.0 in the PCNet configs")
     front_probability: float = Field(0.8, ge=0, le=1, description="chance of case 1 (the object is hidden), not case 2")
@@ -42,6 +111,8 @@ class SynthesisSettings(Settings):
     feather_px: float = Field(1.5, ge=0, description="softness of a pasted occluder's edge, in patch pixels")
     cutout_px: int = Field(512, ge=32, description="longest side kept of a cut-out; larger ones are reduced")
     min_side_px: float = Field(5.0, ge=1, description="smallest crop side that is used; 5 in the PCNet code")
+    layers: LayerSettings = Field(LayerSettings(), description="of the recipe layers")
+    ais: AisSettings = Field(AisSettings(), description="of the recipe ais")
     holdout_fraction: float = Field(0.15, gt=0, lt=1, description="share of the photos that training never sees")
     holdout_scenes: int = Field(3, ge=1, description="hold-out scenes drawn from each held-out photo")
     holdout_occluded: float = Field(0.8, ge=0, le=1, description="share of hold-out targets that get an occluder")
@@ -64,10 +135,14 @@ class SynthesisSettings(Settings):
 class CompleterSettings(Settings):
     """Which completer, and the size of its network."""
 
-    method: Method = Field("pcnet-m", description="pcnet-m, asbu, or one of the ASBU paper's ablations")
-    width: int = Field(32, ge=4, description="channels of the UNet's first level; 32 gives the 3.35 M of the reference")
+    method: Method = Field("layered", description="layered (ours), pcnet-m, asbu, or an ablation of the ASBU paper")
+    width: int | None = Field(
+        None, ge=4, description="channels of the UNet's first level; the method's own unless given: 32 in the papers"
+    )
     image: bool = Field(False, description="also give the network the photo, with the occluder pasted in training")
-    init_gain: float = Field(0.02, gt=0, description="gain of the Xavier start of each convolution; 0.02 in PCNet")
+    init_gain: float | None = Field(
+        None, gt=0, description="gain of the Xavier start of each convolution; the method's own unless given"
+    )
 
 
 class TrainingSettings(Settings):
@@ -82,7 +157,9 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(1e-4, ge=0, description="1e-4 in the papers")
     schedule: Literal["constant", "steps", "one-cycle"] = Field("constant", description="of the learning rate")
     milestones: tuple[int, ...] = Field((), description="steps at which `steps` divides the learning rate by ten")
-    inside_weight: float = Field(5.0, gt=0, description="weight of the loss under the occluder, 1 elsewhere; papers: 5")
+    inside_weight: float | None = Field(
+        None, gt=0, description="weight of the loss under the occluder, 1 elsewhere; the method's own unless given"
+    )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
     validate_every: int = Field(2000, ge=1, description="steps between two scores on the hold-out")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints; a killed run loses no more")
@@ -92,13 +169,17 @@ class LabelSettings(Settings):
     """How a completer is used to label photos."""
 
     batch_size: int = Field(32, ge=1, description="crops per call of the network")
-    gap_px: int = Field(2, ge=0, description="free image pixels between two masks that still count as neighbours")
+    gap_px: int | None = Field(
+        None, ge=0, description="free image pixels between two masks that still count as contact; measured unless given"
+    )
     occluders: Literal["ancestors", "parents", "neighbours"] = Field(
         "ancestors",
         description="who may hide an object: all in front of it by the order, the next in front, or all near",
     )
-    order_rule: Literal["inside", "whole"] = Field(
-        "inside", description="compare extensions within the other's mask (the codes) or as a whole (ASBU eq. 3)"
+    order_rule: Literal["contact", "inside", "whole"] | None = Field(
+        None,
+        description="compare completions along the contact (ours), within the other's mask (the codes) or as a whole "
+        "(ASBU eq. 3); the method's own unless given",
     )
     behind_neighbours: bool = Field(
         True, description="let masks grow only behind neighbours, since other pixels are seen to be something else"
@@ -109,7 +190,17 @@ class LabelSettings(Settings):
         description="whole over visible area beyond which a label stays as drawn, with the flag `runaway`",
     )
     images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
-    low_confidence: float = Field(0.3, ge=0, le=1, description="labels above this uncertainty carry `low_confidence`")
+    low_confidence: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="uncertainty above which labels carry `low_confidence`; the promise's bound unless given",
+    )
+
+    @property
+    def near_px(self) -> int:
+        """The tolerance for gaps; 2, which suits hand-drawn polygons, where it is neither given nor measured."""
+        return 2 if self.gap_px is None else self.gap_px
 
 
 class DetectorSettings(Settings):
@@ -299,5 +390,6 @@ def _nearest_setting(model: type[PipelineSettings], loc: tuple[int | str, ...]) 
         wanted = str(loc[0])
         owners = sorted(name for name in sections if name.endswith(f".{wanted}"))
         return f"; did you mean '{owners[0]}'?" if owners else nearest(wanted, fields)
-    section = fields[str(loc[0])].annotation
-    return nearest(str(loc[1]), getattr(section, "model_fields", {}))
+    for part in loc[:-1]:
+        fields = getattr(fields[str(part)].annotation, "model_fields", {})
+    return nearest(str(loc[-1]), fields)

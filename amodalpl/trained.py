@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from .calibration import Calibration
+from .calibration import Calibration, Promise
 from .completion import View
 from .errors import CheckpointError, nearest
-from .models.completer import METHODS, Completer, build_completer
+from .models.completer import METHODS, Completer, build_completer, fuse_for_use
+from .plausibility import ShapePrior, load_shape_prior, save_shape_prior
 from .provenance import hash_file, read_json, write_json, write_whole
 from .resuming import load_plain
 from .settings import CompleterSettings, SynthesisSettings
 
-WEIGHTS, CARD = "weights.pth", "completer.json"
+WEIGHTS, CARD, SHAPES = "weights.pth", "completer.json", "shapes.pth"
+FORMAT = 2  # of the card; 2 has calibrated pixels and a promise
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class TrainedCompleter:
     """A completer with everything that was chosen for it on the hold-out.
 
     Attributes:
-        completer: network and method, in eval mode.
+        completer: network and method, in eval mode; after loading, with its normalisations fused (`fuse_for_use`).
         view: how objects are shown to it; `gap_px` is replaced by the label settings'.
         threshold: probability above which a pixel belongs to the object.
         order_threshold: the same, when counting growth for the pairwise order rule.
-        calibration: from raw doubt to expected error.
+        calibration: from the network's probabilities to those of pixels, and to the expected error of labels.
+        promise: up to which uncertainty labels are good; None where the hold-out allows none.
+        shapes: how ordinary a shape is; None where there were too few whole objects to learn it from.
     """
 
     completer: Completer
@@ -37,17 +41,22 @@ class TrainedCompleter:
     threshold: float = 0.5
     order_threshold: float = 0.5
     calibration: Calibration = field(default_factory=Calibration)
+    promise: Promise | None = None
+    shapes: ShapePrior | None = None
 
 
 def save_completer(
     folder: Path, trained: TrainedCompleter, completer: CompleterSettings, synthesis: SynthesisSettings
 ) -> None:
-    """Write the weights, then the card that names their hash."""
+    """Write the weights and the shapes, then the card that names their hashes."""
     weights = {name: tensor.cpu() for name, tensor in trained.completer.state_dict().items()}
     write_whole(folder / WEIGHTS, lambda part: torch.save(weights, part))
+    if trained.shapes is not None:
+        save_shape_prior(folder / SHAPES, trained.shapes)
     card = {
+        "format": FORMAT,
         "method": completer.method,
-        "width": completer.width,
+        "width": completer.width or trained.completer.method.width,
         "image": completer.image,
         "patch_px": synthesis.patch_px,
         "enlarge_box": synthesis.enlarge_box,
@@ -55,7 +64,9 @@ def save_completer(
         "threshold": trained.threshold,
         "order_threshold": trained.order_threshold,
         "calibration": trained.calibration.to_json(),
+        "promise": trained.promise.to_json() if trained.promise else None,
         "weights_sha256": hash_file(folder / WEIGHTS),
+        "shapes_sha256": hash_file(folder / SHAPES) if trained.shapes is not None else None,
     }
     write_json(folder / CARD, card)
 
@@ -65,28 +76,44 @@ def load_completer(folder: Path, device: torch.device) -> TrainedCompleter:
 
     Raises:
         DataError: the folder has no `completer.json`.
-        CheckpointError: the card or the weights are damaged, or do not belong together.
+        CheckpointError: the card is of another version, or card or weights are damaged or do not belong together.
     """
     card = read_json(folder / CARD, "the card of a trained completer; train one with `amodalpl complete`")
-    weights = folder / WEIGHTS
+    weights, shapes = folder / WEIGHTS, folder / SHAPES
     if not weights.exists():
         raise CheckpointError(f"{weights}: expected the completer's weights, found no such file")
     method, width, view, trained = _read_card(folder / CARD, card)
-    if card.get("weights_sha256") != hash_file(weights):
-        raise CheckpointError(f"{weights}: is not the file that {CARD} describes (its SHA-256 differs); train again")
+    _require_hash(weights, card.get("weights_sha256"))
     completer = build_completer(method, width, bool(card["image"]))
     load_weights(completer, load_plain(weights), weights)
-    completer.eval().to(device)
-    return TrainedCompleter(completer, view, *trained)
+    prior = None
+    if card.get("shapes_sha256") is not None:
+        if not shapes.exists():
+            raise CheckpointError(f"{shapes}: expected the shapes that {CARD} names, found no such file")
+        _require_hash(shapes, card["shapes_sha256"])
+        prior = load_shape_prior(shapes)
+    return TrainedCompleter(fuse_for_use(completer).to(device), view, *trained, prior)
 
 
-def _read_card(path: Path, card: Any) -> tuple[str, int, View, tuple[float, float, Calibration]]:
+def _require_hash(path: Path, expected: object) -> None:
+    if hash_file(path) != expected:
+        raise CheckpointError(f"{path}: is not the file that {CARD} describes (its SHA-256 differs); train again")
+
+
+def _read_card(path: Path, card: Any) -> tuple[str, int | None, View, tuple[float, float, Calibration, Promise | None]]:
     method = card.get("method") if isinstance(card, dict) else None
+    if method is not None and card.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: expected a card of format {FORMAT}, got {card.get('format', 1)!r}, of another version of "
+            "amodalpl; train it again with `amodalpl complete`, into a new folder"
+        )
     if isinstance(method, str) and method not in METHODS:
         raise CheckpointError(f"{path}: unknown method {method!r}{nearest(method, METHODS)}")
     try:
         view = View(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
-        chosen = (float(card["threshold"]), float(card["order_threshold"]), Calibration.from_json(card["calibration"]))
+        promise = None if card["promise"] is None else Promise.from_json(card["promise"])
+        calibration = Calibration.from_json(card["calibration"])
+        chosen = (float(card["threshold"]), float(card["order_threshold"]), calibration, promise)
         width = CompleterSettings(width=card["width"], image=card["image"], method=card["method"]).width
         SynthesisSettings(patch_px=view.patch_px, enlarge_box=view.enlarge_box, boundary_px=view.boundary_px)
     except (KeyError, TypeError, ValueError) as error:

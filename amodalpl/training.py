@@ -16,6 +16,7 @@ from mmengine.optim import AmpOptimWrapper, MultiStepLR, OneCycleLR, OptimWrappe
 from torch.utils.data import DataLoader, Sampler
 
 from .errors import SettingsError
+from .losses import pixel_weight
 from .models.completer import Completer
 from .progress import Progress
 from .resuming import Checkpoints, Curve, Point, QuietRunner, StepLoop, bare, read_checkpoint
@@ -127,14 +128,17 @@ class _Trainable(BaseModel):
     def __init__(self, completer: Completer, settings: TrainingSettings, device_type: str) -> None:
         super().__init__()
         self.completer = completer
-        self.inside_weight = settings.inside_weight
+        self.inside_weight = settings.inside_weight or completer.method.inside_weight
         self.bf16 = settings.precision == "bf16"
         self.device_type = device_type
 
-    def forward(self, target: torch.Tensor, mode: str = "loss", **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(
+        self, target: torch.Tensor, unknown: torch.Tensor | None = None, mode: str = "loss", **inputs: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         with torch.autocast(self.device_type, torch.bfloat16, enabled=self.bf16):
             outputs = self.completer(**inputs)
-        return {"loss": self.completer.loss(outputs, target, inputs["occluder"], self.inside_weight)}
+        weight = pixel_weight(inputs["occluder"], self.inside_weight, unknown)
+        return {"loss": self.completer.method.loss(outputs, target, weight)}
 
 
 class _StepSampler(Sampler[int]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -51,15 +52,27 @@ def print_settings(resolved: Any, values: dict[str, Any]) -> None:
             table.add_row(name, str(section), type(resolved).model_fields[name].description or "")
             continue
         table.add_section()
-        for key, field in type(section).model_fields.items():
-            table.add_row(f"{name}.{key}", _as_typed(values[name][key]), field.description or "")
+        for key, value, meaning in _rows(name, section):
+            table.add_row(key, _as_typed(value), meaning)
     stdout_console().print(table, markup=False)
+
+
+def _rows(name: str, section: Any) -> Iterator[tuple[str, Any, str]]:
+    """List the settings of a section, and of those within it: name, value, meaning."""
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if hasattr(value, "model_fields_set"):
+            yield from _rows(f"{name}.{key}", value)
+        else:
+            yield f"{name}.{key}", value, field.description or ""
 
 
 def _as_typed(value: Any) -> str:
     """Write a value as `--set` and YAML take it."""
     if isinstance(value, float):
         return f"{value:g}"
-    if isinstance(value, list):
+    if value is None:
+        return "null"
+    if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_as_typed, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)

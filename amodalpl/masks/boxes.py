@@ -47,6 +47,11 @@ class Square:
     y: float
     side: float
 
+    def widened(self, factor: float) -> Square:
+        """Return the square of `factor` times the side around the same centre."""
+        grown = self.side * (factor - 1) / 2
+        return Square(self.x - grown, self.y - grown, self.side * factor)
+
     def patch_from_raster(
         self, patch_px: int, corner_xy: tuple[float, float] = (0, 0), raster_scale: float = 1.0
     ) -> np.ndarray:

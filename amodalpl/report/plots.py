@@ -1,4 +1,4 @@
-"""Curves of a training, as PNG."""
+"""Curves of a training, and of how far the uncertainty of labels can be believed, as PNG."""
 
 from __future__ import annotations
 
@@ -37,7 +37,67 @@ def training_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         all_axes[0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         all_axes[0].yaxis.set_minor_locator(NullLocator())
     all_axes[-1].set_xlabel("step")
+    _save(figure, path)
+
+
+def reliability_diagram(diagrams: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
+    """Draw what was stated against what was seen: pixels on the left, labels on the right.
+
+    Args:
+        diagrams: "network" and "calibrated" (probabilities of pixels) and "labels" (uncertainties), each with bins:
+            "stated", "seen" and "share" of the members, as `Trust.reliability` has them.
+        path: of the PNG, written whole; equal bins give equal bytes.
+    """
+    figure = Figure(figsize=(9.5, 4.9), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    error = "1 \N{MINUS SIGN} IoU"
+    _style(left, "pixels behind occluders; bars: their share", "stated probability", "share that belongs")
+    _style(right, "labels with an occluder, a tenth per point", f"uncertainty (expected {error})", f"mean {error}")
+    for number, name in enumerate(("network", "calibrated", "labels")):
+        bins = diagrams.get(name, {"stated": (), "seen": (), "share": ()})
+        axes, colour = (right if name == "labels" else left), COLOURS[number]
+        axes.plot(bins["stated"], bins["seen"], color=colour, marker="o", markersize=4, linewidth=1.6, label=name)
+        if axes is left:
+            axes.bar(bins["stated"], bins["share"], width=0.025, color=colour, alpha=0.25)
+        else:
+            most = max((*bins["stated"], *bins["seen"], 0.1))
+            axes.set(xlim=(0, min(1, 1.1 * most)), ylim=(0, min(1, 1.1 * most)), aspect="equal")
+    left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    for axes in (left, right):
+        axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="what is said is so")
+        axes.legend(frameon=False, loc="upper left")
+    _save(figure, path)
+
+
+def risk_coverage(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
+    """Draw the mean error of the least uncertain labels over how many of them are kept.
+
+    Args:
+        curves: row -> "coverage" and "risk", as `Trust.risk_coverage` has them.
+        path: of the PNG, written whole; equal curves give equal bytes.
+    """
+    figure = Figure(figsize=(6.4, 4.4), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    _style(axes, "", "share of labels kept, the least uncertain first", "their mean 1 \N{MINUS SIGN} IoU")
+    for number, (name, curve) in enumerate(curves.items()):
+        axes.plot(curve["coverage"], curve["risk"], label=name, color=COLOURS[number % len(COLOURS)], linewidth=1.6)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    if curves:
+        axes.legend(frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     write_whole(path, lambda part: figure.savefig(part, metadata={"Software": None}))
+
+
+def _style(axes: Axes, title: str, across: str, up: str) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(True, color="#dddddd", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _curves(rows: Sequence[Mapping[str, Any]], loss: bool) -> dict[str, tuple[list[float], list[float]]]:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..completion import View
 from ..devices import pick_device
-from ..errors import DataError
-from ..models.completer import Completer, build_completer
+from ..errors import DataError, SettingsError
+from ..models.completer import METHODS, Completer, build_completer
+from ..plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
 from ..progress import SILENT, Progress
 from ..provenance import StageRun, finished_run, hash_file, read_json, write_json
-from ..report.plots import training_curves
+from ..report.plots import reliability_diagram, risk_coverage, training_curves
 from ..scoring import Holdout, choose, quick_score, score
 from ..settings import PipelineSettings, merge, resolve
-from ..synthesis.bank import Bank
+from ..synthesis.bank import Bank, unoccluded
 from ..synthesis.dataset import SampleStream
-from ..trained import CARD, WEIGHTS, TrainedCompleter, save_completer
+from ..tally import PROMISE
+from ..trained import CARD, SHAPES, WEIGHTS, TrainedCompleter, save_completer
 from ..training import train
 from .summary import Summary
 from .synth import BANK, HOLDOUT, HOLDOUT_IMAGES, read_holdout
 
 CHECKPOINT, METRICS, CURVES = "checkpoint.pth", "metrics.json", "curves.png"
+RELIABILITY, RISK = "reliability.png", "risk_coverage.png"
 
 
 def complete(
@@ -35,14 +40,14 @@ def complete(
 
     Args:
         synth_dir: output folder of `amodalpl synth`.
-        out: output folder: `weights.pth`, `completer.json`, `metrics.json`, `curves.png`, `run.json`, and
-            `checkpoint.pth` to go on from.
+        out: output folder: `weights.pth`, `completer.json`, `metrics.json`, `curves.png`, `reliability.png`,
+            `risk_coverage.png`, `run.json`, and `checkpoint.pth` to go on from.
         values: settings that were asked for; those of `synthesis` and the seed are otherwise the ones `synth` ran with.
         device: "auto", "cpu" or "cuda".
         progress: shown while it works.
 
     Returns:
-        The hold-out scores beside the free baselines.
+        The hold-out scores beside the free baselines, and what is promised of the labels.
 
     Raises:
         OutputError: `synth_dir` is not finished, or `out` belongs to another run.
@@ -59,6 +64,12 @@ def complete(
             f"{synth_dir}: completer.image needs photos in the bank, it has masks only; "
             "run `amodalpl synth` with --set synthesis.with_image=true"
         )
+    multiple_of = 16 * METHODS[settings.completer.method].fold
+    if settings.synthesis.patch_px % multiple_of:
+        raise SettingsError(
+            f"synthesis.patch_px: expected a multiple of {multiple_of} for completer.method "
+            f"{settings.completer.method}, got {settings.synthesis.patch_px}"
+        )
     where = pick_device(device)
     sections = ("synthesis", "completer", "training", "labels")
     dump = settings.model_dump(mode="json")
@@ -72,14 +83,22 @@ def complete(
     if not run.done:
         counts = _train_and_score(synth_dir, out, settings, where, progress)
         if int(os.environ.get("RANK", 0)) == 0:
-            run.finish(counts, [WEIGHTS, CARD, METRICS, CURVES, CHECKPOINT])
+            outputs = [WEIGHTS, CARD, METRICS, CURVES, RELIABILITY, RISK, CHECKPOINT]
+            run.finish(counts, [*outputs, SHAPES] if (out / SHAPES).exists() else outputs)
     metrics = read_json(out / METRICS, "the scores of a completer") if (out / METRICS).exists() else {"scores": {}}
     return Summary(
         "complete",
         out,
         counts=run.counts,
         scores=metrics["scores"],
-        files={"curves": out / CURVES, "weights": out / WEIGHTS, "card": out / CARD, "scores": out / METRICS},
+        files={
+            "curves": out / CURVES,
+            "reliability": out / RELIABILITY,
+            "risk and coverage": out / RISK,
+            "weights": out / WEIGHTS,
+            "card": out / CARD,
+            "scores": out / METRICS,
+        },
         next=f"amodalpl pseudolabel ANNOTATIONS IMAGES --completer {out} --out labels",
     )
 
@@ -88,7 +107,7 @@ def _train_and_score(
     synth_dir: Path, out: Path, settings: PipelineSettings, device: torch.device, progress: Progress
 ) -> dict[str, Any]:
     synthesis = settings.synthesis.model_copy(update={"with_image": settings.completer.image})
-    view = View(synthesis.patch_px, synthesis.enlarge_box, synthesis.boundary_px, settings.labels.gap_px)
+    view = View(synthesis.patch_px, synthesis.enlarge_box, synthesis.boundary_px, settings.labels.near_px)
     holdout = Holdout(read_holdout(synth_dir), synth_dir / HOLDOUT_IMAGES if settings.completer.image else None)
     torch.manual_seed(settings.seed)
     completer = build_completer(
@@ -102,7 +121,7 @@ def _train_and_score(
 
     history = train(
         completer,
-        SampleStream(synth_dir / BANK, synthesis, settings.seed, samples),
+        SampleStream(synth_dir / BANK, synthesis, settings.seed, samples, completer.method.recipe),
         settings.training,
         seed=settings.seed,
         device=device,
@@ -114,11 +133,24 @@ def _train_and_score(
         return {}
     completer.eval()
     trained = choose(TrainedCompleter(completer, view), holdout, settings.labels, progress)
-    scores = score(trained, holdout, settings.labels, progress)
+    trust = score(trained, holdout, settings.labels, progress)
+    trained = replace(trained, shapes=_learn_shapes(Bank(synth_dir / BANK), settings.seed, progress))
     save_completer(out, trained, settings.completer, synthesis)
     training_curves(history, out / CURVES)
+    reliability_diagram(trust.reliability, out / RELIABILITY)
+    risk_coverage(trust.risk_coverage, out / RISK)
     chosen = {"threshold": trained.threshold, "order threshold": trained.order_threshold}
-    write_json(out / METRICS, {"chosen": chosen, "scores": scores, "history": history})
+    write_json(
+        out / METRICS,
+        {
+            "chosen": chosen,
+            "promise": trained.promise.to_json() if trained.promise else None,
+            "scores": trust.scores,
+            "reliability": trust.reliability,
+            "risk_coverage": trust.risk_coverage,
+            "history": history,
+        },
+    )
     return {
         "method": settings.completer.method,
         "parameters": sum(p.numel() for p in completer.parameters()),
@@ -126,4 +158,19 @@ def _train_and_score(
         "samples": samples,
         "hold-out scenes": len(holdout.data.images),
         **chosen,
+        "classes with shapes of their own": len(trained.shapes.codebooks) if trained.shapes else 0,
+        "promise": str(trained.promise or "none: the hold-out has too few labels, or too many bad ones"),
+        "promise on the reporting half": trust.scores[PROMISE]["labels"],
     }
+
+
+def _learn_shapes(bank: Bank, seed: int, progress: Progress) -> ShapePrior | None:
+    """Learn what whole objects look like from those that nothing can hide; None where there are too few."""
+    whole = np.flatnonzero(unoccluded(bank.table))
+    if len(whole) < FEWEST_SHAPES:
+        progress.note(
+            f"{len(whole)} objects are sure to be whole, {FEWEST_SHAPES} are needed to judge shapes: left out"
+        )
+        return None
+    masks = [bank[int(index)].mask for index in whole]
+    return learn_shape_prior(masks, [int(c) for c in bank.table["category_id"][whole]], seed, progress)

@@ -60,7 +60,7 @@ def run_pipeline(values: Mapping[str, Any], out: Path, device: str = "auto", pro
         "overlays": labelled.files["overlays"],
     }
     if data.truth:
-        gap_px = settings.labels.gap_px
+        gap_px = settings.labels.near_px
         scores |= evaluate_completion(data.truth, labels, gap_px=gap_px, progress=progress).scores
         scores |= evaluate_order(data.truth, labels, gap_px=gap_px, progress=progress).scores
     counts: dict[str, Any] = {"synth": made.counts, "complete": trained.counts, "pseudolabel": labelled.counts}

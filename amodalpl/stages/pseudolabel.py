@@ -18,7 +18,9 @@ from ..formats import read_annotations
 from ..formats.entries import reason_kind
 from ..images import image_path, read_image
 from ..masks import ownership, rle
-from ..ordering import Pair, cycles
+from ..masks.gaps import GapTolerance, derive_tolerance, pair_gaps
+from ..ordering import Pair, cycles, mutual
+from ..plausibility import ShapePrior
 from ..progress import SILENT, Progress
 from ..provenance import StageRun, hash_file, read_json, write_json
 from ..pseudolabels import Label, label_scenes
@@ -38,6 +40,8 @@ LABELS, ORDER, STATS, REPORT, OVERLAYS = (
     "overlays.png",
 )
 PARTS = ".parts"
+PHOTOS_MEASURED = 300
+UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
 
 
 def pseudolabel(
@@ -121,6 +125,13 @@ def _label(
     records = [r for r in data.images if data.by_image[r.id]]
     size = settings.images_per_part
     parts = [records[k : k + size] for k in range(0, len(records), size)]
+    tolerance: GapTolerance | None = None
+    if settings.gap_px is None:
+        tolerance = measure_gaps(data, progress)
+        settings = settings.model_copy(update={"gap_px": tolerance.gap_px})
+    if settings.low_confidence is None:
+        bound = trained.promise.uncertainty_at_most if trained.promise else UNPROMISED
+        settings = settings.model_copy(update={"low_confidence": bound})
     folder = out / PARTS
     folder.mkdir(exist_ok=True)
     files = [folder / f"{number:06d}.json" for number in range(len(parts))]
@@ -137,6 +148,10 @@ def _label(
         for d in data.dropped
     ] + [row for part in written for row in part["left_out"]]
     stats = _statistics(data, labels, left_out, [entry for part in written for entry in part["order"]])
+    stats["counts"]["gap px"] = settings.gap_px
+    stats["counts"]["promise"] = str(trained.promise or "none: see the completer's hold-out scores")
+    if tolerance is not None:
+        stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}
     write_json(
         out / LABELS,
         {
@@ -146,10 +161,33 @@ def _label(
             "categories": data.categories,
         },
     )
-    rule = "pairs" if trained.completer.method.order_from_pairs else settings.order_rule
+    method = trained.completer.method
+    rule = "pairs" if method.order_from_pairs else settings.order_rule or method.order_rule
     write_json(out / ORDER, {"rule": rule, "images": [entry for part in written for entry in part["order"]]})
     write_json(out / STATS, stats)
     return stats
+
+
+def measure_gaps(data: AnnotationSet, progress: Progress) -> GapTolerance:
+    """Measure the gaps between neighbours in up to `PHOTOS_MEASURED` photos, spread evenly over the file.
+
+    Args:
+        data: annotations; only photos with several modal masks say anything.
+        progress: shown while it works.
+    """
+    several = [r for r in data.images if len(_with_modal(data, r)) > 1]
+    chosen = several[:: max(1, -(-len(several) // PHOTOS_MEASURED))]
+    gaps: list[int] = []
+    with progress.task("measuring gaps", len(chosen)) as advance:
+        for record in chosen:
+            modal = [i.modal for i in _with_modal(data, record) if i.modal is not None]
+            gaps += pair_gaps(ownership.resolve(modal, record.size_hw).masks)
+            advance(1)
+    return derive_tolerance(gaps)
+
+
+def _with_modal(data: AnnotationSet, record: ImageRecord) -> list[Instance]:
+    return [i for i in data.by_image[record.id] if not i.is_crowd and i.modal is not None]
 
 
 @dataclass(frozen=True)
@@ -175,7 +213,7 @@ def _label_part(
         everything = data.by_image[record.id]
         left_out += [_left_out(i, "crowd region") for i in everything if i.is_crowd]
         left_out += [_left_out(i, "no modal mask") for i in everything if not i.is_crowd and i.modal is None]
-        instances = [i for i in everything if not i.is_crowd and i.modal is not None]
+        instances = _with_modal(data, record)
         owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
         image = read_image(image_path(images, record.file_name)) if trained.completer.uses_image else None
         photos.append(_Photo(record, instances, owned))
@@ -184,7 +222,7 @@ def _label_part(
     labels: list[dict[str, Any]] = []
     order: list[dict[str, Any]] = []
     for photo, answer in zip(photos, answers, strict=True):
-        labels.extend(_entries(photo, answer.labels, name, settings))
+        labels.extend(_entries(photo, answer.labels, name, trained.shapes, settings))
         if answer.order:
             order.append(_order_entry(photo, answer.order))
     return {"labels": labels, "order": order, "left_out": left_out}
@@ -200,13 +238,14 @@ def _left_out(instance: Instance, reason: str) -> dict[str, Any]:
 
 
 def _entries(
-    photo: _Photo, labels: Sequence[Label | None], name: str, settings: LabelSettings
+    photo: _Photo, labels: Sequence[Label | None], name: str, shapes: ShapePrior | None, settings: LabelSettings
 ) -> Iterator[dict[str, Any]]:
+    drawn = [rle.decode(instance.modal) for instance in photo.instances if instance.modal is not None]
+    # what the annotator drew is the object's in any case
+    wholes = [mask if label is None else label.amodal | mask for mask, label in zip(drawn, labels, strict=True)]
+    ordinary = shapes.score(wholes, [i.category_id for i in photo.instances]) if shapes is not None and wholes else None
     for index, (instance, label) in enumerate(zip(photo.instances, labels, strict=True)):
-        assert instance.modal is not None
-        visible = photo.owned.masks[index]
-        drawn = rle.decode(instance.modal)
-        amodal = drawn if label is None else label.amodal | drawn  # what the annotator drew is the object's in any case
+        visible, amodal = photo.owned.masks[index], wholes[index]
         whole, seen = rle.encode(amodal), rle.encode(visible)
         amodal_px, visible_px = rle.area_px(whole), rle.area_px(seen)
         flags = _flags(label, visible, int(photo.owned.lost_px[index]), settings)
@@ -225,6 +264,7 @@ def _entries(
                 "completer": name,
                 "occluders": [photo.instances[k].id for k in label.occluders] if label else [],
                 "uncertainty": round(label.uncertainty, 6) if label else 1.0,
+                "plausibility": round(float(ordinary[index]), 6) if ordinary is not None else None,
                 "growth": round(amodal_px / visible_px, 6) if visible_px else None,
                 "flags": flags,
             },
@@ -242,7 +282,7 @@ def _flags(label: Label | None, visible: np.ndarray, lost_px: int, settings: Lab
         "grew_to_border": label.grew_to_border,
         "runaway": label.runaway,
         "shared_pixels": lost_px > 0,
-        "low_confidence": label.uncertainty > settings.low_confidence,
+        "low_confidence": settings.low_confidence is not None and label.uncertainty > settings.low_confidence,
     }
     return [name for name, holds in stated.items() if holds]
 
@@ -251,7 +291,11 @@ def _order_entry(photo: _Photo, pairs: Sequence[Pair]) -> dict[str, Any]:
     ids = [instance.id for instance in photo.instances]
     return {
         "image_id": photo.record.id,
-        "pairs": [{"front": ids[p.front], "back": ids[p.back], "evidence_px": p.evidence_px} for p in pairs],
+        "pairs": [
+            {"front": ids[p.front], "back": ids[p.back], "evidence_px": p.evidence_px, "score": round(p.score, 6)}
+            for p in pairs
+        ],
+        "mutual": [[ids[i], ids[j]] for i, j in mutual(pairs)],
         "cycles": [[ids[k] for k in group] for group in cycles(pairs)],
     }
 
@@ -292,6 +336,7 @@ def _statistics(
             "with a possible occluder": len(asked),
             "grown": int((growth > 1).sum()),
             "ordered pairs": sum(len(entry["pairs"]) for entry in order),
+            "mutual pairs": sum(len(entry["mutual"]) for entry in order),
             "cycles": sum(len(entry["cycles"]) for entry in order),
             "flags": dict(sorted(flags.items())),
         },

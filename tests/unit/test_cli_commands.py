@@ -112,7 +112,12 @@ def test_demo(fake_stage):
 def test_settings_lists_names_values_and_meanings():
     text = invoke("settings", "labels", "--set", "labels.gap_px=7").stdout
     row = next(line for line in text.splitlines() if "labels.gap_px" in line)
-    assert " 7 " in row and "neighbours" in row and "training." not in text
+    assert " 7 " in row and "free image pixels" in row and "training." not in text
+
+
+def test_settings_of_a_section_within_a_section_are_listed_as_they_are_set():
+    text = invoke("settings", "synthesis", "--set", "synthesis.layers.tries=17").stdout
+    assert " 17 " in next(line for line in text.splitlines() if "synthesis.layers.tries" in line)
 
 
 def test_settings_as_json_is_a_settings_file(tmp_path):

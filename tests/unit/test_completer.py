@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from amodalpl import losses
-from amodalpl.models.completer import IMAGE_MEAN, IMAGE_STD, METHODS, Completer, build_completer
+from amodalpl.models.completer import IMAGE_MEAN, IMAGE_STD, METHODS, Completer, build_completer, fuse_for_use
 from amodalpl.settings import Method
 
 
@@ -30,8 +30,9 @@ def test_settings_and_table_name_the_same_methods():
     assert set(get_args(Method)) == set(METHODS)
 
 
-# paper's name: second channel, loss, uncertainty
+# paper's name: channels beside the visible part, loss, uncertainty
 TABLE = {
+    "layered": ("occluder boundary", losses.weighted_cross_entropy, False),
     "pcnet-m": ("occluder", losses.weighted_cross_entropy, False),
     "asbu": ("boundary", losses.asbu, True),
     "boundary-pcnet-m": ("boundary", losses.weighted_cross_entropy, False),
@@ -42,18 +43,20 @@ TABLE = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_second_channel_and_loss_of_each_method(name):
-    second, loss, has_uncertainty = TABLE[name]
+def test_channels_and_loss_of_each_method(name):
+    names, loss, has_uncertainty = TABLE[name]
     completer = Completer(Recorder(), METHODS[name])
     modal, occluder, boundary = patches()
     outputs = completer(modal, occluder, boundary)
     assert outputs.shape == (2, 2, 16, 16) and outputs.dtype == torch.float32
     torch.testing.assert_close(completer.network.seen[:, :1], modal.float())
-    torch.testing.assert_close(completer.network.seen[:, 1:], (occluder if second == "occluder" else boundary).float())
+    given = {"occluder": occluder, "boundary": boundary}
+    shown = torch.cat([given[channel] for channel in names.split()], dim=1)
+    torch.testing.assert_close(completer.network.seen[:, 1:], shown.float())
     target = modal | occluder
     raw = torch.randn(2, 2, 16, 16)
     weight = torch.where(occluder, 5.0, 1.0)
-    torch.testing.assert_close(completer.loss(raw, target, occluder, 5.0), loss(raw, target, weight))
+    torch.testing.assert_close(METHODS[name].loss(raw, target, weight), loss(raw, target, weight))
     assert METHODS[name].has_uncertainty is has_uncertainty
 
 
@@ -97,3 +100,17 @@ def test_build_has_the_right_input_channels(uses_image):
     image = torch.zeros(2, 3, 16, 16, dtype=torch.uint8) if uses_image else None
     assert completer.eval()(*patches(), image).shape == (2, 2, 16, 16)
     assert completer.network.enter[0].in_channels == (5 if uses_image else 2)
+
+
+@pytest.mark.parametrize("name", ["layered", "asbu"])
+def test_fused_network_is_the_same_function_with_fewer_steps(name):
+    completer = build_completer(name, 4, False)
+    inputs = [torch.rand(4, 1, 32, 32) < 0.5 for _ in range(3)]
+    completer.train()
+    for _ in range(3):
+        completer(*inputs)  # so that the running means and variances are not those of the start
+    completer.eval()
+    fused = fuse_for_use(completer)
+    torch.testing.assert_close(fused(*inputs), completer(*inputs), rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in completer.modules())

@@ -7,7 +7,18 @@ from itertools import product
 import numpy as np
 import pytest
 
-from amodalpl.ordering import Pair, ancestors, compare, cycles, growth_inside, growth_whole, order_pairs, parents
+from amodalpl.ordering import (
+    Pair,
+    ancestors,
+    compare,
+    cycles,
+    growth_inside,
+    growth_whole,
+    mutual,
+    order_by_contact,
+    order_pairs,
+    parents,
+)
 
 
 def edges(*pairs):
@@ -17,11 +28,11 @@ def edges(*pairs):
 @pytest.mark.parametrize(
     ("first_px", "second_px", "expected"),
     [
-        pytest.param(0, 0, None, id="neither grows: 0"),
-        pytest.param(3, 10, Pair(4, 7, 7), id="first grows less: it occludes"),
-        pytest.param(0, 10, Pair(4, 7, 10), id="only second grows"),
-        pytest.param(10, 3, Pair(7, 4, 7), id="first grows more: it is occluded"),
-        pytest.param(5, 5, None, id="true tie: no order, not the lower number"),
+        pytest.param(0, 0, [], id="neither grows: 0"),
+        pytest.param(3, 10, [Pair(4, 7, 7, 10 / 13)], id="first grows less: it occludes"),
+        pytest.param(0, 10, [Pair(4, 7, 10, 1.0)], id="only second grows"),
+        pytest.param(10, 3, [Pair(7, 4, 7, 10 / 13)], id="first grows more: it is occluded"),
+        pytest.param(5, 5, [], id="true tie: no order, not the lower number"),
     ],
 )
 def test_equation_3(first_px, second_px, expected):
@@ -29,9 +40,76 @@ def test_equation_3(first_px, second_px, expected):
     assert compare(7, 4, second_px, first_px) == expected
 
 
+@pytest.mark.parametrize(
+    ("growth_px", "expected"),
+    [
+        pytest.param((60, 40), {(1, 0): 0.6, (0, 1): 0.4}, id="both grow: mutual"),
+        pytest.param((70, 30), {(1, 0): 0.7, (0, 1): 0.3}, id="just enough"),
+        pytest.param((71, 29), {(1, 0): 0.71}, id="just too little"),
+        pytest.param((50, 50), {(1, 0): 0.5, (0, 1): 0.5}, id="a tie of growth is mutual"),
+        pytest.param((0, 0), {}, id="nothing grows"),
+    ],
+)
+def test_mutual_pairs_have_a_score_each(growth_px, expected):
+    found = {(pair.front, pair.back): pair.score for pair in compare(0, 1, *growth_px, mutual_px=30)}
+    assert found == pytest.approx(expected)
+
+
+def halves():
+    """Two squares of 20 pixels side by side, and what either would claim of the other along rows."""
+    masks = np.zeros((2, 30, 50), dtype=bool)
+    masks[0, 5:25, 5:25], masks[1, 5:25, 25:45] = True, True
+
+    def claims(first_rows, second_rows):
+        grown = np.zeros_like(masks)
+        grown[0, slice(*first_rows), 25:35], grown[1, slice(*second_rows), 15:25] = True, True
+        return grown
+
+    return masks, claims
+
+
+@pytest.mark.parametrize(
+    ("first_rows", "second_rows", "expected"),
+    [
+        pytest.param((5, 25), (5, 5), {(1, 0)}, id="the first goes on behind the second"),
+        pytest.param((5, 5), (8, 25), {(0, 1)}, id="the second behind the first"),
+        pytest.param((5, 14), (16, 25), {(0, 1), (1, 0)}, id="each above or below the other: mutual"),
+        pytest.param((5, 25), (5, 25), set(), id="both claim the same places: nobody knows"),
+        pytest.param((5, 25), (10, 20), {(1, 0)}, id="claims that contradict each other do not count"),
+        pytest.param((5, 5), (5, 5), set(), id="nobody grows"),
+    ],
+)
+def test_contact_order(first_rows, second_rows, expected):
+    masks, claims = halves()
+    found = order_by_contact([(0, 1)], claims(first_rows, second_rows), masks, gap_px=0)
+    assert {(pair.front, pair.back) for pair in found} == expected
+
+
+def test_contact_order_does_not_weigh_the_far_end_of_a_guess():
+    masks, claims = halves()
+    grown = claims((5, 25), (5, 5))
+    grown[1, 5:25, 5:20] = True  # far from the contact
+    assert [(pair.front, pair.back) for pair in order_by_contact([(0, 1)], grown, masks, 0)] == [(1, 0)]
+
+
+@pytest.mark.parametrize("gap_px", [1, 3])
+def test_contact_order_reaches_over_a_gap(gap_px):
+    masks, claims = halves()
+    masks[1] = np.roll(masks[1], gap_px, axis=1)
+    grown = np.roll(claims((5, 25), (5, 5)), gap_px, axis=2)
+    assert order_by_contact([(0, 1)], grown, masks, gap_px)[0].front == 1
+
+
+def test_mutual_pairs_are_no_cycle_but_their_circles_are():
+    order = edges((0, 1), (1, 0))
+    assert mutual(order) == [(0, 1)] and cycles(order) == []
+    assert cycles(edges((0, 1), (1, 0), (1, 2), (2, 0))) == [[0, 1, 2]]
+    assert ancestors(order) == {0: [1], 1: [0]}
+
+
 def test_only_neighbours_are_ordered():
     growth = {(0, 1): 2.0, (1, 0): 9.0, (1, 2): 4.0, (2, 1): 4.0}
-    assert order_pairs([(0, 1), (1, 2)], lambda i, j: growth[i, j]) == [Pair(0, 1, 7.0)]
+    assert order_pairs([(0, 1), (1, 2)], lambda i, j: growth[i, j]) == [Pair(0, 1, 7.0, 9 / 11)]
 
 
 def test_parents_are_sorted_and_unique():
@@ -69,8 +147,10 @@ def test_ancestors_are_the_transitive_closure(seed):
     ("order", "expected"),
     [
         pytest.param([(0, 1), (1, 2)], [], id="none"),
-        pytest.param([(0, 1), (1, 0), (1, 2)], [[0, 1]], id="mutual"),
-        pytest.param([(0, 1), (1, 2), (2, 0), (5, 6), (6, 5), (2, 5)], [[0, 1, 2], [5, 6]], id="two circles"),
+        pytest.param([(0, 1), (1, 0), (1, 2)], [], id="mutual, no circle"),
+        pytest.param(
+            [(0, 1), (1, 2), (2, 0), (5, 6), (6, 7), (7, 5), (2, 5)], [[0, 1, 2], [5, 6, 7]], id="two circles"
+        ),
         pytest.param([(0, 1), (1, 0), (1, 2), (2, 1)], [[0, 1, 2]], id="joined circles"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from amodalpl.calibration import Promise
 from amodalpl.completion import Scene, View
 from amodalpl.formats import read_annotations
 from amodalpl.masks import rle
@@ -16,6 +17,7 @@ from amodalpl.models.completer import METHODS, Completer
 from amodalpl.ordering import Pair
 from amodalpl.scoring import Case, Holdout, _best, choose, quick_score, score
 from amodalpl.settings import LabelSettings
+from amodalpl.tally import PIXELS, PROMISE
 from amodalpl.trained import TrainedCompleter
 
 SIZE_HW = (60, 80)
@@ -131,12 +133,69 @@ def test_report_half_does_not_choose(tmp_path):
     (tmp_path / "b").mkdir()
     many = choose(trained(0.42), holdout(tmp_path / "b", ("choose", *["report"] * 3)), SETTINGS)
     assert (alone.threshold, alone.calibration) == (many.threshold, many.calibration)
+    assert alone.promise == many.promise
 
 
 def test_nothing_to_choose_from_leaves_the_defaults(tmp_path):
     start = trained(0.9)
     chosen = choose(start, holdout(tmp_path, ("report",)), SETTINGS)
-    assert chosen.threshold == start.threshold and chosen.calibration == start.calibration
+    assert chosen.threshold == start.threshold and chosen.calibration == start.calibration and chosen.promise is None
+
+
+def test_calibration_is_fitted_to_labels_of_the_recovered_order(tmp_path):
+    """The square is completed behind the bar and right: its pixels of 0.42 all belong."""
+    chosen = choose(trained(0.42), holdout(tmp_path, ["choose"] * 30), SETTINGS)
+    assert chosen.calibration.probability == (0.42,) and chosen.calibration.belongs == (1.0,)
+    assert chosen.calibration.expected_error == (0.0, 1.0) and chosen.calibration.unasked == 0
+    assert chosen.promise == Promise(0.0)  # 30 squares and 30 bars, all good
+    assert choose(trained(0.42), holdout(tmp_path, ["choose"] * 29), SETTINGS).promise is None
+
+
+def test_erosion_shrinks_the_visible_masks_only():
+    case = Case(Scene(np.stack([BAR, SQUARE, ALONE])), np.stack([BAR, SQUARE_WHOLE, ALONE]))
+    found = case.eroded(1)
+    np.testing.assert_array_equal(found.masks[1], rectangle((21, 39), (21, 39)))
+    assert not case.eroded(2).masks[0].any()  # the bar is four pixels wide
+    assert case.scene.masks[1].sum() == 400 and found.masks.dtype == bool
+
+
+def test_eroded_masks_are_counted_against_the_whole_truth(tmp_path):
+    """A gap of two pixels: the square is completed over it when the tolerance says so, and not at all otherwise."""
+    protocol = "hold-out completion, micro (PCNet/ASBU): all, visible masks eroded by 1 px"
+    found = {gap: score(trained(0.9), holdout(tmp_path), LabelSettings(gap_px=gap)).scores for gap in (1, 2)}
+    assert list(found[2][protocol]) == ["modal mask", "convex hull", "labels"]
+    assert found[2][protocol]["modal mask"]["miou"] == pytest.approx((18 * 2 + 18 * 18 + 6 * 6) / (80 + 480 + 64))
+    assert found[1][protocol]["labels"]["invisible_miou"] == 0
+    # of 80 hidden pixels the eroded bar's 36 are surely found; the columns of the gap are the square's or bar's rim
+    assert 0.4 < found[2][protocol]["labels"]["invisible_miou"] < 1
+    order = found[2]["hold-out order, directed pairs (InstaOrder)"]
+    assert order["labels, visible masks eroded by 1 px"]["f1"] == 1.0
+    assert found[1]["hold-out order, directed pairs (InstaOrder)"]["labels, visible masks eroded by 1 px"]["f1"] == 0
+
+
+def test_order_by_hand(tmp_path):
+    scores = score(trained(0.9), holdout(tmp_path), SETTINGS).scores
+    one_way, directed = (
+        scores[f"hold-out order, {name}"] for name in ("O-Acc (PCNet/ASBU)", "directed pairs (InstaOrder)")
+    )
+    assert one_way["labels"] == {"pairs": 1, "accuracy": 1.0, "accuracy_all_pairs": 1.0}
+    assert directed["labels"] == {"pairs": 1, "predicted": 1, "precision": 1.0, "recall": 1.0, "f1": 1.0}
+    assert one_way["smaller in front"]["accuracy"] == 1.0 and one_way["larger in front"]["accuracy"] == 0.0
+    undecided = score(trained(0.1), holdout(tmp_path), SETTINGS).scores
+    assert undecided["hold-out order, directed pairs (InstaOrder)"]["labels"]["recall"] == 0
+
+
+def test_uncertainty_is_examined_on_the_reporting_half(tmp_path):
+    found = holdout(tmp_path, ["choose"] * 30 + ["report"] * 2)
+    trust = score(choose(trained(0.42), found, SETTINGS), found, SETTINGS)
+    assert trust.scores[PIXELS]["network"]["calibration_error"] == pytest.approx(0.58, abs=1e-3)
+    assert trust.scores[PIXELS]["calibrated"] == {
+        "pixels": 160,
+        "calibration_error": 0.0,
+        "calibration_error_equal_count": 0.0,
+    }
+    assert trust.scores[PROMISE]["labels"]["labels_up_to_it"] == trust.scores[PROMISE]["labels"]["labels"] == 4
+    assert trust.scores[PROMISE]["labels"]["share_seen"] == 1.0
 
 
 def test_quick_score_by_hand(tmp_path):
@@ -150,7 +209,7 @@ def test_quick_score_by_hand(tmp_path):
 
 
 def test_scores_by_hand(tmp_path):
-    scores = score(trained(0.9), holdout(tmp_path), SETTINGS)
+    scores = score(trained(0.9), holdout(tmp_path), SETTINGS).scores
     everything = scores["hold-out completion, micro (PCNet/ASBU): all"]
     occluded = scores["hold-out completion, micro (PCNet/ASBU): occluded"]
     assert list(everything) == ["modal mask", "convex hull", "labels", "labels, true order"]
@@ -168,4 +227,4 @@ def test_gap_tolerance_is_the_label_settings(tmp_path):
     completer = trained(0.9)
     wide = TrainedCompleter(completer.completer, View(64, gap_px=9))
     a, b = (score(t, holdout(tmp_path), SETTINGS) for t in (completer, wide))
-    assert a == b
+    assert a.scores == b.scores

@@ -37,6 +37,7 @@ def test_every_setting_is_described():
     ("override", "message"),
     [
         pytest.param("training.stpes=3", "unknown setting 'training.stpes'; did you mean 'steps'", id="misspelt key"),
+        pytest.param("synthesis.ais.pastd=1", "did you mean 'pasted'", id="misspelt key of a section in a section"),
         pytest.param("trainning.steps=3", "did you mean 'training'", id="misspelt section"),
         pytest.param("gap_px=3", "did you mean 'labels.gap_px'", id="no section"),
         pytest.param("completer.method=asbo", "unknown method 'asbo'; did you mean 'asbu'", id="misspelt method"),

@@ -28,7 +28,7 @@ VALUES = {
         "checkpoint_every": 2,
     },
 }
-RESULTS = ("weights.pth", "completer.json", "metrics.json", "curves.png")
+RESULTS = ("weights.pth", "completer.json", "metrics.json", "curves.png", "reliability.png", "risk_coverage.png")
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,12 @@ def test_writes_what_it_says(made):
     rows = next(iter(made.scores.values()))
     assert {"modal mask", "convex hull", "labels"} <= set(rows)
     assert metrics["chosen"]["threshold"] == card["threshold"]
+    assert metrics["promise"] == card["promise"] is None  # a few scenes can vouch for nothing
+    assert made.counts["promise"].startswith("none: ")
+    assert made.counts["promise on the reporting half"]["uncertainty_at_most"] is None
+    assert {"network", "calibrated", "labels"} == set(metrics["reliability"])
+    assert {"labels", "oracle", "random"} == set(metrics["risk_coverage"])
+    assert all(file.is_file() for file in made.files.values())
     steps = [row["step"] for row in metrics["history"] if "hold-out miou" in row]
     assert steps == [3, 4]
 
@@ -94,6 +100,7 @@ def test_second_call_does_nothing(made, synth_dir):
         pytest.param("training the completer", 1, id="before the first checkpoint"),
         pytest.param("training the completer", 3, id="between checkpoints"),
         pytest.param("choosing the threshold", 1, id="after training"),
+        pytest.param("calibrating", 1, id="after choosing the threshold"),
         pytest.param("scoring on the hold-out", 1, id="after choosing"),
     ],
 )

@@ -124,7 +124,7 @@ def test_label_file_keeps_the_contract(made, scenes):
         assert not (drawn & ~amodal).any() and not (visible & ~drawn).any()
         assert label["occlude_rate"] == pytest.approx(1 - visible.sum() / amodal.sum(), abs=1e-6)
         ours = label["amodalpl"]
-        assert set(ours) == {"completer", "occluders", "uncertainty", "growth", "flags"}
+        assert set(ours) == {"completer", "occluders", "uncertainty", "plausibility", "growth", "flags"}
         assert ours["completer"] in ("asbu", "pcnet-m")
         assert 0 <= ours["uncertainty"] <= 1
         if visible.any():
@@ -275,7 +275,7 @@ def test_part_size_is_no_matter_of_taste_for_the_labels(scenes, completer, tmp_p
 def test_folder_of_another_run(scenes, completer, tmp_path):
     label(scenes, completer, tmp_path / "out")
     before = results(tmp_path / "out")
-    with pytest.raises(OutputError, match="labels.gap_px: it has 2, asked for 0"):
+    with pytest.raises(OutputError, match="labels.gap_px: it has None, asked for 0"):
         label(scenes, completer, tmp_path / "out", gap_px=0)
     other = write_completer(tmp_path / "other", "pcnet-m")
     with pytest.raises(OutputError, match="another completer file"):

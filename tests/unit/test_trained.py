@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
-from amodalpl.calibration import Calibration
+from amodalpl.calibration import Calibration, Promise
 from amodalpl.completion import View
 from amodalpl.errors import CheckpointError, DataError
 from amodalpl.models.completer import build_completer
+from amodalpl.plausibility import FEWEST_SHAPES, learn_shape_prior
 from amodalpl.settings import CompleterSettings, SynthesisSettings
-from amodalpl.trained import CARD, WEIGHTS, TrainedCompleter, load_completer, save_completer
+from amodalpl.trained import CARD, SHAPES, WEIGHTS, TrainedCompleter, load_completer, save_completer
 
 CPU = torch.device("cpu")
+KNOTS = Calibration().to_json()
 
 
-def save(folder, method="asbu", width=4, image=False, seed=0):
+def save(folder, method="asbu", width=4, image=False, seed=0, promise=None, shapes=None):
     torch.manual_seed(seed)
     completer = build_completer(method, width, image, init_gain=1.0).eval()
-    trained = TrainedCompleter(completer, View(32, 4.0, 7), 0.35, 0.15, Calibration((0.1, 0.5), (0.0, 0.25)))
+    calibration = Calibration((0.1, 0.5), (0.0, 0.25), (0.0, 0.9), (0.1, 0.8), 0.04)
+    trained = TrainedCompleter(completer, View(32, 4.0, 7), 0.35, 0.15, calibration, promise, shapes)
     folder.mkdir(exist_ok=True)
     save_completer(
         folder,
@@ -33,22 +37,25 @@ def save(folder, method="asbu", width=4, image=False, seed=0):
 
 def change_card(folder, **changes):
     card = {**json.loads((folder / CARD).read_text()), **changes}
-    (folder / CARD).write_text(json.dumps({key: value for key, value in card.items() if value is not None}))
+    left_out = [key for key, value in changes.items() if value is None]
+    (folder / CARD).write_text(json.dumps({key: value for key, value in card.items() if key not in left_out}))
 
 
 @pytest.mark.parametrize("image", [False, True])
 def test_round_trip(tmp_path, image):
-    trained = save(tmp_path, "pcnet-m", image=image)
+    trained = save(tmp_path, "pcnet-m", image=image, promise=Promise(0.21) if image else None)
     loaded = load_completer(tmp_path, CPU)
     assert loaded.threshold == 0.35 and loaded.order_threshold == 0.15
-    assert loaded.calibration == trained.calibration
+    assert loaded.calibration == trained.calibration and loaded.promise == trained.promise
     assert (loaded.view.patch_px, loaded.view.enlarge_box, loaded.view.boundary_px) == (32, 4.0, 7)
     assert loaded.completer.method == trained.completer.method and loaded.completer.uses_image is image
     assert not loaded.completer.training
     masks = [torch.rand(1, 1, 32, 32) < 0.5 for _ in range(3)]
     photo = torch.randint(0, 255, (1, 3, 32, 32), dtype=torch.uint8) if image else None
     with torch.inference_mode():
-        assert torch.equal(trained.completer(*masks, photo), loaded.completer(*masks, photo))
+        torch.testing.assert_close(
+            loaded.completer(*masks, photo), trained.completer(*masks, photo), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_weights_are_plain_tensors(tmp_path):
@@ -100,9 +107,13 @@ def test_damaged_weights(tmp_path):
         pytest.param({"patch_px": "wide"}, "a damaged one .*wide", id="patch is text"),
         pytest.param({"patch_px": 33}, "a damaged one .*patch_px", id="patch does not fit the network"),
         pytest.param({"calibration": []}, "a damaged one", id="no calibration"),
-        pytest.param(
-            {"calibration": {"doubt": [], "expected_error": []}}, "got 0 doubts for 0", id="empty calibration"
-        ),
+        pytest.param({"calibration": KNOTS | {"doubt": []}}, "got 0 of `doubt` for 2", id="knots of different numbers"),
+        pytest.param({"calibration": KNOTS | {"doubt": [0.5, 0.5]}}, "increasing numbers in `doubt`", id="equal knots"),
+        pytest.param({"calibration": KNOTS | {"belongs": [0, 2]}}, "numbers from 0 to 1 .*`belongs`", id="above 1"),
+        pytest.param({"calibration": KNOTS | {"unasked": None}}, "a damaged one", id="no error of the unasked"),
+        pytest.param({"promise": {"share": 0.95}}, r"a damaged one \('uncertainty_at_most'\)", id="half a promise"),
+        pytest.param({"format": None}, "expected a card of format 2, got 1, .* train it again", id="an older card"),
+        pytest.param({"format": 3}, "expected a card of format 2, got 3", id="a newer card"),
         pytest.param({"threshold": [1]}, "a damaged one", id="threshold is a list"),
         pytest.param({"weights_sha256": None}, "SHA-256 differs", id="no hash"),
     ],
@@ -134,4 +145,34 @@ def test_card_is_not_json(tmp_path):
     save(tmp_path)
     (tmp_path / CARD).write_text("{")
     with pytest.raises(DataError, match=r"completer.json: expected the card"):
+        load_completer(tmp_path, CPU)
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    rng = np.random.default_rng(0)
+    masks = [np.ones((int(rng.integers(10, 40)), int(rng.integers(10, 40))), dtype=bool) for _ in range(FEWEST_SHAPES)]
+    return learn_shape_prior(masks, [1] * FEWEST_SHAPES, seed=0)
+
+
+def test_shapes_travel_with_the_completer(tmp_path, shapes):
+    save(tmp_path, shapes=shapes)
+    loaded = load_completer(tmp_path, CPU)
+    square = [np.ones((20, 20), dtype=bool)]
+    assert loaded.shapes.score(square, [1]).tolist() == shapes.score(square, [1]).tolist()
+    save(tmp_path / "without")
+    assert load_completer(tmp_path / "without", CPU).shapes is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(lambda path: path.unlink(), "expected the shapes that completer.json names", id="gone"),
+        pytest.param(lambda path: path.write_bytes(b"other"), "is not the file that completer.json", id="another"),
+    ],
+)
+def test_shapes_that_do_not_belong(tmp_path, shapes, damage, message):
+    save(tmp_path, shapes=shapes)
+    damage(tmp_path / SHAPES)
+    with pytest.raises(CheckpointError, match=message):
         load_completer(tmp_path, CPU)

@@ -8,6 +8,7 @@ import torch
 from interruptions import Killed, KillIn
 from torch import nn
 
+from amodalpl import losses
 from amodalpl.errors import CheckpointError, SettingsError
 from amodalpl.models.completer import METHODS, Completer, build_completer
 from amodalpl.progress import SILENT
@@ -18,6 +19,7 @@ from amodalpl.synthesis.dataset import SampleStream
 from amodalpl.training import _StepSampler, train
 
 CPU = torch.device("cpu")
+SAMPLES = SynthesisSettings(patch_px=16)
 TINY = TrainingSettings(
     steps=6, batch_size=2, workers=0, optimizer="adamw", learning_rate=0.01, validate_every=4, checkpoint_every=2
 )
@@ -37,7 +39,7 @@ def bank(tmp_path_factory):
 def run(bank, checkpoint, settings=TINY, progress=SILENT, method="asbu", validate=None, width=4):
     torch.manual_seed(0)
     completer = build_completer(method, width, False, init_gain=0.5)
-    stream = SampleStream(bank, SynthesisSettings(patch_px=16), 0, settings.steps * settings.batch_size)
+    stream = SampleStream(bank, SAMPLES, 0, settings.steps * settings.batch_size, "pair")
 
     def score(trained):
         assert not trained.training
@@ -115,11 +117,43 @@ def test_first_loss_is_that_of_the_first_batch(bank, tmp_path):
     _, curve = run(bank, tmp_path / "c.pth", settings)
     torch.manual_seed(0)
     completer = build_completer("asbu", 4, False, init_gain=0.5).train()
-    stream = SampleStream(bank, SynthesisSettings(patch_px=16), 0, 2)
+    stream = SampleStream(bank, SAMPLES, 0, 2, "pair")
     batch = {name: torch.stack([stream[0][name], stream[1][name]]) for name in stream[0]}
     outputs = completer(batch["modal"], batch["occluder"], batch["boundary"])
-    loss = completer.loss(outputs, batch["target"], batch["occluder"], 7.0)
+    loss = losses.asbu(outputs, batch["target"], losses.pixel_weight(batch["occluder"], 7.0))
     assert curve[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_unknown_pixels_teach_nothing(bank, tmp_path):
+    """Whatever the answer says where it is not known, the weights become the same; elsewhere they do not."""
+
+    class Altered(SampleStream):
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            where = item["unknown"] if self.beyond else ~item["unknown"]
+            return item | {"target": item["target"] ^ where}
+
+    def trained(name, stream):
+        torch.manual_seed(0)
+        completer = build_completer("asbu", 4, False, init_gain=0.5)
+        folder = tmp_path / name
+        folder.mkdir()
+        train(
+            completer,
+            stream,
+            TINY,
+            seed=0,
+            device=CPU,
+            checkpoint=folder / "c.pth",
+            validate=lambda _: {},
+            progress=SILENT,
+        )
+        return torch.cat([p.detach().flatten() for p in completer.parameters()])
+
+    streams = [kind(bank, SAMPLES, 0, 12, "ais") for kind in (SampleStream, Altered, Altered)]
+    streams[1].beyond, streams[2].beyond = True, False
+    plain, beyond, within = (trained(str(k), stream) for k, stream in enumerate(streams))
+    assert torch.equal(plain, beyond) and not torch.equal(plain, within)
 
 
 def test_bf16_trains(bank, tmp_path):
@@ -147,7 +181,7 @@ class Broken(nn.Module):
 
 @pytest.mark.parametrize("good", [0, 3])
 def test_loss_that_is_no_number_stops_and_spares_the_checkpoint(bank, tmp_path, good):
-    stream = SampleStream(bank, SynthesisSettings(patch_px=16), 0, 100)
+    stream = SampleStream(bank, SAMPLES, 0, 100, "pair")
     checkpoint = tmp_path / "c.pth"
     with pytest.raises(TrainingError, match="the loss is nan at step .*: try a third of training.learning_rate"):
         train(
