@@ -56,11 +56,11 @@ def label_scenes(
 ) -> list[SceneLabels]:
     """Label the objects of a few images together.
 
-    PCNet-M first orders every pair of neighbours by completing each behind the other, then completes each object behind
-    the union of its ancestors. ASBU and ours complete each object behind all its neighbours and read the order from
-    that; those whose neighbours are not all in front are completed again behind their ancestors, as the runs published
-    with the ASBU paper do. With `settings.occluders` "neighbours" the first completion stands, as that paper's text has
-    it.
+    PCNet-M and ASBU's code first order every pair of neighbours by completing each behind the other, then complete each
+    object behind the union of its ancestors. Ours, and with `settings.order_from` "completions" any, completes each
+    object behind all its neighbours and reads the order from that; those whose neighbours are not all in front are
+    completed again behind their ancestors. With `settings.occluders` "neighbours" too the first completion stands, as
+    the ASBU paper's text has it.
 
     Args:
         trained: the completer.
@@ -71,12 +71,12 @@ def label_scenes(
     Returns:
         One result per scene.
     """
-    method, who = trained.completer.method, settings.occluders
+    who = settings.occluders
     neighbours = [near_pairs(scene.masks, settings.near_px) for scene in scenes]
     answers: _Answers = {}
     if true_order is not None:
         orders, who = [list(order) for order in true_order], "ancestors" if who == "neighbours" else who
-    elif method.order_from_pairs:
+    elif orders_from_pairs(trained, settings):
         orders = _order_pairwise(trained, scenes, neighbours, settings)
     else:
         answers = _ask_again(trained, scenes, [neighbours_both_ways(pairs) for pairs in neighbours], {}, settings)
@@ -93,6 +93,13 @@ def label_scenes(
         SceneLabels(_labels(trained, number, scene, {i for pair in pairs for i in pair}, answers, settings), order)
         for number, (scene, pairs, order) in enumerate(zip(scenes, neighbours, orders, strict=True))
     ]
+
+
+def orders_from_pairs(trained: TrainedCompleter, settings: LabelSettings) -> bool:
+    """Tell whether each pair is completed alone to find its order; the settings' word, else the method's."""
+    if settings.order_from is None:
+        return trained.completer.method.order_from_pairs
+    return settings.order_from == "pairs"
 
 
 def amodal_in_window(answer: Answer, threshold: float, behind_neighbours: bool) -> np.ndarray:

@@ -26,6 +26,7 @@ from .pseudolabels import (
     amodal_in_window,
     label_scenes,
     neighbours_both_ways,
+    orders_from_pairs,
     pair_growth_px,
     pair_queries,
     view_for,
@@ -123,7 +124,7 @@ def choose(
     """
     ids = holdout.cases("choose")
     settings = with_tolerance(holdout, ids, settings)
-    if trained.completer.method.order_from_pairs:
+    if orders_from_pairs(trained, settings):
         trained = replace(trained, order_threshold=_choose_order_threshold(trained, holdout, ids, settings, progress))
     counts: list[list[metrics.Counts]] = [[] for _ in THRESHOLDS]
     view = view_for(trained.view, settings)

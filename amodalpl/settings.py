@@ -176,6 +176,11 @@ class LabelSettings(Settings):
         "ancestors",
         description="who may hide an object: all in front of it by the order, the next in front, or all near",
     )
+    order_from: Literal["pairs", "completions"] | None = Field(
+        None,
+        description="recover the order from completions of each pair alone (both codes), or from those behind all "
+        "neighbours (ours; the text of the ASBU paper); the method's own unless given",
+    )
     order_rule: Literal["contact", "inside", "whole"] | None = Field(
         None,
         description="compare completions along the contact (ours), within the other's mask (the codes) or as a whole "

@@ -32,7 +32,8 @@ class Method:
         channels: what the network sees beside the visible part.
         loss: see `amodalpl.losses`.
         has_uncertainty: whether channel 1 of the output is an uncertainty.
-        order_from_pairs: recover the order by completing pair by pair (PCNet-M), not from the completions (ASBU eq. 3).
+        order_from_pairs: recover the order by completing pair by pair, as both reference codes do, not from completions
+            behind all neighbours (the text of ASBU's eq. 3), which takes training on several neighbours at once.
         order_rule: how completions are compared, unless the label settings say otherwise; see `ordering`.
         recipe: training samples it was made for.
         width: channels of the UNet's first level.
@@ -70,11 +71,11 @@ METHODS: dict[str, Method] = {
         widens=True,
     ),
     "pcnet-m": Method(("occluder",), losses.weighted_cross_entropy, False, True),
-    "asbu": Method(("boundary",), losses.asbu, True, False),
-    "boundary-pcnet-m": Method(("boundary",), losses.weighted_cross_entropy, False, False),
+    "asbu": Method(("boundary",), losses.asbu, True, True),
+    "boundary-pcnet-m": Method(("boundary",), losses.weighted_cross_entropy, False, True),
     "uncertainty-pcnet-m": Method(("occluder",), losses.asbu, True, True),
-    "asbu-ubce": Method(("boundary",), losses.asbu_ubce, True, False),
-    "asbu-gaussian": Method(("boundary",), losses.asbu_gaussian, True, False),
+    "asbu-ubce": Method(("boundary",), losses.asbu_ubce, True, True),
+    "asbu-gaussian": Method(("boundary",), losses.asbu_gaussian, True, True),
 }
 
 

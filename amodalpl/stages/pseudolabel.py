@@ -23,7 +23,7 @@ from ..ordering import Pair, cycles, mutual
 from ..plausibility import ShapePrior
 from ..progress import SILENT, Progress
 from ..provenance import StageRun, hash_file, read_json, write_json
-from ..pseudolabels import Label, label_scenes
+from ..pseudolabels import Label, label_scenes, orders_from_pairs
 from ..records import AnnotationSet, ImageRecord, Instance
 from ..report.page import write_label_page
 from ..settings import LabelSettings, PipelineSettings
@@ -161,8 +161,8 @@ def _label(
             "categories": data.categories,
         },
     )
-    method = trained.completer.method
-    rule = "pairs" if method.order_from_pairs else settings.order_rule or method.order_rule
+    pairs = orders_from_pairs(trained, settings)
+    rule = "pairs" if pairs else settings.order_rule or trained.completer.method.order_rule
     write_json(out / ORDER, {"rule": rule, "images": [entry for part in written for entry in part["order"]]})
     write_json(out / STATS, stats)
     return stats

@@ -99,19 +99,21 @@ def test_behind_all_neighbours(method):
 
 
 @pytest.mark.parametrize(
-    ("method", "occluders", "calls"),
+    ("method", "changes", "calls"),
     [
-        pytest.param("pcnet-m", "ancestors", 2 + 1, id="both directions of the pair, then the one behind"),
+        pytest.param("pcnet-m", {}, 2 + 1, id="both directions of the pair, then the one behind"),
+        pytest.param("asbu", {}, 2 + 1, id="the same for ASBU, as in its code"),
+        pytest.param("layered", {}, 2, id="both behind all neighbours, which stands for the one behind"),
+        pytest.param("pcnet-m", {"occluders": "neighbours"}, 2 + 2, id="both directions of the pair, then both"),
         pytest.param(
-            "asbu", "ancestors", 2, id="both behind all neighbours, of whom all are in front of the one behind"
+            "asbu", {"occluders": "neighbours", "order_from": "completions"}, 2, id="both, once: ASBU's paper"
         ),
-        pytest.param("pcnet-m", "neighbours", 2 + 2, id="both directions of the pair, then both"),
-        pytest.param("asbu", "neighbours", 2, id="both, once"),
+        pytest.param("layered", {"order_from": "pairs"}, 2 + 1, id="pairs on request"),
     ],
 )
-def test_network_is_asked_only_what_is_needed(method, occluders, calls):
+def test_network_is_asked_only_what_is_needed(method, changes, calls):
     completer = trained(method, squares_only)
-    label_scenes(completer, [SCENE], NO_GAP.model_copy(update={"occluders": occluders}))
+    label_scenes(completer, [SCENE], NO_GAP.model_copy(update=changes))
     assert completer.completer.network.calls == calls
 
 
@@ -201,7 +203,7 @@ def test_order_rule_counts_inside_the_other_or_the_whole():
     scene = Scene(np.stack([SQUARE, BAR, above]))
     orders = {}
     for rule in ("inside", "whole"):
-        settings = NO_GAP.model_copy(update={"order_rule": rule})
+        settings = NO_GAP.model_copy(update={"order_rule": rule, "order_from": "completions"})
         (found,) = label_scenes(trained("asbu", squares_only), [scene], settings)
         orders[rule] = {(p.front, p.back): p.evidence_px for p in found.order}
     assert orders["inside"] == {(1, 0): 80, (2, 0): 80}

@@ -17,7 +17,7 @@ from amodalpl.completion import View
 from amodalpl.errors import CheckpointError, DataError, OutputError
 from amodalpl.formats import read_annotations
 from amodalpl.masks import rle
-from amodalpl.models.completer import build_completer
+from amodalpl.models.completer import METHODS, build_completer
 from amodalpl.progress import Progress
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import CompleterSettings, SynthesisSettings, resolve
@@ -84,7 +84,7 @@ def scenes(tmp_path_factory):
     return files
 
 
-@pytest.fixture(scope="module", params=["asbu", "pcnet-m"])
+@pytest.fixture(scope="module", params=["layered", "pcnet-m"])
 def made(request, scenes, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     completer = write_completer(folder / "completer", request.param)
@@ -125,7 +125,7 @@ def test_label_file_keeps_the_contract(made, scenes):
         assert label["occlude_rate"] == pytest.approx(1 - visible.sum() / amodal.sum(), abs=1e-6)
         ours = label["amodalpl"]
         assert set(ours) == {"completer", "occluders", "uncertainty", "plausibility", "growth", "flags"}
-        assert ours["completer"] in ("asbu", "pcnet-m")
+        assert ours["completer"] in ("layered", "pcnet-m")
         assert 0 <= ours["uncertainty"] <= 1
         if visible.any():
             assert ours["growth"] == pytest.approx(amodal.sum() / visible.sum(), abs=1e-6)
@@ -197,14 +197,14 @@ def test_order_file(made):
     order = read(made, "order.json")
     labels = {a["id"]: a for a in read(made, "pseudo_amodal.json")["annotations"]}
     method = next(iter(labels.values()))["amodalpl"]["completer"]
-    assert order["rule"] == ("pairs" if method == "pcnet-m" else "inside")
+    assert order["rule"] == ("pairs" if METHODS[method].order_from_pairs else METHODS[method].order_rule)
     assert sum(len(entry["pairs"]) for entry in order["images"]) == made.counts["ordered pairs"] > 0
     for entry in order["images"]:
         assert entry["pairs"]
         for pair in entry["pairs"]:
             assert labels[pair["front"]]["image_id"] == labels[pair["back"]]["image_id"] == entry["image_id"]
             assert pair["evidence_px"] > 0
-            if method == "pcnet-m":  # a pair's front is among the ancestors of its back
+            if METHODS[method].order_from_pairs:  # a pair's front is among the ancestors of its back
                 assert pair["front"] in labels[pair["back"]]["amodalpl"]["occluders"]
 
 
