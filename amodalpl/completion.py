@@ -20,6 +20,7 @@ from .models.completer import Completer
 
 Window = tuple[slice, slice]
 
+BEYOND_GAP = 1.4  # sides of the box that a crop shows at least, beside the tolerance for gaps
 WIDENING = 1.4  # sides of the crop that is tried when an answer was cut off; training goes up to 1.5
 
 
@@ -180,7 +181,10 @@ class _Crop:
 
 
 def _crop(scene: Scene, query: Query, view: View, widening: float) -> _Crop:
-    square = crop_square(tight_box(scene.masks[query.target]), view.enlarge_box).widened(widening)
+    box = tight_box(scene.masks[query.target])
+    square = crop_square(box, view.enlarge_box)
+    over_the_gap = BEYOND_GAP * max(box[2:]) + 2 * view.gap_px  # a small object's crop may end before its neighbour
+    square = square.widened(max(1.0, over_the_gap / square.side) * widening)
     window = _covered(square, scene.masks.shape[1:])
     modal = np.ascontiguousarray(scene.masks[query.target][window])
     occluder = np.zeros_like(modal)

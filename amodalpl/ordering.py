@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .masks.boxes import tight_box
+from .masks.gaps import distance_px
 from .masks.geometry import dilate
 
 CONTACT_SHARE = 0.03  # width of the contact on each side, in sides of the smaller object's box
@@ -93,17 +94,18 @@ def order_by_contact(
         neighbours: unordered pairs of object indices.
         grown: (N, H, W) bool, amodal minus modal.
         masks: (N, H, W) bool, visible.
-        gap_px: tolerance for gaps; the contact is that much wider.
+        gap_px: tolerance for gaps; the pairs are no further apart.
     """
     order = []
     for i, j in neighbours:
         x, y, w, h = np.array([tight_box(masks[i]), tight_box(masks[j])]).T
-        reach = gap_px + max(1, round(CONTACT_SHARE * min(max(w[0], h[0]), max(w[1], h[1]))))
-        margin = 2 * reach
+        width = max(1, round(CONTACT_SHARE * min(max(w[0], h[0]), max(w[1], h[1]))))
+        margin = 2 * (width + gap_px)
         window = np.s_[
             max(y.max() - margin, 0) : (y + h).min() + margin, max(x.max() - margin, 0) : (x + w).min() + margin
         ]
         first, second = (np.ascontiguousarray(masks[k][window]) for k in (i, j))
+        reach = width + max(0, int(distance_px(first)[second].min()) - 1)  # over their own gap, up to the tolerance
         contact = dilate(first, reach) & dilate(second, reach)
         first_claims = dilate(grown[i][window] & second & contact, reach) & contact
         second_claims = dilate(grown[j][window] & first & contact, reach) & contact

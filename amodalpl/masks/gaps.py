@@ -113,6 +113,9 @@ def derive_tolerance(gaps: Iterable[int]) -> GapTolerance:
 def close_gap(modal: np.ndarray, occluder: np.ndarray, free: np.ndarray, gap_px: int) -> tuple[np.ndarray, np.ndarray]:
     """Close the gap between an object and its occluder: each free pixel between them goes to the nearer one.
 
+    Between means in a gap that no wider square fits into, so that two that touch stay as they are; masks that face each
+    other only at a corner are left apart.
+
     Args:
         modal: (H, W) bool.
         occluder: (H, W) bool, disjoint from `modal`.
@@ -130,7 +133,7 @@ def close_gap(modal: np.ndarray, occluder: np.ndarray, free: np.ndarray, gap_px:
     """
     if gap_px <= 0:
         return modal, occluder
-    between = free & dilate(modal, gap_px) & dilate(occluder, gap_px)
+    between = free & _closed(modal | occluder, gap_px) & dilate(modal, gap_px) & dilate(occluder, gap_px)
     if not between.any():
         return modal, occluder
     x, y, w, h = tight_box(between)
@@ -144,3 +147,9 @@ def close_gap(modal: np.ndarray, occluder: np.ndarray, free: np.ndarray, gap_px:
     modal[window] |= between & nearer
     occluder[window] |= between & ~nearer
     return modal, occluder
+
+
+def _closed(mask: np.ndarray, gap_px: int) -> np.ndarray:
+    """Fill what is too narrow for a square wider than the gap: what lies between masks, not what lies around them."""
+    side = gap_px + 1 + gap_px % 2
+    return cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_CLOSE, np.ones((side, side), dtype=np.uint8)).view(bool)

@@ -273,3 +273,54 @@ def test_growth_beyond_what_can_be_vouched_for_is_refused(max_growth, refused):
     label = found.labels[2]
     assert label.asked and label.runaway is refused and (label.uncertainty == 1) is refused
     np.testing.assert_array_equal(label.amodal, SQUARE if refused else SQUARE | BAR)
+
+
+def checkerboard(count, side):
+    """So many squares of 5 pixels that touch their neighbours."""
+    masks = np.zeros((count, 5 * side, 5 * -(-count // side)), dtype=bool)
+    for index in range(count):
+        column, row = divmod(index, side)
+        masks[index, 5 * row : 5 * row + 5, 5 * column : 5 * column + 5] = True
+    return masks
+
+
+IN_PARTS = rectangle((20, 40), (10, 20)) | rectangle((20, 40), (30, 40))
+WITH_HOLE = rectangle((10, 50), (10, 50)) & ~rectangle((20, 40), (20, 40))
+
+
+@pytest.mark.parametrize("grows", [always, never, squares_only])
+@pytest.mark.parametrize(
+    "masks",
+    [
+        pytest.param(np.stack([IN_PARTS, rectangle((20, 40), (20, 30))]), id="in two parts"),
+        pytest.param(np.stack([WITH_HOLE, SQUARE]), id="with a hole, and what fills it"),
+        pytest.param(np.stack([rectangle((30, 31), (30, 31)), rectangle((30, 31), (31, 32))]), id="one pixel each"),
+        pytest.param(np.stack([SQUARE]), id="one instance"),
+        pytest.param(np.stack([SQUARE, NOTHING, BAR]), id="one fully hidden"),
+        pytest.param(np.stack([rectangle((0, 60), (0, 40)), rectangle((0, 60), (40, 80))]), id="halves of the image"),
+        pytest.param(checkerboard(500, 20), id="500 instances"),
+    ],
+)
+def test_strange_masks_are_labelled(masks, grows):
+    (found,) = label_scenes(trained("layered", grows), [Scene(masks)], LabelSettings())
+    assert len(found.labels) == len(masks)
+    for label, mask in zip(found.labels, masks, strict=True):
+        assert (label is None) == (not mask.any())
+        if label is not None:
+            assert (label.amodal & mask).sum() == mask.sum() and 0 <= label.uncertainty <= 1
+
+
+def wide_ones_only(modal):
+    """A square is as wide as high, the bar is not, also when either got half of the gap."""
+    rows, columns = modal.any(dim=1).sum(), modal.any(dim=0).sum()
+    return columns > 0.9 * rows
+
+
+@pytest.mark.parametrize("free_px", range(21))
+def test_gaps_up_to_the_widest_tolerance_are_closed(free_px):
+    bar = rectangle((20, 40), (40 + free_px, 44 + free_px))
+    (found,) = label_scenes(
+        trained("layered", wide_ones_only), [Scene(np.stack([SQUARE, bar]))], LabelSettings(gap_px=20)
+    )
+    assert [(pair.front, pair.back) for pair in found.order] == [(1, 0)]
+    assert (found.labels[0].amodal & bar).any()
