@@ -3,12 +3,13 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),$(CURDIR)/.venv/bin/python,python3)
 PYTEST = $(PYTHON) -m pytest
 export PYTHON
 
-.PHONY: help check format lint types test slow gpu
+.PHONY: help check format lint types test slow gpu bench bench-check
 
 help:
 	@echo "make check   format, lint, types, fast tests: what CI runs"
 	@echo "make format  rewrite the files in the one format"
 	@echo "make test    fast tests     make slow   slow tests     make gpu   tests on a GPU"
+	@echo "make bench   how fast, beside what the machine can do  make bench-check   fails when slower than stored"
 
 check:
 	@.ci/check
@@ -31,3 +32,9 @@ slow:
 
 gpu:
 	$(PYTEST) -q -m gpu
+
+bench:
+	$(PYTHON) -m benchmarks --out runs/benchmarks.json
+
+bench-check:
+	$(PYTHON) -m benchmarks --quick --check

@@ -6,11 +6,14 @@ goes to `AnnotationSet.dropped` with a reason, "kind" or "kind: detail", where k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, SettingsError, nearest
+from ..processes import helpers, usable_cores
 from ..provenance import read_json
 from ..records import AnnotationSet
 from .coco import read_coco
@@ -27,6 +30,8 @@ _READERS: dict[str, _Reader] = {
     "d2sa": read_d2sa,
 }
 FORMATS = ("auto", *_READERS)
+_LARGE_BYTES = 2**25  # a file for which starting helpers pays
+_MOST_HELPERS = 4  # which reading JSON, by one process, could keep busy
 
 
 def read_annotations(path: Path, fmt: str = "auto") -> AnnotationSet:
@@ -47,12 +52,32 @@ def read_annotations(path: Path, fmt: str = "auto") -> AnnotationSet:
     if fmt not in FORMATS:
         raise SettingsError(f"format: expected a known annotation format, got {fmt!r}{nearest(str(fmt), FORMATS)}")
     path = Path(path)
-    if path.is_dir():
-        if fmt not in ("auto", "cocoa"):
-            raise DataError(f"{path}: expected one {fmt} file, got a folder (only COCOA records come as a folder)")
-        return read_record_folder(path)
-    data = read_json(path, "an annotation file")
-    return _READERS[detect_format(data) if fmt == "auto" else fmt](path, data)
+    with _no_garbage_collection(), helpers(min(usable_cores(), _MOST_HELPERS) if _is_large(path) else 0):
+        if path.is_dir():
+            if fmt not in ("auto", "cocoa"):
+                raise DataError(f"{path}: expected one {fmt} file, got a folder (only COCOA records come as a folder)")
+            return read_record_folder(path)
+        data = read_json(path, "an annotation file")
+        return _READERS[detect_format(data) if fmt == "auto" else fmt](path, data)
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        return path.stat().st_size >= _LARGE_BYTES
+    except OSError:  # which reading it tells better
+        return False
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Spare the search for cycles: millions of new lists make it run again and again, and JSON has no cycles."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def detect_format(data: Any) -> str:

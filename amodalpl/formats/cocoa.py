@@ -108,7 +108,7 @@ def _image_of_record(file: Path, place: str, record: dict[str, Any], stem: str |
     that of its first RLE, or else is read from the photo.
     """
     dot = f"{place}." if place else ""
-    image_id = whole_id(file, f"{dot}image_id", record.get("image_id", MISSING))
+    image_id = whole_id(file, place, "image_id", record)
     url = record.get("url")
     name = PurePosixPath(unquote(urlsplit(url).path)).name if isinstance(url, str) else ""
     if stem is not None and (not name or not _exists(file.parent, name)) and _exists(file.parent, f"{stem}.jpg"):
@@ -162,7 +162,7 @@ def _read(
         if not isinstance(record, dict) or not isinstance(record.get("regions"), list):
             dropped.append(Dropped(place, None, None, "not a COCOA record: expected a list of `regions`"))
             continue
-        image_id = whole_id(path, f"{dot}image_id", record.get("image_id", MISSING))
+        image_id = whole_id(path, place, "image_id", record)
         regions = record["regions"]
         ids = range(next_id, next_id + len(regions))
         next_id = ids.stop

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import DataError
 from ..images import MAX_IMAGE_PX, MAX_SIDE_PX
-from ..records import AnnotationSet, Dropped, ImageRecord, Instance
-from .segmentation import NO_MASK, brief, read_masks
+from ..records import AnnotationSet, Dropped, ImageRecord, Instance, Rle
+from .segmentation import NO_MASK, brief, read_batches
 
 _CARRIED_OVER = ("info", "licenses")
+_ENTRIES_AT_ONCE = 2**12
 
 
 class _Missing:
@@ -88,8 +93,10 @@ def read_coco_like(path: Path, data: Any, fields: Fields) -> AnnotationSet:
             "choose a file with instance masks"
         )
     dropped: list[Dropped] = []
+    unreadable: list[Dropped] = []
     entries = _sound_entries(path, annotations, fields, images, categories, dropped)
-    instances = make_instances(entries, images, dropped)
+    instances = make_instances(entries, images, unreadable)
+    dropped += unreadable
     _require_masks(path, annotations, instances, dropped)
     return AnnotationSet(
         path=path,
@@ -133,7 +140,7 @@ def read_images(path: Path, raw_images: Any) -> list[ImageRecord]:
         place = f"images[{index}]"
         if not isinstance(raw, dict):
             raise DataError(f"{path}: {place}: expected an object with id, file_name, height and width, {_got(raw)}")
-        image_id = whole_id(path, f"{place}.id", raw.get("id", MISSING))
+        image_id = whole_id(path, place, "id", raw)
         if image_id in seen:
             raise DataError(
                 f"{path}: {place}.id: expected an id of its own, got {image_id} as in images[{seen[image_id]}]; "
@@ -179,7 +186,7 @@ def read_categories(path: Path, raw_categories: Any) -> list[dict[str, Any]]:
         place = f"categories[{index}]"
         if not isinstance(raw, dict):
             raise DataError(f"{path}: {place}: expected an object with id and name, {_got(raw)}")
-        category_id = whole_id(path, f"{place}.id", raw.get("id", MISSING))
+        category_id = whole_id(path, place, "id", raw)
         if category_id in seen:
             raise DataError(
                 f"{path}: {place}.id: expected an id of its own, got {category_id} as in "
@@ -189,15 +196,23 @@ def read_categories(path: Path, raw_categories: Any) -> list[dict[str, Any]]:
     return raw_categories
 
 
-def whole_id(path: Path, place: str, value: Any) -> int:
-    """Return an id, which must be a whole number of at most 64 bits (true and "7" are not).
+def whole_id(path: Path, place: str, key: str, raw: Mapping[str, Any]) -> int:
+    """Return an entry's id, which must be a whole number of at most 64 bits (true and "7" are not).
+
+    Args:
+        path: for messages.
+        place: of the entry, for messages; empty for the whole file.
+        key: of the id.
+        raw: the entry.
 
     Raises:
         DataError: it is not.
     """
+    value = raw.get(key, MISSING)
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
-    raise DataError(f"{path}: {place}: expected a whole number as id, {_got(value)}; correct the id")
+    where = f"{place}.{key}" if place else key
+    raise DataError(f"{path}: {where}: expected a whole number as id, {_got(value)}; correct the id")
 
 
 def is_stuff(raw: Mapping[str, Any]) -> bool:
@@ -229,20 +244,19 @@ def _sound_entries(
     images: Iterable[ImageRecord],
     categories: Iterable[Mapping[str, Any]],
     dropped: list[Dropped],
-) -> list[Entry]:
+) -> Iterator[Entry]:
     """Check the ids of every annotation; what fails is added to `dropped`."""
     image_ids = {image.id for image in images}
     category_ids = {category["id"] for category in categories}
     modal_key, amodal_key = fields.modal, fields.amodal or ""
     seen: set[int] = set()
-    entries: list[Entry] = []
     for index, raw in enumerate(annotations):
         place = f"annotations[{index}]"
         if not isinstance(raw, dict):
             dropped.append(Dropped(place, None, None, f"not an annotation: expected an object, got {brief(raw)}"))
             continue
-        annotation_id = whole_id(path, f"{place}.id", raw.get("id", MISSING))
-        image_id = whole_id(path, f"{place}.image_id", raw.get("image_id", MISSING))
+        annotation_id = whole_id(path, place, "id", raw)
+        image_id = whole_id(path, place, "image_id", raw)
         modal_raw = raw.get(modal_key, MISSING)
         amodal_raw = raw.get(amodal_key, MISSING) if amodal_key else MISSING
         category_id = raw.get("category_id")
@@ -258,20 +272,17 @@ def _sound_entries(
         elif modal_raw is MISSING and not (fields.modal_defaults_to_amodal and amodal_raw is not MISSING):
             problem = (modal_key, f"{NO_MASK}: expected polygons or RLE, found none")
         else:
-            entries.append(
-                Entry(
-                    place, annotation_id, image_id, category_id, modal_raw, modal_key, amodal_raw, amodal_key,
-                    is_crowd=crowd == 1, is_stuff=is_stuff(raw),
-                )
-            )  # fmt: skip
             seen.add(annotation_id)
+            yield Entry(
+                place, annotation_id, image_id, category_id, modal_raw, modal_key, amodal_raw, amodal_key,
+                is_crowd=crowd == 1, is_stuff=is_stuff(raw),
+            )  # fmt: skip
             continue
         seen.add(annotation_id)
         dropped.append(Dropped(f"{place}.{problem[0]}", annotation_id, image_id, problem[1]))
-    return entries
 
 
-def make_instances(entries: list[Entry], images: Iterable[ImageRecord], dropped: list[Dropped]) -> list[Instance]:
+def make_instances(entries: Iterable[Entry], images: Iterable[ImageRecord], dropped: list[Dropped]) -> list[Instance]:
     """Read the masks of all entries; an entry with a mask that cannot be used is added to `dropped`.
 
     Args:
@@ -283,15 +294,30 @@ def make_instances(entries: list[Entry], images: Iterable[ImageRecord], dropped:
         Instances in the order of the entries.
     """
     size_of = {image.id: image.size_hw for image in images}
-    values, sizes = [], []
-    for entry in entries:
-        for raw in (entry.modal_raw, entry.amodal_raw):
-            if raw is not MISSING:
-                values.append(raw)
-                sizes.append(size_of[entry.image_id])
-    masks = iter(read_masks(values, sizes))
-    instances = []
-    for entry in entries:
+    same = {image_id: image_id for image_id in size_of}
+    begun: deque[list[Entry]] = deque()
+
+    def raw_masks() -> Iterator[tuple[list[Any], list[tuple[int, int]]]]:
+        remaining = iter(entries)
+        while batch := list(islice(remaining, _ENTRIES_AT_ONCE)):
+            begun.append(batch)
+            owners = [(raw, entry.image_id) for entry in batch for raw in (entry.modal_raw, entry.amodal_raw)]
+            given = [(raw, size_of[image_id]) for raw, image_id in owners if raw is not MISSING]
+            yield [raw for raw, _ in given], [size_hw for _, size_hw in given]
+
+    instances: list[Instance] = []
+    for masks in read_batches(raw_masks()):
+        instances += _instances(begun.popleft(), iter(masks), same, dropped)
+    return instances
+
+
+def _instances(
+    entries: list[Entry], masks: Iterator[Rle | str], same: dict[int, int], dropped: list[Dropped]
+) -> Iterator[Instance]:
+    # A number kept from the parsed file holds on to the block of memory it is in, and so all together to the whole
+    # file; equal new ones replace them.
+    ids = np.array([entry.id for entry in entries], dtype=np.int64).tolist()
+    for entry, entry_id in zip(entries, ids, strict=True):
         modal = None if entry.modal_raw is MISSING else next(masks)
         amodal = None if entry.amodal_raw is MISSING else next(masks)
         if isinstance(amodal, str):
@@ -302,19 +328,16 @@ def make_instances(entries: list[Entry], images: Iterable[ImageRecord], dropped:
                 modal = "fully hidden: the visible mask is empty, the whole one is not"
             dropped.append(Dropped(f"{entry.place}.{entry.modal_key}", entry.id, entry.image_id, modal))
             continue
-        instances.append(
-            Instance(
-                entry.id,
-                entry.image_id,
-                entry.category_id,
-                amodal if modal is None else modal,
-                amodal,
-                entry.is_crowd,
-                entry.is_stuff,
-                entry.place,
-            )
+        yield Instance(
+            entry_id,
+            same.setdefault(entry.image_id, entry.image_id),
+            same.setdefault(entry.category_id, entry.category_id),
+            amodal if modal is None else modal,
+            amodal,
+            entry.is_crowd,
+            entry.is_stuff,
+            entry.place,
         )
-    return instances
 
 
 def _require_masks(path: Path, annotations: list[Any], instances: list[Instance], dropped: list[Dropped]) -> None:

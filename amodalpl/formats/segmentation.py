@@ -1,19 +1,23 @@
 """Masks as JSON has them (polygons, compressed or uncompressed RLE) to checked compressed RLE.
 
 pycocotools believes what it is given: counts of the wrong sum read or write past the end of an array, and a far-off
-corner makes a polygon's outline fill the memory. Everything is therefore checked here first, compressed counts
-many at a time because they are most of a large file.
+corner makes a polygon's outline fill the memory. Everything is therefore checked here first, compressed counts and
+polygons many at a time because they are most of a large file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from ..masks import rle
+from ..processes import map_sent
 from ..records import Rle
 
 NO_MASK = "no mask"
@@ -40,6 +44,28 @@ def brief(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """Sound polygons of N objects, on their way to being rasterised.
+
+    Attributes:
+        indices: of the objects among all masks.
+        points: (P, 2) float64 x, y of all polygons, one after another.
+        ends: one past the last point of each polygon.
+        counts: (N,) int, polygons of each object.
+        low, high: (N, 2) float64, least and most x, y of each object.
+        sizes_hw: N sizes of their photos.
+    """
+
+    indices: list[int]
+    points: np.ndarray
+    ends: np.ndarray
+    counts: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    sizes_hw: list[tuple[int, int]]
+
+
 def read_masks(values: Sequence[Any], sizes_hw: Sequence[tuple[int, int]]) -> list[Rle | str]:
     """Read masks in any of COCO's spellings.
 
@@ -50,8 +76,33 @@ def read_masks(values: Sequence[Any], sizes_hw: Sequence[tuple[int, int]]) -> li
     Returns:
         N masks with at least one pixel, or the reason why there is none ("kind: detail").
     """
+    return next(read_batches([(values, sizes_hw)]))
+
+
+def read_batches(
+    batches: Iterable[tuple[Sequence[Any], Sequence[tuple[int, int]]]],
+) -> Iterator[list[Rle | str]]:
+    """Do what `read_masks` does for batches of a few thousand; helpers of `processes.helpers` draw the polygons."""
+    begun: deque[list[Rle | str]] = deque()
+
+    def begin() -> Iterator[list[_Drawn]]:
+        for values, sizes_hw in batches:
+            masks, drawn = _begin(values, sizes_hw)
+            begun.append(masks)
+            yield drawn
+
+    for found in map_sent(_rasterise_all, begin()):
+        masks = begun.popleft()
+        for index, mask in found:
+            masks[index] = mask
+        yield masks
+
+
+def _begin(values: Sequence[Any], sizes_hw: Sequence[tuple[int, int]]) -> tuple[list[Rle | str], list[_Drawn]]:
+    """Read all but sound polygons, which are returned apart; in their place stands an empty reason."""
     masks: list[Rle | str] = []
     compressed: list[int] = []
+    drawn: list[int] = []
     for value, size_hw in zip(values, sizes_hw, strict=True):
         if isinstance(value, dict):
             counts = value.get("counts")
@@ -69,14 +120,15 @@ def read_masks(values: Sequence[Any], sizes_hw: Sequence[tuple[int, int]]) -> li
             else:
                 masks.append(f"corrupt RLE: expected counts as text or a list, got {brief(counts)}")
         elif isinstance(value, list) and value:
-            masks.append(_from_polygons(value, size_hw))
+            drawn.append(len(masks))
+            masks.append("")
         elif isinstance(value, list):
             masks.append(f"{NO_MASK}: expected polygons or RLE, got an empty list")
         else:
             masks.append(f"{NO_MASK}: expected polygons or RLE, got {type(value).__name__}")
     for batch in _batches(compressed, masks):
         _check_compressed(batch, masks)
-    return masks
+    return masks, list(_sound_polygons(drawn, values, sizes_hw, masks)) if drawn else []
 
 
 def _same_size(size: Any, size_hw: tuple[int, int]) -> bool:
@@ -90,8 +142,86 @@ def _same_size(size: Any, size_hw: tuple[int, int]) -> bool:
     )
 
 
-def _from_polygons(value: list[Any], size_hw: tuple[int, int]) -> Rle | str:
-    polygons = value if isinstance(value[0], (list, dict)) else [value]  # a flat list is one polygon, as in COCOA
+def _sound_polygons(
+    indices: list[int], values: Sequence[Any], sizes_hw: Sequence[tuple[int, int]], masks: list[Rle | str]
+) -> Iterator[_Drawn]:
+    """Yield the polygons at `indices` that are plainly sound; others are read into `masks` one by one."""
+    objects = [_polygons(values[index]) for index in indices]
+    points = _points(objects)
+    if points is None and len(indices) == 1:
+        masks[indices[0]] = _from_polygons(objects[0], sizes_hw[indices[0]])
+        return
+    if points is None:
+        middle = len(indices) // 2
+        yield from _sound_polygons(indices[:middle], values, sizes_hw, masks)
+        yield from _sound_polygons(indices[middle:], values, sizes_hw, masks)
+        return
+    ends = np.cumsum([len(polygon) // 2 for polygons in objects for polygon in polygons])
+    starts = np.append(0, ends[:-1])
+    counts = np.array([len(polygons) for polygons in objects])
+    firsts = np.cumsum(counts) - counts  # the first polygon of each object
+    low, high = np.minimum.reduceat(points, starts[firsts]), np.maximum.reduceat(points, starts[firsts])  # (N, 2)
+    with np.errstate(over="ignore"):  # such coordinates are not within
+        length = np.add.reduceat(ends - starts, firsts) * (high - low).max(axis=1)
+    within = np.maximum(-low, high).max(axis=1) <= MAX_COORDINATE_PX
+    small = (length <= MAX_OUTLINE_PX) & (counts <= MAX_POLYGONS) & within
+    if small.all():
+        yield _Drawn(indices, points, ends, counts, low, high, [sizes_hw[index] for index in indices])
+        return
+    for at in np.flatnonzero(~small).tolist():
+        masks[indices[at]] = _from_polygons(objects[at], sizes_hw[indices[at]])
+    if small.any():
+        kept = [indices[at] for at in np.flatnonzero(small).tolist()]
+        yield from _sound_polygons(kept, values, sizes_hw, masks)
+
+
+def _rasterise_all(parts: list[_Drawn]) -> list[tuple[int, Rle | str]]:
+    """Return index and mask, or the reason why there is none, of every object."""
+    return [found for part in parts for found in _rasterise(part)]
+
+
+def _rasterise(drawn: _Drawn) -> Iterator[tuple[int, Rle | str]]:
+    outlines = [outline.reshape(-1) for outline in np.split(drawn.points, drawn.ends[:-1])]
+    lasts = np.cumsum(drawn.counts)
+    firsts = lasts - drawn.counts
+    groups = defaultdict(list)  # pycocotools takes many polygons of one frame
+    for at, size_hw in enumerate(drawn.sizes_hw):
+        groups[size_hw].append(at)
+    for size_hw, group in groups.items():
+        masks = rle.from_many_polygons([outlines[firsts[at] : lasts[at]] for at in group], size_hw)
+        for at, mask, area_px in zip(group, masks, rle.areas_px(masks).tolist(), strict=True):
+            yield drawn.indices[at], mask if area_px else _why_empty(drawn.low[at], drawn.high[at], size_hw)
+
+
+def _polygons(value: list[Any]) -> list[Any]:
+    return value if isinstance(value[0], (list, dict)) else [value]  # a flat list is one polygon, as in COCOA
+
+
+def _points(objects: Sequence[list[Any]]) -> np.ndarray | None:
+    """Return the points of all polygons of all objects, one after another.
+
+    Returns:
+        (P, 2) float64 x, y; None if a polygon is not a list of at least 3 pairs of finite numbers.
+    """
+    polygons = list(chain.from_iterable(objects))
+    if not all(type(polygon) is list and len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in polygons):
+        return None
+    if not _NUMBERS.issuperset(map(type, chain.from_iterable(polygons))):
+        return None
+    try:
+        numbers = np.fromiter(chain.from_iterable(polygons), np.float64, sum(map(len, polygons)))
+    except OverflowError:  # a whole number too large for a float
+        return None
+    return numbers.reshape(-1, 2) if np.isfinite(numbers).all() else None
+
+
+def _why_empty(low_xy: Sequence[float], high_xy: Sequence[float], size_hw: tuple[int, int]) -> str:
+    if min(high_xy) <= 0 or low_xy[0] >= size_hw[1] or low_xy[1] >= size_hw[0]:
+        return "mask outside the photo"
+    return "empty mask: the polygon covers no pixel"
+
+
+def _from_polygons(polygons: list[Any], size_hw: tuple[int, int]) -> Rle | str:
     if len(polygons) > MAX_POLYGONS:
         return f"too many polygons: expected at most {MAX_POLYGONS}, got {len(polygons)}"
     low_x = low_y = math.inf
@@ -122,11 +252,7 @@ def _from_polygons(value: list[Any], size_hw: tuple[int, int]) -> Rle | str:
     if points * extent > MAX_OUTLINE_PX and (outline_px := sum(map(_outline_px, polygons))) > MAX_OUTLINE_PX:
         return f"polygon too large: expected an outline of at most {MAX_OUTLINE_PX} pixels, got {outline_px:.0f}"
     mask = rle.from_polygons(polygons, size_hw)
-    if rle.area_px(mask) == 0:
-        if high_x <= 0 or high_y <= 0 or low_x >= size_hw[1] or low_y >= size_hw[0]:
-            return "mask outside the photo"
-        return "empty mask: the polygon covers no pixel"
-    return mask
+    return mask if rle.area_px(mask) else _why_empty((low_x, low_y), (high_x, high_y), size_hw)
 
 
 def _all_finite(numbers: list[Any]) -> bool:
@@ -254,9 +380,9 @@ class CompressedRuns:
         position = np.arange(len(values)) - np.repeat(number_starts, numbers)  # of a number in its text
         odd = position % 2 == 1
         self._counts = counts = values.copy()
-        for chain in (odd, ~odd & (position > 0)):  # counts 1, 3, 5, ... and 2, 4, 6, ... are running sums
-            sums = np.cumsum(np.where(chain, values, 0))
-            counts[chain] = (sums - np.repeat(sums[number_starts], numbers))[chain]
+        for row in (odd, ~odd & (position > 0)):  # counts 1, 3, 5, ... and 2, 4, 6, ... are running sums
+            sums = np.cumsum(np.where(row, values, 0))
+            counts[row] = (sums - np.repeat(sums[number_starts], numbers))[row]
         self.readable &= np.minimum.reduceat(counts, number_starts) >= 0
         self.readable &= np.maximum.reduceat(counts, number_starts) <= 2**28
         bounded = np.clip(counts, 0, 2**28)

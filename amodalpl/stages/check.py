@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import reduce
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +16,16 @@ from ..errors import DataError
 from ..formats import read_annotations
 from ..formats.entries import reason_kind
 from ..images import check_image, image_path
-from ..masks import boxes, rle
+from ..masks import rle
+from ..processes import map_ranges, usable_cores
 from ..progress import SILENT, Progress
 from ..records import AnnotationSet, ImageRecord, Instance, Rle
 from .summary import Summary
 
 MAX_LISTED = 1000
+PHOTOS_AT_ONCE = 256  # by one process, between two signs of progress
+PAIRS_AT_ONCE = 2**20  # of a photo with very many masks
+MOST_PROCESSES = 8
 SHARED_FRACTION = 0.01  # below it, two outlines merely touch
 _HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
 
@@ -61,6 +66,11 @@ class Overlaps:
     instances: int = 0
     modal_px: int = 0
     lost_px: int = 0
+
+    def __iadd__(self, other: Overlaps) -> Overlaps:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+        return self
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, with the lost pixels in per cent of all."""
@@ -114,14 +124,19 @@ def check(
         )
     overlaps = Overlaps()
     names: dict[str, int] = {}
+    look = partial(_look_at_photos, records.images, records.by_image, images, thorough)
     with progress.task("checking photos", len(records.images)) as advance:
-        for index, image in enumerate(records.images):
-            place = f"images[{index}]"
-            _check_photo(image, place, images, thorough, findings)
+        processes = min(usable_cores(), MOST_PROCESSES)
+        found = chain.from_iterable(map_ranges(look, len(records.images), PHOTOS_AT_ONCE, processes))
+        for index, (image, seen) in enumerate(zip(records.images, found, strict=True)):
+            for finding in seen.of_photo:
+                findings.add(finding)
             if names.setdefault(image.file_name, image.id) != image.id:
                 problem = f"photo listed twice: {image.file_name} is also image {names[image.file_name]}"
-                findings.add(Finding("warning", f"{place}.file_name", image.id, None, problem))
-            _check_masks(records.by_image[image.id], image, place, findings, overlaps)
+                findings.add(Finding("warning", f"images[{index}].file_name", image.id, None, problem))
+            for finding in seen.of_masks:
+                findings.add(finding)
+            overlaps += seen.overlaps
             advance(1)
     crowd = sum(instance.is_crowd for instance in records.instances)
     counts = {
@@ -160,9 +175,30 @@ def _is_there(folder: Path, file_name: str) -> bool:
         return False
 
 
-def _check_photo(image: ImageRecord, place: str, folder: Path, thorough: bool, findings: _Findings) -> None:
+@dataclass
+class _Seen:
+    """What one photo and its masks gave."""
+
+    of_photo: list[Finding] = field(default_factory=list)
+    of_masks: list[Finding] = field(default_factory=list)
+    overlaps: Overlaps = field(default_factory=Overlaps)
+
+
+def _look_at_photos(
+    photos: list[ImageRecord], by_image: dict[int, list[Instance]], folder: Path, thorough: bool, indices: range
+) -> list[_Seen]:
+    looks = []
+    for index in indices:
+        image, place, seen = photos[index], f"images[{index}]", _Seen()
+        _check_photo(image, place, folder, thorough, seen)
+        _check_masks(by_image[image.id], image, place, seen)
+        looks.append(seen)
+    return looks
+
+
+def _check_photo(image: ImageRecord, place: str, folder: Path, thorough: bool, seen: _Seen) -> None:
     def error(key: str, problem: str) -> None:
-        findings.add(Finding("error", f"{place}.{key}", image.id, None, problem))
+        seen.of_photo.append(Finding("error", f"{place}.{key}", image.id, None, problem))
 
     try:
         path = image_path(folder, image.file_name)
@@ -183,11 +219,9 @@ def _check_photo(image: ImageRecord, place: str, folder: Path, thorough: bool, f
         error("height", f"size differs from the photo: expected {wanted}, {image.file_name} has {got}{turned}")
 
 
-def _check_masks(
-    instances: list[Instance], image: ImageRecord, place: str, findings: _Findings, overlaps: Overlaps
-) -> None:
+def _check_masks(instances: list[Instance], image: ImageRecord, place: str, seen: _Seen) -> None:
     def warn(where: str, annotation_id: int | None, problem: str) -> None:
-        findings.add(Finding("warning", where, image.id, annotation_id, problem))
+        seen.of_masks.append(Finding("warning", where, image.id, annotation_id, problem))
 
     if not instances:
         warn(place, None, "photo without instances")
@@ -204,19 +238,15 @@ def _check_masks(
             if outside_px:
                 problem = f"visible mask not inside the whole mask: {outside_px} pixels are outside"
                 warn(instance.place, instance.id, problem)
-    areas_px = [rle.area_px(mask) for mask in modal]
-    overlaps.modal_px += sum(areas_px)
+    areas_px = rle.areas_px(modal).tolist()
+    seen.overlaps.modal_px = sum(areas_px)
     pairs = overlapping_pairs(modal)
     if not pairs:
         return
-    claimed = sorted({index for first, second, _ in pairs for index in (first, second)})
-    union_px = rle.area_px(reduce(rle.union, (modal[index] for index in claimed)))
-    lost_px = sum(areas_px[index] for index in claimed) - union_px  # each pixel keeps one owner
+    lost_px = lost_by_sharing_px(modal, areas_px, pairs)
     sharing = len(sharing_more_than(SHARED_FRACTION, modal, areas_px, pairs))
-    overlaps.pairs += len(pairs)
-    overlaps.images += 1
-    overlaps.instances += sharing
-    overlaps.lost_px += lost_px
+    seen.overlaps.pairs, seen.overlaps.images = len(pairs), 1
+    seen.overlaps.instances, seen.overlaps.lost_px = sharing, lost_px
     problem = f"overlapping masks: {lost_px} pixels go to the smaller of two masks, in {len(pairs)} pairs"
     warn(place, None, f"{problem}; {sharing} of {len(modal)} instances share over 1 %")
 
@@ -232,10 +262,34 @@ def overlapping_pairs(modal: Sequence[Rle]) -> list[tuple[int, int, int]]:
     """
     if len(modal) < 2:
         return []
-    frames = np.array([rle.box_xywh(mask) for mask in modal])
-    meet = np.triu(boxes.boxes_near(frames, frames, gap_px=-1), k=1)  # boxes with a common pixel
-    pairs = ((i, j, rle.intersection_px(modal[i], modal[j])) for i, j in np.argwhere(meet).tolist())
-    return [pair for pair in pairs if pair[2]]
+    rows = max(1, PAIRS_AT_ONCE // len(modal))
+    pairs: list[tuple[int, int, int]] = []
+    for start in range(0, len(modal), rows):
+        common_px = rle.intersections_px(modal[start : start + rows], modal[start:])
+        firsts, seconds = np.nonzero(common_px)
+        once = firsts < seconds
+        firsts, seconds = firsts[once], seconds[once]
+        common_px = common_px[firsts, seconds]
+        pairs += zip((firsts + start).tolist(), (seconds + start).tolist(), common_px.tolist(), strict=True)
+    return pairs
+
+
+def lost_by_sharing_px(modal: Sequence[Rle], areas_px: Sequence[int], pairs: Sequence[tuple[int, int, int]]) -> int:
+    """Count the pixels that masks give up when each keeps one owner.
+
+    Args:
+        modal: N masks of one frame.
+        areas_px: of the masks.
+        pairs: as `overlapping_pairs` gives them.
+    """
+    partners: dict[int, set[int]] = {}
+    for first, second, _ in pairs:
+        partners.setdefault(first, set()).add(second)
+        partners.setdefault(second, set()).add(first)
+    if all(partners[first].isdisjoint(partners[second]) for first, second, _ in pairs):
+        return sum(px for _, _, px in pairs)  # no three masks meet, so every pixel counted is given up once
+    claimed = sorted(partners)
+    return sum(areas_px[index] for index in claimed) - rle.area_px(rle.union(*(modal[index] for index in claimed)))
 
 
 def sharing_more_than(
@@ -261,7 +315,7 @@ def sharing_more_than(
         limit_px = fraction * areas_px[index]
         shares = max(px for _, px in others) > limit_px
         if not shares and sum(px for _, px in others) > limit_px:  # only then must the others be united
-            union = reduce(rle.union, (modal[other] for other, _ in others))
+            union = rle.union(*(modal[other] for other, _ in others))
             shares = rle.intersection_px(modal[index], union) > limit_px
         if shares:
             sharing.append(index)

@@ -9,7 +9,7 @@ import pytest
 from amodalpl.errors import DataError, SettingsError
 from amodalpl.masks import ownership, rle
 from amodalpl.progress import Progress
-from amodalpl.stages.check import MAX_LISTED, check, overlapping_pairs, sharing_more_than
+from amodalpl.stages.check import MAX_LISTED, check, lost_by_sharing_px, overlapping_pairs, sharing_more_than
 
 HEIGHT, WIDTH = 40, 60
 CATEGORIES = [{"id": 1, "name": "cup"}]
@@ -181,6 +181,8 @@ def test_sharing_agrees_with_pixels():
         ]
         assert pairs == expected
         counts = np.sum(filled, axis=0)
+        areas_px = [rle.area_px(c) for c in coded]
+        assert lost_by_sharing_px(coded, areas_px, pairs) == np.maximum(counts - 1, 0).sum()
         shares = [(mask & (counts > 1)).sum() / mask.sum() for mask in filled]
         for fraction in (0.0, 0.01, 0.3, 0.5):
             sharing = sharing_more_than(fraction, coded, [rle.area_px(c) for c in coded], pairs)

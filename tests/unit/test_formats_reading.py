@@ -1,5 +1,6 @@
 """Every format and spelling, from small files written after the formats' descriptions."""
 
+import gc
 import json
 
 import numpy as np
@@ -374,3 +375,63 @@ class TestCompressedRuns:
         # 20, 20, 0, 20 - 20 = 0, 540 - 0, 0 - 20, written out by hand
         (mask,) = read_masks([{"size": [HEIGHT, WIDTH], "counts": "d0d000l`0\\O"}], [(HEIGHT, WIDTH)])
         assert mask == rle.encode(rectangle(1, 0, 2, HEIGHT))
+
+
+def test_polygons_read_together_are_those_read_alone():
+    rng = np.random.default_rng(8)
+    sizes = [(20, 30), (40, 50)]
+    values, sizes_hw = [], []
+    for number in range(300):
+        points = rng.uniform(-10, 60, (rng.integers(3, 9), 2)).round(1)
+        parts = [points.reshape(-1).tolist() for _ in range(rng.integers(1, 3))]
+        values.append(parts)
+        sizes_hw.append(sizes[number % 2])
+    for at, bad in {
+        3: [[1, 1, 5, 5]],
+        4: [[1, 2, 3, 4, 5]],
+        90: [["1", 2, 3, 4, 5, 6]],
+        91: [[True, 2, 3, 4, 5, 6]],
+        92: [[1, 2, 3, 4, 5, 6], {}],
+        93: [[]],
+        150: [[1e308, -1e308, 3, 4, 5, 6]],
+        151: [[10**400, 2, 3, 4, 5, 6]],
+        152: [[float("nan"), 2, 3, 4, 5, 6]],
+        299: [[200, 200, 205, 200, 205, 205]],
+    }.items():
+        values[at] = bad
+    together = read_masks(values, sizes_hw)
+    assert together == [read_masks([value], [size_hw])[0] for value, size_hw in zip(values, sizes_hw, strict=True)]
+    reasons = [mask for mask in together if isinstance(mask, str)]
+    assert len(reasons) >= 10 and all(
+        isinstance(together[at], str) for at in (3, 4, 90, 91, 92, 93, 150, 151, 152, 299)
+    )
+    for mask, value, size_hw in zip(together, values, sizes_hw, strict=True):
+        if not isinstance(mask, str):
+            assert mask == rle.from_polygons(value, size_hw)
+
+
+def test_a_large_file_is_read_with_helpers_and_is_the_same(tmp_path, monkeypatch):
+    spellings = [
+        [polygon(3, 4, 10, 6)],
+        compressed(rectangle(1, 1, 5, 5)),
+        [polygon(90, 90, 2, 2)],
+        [[1, 1, 2, 2]],
+        None,
+    ]
+    entries = [annotation(k, segmentation=spellings[k % 5]) for k in range(1, 40)]
+    file = write(tmp_path, entries)
+    alone = read_annotations(file)
+    monkeypatch.setattr("amodalpl.formats._LARGE_BYTES", 1)
+    monkeypatch.setattr("amodalpl.formats.entries._ENTRIES_AT_ONCE", 7)
+    helped = read_annotations(file)
+    assert (helped.instances, helped.dropped) == (alone.instances, alone.dropped)
+    assert len(alone.instances) == 15 and len(alone.dropped) == 24
+
+
+def test_the_search_for_cycles_goes_on_after_reading(tmp_path):
+    assert gc.isenabled()
+    read_one(write(tmp_path, [annotation(segmentation=[polygon(3, 4, 10, 6)])]))
+    assert gc.isenabled()
+    with pytest.raises(DataError, match="no such file"):
+        read_annotations(tmp_path / "gone.json")
+    assert gc.isenabled()

@@ -72,6 +72,37 @@ def test_union_and_intersection_count_pixels():
     assert rle.intersection_px(rle.encode(a), rle.encode(b)) == (a & b).sum()
 
 
+def test_many_at_once_are_the_same_as_one_by_one():
+    rng = np.random.default_rng(5)
+    masks = [rng.random((40, 50)) < rng.choice([0.0, 0.01, 0.5]) for _ in range(300)]  # pycocotools itself stops at 255
+    coded = [rle.encode(mask) for mask in masks]
+    np.testing.assert_array_equal(rle.areas_px(coded), [mask.sum() for mask in masks])
+    np.testing.assert_array_equal(rle.boxes_xywh(coded), [rle.box_xywh(one) for one in coded])
+    common = rle.intersections_px(coded[:20], coded)
+    np.testing.assert_array_equal(common, [[(a & b).sum() for b in masks] for a in masks[:20]])
+    united = rle.decode(rle.union(*coded[:20]))
+    np.testing.assert_array_equal(united, np.any(masks[:20], axis=0))
+
+
+def test_none_at_all_are_fine():
+    assert rle.areas_px([]).shape == (0,) and rle.boxes_xywh([]).shape == (0, 4)
+    assert rle.intersections_px([], [rle.encode(noise(6))]).shape == (0, 1)
+
+
+def test_intersections_of_large_masks_are_exact():
+    whole = rle.from_uncompressed([0, 2**28], (2**14, 2**14))
+    all_but_one = rle.from_uncompressed([1, 2**28 - 1], (2**14, 2**14))
+    assert rle.intersections_px([whole], [all_but_one, whole]).tolist() == [[2**28 - 1, 2**28]]
+    assert rle.intersections_px([all_but_one], [whole]).tolist() == [[2**28 - 1]]
+
+
+def test_many_objects_of_polygons_stay_apart():
+    square, moved = [0, 0, 4, 0, 4, 4, 0, 4], [2, 2, 8, 2, 8, 6, 2, 6]
+    objects = rle.from_many_polygons([[square], [square, moved], [moved]], (10, 10))
+    assert rle.areas_px(objects).tolist() == [16, 16 + 24 - 4, 24]
+    assert objects[1] == rle.from_polygons([square, moved], (10, 10))
+
+
 def test_json_form_is_json_and_reads_back():
     mask = noise(4)
     form = json.loads(json.dumps(rle.to_json(rle.encode(mask))))

@@ -1,0 +1,267 @@
+"""The cases: each prepares its data, measures the machine, works, and says what the least time would have been.
+
+A case is asked through the public interfaces that a user of the library has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+from amodalpl.completion import Scene
+from amodalpl.errors import MissingPackageError
+from amodalpl.progress import SILENT, Progress
+from amodalpl.pseudolabels import label_scenes
+from amodalpl.settings import TrainingSettings, merge, read_config, resolve
+from amodalpl.stages.check import check
+from amodalpl.stages.pseudolabel import pseudolabel
+from amodalpl.stages.train_detector import require_detector, train_detector
+from amodalpl.synthesis.dataset import SampleStream
+from amodalpl.synthesis.recipes import RECIPES
+from amodalpl.trained import load_completer
+from amodalpl.training import train
+
+from . import drawn
+from .machine import Machine, best_seconds, measure_machine, wait
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how large a case runs.
+
+    Attributes:
+        folder: empty, for whatever it writes.
+        device: to compute on.
+        quick: less work, for a look; not comparable with the whole.
+    """
+
+    folder: Path
+    device: torch.device
+    quick: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a case found.
+
+    Attributes:
+        value: in `unit`.
+        unit: "ms per sample", "instances per second" and so on.
+        seconds: wall time of one unit of work, whatever the unit of the value.
+        floor_s: the least that the same work can take on this machine.
+        machine: as measured beside it.
+    """
+
+    value: float
+    unit: str
+    seconds: float
+    floor_s: float
+    machine: Machine
+
+
+class Skipped(Exception):
+    """The case cannot run here; the text says why."""
+
+
+def sample(recipe: str, with_image: bool, workers: int, setting: Setting) -> Result:
+    """Time one training sample, in this process or through a loader with workers; the floor is to copy its bytes."""
+    photos = drawn.draw_photos(setting.folder, 12)
+    bank, settings = drawn.build_bank(setting.folder / "synth", photos, with_image)
+    count = 64 if setting.quick else 1024
+    stream = SampleStream(bank, settings.synthesis, drawn.SEED, 10 * count, recipe)
+    item_bytes = sum(tensor.numel() * tensor.element_size() for tensor in stream[0].values())
+    torch.set_num_threads(1)
+    machine = measure_machine(torch.device("cpu"))
+    if workers:
+        loader = DataLoader(stream, batch_size=32, num_workers=workers)
+        batches = iter(loader)
+        for _ in range(2 * workers):  # until all have started
+            next(batches)
+        start = time.perf_counter()
+        for _ in range(count // 32):
+            next(batches)
+    else:
+        for index in range(16):
+            stream[index]
+        start = time.perf_counter()
+        for index in range(count):
+            stream[index]
+    seconds = (time.perf_counter() - start) / count
+    return Result(seconds * 1e3, "ms per sample", seconds, machine.seconds_for(0, item_bytes), machine)
+
+
+def training_step(method: str, batch: int, patch_px: int, setting: Setting) -> Result:
+    """Time one optimiser step, samples included, loading overlapped as by default; the floor is its arithmetic."""
+    photos = drawn.draw_photos(setting.folder, 12)
+    bank, defaults = drawn.build_bank(setting.folder / "synth", photos, with_image=False)
+    settings = resolve(merge(defaults.model_dump(mode="json"), {"completer": {"method": method}}))
+    synthesis = settings.synthesis.model_copy(update={"patch_px": patch_px})
+    steps = 4 if setting.quick else 12
+    machine = measure_machine(setting.device)
+    watch = _Watch("training the completer", setting.device)
+
+    def run(steps: int, progress: Progress, workers: int) -> None:
+        training = TrainingSettings(
+            steps=steps, batch_size=batch, workers=workers, validate_every=10**6, checkpoint_every=10**6
+        )
+        completer = drawn.fresh_completer(settings, setting.device)
+        recipe = completer.method.recipe
+        train(
+            completer,
+            SampleStream(bank, synthesis, drawn.SEED, steps * batch, recipe),
+            training,
+            seed=drawn.SEED,
+            device=setting.device,
+            checkpoint=setting.folder / f"checkpoint_{steps}.pth",
+            validate=lambda completer: {},
+            progress=progress,
+        )
+
+    with FlopCounterMode(display=False) as counter:
+        run(1, SILENT, workers=0)
+    run(steps, watch, workers=2)
+    seconds = watch.seconds_per_unit()
+    floor_s = machine.seconds_for(counter.get_total_flops(), 0)
+    return Result(seconds * 1e3, "ms per step", seconds, floor_s, machine)
+
+
+def complete_eight(method: str, setting: Setting) -> Result:
+    """Time completion and order of one photo with 8 instances; the floor is the arithmetic of its network calls."""
+    photos = drawn.draw_photos(setting.folder, 12)
+    folder = drawn.train_briefly(setting.folder, photos, method, steps=10 if setting.quick else 60)
+    trained = load_completer(folder, setting.device)
+    masks, image = drawn.scene_of_eight()
+    labels = resolve({}).labels
+    with FlopCounterMode(display=False) as counter:
+        label_scenes(trained, [Scene(masks, image)], labels)
+    machine = measure_machine(setting.device)
+    times = 2 if setting.quick else 8
+    seconds = best_seconds(lambda: label_scenes(trained, [Scene(masks, image)], labels), setting.device, times)
+    return Result(seconds, "s per photo", seconds, machine.seconds_for(counter.get_total_flops(), 0), machine)
+
+
+def label_photos(method: str, setting: Setting) -> Result:
+    """Time `pseudolabel` as a whole on drawn photos; the floor is the arithmetic of its network calls."""
+    photos = drawn.draw_photos(setting.folder, 12)
+    folder = drawn.train_briefly(setting.folder, photos, method, steps=10 if setting.quick else 60)
+    settings = resolve({})
+    name = setting.device.type
+    if not setting.quick:
+        photos = drawn.draw_photos(setting.folder / "more", 48)
+    machine = measure_machine(setting.device)
+    start = time.perf_counter()
+    summary = pseudolabel(photos.annotations, photos.images, folder, setting.folder / "labels", settings, device=name)
+    wait(setting.device)
+    labels = summary.counts["labels"]
+    seconds = (time.perf_counter() - start) / labels
+    with FlopCounterMode(display=False) as counter:  # not in the run that is timed
+        pseudolabel(photos.annotations, photos.images, folder, setting.folder / "again", settings, device=name)
+    floor_s = machine.seconds_for(counter.get_total_flops() / labels, 0)
+    return Result(1 / seconds, "instances per second", seconds, floor_s, machine)
+
+
+def detector_training(setting: Setting) -> Result:
+    """Time photos at detector training with the laptop's settings; the floor is its arithmetic."""
+    try:
+        require_detector()
+    except MissingPackageError as error:
+        raise Skipped(str(error)) from None
+    photos = drawn.draw_photos(setting.folder, 12)
+    values = read_config(Path("coco_cpu"))
+    machine = measure_machine(setting.device)
+    watch = _Watch("training detector", setting.device)
+
+    def run(steps: int, progress: Progress, workers: int) -> int:
+        changed = {"detector": {"steps": steps, "workers": workers, "frozen_stages": -1, "warmup_steps": 1}}
+        settings = resolve(merge(values, changed))
+        out = setting.folder / f"detector_{steps}"
+        name = setting.device.type
+        train_detector(photos.truth, photos.images, out, settings, init="none", device=name, progress=progress)
+        return settings.detector.batch_size
+
+    counting = _Counting("training detector")
+    run(1, counting, workers=0)
+    batch = run(4 if setting.quick else 20, watch, workers=1)
+    seconds = watch.seconds_per_unit() / batch
+    floor_s = machine.seconds_for(counting.flops / batch, 0)
+    return Result(1 / seconds, "photos per second", seconds, floor_s, machine)
+
+
+def check_large_file(setting: Setting) -> Result:
+    """Time `check` of a large COCO file of polygons; the floor is to copy the file and its photos once."""
+    instances = 5_000 if setting.quick else 1_000_000
+    file, images = drawn.write_large_file(setting.folder, instances)
+    machine = measure_machine(torch.device("cpu"))
+    start = time.perf_counter()
+    summary = check(file, images)
+    seconds = time.perf_counter() - start
+    if summary.counts["instances"] != instances:
+        raise RuntimeError(f"expected {instances} instances in the file just written, got {summary.counts}")
+    read_bytes = file.stat().st_size + sum(photo.stat().st_size for photo in images.iterdir())
+    return Result(seconds, f"s for {instances:,} instances", seconds, machine.seconds_for(0, read_bytes), machine)
+
+
+class _Watch(Progress):
+    """Takes the time of every unit of one task."""
+
+    def __init__(self, label: str, device: torch.device) -> None:
+        self.label = label
+        self.device = device
+        self.times: list[float] = []
+
+    @contextmanager
+    def task(self, label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        yield self._tick if label == self.label else lambda units: None
+
+    def _tick(self, units: int) -> None:
+        wait(self.device)
+        self.times.append(time.perf_counter())
+
+    def seconds_per_unit(self) -> float:
+        """Return the median over all but the first, which pays for starting."""
+        return float(np.median(np.diff(self.times)))
+
+
+class _Counting(Progress):
+    """Counts the operations within one task."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.flops = 0
+
+    @contextmanager
+    def task(self, label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        if label != self.label:
+            yield lambda units: None
+            return
+        with FlopCounterMode(display=False) as counter:
+            yield lambda units: None
+        self.flops = counter.get_total_flops()
+
+
+CASES: dict[str, Callable[[Setting], Result]] = {
+    **{
+        f"sample {recipe}{' with photo' if with_image else ''}, {f'{workers} workers' if workers else '1 process'}": (
+            partial(sample, recipe, with_image, workers)
+        )
+        for recipe in RECIPES
+        for with_image in (False, True)
+        for workers in (0, 2)
+    },
+    "training step pcnet-m, 8 x 128 px": partial(training_step, "pcnet-m", 8, 128),
+    "training step asbu, 32 x 256 px": partial(training_step, "asbu", 32, 256),
+    "completion and order of 8 instances, pcnet-m": partial(complete_eight, "pcnet-m"),
+    "completion and order of 8 instances, asbu": partial(complete_eight, "asbu"),
+    "labels, whole command, asbu": partial(label_photos, "asbu"),
+    "detector training": detector_training,
+    "check of a large file": check_large_file,
+}
