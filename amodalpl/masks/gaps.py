@@ -17,10 +17,11 @@ from . import boxes
 from .boxes import tight_box
 from .geometry import dilate
 
-FARTHEST_PX = 40  # gaps are counted up to here; the far half of the range shows how dense unrelated masks are
+FARTHEST_PX = 40  # gaps are counted up to here
 WIDEST_PX = 20  # no tolerance is wider: objects further apart do not touch in any sensible annotation
 COVERED = 0.97  # share of the pairs in contact that a tolerance must cover
 SMALLEST_PX = 1  # polygons drawn along one another leave single pixels free
+OF_PEAK = 0.05  # and as many as this share of the commonest distance
 FEWEST_PAIRS = 50  # fewer say too little
 UNMEASURED_PX = 2  # what suits hand-drawn polygons
 DEVIATIONS = 3  # a distance shows contact when it has that many standard deviations more pairs than chance puts there
@@ -88,8 +89,8 @@ class GapTolerance:
 def derive_tolerance(gaps: Iterable[int]) -> GapTolerance:
     """Derive how many free pixels between two masks still mean contact.
 
-    Unrelated objects stand at any distance equally often, so the far half of the distribution shows how many pairs
-    chance puts at each distance. What the near half has beyond that, clear of counting noise, are objects in contact;
+    Unrelated objects stand at any distance about equally often, objects in contact at a few distances only, so the
+    median shows how many pairs chance puts at each. What the near ones have beyond that, clear of noise, is contact;
     the tolerance is the smallest distance that covers 97 % of them, and at most 20 pixels. With fewer
     than 50 pairs it is 2.
 
@@ -101,9 +102,10 @@ def derive_tolerance(gaps: Iterable[int]) -> GapTolerance:
     """
     counts = np.bincount(np.minimum(np.fromiter(gaps, dtype=np.int64), FARTHEST_PX + 1), minlength=FARTHEST_PX + 2)
     counts = counts[: FARTHEST_PX + 1]
-    by_chance = float(np.mean(counts[WIDEST_PX + 1 :]))
+    by_chance = float(np.median(counts))
     near = counts[: WIDEST_PX + 1]
-    contact = np.cumsum(np.where(near > by_chance + DEVIATIONS * np.sqrt(by_chance + 1), near - by_chance, 0.0))
+    clear = np.maximum(by_chance + DEVIATIONS * np.sqrt(by_chance + 1), OF_PEAK * near.max())
+    contact = np.cumsum(np.where(near > clear, near - by_chance, 0.0))
     if counts.sum() < FEWEST_PAIRS:
         return GapTolerance(UNMEASURED_PX, tuple(int(c) for c in counts), by_chance)
     covered = int(np.argmax(contact >= COVERED * contact[-1])) if contact[-1] > 0 else 0

@@ -223,8 +223,7 @@ def _label_part(
     order: list[dict[str, Any]] = []
     for photo, answer in zip(photos, answers, strict=True):
         labels.extend(_entries(photo, answer.labels, name, trained.shapes, settings))
-        if answer.order:
-            order.append(_order_entry(photo, answer.order))
+        order.append(_order_entry(photo, answer.order))  # also without pairs: that nothing was ordered counts in scores
     return {"labels": labels, "order": order, "left_out": left_out}
 
 
