@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from . import options
-from .display import show
+from .display import show, stdout_console
+
+
+def _print_methods(wanted: bool) -> None:
+    if not wanted:
+        return
+    from rich.table import Table
+
+    from amodalpl.models.completer import METHODS
+
+    table = Table("method", "sees", "loss", "asks", "samples", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, method in METHODS.items():
+        asks = "pair by pair" if method.order_from_pairs else "behind all neighbours"
+        table.add_row(name, ", ".join(("modal", *method.channels)), method.loss.__name__, asks, method.recipe)
+    stdout_console().print(table, markup=False)
+    raise typer.Exit()
 
 
 def complete(
@@ -16,10 +31,11 @@ def complete(
     out: options.Out,
     method: Annotated[
         str | None,
-        typer.Option(
-            "--method", help="pcnet-m, asbu, or another name of the setting completer.method. [default: asbu]"
-        ),
+        typer.Option("--method", help="A name that --list shows. [default: layered]"),
     ] = None,
+    list_methods: Annotated[
+        bool, typer.Option("--list", callback=_print_methods, is_eager=True, help="List the methods.")
+    ] = False,
     config: options.Config = None,
     overrides: options.Overrides = None,
     seed: options.Seed = None,

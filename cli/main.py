@@ -24,9 +24,11 @@ from .complete import complete
 from .demo import demo
 from .doctor import doctor
 from .evaluate import evaluate
+from .explain import explain as explain_score
 from .pseudolabel import pseudolabel
 from .run import run
 from .settings import settings
+from .show import show
 from .synth import synth
 from .train_detector import train_detector
 
@@ -90,7 +92,7 @@ def _print_version(wanted: bool) -> None:
 app = typer.Typer(
     cls=OneLineErrors,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -119,7 +121,7 @@ def main(
 COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Stages": [check, synth, complete, pseudolabel, train_detector],
     "The whole pipeline": [run, demo],
-    "Information": [doctor, settings],
+    "Information": [show, explain_score, doctor, settings],
 }
 for panel, commands in COMMANDS.items():
     for command in commands:

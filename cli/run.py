@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,30 @@ from . import options
 from .display import show
 
 
+class Stage(str, Enum):
+    """The stages of the pipeline, in order."""
+
+    synth = "synth"
+    complete = "complete"
+    pseudolabel = "pseudolabel"
+    train_detector = "train-detector"
+
+    def __str__(self) -> str:  # as in options.Device
+        return self.value
+
+
 def run(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="Settings file, or the name of an installed one, such as coco_cpu.")
     ],
     out: options.Out,
+    annotations: Annotated[
+        Path | None, typer.Option("--annotations", metavar="ANN", help="The same as --set data.annotations=ANN.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="The same as --set data.images=DIR.")
+    ] = None,
+    until: Annotated[Stage, typer.Option("--until", help="The last stage to run.")] = Stage.train_detector,
     overrides: options.Overrides = None,
     seed: options.Seed = None,
     device: options.DeviceOption = options.Device.auto,
@@ -26,10 +46,12 @@ def run(
     A section `data` names the files: annotations and images, and if you have them truth, val, val_images and init.
     Started again with the same command, it goes on where it was.
 
-    Example: [bold]amodalpl run coco_cpu --set data.annotations=ann.json --set data.images=images --out runs/all[/bold]
+    Example: [bold]amodalpl run coco_cpu --annotations ann.json --images images/ --out runs/all[/bold]
     """
-    values = options.explicit(config, overrides, seed, keep_data=True)
+    paths = {"annotations": annotations, "images": images}
+    given = {"data": {name: str(path) for name, path in paths.items() if path is not None}}
+    values = options.explicit(config, overrides, seed, given if given["data"] else None, keep_data=True)
 
     from amodalpl.stages.pipeline import run_pipeline as stage
 
-    show(lambda progress: stage(values, out, device.value, progress), as_json)
+    show(lambda progress: stage(values, out, device.value, progress, until.value), as_json)

@@ -98,9 +98,27 @@ def test_run_keeps_the_paths_of_the_file(fake_stage, tmp_path):
     (tmp_path / "mine.yaml").write_text("data: {annotations: a.json, images: i}\ntraining: {steps: 9}\n")
     calls = fake_stage("pipeline", "run_pipeline")
     invoke("run", tmp_path / "mine.yaml", "--out", "out", "--set", "data.images=other", "--seed", "2")
-    values, out, device, _ = calls[0][0]
+    values, out, device, _, until = calls[0][0]
     assert values == {"data": {"annotations": "a.json", "images": "other"}, "training": {"steps": 9}, "seed": 2}
-    assert (out, device) == (Path("out"), "auto")
+    assert (out, device, until) == (Path("out"), "auto", "train-detector")
+
+
+def test_run_takes_paths_and_the_last_stage_as_options(fake_stage, tmp_path):
+    (tmp_path / "mine.yaml").write_text("data: {annotations: a.json, images: i, init: none}\n")
+    calls = fake_stage("pipeline", "run_pipeline")
+    invoke(
+        "run", tmp_path / "mine.yaml", "--out", "o", "--annotations", "b.json", "--images", "j", "--until", "complete"
+    )
+    values, *_, until = calls[0][0]
+    assert values == {"data": {"annotations": "b.json", "images": "j", "init": "none"}}
+    assert until == "complete"
+
+
+def test_methods_are_listed():
+    lines = invoke("complete", "--list").stdout.splitlines()
+    rows = {line.split()[0]: line for line in lines}
+    assert {"layered", "pcnet-m", "asbu"} < set(rows)
+    assert "modal, boundary" in rows["asbu"] and "pair by pair" in rows["asbu"]
 
 
 def test_demo(fake_stage):

@@ -1,0 +1,1 @@
+"""The pages of the documentation; `protocols.md` is installed too, because `amodalpl explain` reads it."""

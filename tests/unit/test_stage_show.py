@@ -1,0 +1,96 @@
+"""`amodalpl show`: one object or one photo as a picture."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from amodalpl.errors import DataError, OutputError
+from amodalpl.masks import rle
+from amodalpl.stages.show import show
+
+BLUE_GREY = (120, 90, 60)
+
+
+@pytest.fixture
+def labels(tmp_path):
+    """A 20 x 30 photo with a bar behind a square: 4 x 20 visible in two parts of 8 and 6, 6 columns completed."""
+    images = tmp_path / "images"
+    (images / "b").mkdir(parents=True)
+    for name in ("a.png", "b/a.png", "c.png"):
+        cv2.imwrite(str(images / name), np.full((20, 30, 3), BLUE_GREY, np.uint8))
+    whole, square = np.zeros((20, 30), bool), np.zeros((20, 30), bool)
+    whole[8:12, 5:25] = True
+    square[4:16, 13:19] = True
+    entries = [(7, whole, whole & ~square, [8], 0.25), (8, square, square, [], 0.0)]
+    annotations = [
+        {
+            "id": number, "image_id": 1, "category_id": 3, "iscrowd": 0,
+            "segmentation": rle.to_json(rle.encode(amodal)), "visible_mask": rle.to_json(rle.encode(visible)),
+            "amodalpl": {"uncertainty": doubt, "occluders": occluders},
+        }
+        for number, amodal, visible, occluders, doubt in entries
+    ]  # fmt: skip
+    photos = [
+        {"id": k, "file_name": name, "height": 20, "width": 30}
+        for k, name in enumerate(("a.png", "b/a.png", "c.png"), 1)
+    ]
+    data = {"images": photos, "annotations": annotations, "categories": [{"id": 3, "name": "bar"}]}
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    (folder / "pseudo_amodal.json").write_text(json.dumps(data))
+    return folder, images
+
+
+def read_png(path):
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+
+
+def test_one_label_says_its_pixels_doubt_and_occluder(labels, tmp_path):
+    folder, images = labels
+    summary = show(folder, images, "7", tmp_path / "one.png")
+    [line] = summary.counts["objects"]
+    assert line == "#7 bar   56 px visible, 24 completed, doubt 0.25, behind #8"
+    picture = read_png(summary.files["picture"])
+    orange = picture.astype(int) - (240, 140, 0)
+    assert (np.abs(orange).sum(2) < 120).sum() > 500  # the hatched, completed part
+
+
+def test_a_photo_shows_all_its_objects(labels, tmp_path):
+    summary = show(*labels, "b/a.png", tmp_path / "empty.png")
+    assert summary.counts == {"photo": "b/a.png", "objects": []}
+    assert read_png(tmp_path / "empty.png").size
+    with pytest.raises(DataError, match=r"no photo is called x/d\.png"):
+        show(*labels, "x/d.png", tmp_path / "no.png")
+
+
+def test_the_last_part_of_a_name_is_enough_where_it_is_unique(labels, tmp_path):
+    assert show(*labels, "elsewhere/c.png", tmp_path / "c.png").counts["photo"] == "c.png"
+    with pytest.raises(DataError, match="2 photos are called e/a.png; give the whole file name"):
+        show(*labels, "e/a.png", tmp_path / "a.png")
+    assert len(show(*labels, "a.png", tmp_path / "a.png").counts["objects"]) == 2
+
+
+def test_names_it_does_not_know_are_one_line(labels, tmp_path):
+    with pytest.raises(DataError, match="expected the id of an annotation or the name of a photo, got 99"):
+        show(*labels, "99", tmp_path / "x.png")
+    with pytest.raises(OutputError, match=r"x\.gif: expected a name that ends in \.png"):
+        show(*labels, "7", tmp_path / "x.gif")
+
+
+def test_a_photo_of_another_size_is_refused(labels, tmp_path):
+    cv2.imwrite(str(labels[1] / "a.png"), np.zeros((10, 30, 3), np.uint8))
+    with pytest.raises(DataError, match=r"a\.png: expected \(20, 30\) pixels, got \(10, 30\)"):
+        show(*labels, "7", tmp_path / "x.png")
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_plain_coco_file_will_do(labels, tmp_path):
+    folder, images = labels
+    data = json.loads((folder / "pseudo_amodal.json").read_text())
+    for entry in data["annotations"]:
+        del entry["visible_mask"], entry["amodalpl"]
+    (tmp_path / "coco.json").write_text(json.dumps(data))
+    summary = show(tmp_path / "coco.json", images, "7", tmp_path / "x.png")
+    assert summary.counts["objects"] == ["#7 bar   80 px visible, 0 completed"]
