@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..records import Rle
@@ -18,8 +19,8 @@ class Outline:
     """A mask as its file holds it: polygons, or pixels.
 
     Attributes:
-        polygons: flat rings x0, y0, x1, y1, ... in pixels of the photo, pixel corners at whole numbers (the centre of the
-            first pixel is 0.5, 0.5), whose union is the mask; empty when `rle` is given.
+        polygons: flat rings x0, y0, x1, y1, ... in pixels of the photo, pixel corners at whole numbers (the centre of
+            the first pixel is 0.5, 0.5), whose union is the mask; empty when `rle` is given.
         rle: the mask in pixels, for formats that hold pixels; None when polygons are given.
     """
 
@@ -93,6 +94,7 @@ class DataSet:
         front_of: pairs of thing ids, front and back, that the file states.
         extra: other top-level JSON values (`info`, `licenses`).
         left_out: what could not be read: reasons ("kind" or "kind: detail"), each after its place in the file.
+        images: folder that the photos' names start from; None when the reader knows none.
     """
 
     photos: list[Photo]
@@ -101,6 +103,7 @@ class DataSet:
     front_of: list[tuple[int, int]] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    images: Path | None = None
 
 
 Losses = Counter[str]  # what a format could not hold, in words, and how many times

@@ -1,0 +1,353 @@
+"""CVAT for images 1.1: one XML file, or the folder of an unpacked export with `annotations.xml`.
+
+CVAT's outlines have the corners of pixels at whole numbers, on the photo as it is shown. Shapes of one label and one
+`group_id` are members of a group, not parts: every shape is an object. Where shapes overlap, a higher `z_order` is in
+front.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..errors import DataError
+from ..formats.segmentation import brief
+from ..masks import rle
+from ..provenance import write_whole
+from .attributes import Value, simple
+from .builder import Builder, Canvas, LeftOut, crop_of_pixels, decimal, ellipse, rectangle, ring
+from .hub import DataSet, Losses, Outline, Photo, Thing
+from .source import Source, files_below
+from .tracing import one_ring
+from .unheld import unheld
+
+_NOT_AREAS = {"polyline", "points", "cuboid", "skeleton", "tag"}
+_CROWD = "is_crowd"  # the attribute by which CVAT's own COCO export knows crowd regions
+_AttributeTypes = dict[tuple[str, str], str]  # of label and attribute: checkbox, number, text, ...
+
+
+def detect(source: Source) -> bool:
+    """Tell by the root of the XML."""
+    if source.path.is_dir():
+        return any(file.name == "annotations.xml" for file in source.some(".xml"))
+    return b"<annotations" in source.head and b"<?xml" in source.head.lstrip(b"\xef\xbb\xbf")[:200]
+
+
+def read(path: Path, images: Path | None) -> DataSet:
+    """Read a CVAT XML file.
+
+    Args:
+        path: the file, or a folder with one below it.
+        images: folder of the photos, whose sizes are compared when it is given.
+
+    Raises:
+        DataError: no such file, not XML, not CVAT for images, or nothing that can be read.
+    """
+    file = _the_file(path)
+    root = _parse(file)
+    if root.tag != "annotations":
+        raise DataError(f"{file}: expected CVAT's <annotations>, got <{root.tag[:60]}>")
+    if root.find("track") is not None:
+        raise DataError(f"{file}: expected CVAT for images 1.1, got CVAT for video; export the task for images")
+    builder = Builder(file, images)
+    types = _declare_labels(builder, root)
+    for index, image in enumerate(root.iter("image")):
+        name = image.get("name")
+        place = f"image[{index}] {brief(name)}"
+        with builder.entry(place):
+            _read_image(builder, image, place, types)
+    return builder.finish()
+
+
+def _the_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    files = [file for file in files_below(path, ".xml") if file.name == "annotations.xml"]
+    if len(files) != 1:
+        raise DataError(f"{path}: expected one annotations.xml below it, found {len(files)}; name the file itself")
+    return files[0]
+
+
+class _NoEntities(ET.TreeBuilder):
+    """Refuses document types, which CVAT never writes: entities in them can fill the memory."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
+        raise ET.ParseError("a document type is not allowed")
+
+
+def _parse(file: Path) -> ET.Element:
+    try:
+        return ET.parse(file, ET.XMLParser(target=_NoEntities())).getroot()
+    except OSError as error:
+        raise DataError(f"{file}: expected a CVAT XML file, could not read it ({error.strerror})") from None
+    except (ET.ParseError, ValueError, LookupError) as error:
+        raise DataError(f"{file}: expected a CVAT XML file, got something else ({str(error)[:120]})") from None
+
+
+def _declare_labels(builder: Builder, root: ET.Element) -> _AttributeTypes:
+    """Add the classes that the file declares, in its order."""
+    types: _AttributeTypes = {}
+    for label in root.iterfind("meta//labels/label"):
+        name = (label.findtext("name") or "").strip()
+        if not name:
+            continue
+        builder.category(name)
+        for attribute in label.iterfind("attributes/attribute"):
+            types[name, attribute.findtext("name") or ""] = attribute.findtext("input_type") or "text"
+    return types
+
+
+def _read_image(builder: Builder, image: ET.Element, place: str, types: _AttributeTypes) -> None:
+    try:
+        stated_hw = (int(image.get("height", "")), int(image.get("width", "")))
+    except ValueError:
+        raise LeftOut("photo of unknown size: expected width and height as whole numbers") from None
+    subset = image.get("subset")
+    canvas = builder.photo(image.get("name"), place, stated_hw, extra={"subset": subset} if subset else None)
+    depths: dict[int, int] = {}
+    for index, shape in enumerate(image):
+        with builder.entry(f"{place}: {shape.tag}[{index}]"):
+            _read_shape(builder, canvas, shape, types, depths)
+    for back, front in _in_depth(builder.data.things[-len(depths) :] if depths else [], depths):
+        builder.data.front_of.append((front, back))
+
+
+def _read_shape(
+    builder: Builder, canvas: Canvas, shape: ET.Element, types: _AttributeTypes, depths: dict[int, int]
+) -> None:
+    label = shape.get("label")
+    outline = _outline(shape, canvas.shown_hw)
+    attributes: dict[str, Any] = {}
+    for attribute in shape.iterfind("attribute"):
+        name = attribute.get("name", "")
+        attributes[name] = _value(attribute.text or "", types.get((label or "", name), "text"))
+    if shape.get("occluded") == "1":
+        attributes["occluded"] = True
+    is_crowd = attributes.pop(_CROWD, False) in (True, "true")
+    group = shape.get("group_id", "")
+    thing = builder.add(
+        canvas,
+        builder.category(label),
+        outline,
+        is_crowd=is_crowd,
+        group=int(group) if group.isascii() and group.isdigit() else None,
+        extra={"attributes": attributes} if attributes else {},
+    )
+    try:
+        depths[thing] = int(shape.get("z_order", "0"))
+    except ValueError:
+        depths[thing] = 0
+
+
+def _outline(shape: ET.Element, size_hw: tuple[int, int]) -> Outline:
+    if shape.tag in _NOT_AREAS:
+        raise LeftOut(f"not an area: {shape.tag}")
+    if shape.tag == "polygon":
+        pairs = [pair.split(",") for pair in (shape.get("points") or "").split(";") if pair.strip()]
+        return Outline((ring([[decimal(value) for value in pair] for pair in pairs]),))
+    if shape.tag == "box":
+        x, y, right, bottom = (decimal(shape.get(key)) for key in ("xtl", "ytl", "xbr", "ybr"))
+        return Outline((_turned_box(x, y, right, bottom, decimal(shape.get("rotation", "0"))),))
+    if shape.tag == "ellipse":
+        x, y, radius_x, radius_y = (decimal(shape.get(key)) for key in ("cx", "cy", "rx", "ry"))
+        return Outline((ellipse(x, y, radius_x, radius_y, decimal(shape.get("rotation", "0"))),))
+    if shape.tag == "mask":
+        return _mask(shape, size_hw)
+    raise LeftOut(f"unknown kind of shape: {brief(shape.tag)}")
+
+
+def _turned_box(x: float, y: float, right: float, bottom: float, degrees: float) -> tuple[float, ...]:
+    """Return a box that CVAT turns clockwise about its centre."""
+    middle_x, middle_y = (x + right) / 2, (y + bottom) / 2
+    corner = rectangle(0, 0, middle_x - x, middle_y - y, degrees)[4:6]  # from the centre to the lower right corner
+    return rectangle(middle_x - corner[0], middle_y - corner[1], right - x, bottom - y, degrees)
+
+
+def _mask(shape: ET.Element, size_hw: tuple[int, int]) -> Outline:
+    """Read run lengths of a crop, row by row, false pixels first."""
+    try:
+        x, y, width, height = (int(float(shape.get(key, ""))) for key in ("left", "top", "width", "height"))
+        runs = np.array([int(run) for run in shape.get("rle", "").split(",")], dtype=np.int64)
+    except (ValueError, OverflowError):
+        raise LeftOut("malformed mask: expected left, top, width, height and rle as whole numbers") from None
+    if not (0 < width <= size_hw[1] and 0 < height <= size_hw[0]):
+        raise LeftOut(f"mask larger than its photo: got {width} x {height}")
+    if (runs < 0).any() or (runs > width * height).any() or runs.sum() != width * height:
+        raise LeftOut(f"corrupt RLE: expected runs over {width * height} pixels")
+    crop = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
+    return crop_of_pixels(crop, (x, y), size_hw)
+
+
+def _value(text: str, kind: str) -> Value:
+    if kind == "checkbox" and text in ("true", "false"):
+        return text == "true"
+    if kind == "number":
+        try:
+            value = float(text)
+        except ValueError:
+            return text
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value if abs(value) < float("inf") else text
+    return text
+
+
+def _in_depth(things: list[Thing], depths: dict[int, int]) -> Iterator[tuple[int, int]]:
+    """Yield pairs (back, front) of a photo's objects whose boxes overlap and whose depths differ."""
+    if len(set(depths.values())) < 2:
+        return
+    boxes = {thing.id: _box(thing) for thing in things}
+    for first, second in combinations(sorted(depths), 2):
+        (a0, a1), (b0, b1) = boxes[first], boxes[second]
+        if depths[first] != depths[second] and (a0 < b1).all() and (b0 < a1).all():
+            yield (first, second) if depths[first] < depths[second] else (second, first)
+
+
+def _box(thing: Thing) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and most x, y."""
+    assert thing.modal is not None
+    if thing.modal.rle is not None:
+        x, y, width, height = rle.box_xywh(thing.modal.rle)
+        return np.array([x, y]), np.array([x + width, y + height])
+    points = np.concatenate([np.reshape(part, (-1, 2)) for part in thing.modal.polygons])
+    return points.min(axis=0), points.max(axis=0)
+
+
+def write(data: DataSet, out: Path) -> Losses:
+    """Write a file that CVAT imports as "CVAT 1.1".
+
+    Args:
+        data: what to write.
+        out: the XML file.
+    """
+    losses = unheld(
+        data, "whole masks (amodal)", "stuff marks", "scores", "other keys of classes", "other keys of the file"
+    )
+    names = {category.id: category.name for category in data.categories}
+    things: dict[int, list[Thing]] = {photo.id: [] for photo in data.photos}
+    for thing in data.things:
+        if thing.modal is None:
+            losses["objects without a visible mask"] += 1
+        else:
+            things[thing.image_id].append(thing)
+    root = ET.Element("annotations")
+    _text(root, "version", "1.1")
+    _write_labels(root, data, names)
+    for index, photo in enumerate(data.photos):
+        height, width = photo.size_hw
+        subset = {"subset": photo.extra["subset"]} if isinstance(photo.extra.get("subset"), str) else {}
+        losses["other keys of photos"] += len(photo.extra) - len(subset)
+        image = ET.SubElement(
+            root,
+            "image",
+            {"id": str(index), "name": photo.file_name, **subset, "width": str(width), "height": str(height)},
+        )
+        depths = _depths(photo, things[photo.id], data, losses)
+        for thing in things[photo.id]:
+            _write_shape(image, thing, photo.size_hw, names[thing.category_id], depths.get(thing.id, 0), losses)
+    ET.indent(root)
+    try:
+        text = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+        ET.fromstring(text)
+    except (ET.ParseError, UnicodeEncodeError):  # control characters cannot be written in XML at all
+        raise DataError(f"{out}: expected names without control characters, which XML cannot hold; rename") from None
+    write_whole(out, lambda part: part.write_bytes(text))
+    return +losses
+
+
+def _write_labels(root: ET.Element, data: DataSet, names: dict[int, str]) -> None:
+    kinds: dict[int, dict[str, Value]] = defaultdict(dict)  # of a class: name of an attribute to one of its values
+    for thing in data.things:
+        known = simple(thing.extra.get("attributes"))[0] | ({_CROWD: True} if thing.is_crowd else {})
+        for name, value in known.items():
+            if name == "occluded" and isinstance(value, bool):  # CVAT has a mark of its own for it
+                continue
+            before = kinds[thing.category_id].setdefault(name, value)
+            if _input_type(before) != _input_type(value):
+                kinds[thing.category_id][name] = "text"
+    labels = ET.SubElement(ET.SubElement(ET.SubElement(root, "meta"), "task"), "labels")
+    for category_id, category in names.items():
+        label = ET.SubElement(labels, "label")
+        _text(label, "name", category)
+        attributes = ET.SubElement(label, "attributes")
+        for name, value in kinds[category_id].items():
+            attribute = ET.SubElement(attributes, "attribute")
+            for key, text in (
+                ("name", name),
+                ("mutable", "False"),
+                ("input_type", _input_type(value)),
+                ("default_value", "false" if isinstance(value, bool) else ""),
+                ("values", ""),
+            ):
+                _text(attribute, key, text)
+
+
+def _input_type(value: Value) -> str:
+    return "checkbox" if isinstance(value, bool) else "number" if isinstance(value, int | float) else "text"
+
+
+def _depths(photo: Photo, things: list[Thing], data: DataSet, losses: Losses) -> dict[int, int]:
+    """Return `z_order` per object such that reading it gives the pairs of `front_of` again; nothing if none does."""
+    ids = {thing.id for thing in things}
+    pairs = {pair for pair in data.front_of if ids.issuperset(pair)}
+    if not pairs:
+        return {}
+    depths = dict.fromkeys(sorted(ids), 0)
+    for _ in range(len(ids)):
+        raised = {front: depths[back] + 1 for front, back in pairs if depths[front] <= depths[back]}
+        depths |= raised
+        if not raised:
+            break
+    if {(front, back) for back, front in _in_depth(things, depths)} != pairs:
+        losses["order in depth, pairs"] += len(pairs)
+        return {}
+    return depths
+
+
+def _write_shape(
+    image: ET.Element, thing: Thing, size_hw: tuple[int, int], label: str, depth: int, losses: Losses
+) -> None:
+    assert thing.modal is not None
+    attributes, others = simple(thing.extra.get("attributes"))
+    losses["attributes that are lists"] += others
+    losses["other keys of objects"] += sum(key != "attributes" for key in thing.extra)
+    if thing.is_crowd:
+        attributes[_CROWD] = True
+    occluded = isinstance(attributes.get("occluded"), bool) and bool(attributes.pop("occluded"))
+    common = {"label": label, "source": "manual", "occluded": str(int(occluded))}
+    place = {"z_order": str(depth)}
+    if thing.group is not None:
+        place["group_id"] = str(thing.group)
+    if thing.modal.rle is not None:
+        shape = ET.SubElement(image, "mask", {**common, **_runs(thing.modal), **place})
+    else:
+        losses["objects of several polygons, joined by slits"] += len(thing.modal.polygons) > 1
+        flat = one_ring(thing.modal, size_hw)
+        points = ";".join(f"{x:.10g},{y:.10g}" for x, y in zip(flat[::2], flat[1::2], strict=True))
+        shape = ET.SubElement(image, "polygon", {**common, "points": points, **place})
+    for name, value in attributes.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        _text(shape, "attribute", text, name=name)
+
+
+def _runs(outline: Outline) -> dict[str, str]:
+    assert outline.rle is not None
+    x, y, width, height = rle.box_xywh(outline.rle)
+    flat = rle.decode(outline.rle)[y : y + height, x : x + width].ravel()
+    borders = [0, *(np.flatnonzero(np.diff(flat)) + 1).tolist(), len(flat)]
+    runs = np.diff(borders).tolist()
+    return {
+        "rle": ", ".join(map(str, [0, *runs] if flat[0] else runs)),
+        "left": str(x),
+        "top": str(y),
+        "width": str(width),
+        "height": str(height),
+    }
+
+
+def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
+    ET.SubElement(parent, tag, attributes).text = text

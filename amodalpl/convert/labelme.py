@@ -1,0 +1,301 @@
+"""labelme: a folder of JSON files, one per photo (the format of labelme 3 to 5).
+
+Shapes of one label and one `group_id` are parts of one object, as labelme's own converters take them. Coordinates are
+pixels with their corners at whole numbers, on the photo as labelme shows it: it follows EXIF notes. labelme keeps keys
+that it does not know, so ids, scores and attributes that are written survive being edited there.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DataError
+from ..formats.segmentation import brief
+from ..masks import rle
+from ..provenance import write_json
+from .attributes import attributes_of
+from .builder import Builder, Canvas, LeftOut, crop_of_pixels, ellipse, is_text, join, rectangle, ring
+from .coco import score_of
+from .hub import DataSet, Losses, Outline, Photo, Thing
+from .source import Source, files_below, load_json
+from .unheld import unheld
+
+VERSION = "5.5.0"  # whose files are written
+_NOT_AREAS = {"line", "linestrip", "point", "points"}
+_OF_SHAPE = {
+    *("label", "points", "shape_type", "group_id", "flags", "mask"),
+    *("attributes", "score", "iscrowd", "isStuff"),
+}
+
+
+@dataclass
+class _Object:
+    """Shapes that belong together, until all are read."""
+
+    label: Any
+    shape: dict[str, Any]
+    group: int | None
+    parts: list[Outline] = field(default_factory=list)
+
+
+def detect(source: Source) -> bool:
+    """Tell by the keys of a labelme file, or of any JSON file in a folder."""
+    return _is_labelme(source.data) or any(map(_is_labelme, source.some_data))
+
+
+def _is_labelme(data: Any) -> bool:
+    return isinstance(data, dict) and isinstance(data.get("shapes"), list) and "imagePath" in data
+
+
+def read(path: Path, images: Path | None) -> DataSet:
+    """Read a folder of labelme files, or one.
+
+    Args:
+        path: the folder, searched in depth, or a single file.
+        images: folder of the photos; by default the folder of the files, as labelme has it.
+
+    Raises:
+        DataError: nothing there, or nothing that can be read.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = list(files_below(path, ".json")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path}: expected labelme files (one JSON file per photo), found no JSON file")
+    builder = Builder(path, folder if images is None else images, must_be_there=images is not None)
+    for file in files:
+        place = str(file.relative_to(folder))
+        with builder.entry(place):
+            _read_file(builder, file, place)
+    return builder.finish()
+
+
+def _read_file(builder: Builder, file: Path, place: str) -> None:
+    try:
+        raw = load_json(file)
+    except DataError as error:
+        raise LeftOut(str(error)) from None
+    if not _is_labelme(raw):
+        raise LeftOut("not a labelme file: expected the keys shapes and imagePath")
+    assert builder.images is not None
+    name = _name_from(builder.images, Path(place).parent, file, raw["imagePath"])
+    extra = {"flags": raw["flags"]} if isinstance(raw.get("flags"), dict) and raw["flags"] else {}
+    canvas = builder.photo(name, place, _stated_size(raw, builder.images, name), extra=extra)
+    objects = list(_objects(builder, raw["shapes"], place, canvas))
+    members = Counter(entry.group for entry in objects)
+    for entry in objects:
+        with builder.entry(f"{place}: {brief(entry.label)}"):
+            _add(builder, canvas, entry, entry.group if members[entry.group] > 1 else None)
+
+
+def _name_from(images: Path, beside: Path, file: Path, stated: Any) -> Any:
+    """Return a photo's name from the folder of photos; labelme states it from the folder of the JSON file.
+
+    Photos that were moved since are found in the same subfolder of the photos, then by their bare names.
+
+    Args:
+        images: folder of the photos.
+        beside: the JSON file's folder, relative to the folder that is read.
+        file: the JSON file.
+        stated: `imagePath`.
+    """
+    if not isinstance(stated, str) or not stated or "\0" in stated or not is_text(stated):
+        return stated
+    posix = PurePosixPath(stated.replace("\\", "/"))
+    inside, path = os.path.realpath(images), os.path.realpath(file.parent / posix)
+    if path.startswith(os.path.join(inside, "")) and os.path.isfile(path):
+        return os.path.relpath(path, inside)
+    for candidate in (beside / posix, beside / posix.name, Path(posix.name)):
+        if ".." not in candidate.parts and not candidate.is_absolute() and os.path.isfile(images / candidate):
+            return str(candidate)
+    return str(beside / posix)
+
+
+def _stated_size(raw: dict[str, Any], images: Path, name: Any) -> tuple[int, int] | None:
+    height, width = raw.get("imageHeight"), raw.get("imageWidth")
+    if type(height) is int and type(width) is int:
+        return height, width
+    if isinstance(name, str) and not os.path.isfile(images / name):
+        return _size_of_copy(raw.get("imageData"))
+    return None
+
+
+def _size_of_copy(data: Any) -> tuple[int, int] | None:
+    """Return the size of the photo that is stored in a labelme file, which is the photo as shown."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as image:
+            return image.height, image.width
+    except Exception:  # Pillow raises what it likes over bytes that are no photo
+        return None
+
+
+def _objects(builder: Builder, shapes: list[Any], place: str, canvas: Canvas) -> Iterator[_Object]:
+    """Read shapes and join those of one label and group, at the place of the first."""
+    found: dict[Any, _Object] = {}
+    for index, shape in enumerate(shapes):
+        with builder.entry(f"{place}: shapes[{index}]"):
+            if not isinstance(shape, dict):
+                raise LeftOut(f"not a shape: got {brief(shape)}")
+            outline = _outline(shape, canvas.shown_hw)
+            group = shape.get("group_id")
+            group = group if type(group) is int else None
+            key = index if group is None else (str(shape.get("label")), group)
+            found.setdefault(key, _Object(shape.get("label"), shape, group)).parts.append(outline)
+    yield from found.values()
+
+
+def _outline(shape: dict[str, Any], size_hw: tuple[int, int]) -> Outline:
+    kind, points = str(shape.get("shape_type") or "polygon"), shape.get("points")
+    if kind in _NOT_AREAS:
+        raise LeftOut(f"not an area: {kind}")
+    if kind in ("rectangle", "circle", "mask"):
+        if not isinstance(points, list) or len(points) not in (2, 4):
+            raise LeftOut(f"malformed outline: expected the 2 points of a {kind}, got {brief(points)}")
+        pairs = [ring([p, p, p])[:2] for p in points]
+        if kind == "circle":
+            (x, y), (edge_x, edge_y) = pairs[:2]
+            radius = float(np.hypot(edge_x - x, edge_y - y))
+            return Outline((ellipse(x, y, radius, radius),))
+        xs, ys = zip(*pairs, strict=True)
+        if kind == "mask":
+            return crop_of_pixels(_mask_of(shape.get("mask"), size_hw), (round(min(xs)), round(min(ys))), size_hw)
+        return Outline((rectangle(min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)),))
+    if kind in ("polygon", "rotated_rectangle", "oriented_rectangle"):
+        return Outline((ring(points),))
+    raise LeftOut(f"unknown kind of shape: {brief(kind)}")
+
+
+def _mask_of(data: Any, size_hw: tuple[int, int]) -> np.ndarray:
+    """Decode the PNG of a mask shape: (h, w) bool, not larger than the photo."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=["PNG"]) as image:
+            if image.height > size_hw[0] or image.width > size_hw[1]:
+                raise LeftOut(f"mask larger than its photo: got {image.width} x {image.height}")
+            pixels = np.asarray(image)
+    except LeftOut:
+        raise
+    except Exception:  # Pillow raises what it likes over bytes that are no PNG
+        raise LeftOut("malformed mask: expected a PNG in base64") from None
+    return np.asarray(pixels.reshape(*pixels.shape[:2], -1).any(axis=2))
+
+
+def _add(builder: Builder, canvas: Canvas, entry: _Object, group: int | None) -> None:
+    shape = entry.shape
+    extra = {key: value for key, value in shape.items() if key not in _OF_SHAPE and value not in (None, "")}
+    if attributes := attributes_of(shape.get("attributes")) | attributes_of(shape.get("flags")):
+        extra["attributes"] = attributes
+    builder.add(
+        canvas,
+        builder.category(entry.label),
+        join(entry.parts, canvas.shown_hw),
+        is_crowd=shape.get("iscrowd") in (1, True),
+        is_stuff=shape.get("isStuff") in (1, True),
+        score=score_of(shape),
+        group=group,
+        extra=extra,
+    )
+
+
+def write(data: DataSet, out: Path) -> Losses:
+    """Write a folder of labelme files, named as the photos; put them beside the photos to open them.
+
+    Args:
+        data: what to write.
+        out: the folder.
+
+    Raises:
+        DataError: two photos differ in nothing but their suffix, which labelme cannot tell apart.
+    """
+    losses = unheld(
+        data,
+        "whole masks (amodal)",
+        "order in depth, pairs",
+        "other keys of classes",
+        "other keys of the file",
+        "classes without objects",
+    )
+    names = {category.id: category.name for category in data.categories}
+    things: dict[int, list[Thing]] = {photo.id: [] for photo in data.photos}
+    for thing in data.things:
+        things[thing.image_id].append(thing)
+    taken: dict[PurePosixPath, str] = {}
+    for photo in data.photos:
+        file = PurePosixPath(photo.file_name).with_suffix(".json")
+        if file in taken:
+            raise DataError(f"{out}: {photo.file_name} and {taken[file]} would both be described by {file}; rename one")
+        taken[file] = photo.file_name
+        path = out / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, _file(photo, things[photo.id], names, losses))
+    return +losses
+
+
+def _file(photo: Photo, things: list[Thing], names: dict[int, str], losses: Losses) -> dict[str, Any]:
+    losses["other keys of photos"] += sum(key != "flags" for key in photo.extra)
+    return {
+        "version": VERSION,
+        "flags": photo.extra.get("flags", {}),
+        "shapes": list(_shapes(things, names, losses)),
+        "imagePath": PurePosixPath(photo.file_name).name,
+        "imageData": None,
+        "imageHeight": photo.size_hw[0],
+        "imageWidth": photo.size_hw[1],
+    }
+
+
+def _shapes(things: list[Thing], names: dict[int, str], losses: Losses) -> Iterator[dict[str, Any]]:
+    free = max((thing.group for thing in things if thing.group is not None), default=0) + 1
+    used: set[tuple[int, int]] = set()
+    for thing in things:
+        if thing.modal is None:
+            losses["objects without a visible mask"] += 1
+            continue
+        group = thing.group
+        if group is not None and (thing.category_id, group) in used:  # would become one object
+            losses["groups of objects of one class"] += 1
+            group = None
+        if group is None and len(thing.modal.polygons) > 1:
+            group, free = free, free + 1
+        if group is not None:
+            used.add((thing.category_id, group))
+        attributes = attributes_of(thing.extra.get("attributes"))
+        losses["attributes that are lists"] += bool(thing.extra.get("attributes")) and not attributes
+        flags = {name: attributes.pop(name) for name, value in list(attributes.items()) if isinstance(value, bool)}
+        common = {
+            **{key: value for key, value in thing.extra.items() if key not in _OF_SHAPE},
+            "label": names[thing.category_id],
+            "group_id": group,
+            "description": thing.extra.get("description", ""),
+            "flags": flags,
+            **({"attributes": attributes} if attributes else {}),
+            **({"score": thing.score} if thing.score is not None else {}),
+            **({"iscrowd": 1} if thing.is_crowd else {}),
+            **({"isStuff": 1} if thing.is_stuff else {}),
+        }
+        if thing.modal.rle is not None:
+            yield common | _mask_shape(thing.modal)
+        for part in thing.modal.polygons:
+            points = [[x, y] for x, y in zip(part[::2], part[1::2], strict=True)]
+            yield common | {"points": points, "shape_type": "polygon", "mask": None}
+
+
+def _mask_shape(outline: Outline) -> dict[str, Any]:
+    assert outline.rle is not None
+    x, y, width, height = rle.box_xywh(outline.rle)
+    crop = rle.decode(outline.rle)[y : y + height, x : x + width]
+    buffer = io.BytesIO()
+    Image.fromarray(crop.view(np.uint8) * 255).convert("1").save(buffer, "PNG")
+    return {
+        "points": [[float(x), float(y)], [float(x + width - 1), float(y + height - 1)]],
+        "shape_type": "mask",
+        "mask": base64.b64encode(buffer.getvalue()).decode("ascii"),
+    }

@@ -1,0 +1,115 @@
+"""LVIS v1 (Gupta et al. 2019): COCO's frame without crowds, with photos named by their address.
+
+`neg_category_ids` and `not_exhaustive_category_ids` of a photo, and `frequency`, `synset`, `synonyms` and `def` of a
+class stay as they are. A crowd region of another data set becomes what LVIS has for it: its class counts as not
+exhaustively annotated in that photo.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..formats.coco import FIELDS
+from ..provenance import read_json, write_json
+from . import dialects
+from .builder import LeftOut, pixels
+from .hub import DataSet, Losses
+from .source import Source
+from .tracing import rings
+from .unheld import unheld
+
+_LVIS = dialects.Dialect(FIELDS)
+_INCOMPLETE = "not_exhaustive_category_ids"
+_ABSENT = "neg_category_ids"
+_FEW, _SOME = 10, 100  # photos of a rare and of a common class, at most
+
+
+def detect(source: Source) -> bool:
+    """Tell by what LVIS says of its photos: which classes are not exhaustively annotated."""
+    photos = source.data.get("images") if isinstance(source.data, dict) else None
+    return isinstance(photos, list) and any(isinstance(photo, dict) and _INCOMPLETE in photo for photo in photos)
+
+
+def read(path: Path, images: Path | None) -> DataSet:
+    """Read a file; see `dialects.read`.
+
+    A photo without `file_name` is named by the last two parts of its `coco_url`, folder and file, because LVIS has
+    photos of several folders of COCO; `images` is what holds these folders, or the photos alone.
+    """
+    raw = read_json(path, "an LVIS file")
+    if isinstance(raw, dict) and isinstance(raw.get("images"), list):
+        raw = {**raw, "images": [_named(photo, images) for photo in raw["images"]]}
+    return dialects.read(path, images, _LVIS, raw)
+
+
+def _named(photo: Any, images: Path | None) -> Any:
+    if not isinstance(photo, dict) or "file_name" in photo or not isinstance(photo.get("coco_url"), str):
+        return photo
+    parts = PurePosixPath(unquote(urlsplit(photo["coco_url"]).path)).parts[-2:]
+    if images is not None and parts and not images.joinpath(*parts[:-1]).is_dir():
+        parts = parts[-1:]
+    return {**photo, "file_name": "/".join(part for part in parts if part != "/")}
+
+
+def write(data: DataSet, out: Path) -> Losses:
+    """Write a file; masks are polygons, those in pixels along the borders of the pixels."""
+    losses = unheld(data, "whole masks (amodal)", "order in depth, pairs")
+    sizes = {photo.id: photo.size_hw for photo in data.photos}
+    incomplete: dict[int, set[int]] = defaultdict(set)
+    annotations = []
+    for thing in data.things:
+        if thing.is_crowd:
+            losses["crowd regions, their classes marked as not exhaustive"] += 1
+            incomplete[thing.image_id].add(thing.category_id)
+            continue
+        if thing.modal is None:
+            losses["objects without a visible mask"] += 1
+            continue
+        try:
+            mask = pixels(thing.modal, sizes[thing.image_id])
+        except LeftOut:
+            losses["objects whose mask covers no pixel of the photo"] += 1
+            continue
+        entry = dialects.annotation(thing, [list(ring) for ring in rings(thing.modal)], mask)
+        del entry["iscrowd"]
+        annotations.append(entry)
+    photos = []
+    for photo in data.photos:
+        entry = dialects.photo_entry(photo)
+        stated = entry.get(_INCOMPLETE)
+        entry[_INCOMPLETE] = sorted(
+            {*(c for c in (stated if isinstance(stated, list) else ()) if type(c) is int), *incomplete[photo.id]}
+        )
+        photos.append({_ABSENT: [], **entry})
+    write_json(
+        out,
+        {**data.extra, "images": photos, "categories": _classes(data, annotations), "annotations": annotations},
+    )
+    return +losses
+
+
+def _classes(data: DataSet, annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    objects: dict[int, int] = defaultdict(int)
+    photos: dict[int, set[int]] = defaultdict(set)
+    for entry in annotations:
+        objects[entry["category_id"]] += 1
+        photos[entry["category_id"]].add(entry["image_id"])
+    classes = []
+    for category in data.categories:
+        image_count = len(photos[category.id])
+        frequency = "r" if image_count <= _FEW else "c" if image_count <= _SOME else "f"
+        classes.append(
+            {
+                "synonyms": [category.name],
+                "frequency": frequency,
+                **category.extra,
+                "id": category.id,
+                "name": category.name,
+                "image_count": image_count,
+                "instance_count": objects[category.id],
+            }
+        )
+    return classes

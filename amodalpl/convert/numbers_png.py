@@ -1,0 +1,81 @@
+"""PNG files whose pixels are numbers, not colours: grey of 1 to 16 bits, or indices into a palette."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DataError
+from ..formats.entries import check_size
+from ..images import check_image, image_path
+from ..provenance import write_whole
+from .builder import LeftOut
+
+_MODES = {"1", "L", "P", "I", "I;16", "I;16B"}
+_BIT_DEPTH_AT = 24  # in the file, after signature, length, "IHDR", width and height
+
+
+def read_numbers(folder: Path, name: str) -> np.ndarray:
+    """Read a PNG.
+
+    Args:
+        folder: the file must be inside, links followed.
+        name: of the file, relative to the folder.
+
+    Returns:
+        (H, W) uint16; of a palette the indices.
+
+    Raises:
+        LeftOut: not there, damaged, not a PNG, too large, or of colours.
+    """
+    try:
+        path = image_path(folder, name)
+        check_size(path, "size", check_image(path))
+    except DataError as error:
+        raise LeftOut(f"unreadable PNG: {error}") from None
+    with path.open("rb") as handle:
+        start = handle.read(_BIT_DEPTH_AT + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size was checked above
+            with Image.open(path, formats=["PNG"]) as image:
+                if image.mode not in _MODES:
+                    raise LeftOut(f"PNG of colours: expected grey or palette pixels, got {image.mode}")
+                numbers = np.asarray(image).astype(np.uint16)
+                grey = image.mode == "L"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise LeftOut(f"unreadable PNG: {str(error)[:120]}") from None
+    if grey and start[_BIT_DEPTH_AT] in (2, 4):  # Pillow spreads these over 0 to 255
+        numbers //= 255 // (2 ** start[_BIT_DEPTH_AT] - 1)
+    return numbers
+
+
+def write_numbers(path: Path, numbers: np.ndarray) -> None:
+    """Write a PNG whole: indices into a palette up to 255, 16 bits grey above.
+
+    Args:
+        path: of the file.
+        numbers: (H, W) of whole numbers, 0 to 65 535.
+    """
+    if numbers.max(initial=0) <= 255:
+        image = Image.fromarray(numbers.astype(np.uint8)).convert("L")
+        image.putpalette(_palette())
+    else:
+        image = Image.fromarray(numbers.astype(np.uint16))
+    write_whole(path, lambda part: image.save(part, format="PNG"))
+
+
+def _palette() -> list[int]:
+    """Return PASCAL VOC's colours: near numbers look different, 0 is black."""
+    colours = []
+    for index in range(256):
+        red = green = blue = 0
+        for bit in range(8):
+            red |= (index >> (3 * bit) & 1) << (7 - bit)
+            green |= (index >> (3 * bit + 1) & 1) << (7 - bit)
+            blue |= (index >> (3 * bit + 2) & 1) << (7 - bit)
+        colours += [red, green, blue]
+    return colours

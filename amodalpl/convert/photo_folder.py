@@ -1,0 +1,69 @@
+"""Photos by their names without the suffix, for formats whose files are named after photos."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from ..errors import DataError
+from .builder import LeftOut
+from .source import files_below
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+class PhotoFolder:
+    """The photos below a folder.
+
+    Args:
+        folder: of the photos; None when the user gave none.
+        source: what is converted, for messages.
+        others: files that are no photos even where they lie among them, such as masks.
+
+    Raises:
+        DataError: no such folder.
+    """
+
+    def __init__(self, folder: Path | None, source: Path, others: Iterable[Path] = ()) -> None:
+        if folder is None:
+            raise DataError(f"{source}: names its photos by its files only; give the folder of photos with --images")
+        if not folder.is_dir():
+            raise DataError(f"{folder}: expected the folder of photos, found no such folder; check --images")
+        none = {os.path.realpath(other) for other in others}
+        self._named: defaultdict[str, list[str]] = defaultdict(list)
+        for file in files_below(folder, ""):
+            if file.suffix.lower() in SUFFIXES and os.path.realpath(file) not in none:
+                name = file.relative_to(folder)
+                for key in {str(name.with_suffix("")), str(name), name.stem, name.name}:
+                    self._named[Path(key).as_posix()].append(name.as_posix())
+
+    def __contains__(self, stem: str) -> bool:
+        return stem in self._named or PurePosixPath(stem).name in self._named
+
+    def named(self, stem: str) -> str:
+        """Return the photo of a name such as `sub/a` (or `sub/a.jpg`), relative to the folder.
+
+        A photo of another subfolder is taken when only one has that name.
+
+        Raises:
+            LeftOut: none, or several.
+        """
+        found = self._named.get(stem) or self._named.get(PurePosixPath(stem).name) or []
+        if not found:
+            raise LeftOut(f"missing photo: expected one named {stem[:120]!r} and a suffix of photos")
+        if len(found) > 1:
+            raise LeftOut(f"several photos of one name: {', '.join(found[:3])}")
+        return found[0]
+
+    def ids(self) -> dict[int, str]:
+        """Return photos by the number that ends their names and no others: `COCO_val2014_000000000042.jpg` by 42."""
+        numbered: defaultdict[int, set[str]] = defaultdict(set)
+        for names in self._named.values():
+            for name in names:
+                stem = PurePosixPath(name).stem
+                digits = stem[len(stem.rstrip("0123456789")) :]
+                if digits and digits.isascii() and len(digits) <= 18:
+                    numbered[int(digits)].add(name)
+        return {number: names.pop() for number, names in numbered.items() if len(names) == 1}

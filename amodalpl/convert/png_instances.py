@@ -1,0 +1,128 @@
+"""One PNG per object, with two values: 0 elsewhere, anything else on the object.
+
+Files lie in a folder of their photo's name (`a/1.png`, `a/2_car.png`, `a/masks/3.png`: also what SAM's script writes),
+or are named after it (`a_1.png`, `a_2_car.png`). What follows the number is the class, "object" where nothing does.
+Masks may overlap. Characters that file systems refuse are written as `%2F`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DataError
+from ..masks import rle
+from ..provenance import write_whole
+from .builder import Builder, Canvas, LeftOut, pixels
+from .hub import DataSet, Losses, Outline
+from .numbers_png import read_numbers
+from .photo_folder import PhotoFolder
+from .png_index import ANY_CLASS
+from .source import files_below
+from .unheld import unheld
+
+_NUMBERED = re.compile(r"(\d{1,9})(?:_(.+))?", re.DOTALL)
+_REFUSED = re.compile(r'[\\/:*?"<>|%\x00-\x1f]')
+_QUOTED = re.compile(r"%([0-9A-F]{2})")
+
+
+def read(path: Path, images: Path | None) -> DataSet:
+    """Read a folder of masks.
+
+    Args:
+        path: the folder.
+        images: folder of the photos, which must be there.
+
+    Raises:
+        DataError: no PNG files, or no photos.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path}: expected a folder with one PNG per object, got a file; name the folder")
+    files = list(files_below(path, ".png"))
+    if not files:
+        raise DataError(f"{path}: expected a folder with one PNG per object, found no PNG; check the path")
+    photos = PhotoFolder(images, path, files)
+    builder = Builder(path, images)
+    canvases: dict[str, Canvas] = {}
+    parsed = []
+    for file in files:
+        name = file.relative_to(path).as_posix()
+        with builder.entry(name):
+            parsed.append((*_parse(PurePosixPath(name), photos), name))
+    for photo, _, label, name in sorted(parsed):
+        with builder.entry(name):
+            numbers = read_numbers(path, name)
+            values = np.unique(numbers)
+            if len(values) > 2 or (len(values) == 2 and values[0] != 0):
+                raise LeftOut(
+                    f"not a mask of one object: expected 0 and one other value, got {len(values)} values; "
+                    "PNG files of many numbered objects are --from png-index"
+                )
+            if values[-1] == 0:
+                raise LeftOut("empty mask: every pixel is 0")
+            size_hw = (numbers.shape[0], numbers.shape[1])
+            if photo not in canvases:
+                canvases[photo] = builder.photo(photo, name, size_hw)
+            elif canvases[photo].shown_hw != size_hw:
+                raise LeftOut(f"size differs from the photo: expected {canvases[photo].shown_hw}, got {size_hw}")
+            builder.add(canvases[photo], builder.category(label), Outline(rle=rle.encode(numbers > 0)))
+    return builder.finish()
+
+
+def _parse(name: PurePosixPath, photos: PhotoFolder) -> tuple[str, int, str]:
+    """Return photo, number and class of a mask by its file name."""
+    for folder in name.parents:
+        if str(folder) != "." and str(folder) in photos:
+            number, label = _numbered(name.stem) or (0, ANY_CLASS)
+            return photos.named(str(folder)), number, label
+    stem = str(name.with_suffix(""))
+    for cut in range(len(stem) - 1, 0, -1):  # the longest name of a photo
+        if stem[cut] == "_" and (found := _numbered(stem[cut + 1 :])) and stem[:cut] in photos:
+            return photos.named(stem[:cut]), *found
+    raise LeftOut("missing photo: expected a mask in a folder of its photo's name, or <photo>_<number>[_<class>].png")
+
+
+def _numbered(stem: str) -> tuple[int, str] | None:
+    match = _NUMBERED.fullmatch(stem)
+    return (int(match[1]), _QUOTED.sub(lambda m: chr(int(m[1], 16)), match[2] or ANY_CLASS)) if match else None
+
+
+def write(data: DataSet, out: Path) -> Losses:
+    """Write `<photo>/<number>_<class>.png` for the visible part of every object, 0 and 255."""
+    losses = unheld(
+        data, "whole masks (amodal)", "stuff marks", "scores", "groups", "order in depth, pairs",
+        "other keys of objects", "other keys of photos", "other keys of classes", "other keys of the file",
+        "classes without objects", "photos without objects", "ids of objects", "ids of photos", "ids of classes",
+    )  # fmt: skip
+    names = {category.id: category.name for category in data.categories}
+    photos = {photo.id: photo for photo in data.photos}
+    stems = {photo.id: photo.file_name.rpartition(".")[0] or photo.file_name for photo in data.photos}
+    shared = {stem for stem, times in Counter(stems.values()).items() if times > 1}
+    count: defaultdict[int, int] = defaultdict(int)
+    out.mkdir(parents=True, exist_ok=True)
+    for thing in data.things:
+        photo = photos[thing.image_id]
+        if thing.is_crowd:  # it would become an object
+            losses["crowd regions"] += 1
+            continue
+        if thing.modal is None:
+            losses["objects without a visible mask"] += 1
+            continue
+        try:
+            mask = rle.decode(pixels(thing.modal, photo.size_hw))
+        except LeftOut:
+            losses["objects whose mask covers no pixel of the photo"] += 1
+            continue
+        losses["objects drawn as polygons, now pixels"] += bool(thing.modal.polygons)
+        folder = out / (photo.file_name if stems[photo.id] in shared else stems[photo.id])
+        folder.mkdir(parents=True, exist_ok=True)
+        count[photo.id] += 1
+        label = _REFUSED.sub(lambda m: f"%{ord(m[0]):02X}", names[thing.category_id])
+        save = partial(Image.fromarray(mask.astype(np.uint8) * 255).save, format="PNG")
+        write_whole(folder / f"{count[photo.id]}_{label}.png", save)
+    return +losses

@@ -1,0 +1,99 @@
+"""Segment Anything's automatic masks, as JSON: without classes, scored by the IoU that SAM predicts of itself.
+
+A file per photo: a list of masks, named after its photo (what its script `amg.py --convert-to-rle` writes), or SA-1B's
+`{"image": ..., "annotations": [...]}`. Folders of PNG files that the script writes without that option are
+`png-instances`. SAM proposes parts as well as wholes: where masks share pixels, the pipeline gives them to the smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..formats.segmentation import brief
+from .builder import Builder, Canvas, LeftOut
+from .coco import outline_of
+from .coco_results import mask_size
+from .detections import without_doubles
+from .hub import DataSet
+from .photo_folder import PhotoFolder
+from .png_index import ANY_CLASS
+from .source import Source, files_below, load_json
+
+_KNOWN = {"id", "segmentation", "area", "bbox", "predicted_iou"}
+_SCORE = "predicted_iou"
+
+
+def detect(source: Source) -> bool:
+    """Tell by `predicted_iou`, in a file or in any of the first files of a folder."""
+    return any(_first(data) for data in (source.data, *source.some_data))
+
+
+def _first(data: Any) -> bool:
+    masks = _masks(data)
+    return bool(masks) and isinstance(masks[0], dict) and _SCORE in masks[0]
+
+
+def _masks(data: Any) -> list[Any]:
+    found = data.get("annotations") if isinstance(data, dict) and isinstance(data.get("image"), dict) else data
+    return found if isinstance(found, list) else []
+
+
+def read(path: Path, images: Path | None) -> DataSet:
+    """Read a file or a folder of files.
+
+    Args:
+        path: the file, or the folder with a JSON file per photo.
+        images: folder of the photos, which must be there.
+
+    Raises:
+        DataError: no JSON files, no photos, or no masks in any.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = list(files_below(path, ".json")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path}: expected a JSON file of masks per photo, found none; check the path")
+    photos = PhotoFolder(images, path)
+    builder = Builder(path, images)
+    places: dict[int, str] = {}
+    for file in files:
+        name = file.relative_to(folder).as_posix()
+        with builder.entry(name):
+            try:
+                data = load_json(file)
+            except DataError as error:
+                raise LeftOut(str(error)) from None
+            if not _first(data):
+                raise LeftOut(f"not masks of SAM: expected a list of masks with {_SCORE}, got {brief(data)}")
+            masks = [mask if isinstance(mask, dict) else {} for mask in _masks(data)]
+            size_hw = next((size for size in map(mask_size, masks) if size), None)
+            canvas = builder.photo(_photo(data, name, photos), name, size_hw)
+            for index, mask in enumerate(masks):
+                place = f"{name}: [{index}]"
+                with builder.entry(place):
+                    places[_add(builder, canvas, mask)] = place
+    data_set = builder.finish()
+    without_doubles(data_set, places)
+    return data_set
+
+
+def _photo(data: Any, name: str, photos: PhotoFolder) -> str:
+    stated = data["image"].get("file_name") if isinstance(data, dict) else None
+    if isinstance(stated, str) and stated in photos:
+        return photos.named(stated)
+    return photos.named(name.rpartition(".")[0])
+
+
+def _add(builder: Builder, canvas: Canvas, mask: Mapping[str, Any]) -> int:
+    score = mask.get(_SCORE)
+    if isinstance(score, bool) or not isinstance(score, int | float) or not score >= 0:
+        raise LeftOut(f"score out of range: expected 0 to 1, got {brief(score)}")
+    return builder.add(
+        canvas,
+        builder.category(ANY_CLASS),
+        outline_of(mask.get("segmentation"), canvas.shown_hw),
+        score=min(float(score), 1.0),  # SAM's guess of its own IoU may be slightly above 1
+        extra={key: value for key, value in mask.items() if key not in _KNOWN},
+    )

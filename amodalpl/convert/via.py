@@ -1,0 +1,188 @@
+"""VGG Image Annotator 2: a saved project, or exported annotations in JSON.
+
+Coordinates are pixels with their corners at whole numbers, on the photo as the browser shows it, turned by its EXIF
+note. VIA states no sizes, so the photos are needed. A region's class is the attribute with the usual name (`class`,
+`label`, `category`, `name`, `type`, `object`), else its only attribute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..formats.segmentation import brief
+from ..provenance import read_json, write_json
+from .attributes import attributes_of, simple
+from .builder import Builder, Canvas, LeftOut, ellipse, number, rectangle, ring
+from .hub import DataSet, Losses, Outline, Thing
+from .source import Source
+from .tracing import one_ring
+from .unheld import unheld
+
+CLASS_NAMES = ("class", "label", "category", "name", "type", "object")
+_NOT_AREAS = {"point", "polyline", "line"}
+_METADATA = "_via_img_metadata"
+_NO_CLASS = "object"
+
+
+def detect(source: Source) -> bool:
+    """Tell by a project's own key, or by entries with `filename` and `regions`."""
+    data = source.data
+    return isinstance(data, dict) and bool(data) and (_METADATA in data or _is_entry(next(iter(data.values()))))
+
+
+def _is_entry(value: Any) -> bool:
+    return isinstance(value, dict) and "filename" in value and isinstance(value.get("regions"), list | dict)
+
+
+def read(path: Path, images: Path | None) -> DataSet:
+    """Read a VIA 2 file.
+
+    Args:
+        path: a project or exported annotations, in JSON.
+        images: folder of the photos.
+
+    Raises:
+        DataError: no JSON, not of VIA, no folder of photos, no attribute that could be the class, or nothing to read.
+    """
+    raw = read_json(path, "a VIA project or its exported annotations")
+    entries = raw.get(_METADATA, raw) if isinstance(raw, dict) else None
+    if not isinstance(entries, dict) or not any(map(_is_entry, entries.values())):
+        raise DataError(f"{path}: expected a VIA 2 project or its annotations in JSON, got something else")
+    if images is None:
+        raise DataError(f"{path}: expected the folder of photos too, because VIA states no sizes; give --images")
+    key = _class_key(path, entries)
+    builder = Builder(path, images)
+    for name, entry in entries.items():
+        place = brief(name)
+        with builder.entry(place):
+            if not _is_entry(entry):
+                raise LeftOut("not a photo: expected an entry with filename and regions")
+            extra = attributes_of(entry.get("file_attributes"))
+            canvas = builder.photo(entry["filename"], place, extra={"attributes": extra} if extra else None)
+            regions = entry["regions"]
+            numbered = regions.items() if isinstance(regions, dict) else enumerate(regions)  # VIA 1 numbers by keys
+            for index, region in numbered:
+                with builder.entry(f"{place}: regions[{index}]"):
+                    _add(builder, canvas, region, key)
+    return builder.finish()
+
+
+def _class_key(path: Path, entries: Mapping[str, Any]) -> str | None:
+    """Find the attribute that holds the class; None where regions have no attributes at all."""
+    keys = dict.fromkeys(key for region in _regions(entries) for key in attributes_of(region.get("region_attributes")))
+    by_name = {key.strip().lower(): key for key in keys}
+    for name in CLASS_NAMES:
+        if name in by_name:
+            return by_name[name]
+    if len(keys) > 1:
+        raise DataError(
+            f"{path}: region_attributes: expected one named class, label or category, got {brief(list(keys))}; "
+            "rename the attribute that holds the class in VIA"
+        )
+    return next(iter(keys), None)
+
+
+def _regions(entries: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for entry in filter(_is_entry, entries.values()):
+        regions = entry["regions"].values() if isinstance(entry["regions"], dict) else entry["regions"]
+        yield from (region for region in regions if isinstance(region, dict))
+
+
+def _add(builder: Builder, canvas: Canvas, region: Any, key: str | None) -> None:
+    if not isinstance(region, dict) or not isinstance(region.get("shape_attributes"), dict):
+        raise LeftOut("not a region: expected shape_attributes")
+    outline = _outline(region["shape_attributes"])
+    attributes = attributes_of(region.get("region_attributes"))
+    label = _NO_CLASS if key is None else attributes.pop(key, None)
+    if isinstance(label, dict):  # check boxes: {"cup": true}
+        chosen = [name for name, on in label.items() if on]
+        if len(chosen) != 1:
+            raise LeftOut(f"object of several classes: got {brief(chosen)}" if chosen else "object without a class")
+        label = chosen[0]
+    builder.add(canvas, builder.category(label), outline, extra={"attributes": attributes} if attributes else {})
+
+
+def _outline(shape: dict[str, Any]) -> Outline:
+    kind = str(shape.get("name"))
+    if kind in _NOT_AREAS:
+        raise LeftOut(f"not an area: {kind}")
+    if kind == "polygon":
+        xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
+        if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
+            raise LeftOut("malformed outline: expected all_points_x and all_points_y of one length")
+        return Outline((ring(list(zip(xs, ys, strict=True))),))
+    if kind == "rect":
+        return Outline((rectangle(*(number(shape.get(key)) for key in ("x", "y", "width", "height"))),))
+    if kind == "circle":
+        x, y, radius = (number(shape.get(key)) for key in ("cx", "cy", "r"))
+        return Outline((ellipse(x, y, radius, radius),))
+    if kind == "ellipse":
+        x, y, radius_x, radius_y = (number(shape.get(key)) for key in ("cx", "cy", "rx", "ry"))
+        turn = number(shape.get("theta", 0))  # radians
+        return Outline((ellipse(x, y, radius_x, radius_y, math.degrees(turn)),))
+    raise LeftOut(f"unknown kind of shape: {brief(kind)}")
+
+
+def write(data: DataSet, out: Path) -> Losses:
+    """Write annotations that VIA 2 imports ("Import annotations from JSON"); the class goes into `class`.
+
+    Args:
+        data: what to write.
+        out: the JSON file.
+    """
+    losses = unheld(
+        data,
+        "whole masks (amodal)",
+        "scores",
+        "stuff marks",
+        "groups",
+        "order in depth, pairs",
+        "other keys of classes",
+        "other keys of the file",
+        "classes without objects",
+    )
+    names = {category.id: category.name for category in data.categories}
+    sizes = {photo.id: photo.size_hw for photo in data.photos}
+    regions: dict[int, list[dict[str, Any]]] = {photo.id: [] for photo in data.photos}
+    for thing in data.things:
+        if region := _region(thing, sizes[thing.image_id], names[thing.category_id], losses):
+            regions[thing.image_id].append(region)
+    for photo in data.photos:
+        losses["other keys of photos"] += sum(key != "attributes" for key in photo.extra)
+    write_json(
+        out,
+        {
+            f"{photo.file_name}-1": {  # VIA's own keys end in the photo's bytes, -1 where they are not known
+                "filename": photo.file_name,
+                "size": -1,
+                "regions": regions[photo.id],
+                "file_attributes": attributes_of(photo.extra.get("attributes")),
+            }
+            for photo in data.photos
+        },
+    )
+    return +losses
+
+
+def _region(thing: Thing, size_hw: tuple[int, int], name: str, losses: Losses) -> dict[str, Any] | None:
+    if thing.modal is None:
+        losses["objects without a visible mask"] += 1
+        return None
+    if thing.is_crowd:
+        losses["crowd regions"] += 1
+        return None
+    losses["other keys of objects"] += sum(key != "attributes" for key in thing.extra)
+    losses["masks in pixels, as polygons along pixels"] += thing.modal.rle is not None
+    losses["objects of several polygons, joined by slits"] += len(thing.modal.polygons) > 1
+    attributes, others = simple(thing.extra.get("attributes"))
+    losses["attributes that are lists"] += others
+    losses["attributes named class"] += "class" in attributes
+    flat = one_ring(thing.modal, size_hw)
+    return {
+        "shape_attributes": {"name": "polygon", "all_points_x": list(flat[::2]), "all_points_y": list(flat[1::2])},
+        "region_attributes": {**attributes, "class": name},
+    }

@@ -1,0 +1,215 @@
+"""YOLO segmentation (Ultralytics): `data.yaml`, and per photo a text file of normalised polygons, one object per line.
+
+A line is a class number and x y pairs as fractions of the photo's width and height; the photo is the one that is shown,
+because Ultralytics follows EXIF notes. One polygon per object: parts of an object are joined by slits without width, as
+Ultralytics' own converter joins them. Label files stand under `labels/` where photos stand under `images/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ..errors import DataError
+from ..formats.segmentation import brief
+from ..plain_yaml import load_yaml
+from ..provenance import write_whole
+from .builder import DECIMALS, Builder, Canvas, LeftOut, decimal
+from .hub import Category, DataSet, Losses, Outline, Photo, Thing
+from .source import Source, files_below
+from .tracing import one_ring
+from .unheld import unheld
+
+CARDS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+CLASSES = ("classes.txt", "obj.names")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_DIGITS = 10  # significant ones: enough to come back to the same pixel coordinates, rounded to DECIMALS
+
+
+def detect(source: Source) -> bool:
+    """Tell by a card or list of classes beside a folder `labels`."""
+    folder = source.path if source.path.is_dir() else source.path.parent
+    if not source.path.is_dir() and source.path.name not in CARDS:
+        return False
+    named = any((folder / name).is_file() for name in (*CARDS, *CLASSES))
+    return named and next(_label_files(folder), None) is not None
+
+
+def read(path: Path, images: Path | None) -> DataSet:
+    """Read a YOLO data set.
+
+    Args:
+        path: its folder, or the `data.yaml` in it. Paths inside `data.yaml` are not followed: every label file below
+            the folder is read.
+        images: folder of the photos; by default `images` in the folder, else the folder itself.
+
+    Raises:
+        DataError: no label files, no names of classes, or nothing that can be read.
+    """
+    folder = path if path.is_dir() else path.parent
+    names = _class_names(folder, path)
+    files = list(_label_files(folder))
+    if not files:
+        raise DataError(f"{folder}: expected label files (.txt) in a folder `labels`, found none")
+    if images is None:
+        images = folder / "images" if (folder / "images").is_dir() else folder
+    builder = Builder(path, images)
+    for number in sorted(names):
+        builder.data.categories.append(Category(number + 1, names[number]))
+    for file in files:
+        place = str(file.relative_to(folder))
+        with builder.entry(place):
+            canvas = builder.photo(_photo_of(file, folder, images), place)
+            for line_number, line in enumerate(_lines(file), start=1):
+                with builder.entry(f"{place}:{line_number}"):
+                    _add(builder, canvas, line, names)
+    return builder.finish()
+
+
+def _label_files(folder: Path) -> Iterator[Path]:
+    """Yield the label files: those below a folder `labels`, or beside the card when there is none."""
+    below = [file for file in files_below(folder, ".txt") if file.name not in CLASSES]
+    labelled = [file for file in below if "labels" in file.relative_to(folder).parts[:-1]]
+    yield from labelled or (below if folder.name == "labels" else [])
+
+
+def _class_names(folder: Path, path: Path) -> dict[int, str]:
+    for name in CARDS:
+        if (folder / name).is_file():
+            return _names_of_card(folder / name)
+    for name in CLASSES:
+        if (folder / name).is_file():
+            lines = _text(folder / name).splitlines()
+            return {number: line.strip() for number, line in enumerate(lines) if line.strip()}
+    raise DataError(f"{path}: expected {CARDS[0]} or {CLASSES[0]} with the names of the classes, found neither")
+
+
+def _names_of_card(file: Path) -> dict[int, str]:
+    try:
+        card = load_yaml(_text(file))
+    except ValueError as error:
+        raise DataError(f"{file}: expected YAML, got something else ({error})") from None
+    names = card.get("names") if isinstance(card, dict) else None
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names or not all(type(key) is int and key >= 0 for key in names):
+        raise DataError(f"{file}: names: expected a list, or a mapping from class numbers, got {brief(names)}")
+    return {number: str(name) for number, name in names.items()}
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{file}: expected a text file, could not read it ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: expected text in UTF-8, got something else") from None
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return _text(file).splitlines()
+    except DataError:
+        raise LeftOut("not a label file: expected text in UTF-8") from None
+
+
+def _photo_of(file: Path, folder: Path, images: Path) -> str:
+    """Return the name of the photo of a label file: below the photos, then where `images` stands for `labels`."""
+    parts = file.relative_to(folder).with_suffix("").parts
+    at = parts.index("labels") if "labels" in parts[:-1] else -1
+    below = Path(*parts[at + 1 :])
+    beside = Path(*(("images" if index == at else part) for index, part in enumerate(parts)))
+    for name in dict.fromkeys((below, beside, Path(*parts))):
+        for suffix in PHOTO_SUFFIXES:
+            for spelled in (suffix, suffix.upper()):
+                if (images / f"{name}{spelled}").is_file():
+                    return f"{name}{spelled}"
+    raise LeftOut(f"missing photo: found none for {file.relative_to(folder)}; its folder is --images")
+
+
+def _add(builder: Builder, canvas: Canvas, line: str, names: Mapping[int, str]) -> None:
+    words = line.split()
+    if not words:
+        return
+    try:
+        number = int(words[0])
+    except ValueError:
+        raise LeftOut(f"malformed line: expected a class number first, got {brief(words[0])}") from None
+    if number not in names:
+        raise LeftOut(f"unknown class: expected a number of the names, got {number}")
+    values = [decimal(word) for word in words[1:]]
+    score = values.pop() if len(values) % 2 else None  # predictions end in their confidence
+    if len(values) == 4:
+        raise LeftOut("box without a mask: expected a polygon, got 4 numbers")
+    if len(values) < 6:
+        raise LeftOut(f"polygon with fewer than 3 points: got {len(values) // 2}")
+    if score is not None and not 0 <= score <= 1:
+        raise LeftOut(f"malformed line: expected pairs of x and y, got {len(values) + 1} numbers")
+    if min(values) < -1 or max(values) > 2:
+        raise LeftOut(f"coordinates that are no fractions: expected about 0 to 1, got {max(values, key=abs):.6g}")
+    height, width = canvas.shown_hw
+    points = np.reshape(values, (-1, 2)) * (width, height)
+    builder.add(canvas, number + 1, Outline((tuple(points.ravel().round(DECIMALS).tolist()),)), score=score)
+
+
+def write(data: DataSet, out: Path) -> Losses:
+    """Write a folder with `data.yaml` and `labels/`; put the photos into `images/` beside them.
+
+    Args:
+        data: what to write; classes are numbered from 0 in order.
+        out: the folder.
+
+    Raises:
+        DataError: two photos differ in nothing but their suffix.
+    """
+    losses = unheld(
+        data,
+        "whole masks (amodal)",
+        "scores",
+        "stuff marks",
+        "groups",
+        "order in depth, pairs",
+        "other keys of objects",
+        "other keys of photos",
+        "other keys of classes",
+        "other keys of the file",
+    )
+    numbers = {category.id: number for number, category in enumerate(data.categories)}
+    things: dict[int, list[Thing]] = {photo.id: [] for photo in data.photos}
+    for thing in data.things:
+        things[thing.image_id].append(thing)
+    taken: dict[PurePosixPath, str] = {}
+    for photo in data.photos:
+        file = PurePosixPath("labels", photo.file_name).with_suffix(".txt")
+        if file in taken:
+            raise DataError(f"{out}: {photo.file_name} and {taken[file]} would both be described by {file}; rename one")
+        taken[file] = photo.file_name
+        lines = "".join(f"{line}\n" for line in _written_lines(photo, things[photo.id], numbers, losses))
+        _write_text(out / file, lines)
+    card: dict[str, Any] = {"path": ".", "train": "images", "val": "images"}
+    card["names"] = {number: category.name for number, category in enumerate(data.categories)}
+    _write_text(out / CARDS[0], yaml.safe_dump(card, sort_keys=False, allow_unicode=True))
+    return +losses
+
+
+def _written_lines(photo: Photo, things: list[Thing], numbers: Mapping[int, int], losses: Losses) -> Iterator[str]:
+    height, width = photo.size_hw
+    for thing in things:
+        if thing.modal is None or thing.is_crowd:
+            losses["objects without a visible mask" if thing.modal is None else "crowd regions"] += 1
+            continue
+        losses["masks in pixels, as polygons along pixels"] += thing.modal.rle is not None
+        losses["objects of several polygons, joined by slits"] += len(thing.modal.polygons) > 1
+        points = np.reshape(one_ring(thing.modal, photo.size_hw), (-1, 2)) / (width, height)
+        inside = points.clip(0, 1)  # Ultralytics leaves out a whole photo over one point outside
+        losses["polygons that leave their photo, cut to its edge"] += bool((inside != points).any())
+        yield " ".join([str(numbers[thing.category_id]), *(f"{value:.{_DIGITS}g}" for value in inside.ravel())])
+
+
+def _write_text(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, lambda part: part.write_text(text, encoding="utf-8"))

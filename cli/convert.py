@@ -1,0 +1,60 @@
+"""`amodalpl convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .display import show
+
+
+def convert(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="SOURCE", help="File or folder of annotations.", show_default=False)
+    ] = None,
+    from_format: Annotated[
+        str, typer.Option("--from", metavar="FORMAT", help="Format of SOURCE; auto looks at the content.")
+    ] = "auto",
+    to_format: Annotated[str, typer.Option("--to", metavar="FORMAT", help="Format to write.")] = "coco",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="PATH",
+            help="Folder of the photos; for detections also the COCO file they are of.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="PATH", help="File or folder to write, as the format is.", show_default=False),
+    ] = None,
+    min_score: Annotated[
+        float, typer.Option("--min-score", min=0, max=1, help="Leave out detections with a lower score.")
+    ] = 0.0,
+    list_: Annotated[bool, typer.Option("--list", help="List the formats, what each keeps and what not.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Turn annotations of other tools into COCO, or anything into anything.
+
+    What cannot be read, or does not fit the format to write, is counted, and listed in a file beside the output.
+
+    Example: [bold]amodalpl convert labelme/ --images photos/ --out instances.json[/bold]
+    """
+    if not list_ and (source is None or out is None):
+        missing = "SOURCE" if source is None else "--out"
+        raise typer.BadParameter(f"expected {missing}, found none; see `amodalpl convert --help`")
+
+    from amodalpl.stages.convert import convert as stage
+    from amodalpl.stages.convert import list_formats
+
+    if list_ or source is None or out is None:
+        show(lambda progress: list_formats(), as_json)
+    else:
+        show(
+            lambda progress: stage(source, out, images, from_format, to_format, min_score=min_score, progress=progress),
+            as_json,
+        )

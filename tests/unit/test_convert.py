@@ -1,0 +1,195 @@
+"""The command and its stage: formats told by content, whole outputs, lists of what was lost."""
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from drawn_data_sets import data_set, drawn, in_pixels, write_photos
+from typer.testing import CliRunner
+
+from amodalpl.convert.hub import DataSet
+from amodalpl.convert.table import FORMATS, reader
+from amodalpl.errors import DataError, OutputError, SettingsError
+from amodalpl.formats import read_annotations
+from amodalpl.masks import rle
+from amodalpl.stages.convert import convert, list_formats
+from amodalpl_cli.main import app
+
+PAGE = Path(__file__).parents[2] / "docs" / "converting.md"
+OURS = {
+    "coco": "out.json",
+    "labelme": "out",
+    "cvat": "out.xml",
+    "via": "via.json",
+    "label-studio": "ls.json",
+    "yolo": "y",
+}
+
+
+def invoke(*args):
+    return CliRunner().invoke(app, ["convert", *map(str, args)])
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return write_photos(tmp_path / "photos", data_set())
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_format_is_told_by_its_content_and_becomes_coco(name, photos, tmp_path):
+    source = tmp_path / OURS[name]
+    assert FORMATS[name].write
+    FORMATS[name].write(data_set(), source)
+    summary = convert(source, tmp_path / "instances.json", photos)
+    assert (summary.counts["from"], summary.counts["to"], summary.counts["photos"]) == (name, "coco", 3)
+    assert summary.next == f"amodalpl check {tmp_path / 'instances.json'} {photos}"
+    records = read_annotations(tmp_path / "instances.json")
+    assert len(records.instances) == summary.counts["objects"] >= 5 and not records.dropped
+    checked = CliRunner().invoke(app, summary.next.split()[1:])
+    assert checked.exit_code == 0, checked.output
+
+
+def test_rows_say_what_they_do():
+    for name, row in FORMATS.items():
+        assert row.name == name and row.title and row.kept and (row.read or row.write)
+        assert row.detect is None or row.read
+    assert set(list_formats().counts) == set(FORMATS)
+
+
+def test_losses_are_listed_beside_the_output(photos, tmp_path):
+    FORMATS["coco"].write(data_set(), tmp_path / "in.json")
+    raw = json.loads((tmp_path / "in.json").read_text(encoding="utf-8"))
+    raw["annotations"].append({"id": 9, "image_id": 1, "category_id": 1, "segmentation": []})
+    (tmp_path / "in.json").write_text(json.dumps(raw))
+    summary = convert(tmp_path / "in.json", tmp_path / "y", photos, to_format="yolo")
+    assert summary.counts["left_out"] == {"no mask": 1} and summary.counts["lost"]["crowd regions"] == 1
+    assert summary.next == ""
+    listed = json.loads((tmp_path / "y.losses.json").read_text())
+    assert listed["left_out"] == [
+        {"place": "annotations[6]", "reason": "no mask: expected polygons or RLE, got an empty list"}
+    ]
+    assert listed["lost"] == summary.counts["lost"]
+
+
+def test_nothing_lost_leaves_no_list(photos, tmp_path):
+    FORMATS["coco"].write(data_set(), tmp_path / "in.json")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "out.json.losses.json").touch()  # of an earlier conversion
+    assert "not converted" not in convert(tmp_path / "in.json", tmp_path / "new" / "out.json", photos).files
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.json"]
+
+
+def test_low_scores_are_left_out(tmp_path):
+    data = data_set()
+    for thing, score in zip(data.things, (0.1, 0.9), strict=False):
+        object.__setattr__(thing, "score", score)
+    data.front_of.append((1, 2))
+    FORMATS["coco"].write(data, tmp_path / "in.json")
+    summary = convert(tmp_path / "in.json", tmp_path / "out.json", min_score=0.5)
+    assert summary.counts["left_out"] == {"score below --min-score": 1}
+    assert summary.counts["objects"] == len(data.things) - 1
+
+
+def test_a_failed_conversion_leaves_nothing(tmp_path, monkeypatch):
+    FORMATS["coco"].write(data_set(), tmp_path / "in.json")
+
+    def fail(data: DataSet, out):
+        out.mkdir()
+        (out / "half").touch()
+        raise DataError("no")
+
+    monkeypatch.setitem(FORMATS, "labelme", replace(FORMATS["labelme"], write=fail))
+    with pytest.raises(DataError, match="no"):
+        convert(tmp_path / "in.json", tmp_path / "out", to_format="labelme")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.json"]
+
+
+def test_what_exists_is_not_overwritten(tmp_path):
+    FORMATS["coco"].write(data_set(), tmp_path / "in.json")
+    before = (tmp_path / "in.json").read_bytes()
+    with pytest.raises(OutputError, match="expected a new file, found one of that name"):
+        convert(tmp_path / "in.json", tmp_path / "in.json")
+    with pytest.raises(OutputError, match="expected a new or empty folder"):
+        convert(tmp_path / "in.json", tmp_path, to_format="labelme")
+    assert (tmp_path / "in.json").read_bytes() == before
+
+
+def test_unknown_sources(tmp_path):
+    with pytest.raises(DataError, match="expected a file or folder to convert, found none"):
+        reader("auto", tmp_path / "none")
+    with pytest.raises(DataError, match="recognised none; name it with --from"):
+        reader("auto", tmp_path)
+    (tmp_path / "half.json").write_text('{"images": [{"id"')
+    with pytest.raises(DataError, match="recognised none"):
+        reader("auto", tmp_path / "half.json")
+
+
+def test_unknown_names(tmp_path):
+    with pytest.raises(SettingsError, match="--from: .* got 'lableme'; did you mean 'labelme'"):
+        reader("lableme", tmp_path)
+    FORMATS["coco"].write(data_set(), tmp_path / "in.json")
+    with pytest.raises(SettingsError, match="--to: .* got 'cvta'; did you mean 'cvat'"):
+        convert(tmp_path / "in.json", tmp_path / "out", to_format="cvta")
+    with pytest.raises(DataError, match="expected the folder of photos, found no such folder"):
+        convert(tmp_path / "in.json", tmp_path / "out.json", tmp_path / "none")
+
+
+def test_a_mixed_folder_is_read_as_its_particular_format(photos, tmp_path):
+    FORMATS["labelme"].write(data_set(), tmp_path / "mixed")
+    FORMATS["coco"].write(data_set(), tmp_path / "mixed" / "instances.json")
+    summary = convert(tmp_path / "mixed", tmp_path / "out.json", photos)
+    assert summary.counts["from"] == "labelme" and summary.counts["left_out"] == {"not a labelme file": 1}
+
+
+def test_the_command_lists_formats():
+    result = invoke("--list")
+    assert result.exit_code == 0 and "labelme" in result.output and "read and written" in result.output
+    assert set(json.loads(invoke("--list", "--json").output)["counts"]) == set(FORMATS)
+
+
+def test_the_command_needs_a_source_and_an_output():
+    for args, missing in (((), "SOURCE"), (("in.json",), "--out")):
+        result = invoke(*args)
+        assert result.exit_code == 2 and f"expected {missing}" in result.output
+
+
+def test_the_command_converts(photos, tmp_path):
+    FORMATS["labelme"].write(data_set(), tmp_path / "labelme")
+    result = invoke(tmp_path / "labelme", "--images", photos, "--out", tmp_path / "instances.json", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["counts"]["objects"] == len(data_set().things)
+    again = invoke(tmp_path / "labelme", "--images", photos, "--out", tmp_path / "instances.json")
+    assert again.exit_code == 2 and again.stderr.startswith("error: ")
+
+
+def test_the_page_has_every_row_of_the_table():
+    page = PAGE.read_text(encoding="utf-8").splitlines()
+    for row in FORMATS.values():
+        ways = f"{'yes' if row.read else '-'} | {'yes' if row.write else '-'}"
+        assert f"| `{row.name}` | {row.title} | {ways} | {row.kept} | {row.not_kept or '-'} |" in page
+
+
+def test_every_command_of_the_page_runs(tmp_path, monkeypatch):
+    data = data_set()
+    monkeypatch.chdir(tmp_path)
+    write_photos(Path("photos"), data)
+    whole = in_pixels(drawn((2, 3, 20, 8)))
+    labels = replace(data, things=[replace(thing, amodal=whole) for thing in data.things if thing.image_id == 1][:3])
+    Path("labels").mkdir()
+    FORMATS["d2sa"].write(labels, Path("labels/pseudo_amodal.json"))
+    for name, source in (
+        *(("labelme", "labelme"), ("cvat", "annotations.xml"), ("label-studio", "label_studio.json")),
+        *(("via", "via_project.json"), ("yolo", "yolo")),
+    ):
+        FORMATS[name].write(data, Path(source))
+    write_photos(Path("yolo/images"), data)
+    mask = rle.to_json(rle.encode(drawn((30, 10, 9, 9))))
+    detection = {"image_id": 1, "category_id": 1, "segmentation": mask, "score": 0.9}
+    Path("detections.json").write_text(json.dumps([detection, {**detection, "image_id": 2, "score": 0.1}]))
+    commands = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("amodalpl ")]
+    assert len(commands) > 8
+    for command in commands:
+        result = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert result.exit_code == 0, f"{command}: {result.output}"

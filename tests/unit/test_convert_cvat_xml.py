@@ -1,0 +1,168 @@
+"""CVAT for images 1.1: a file as CVAT exports it, and back."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from drawn_data_sets import SIZE_HW, box, data_set, described, write_photos
+
+from amodalpl.convert import cvat_xml
+from amodalpl.convert.builder import pixels
+from amodalpl.convert.source import Source
+from amodalpl.errors import DataError
+from amodalpl.masks import rle
+
+META = """<meta><task><id>4</id><name>cups</name><size>1</size><mode>annotation</mode><labels>
+<label><name>cup</name><color>#ff0000</color><type>any</type><attributes>
+<attribute><name>full</name><mutable>False</mutable><input_type>checkbox</input_type><default_value>false</default_value>
+<values>false</values></attribute>
+<attribute><name>size</name><mutable>False</mutable><input_type>number</input_type><default_value>1</default_value>
+<values>1\n9\n1</values></attribute></attributes></label>
+<label><name>dog</name><color>#00ff00</color><type>any</type><attributes></attributes></label>
+</labels></task><dumped>2024-01-01 00:00:00.000000+00:00</dumped></meta>"""
+
+
+def polygon(points="1.00,2.00;5.00,2.00;5.00,6.00;1.00,6.00", z_order=0, label="cup", inside="", more=""):
+    return (
+        f'<polygon label="{label}" source="manual" occluded="0" points="{points}" z_order="{z_order}" {more}>'
+        f"{inside}</polygon>"
+    )
+
+
+def write(folder, *shapes, image='id="0" name="a.png" width="60" height="40"', meta=META):
+    file = folder / "annotations.xml"
+    body = "".join(shapes)
+    file.write_text(
+        f'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version>{meta}'
+        f"<image {image}>{body}</image></annotations>",
+        encoding="utf-8",
+    )
+    return file
+
+
+def area(thing):
+    return rle.area_px(pixels(thing.modal, SIZE_HW))
+
+
+def test_every_kind_of_shape(tmp_path):
+    attributes = '<attribute name="full">true</attribute><attribute name="size">3</attribute>'
+    mask = '<mask label="dog" occluded="1" rle="1, 2, 1, 2" left="10" top="20" width="3" height="2" z_order="0"></mask>'
+    file = write(
+        tmp_path,
+        polygon(inside=attributes, more='group_id="3"'),
+        '<box label="dog" occluded="0" xtl="4.00" ytl="12.00" xbr="10.00" ybr="20.00" z_order="0" group_id="3"></box>',
+        '<box label="cup" occluded="0" xtl="30" ytl="12" xbr="36" ybr="14" rotation="90" z_order="0"></box>',
+        '<ellipse label="cup" occluded="0" cx="40" cy="20" rx="8" ry="5" z_order="0"></ellipse>',
+        mask,
+        '<polyline label="cup" occluded="0" points="1,1;2,2" z_order="0"></polyline>',
+        '<tag label="cup" source="manual"></tag>',
+    )
+    data = cvat_xml.read(file, None)
+    assert [category.name for category in data.categories] == ["cup", "dog"]
+    first, plain, turned, round_, mask = data.things
+    assert first.modal.polygons == ((1.0, 2.0, 5.0, 2.0, 5.0, 6.0, 1.0, 6.0),)
+    assert (first.extra, first.group, plain.group) == ({"attributes": {"full": True, "size": 3}}, 3, 3)
+    assert plain.modal.polygons == (box(4, 12, 6, 8),)
+    xs, ys = turned.modal.polygons[0][::2], turned.modal.polygons[0][1::2]
+    assert (min(xs), max(xs), min(ys), max(ys)) == pytest.approx((32, 34, 10, 16))  # about its centre, 33 and 13
+    assert area(round_) == pytest.approx(math.pi * 40, rel=0.06)
+    assert rle.box_xywh(mask.modal.rle) == (11, 20, 2, 2) and area(mask) == 4
+    assert rle.decode(mask.modal.rle)[20:22, 10:13].tolist() == [[False, True, True], [False, True, True]]
+    assert mask.extra == {"attributes": {"occluded": True}}
+    assert [reason for _, reason in data.left_out] == ["not an area: polyline", "not an area: tag"]
+
+
+def test_z_order_is_order_in_depth_where_boxes_meet(tmp_path):
+    far = "40,20;45,20;45,25"
+    file = write(tmp_path, polygon(z_order=1), polygon(z_order=0), polygon(z_order=5), polygon(far, z_order=9))
+    assert sorted(cvat_xml.read(file, None).front_of) == [(1, 2), (3, 1), (3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (polygon("1,2;3,4"), "polygon with fewer than 3 points"),
+        (polygon("1,2;3,x;4,4"), "malformed outline"),
+        (polygon("1,2;3,inf;4,4"), "malformed outline"),
+        (polygon("1;2;3"), "malformed outline"),
+        (polygon(label=""), "object without a class"),
+        ("<cube/>", "unknown kind of shape"),
+        ('<mask label="cup" rle="1,2" left="1" top="1" width="3" height="2"/>', "corrupt RLE"),
+        ('<mask label="cup" rle="-1,7" left="1" top="1" width="3" height="2"/>', "corrupt RLE"),
+        ('<mask label="cup" rle="a" left="1" top="1" width="3" height="2"/>', "malformed mask"),
+        ('<mask label="cup" rle="99999999999999999999" left="1" top="1" width="3" height="2"/>', "malformed mask"),
+        ('<mask label="cup" rle="0,1" left="1" top="1" width="99999999" height="99999999"/>', "mask larger than"),
+        ('<mask label="cup" rle="0,6" left="70" top="1" width="3" height="2"/>', "empty mask"),
+        ('<box label="cup" xtl="1" ytl="2" xbr="3"/>', "malformed outline"),
+    ],
+)
+def test_bad_shapes_are_left_out_with_a_reason(bad, reason, tmp_path):
+    data = cvat_xml.read(write(tmp_path, polygon(), bad), None)
+    assert len(data.things) == 1
+    [(place, why)] = data.left_out
+    assert place.startswith("image[0] 'a.png': ") and why.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        ('id="0" name="../a.png" width="60" height="40"', "photo outside the folder"),
+        ('id="0" name="a.png" width="60"', "photo of unknown size"),
+        ('id="0" width="60" height="40"', "photo without a name"),
+    ],
+)
+def test_bad_photos(image, reason, tmp_path):
+    with pytest.raises(DataError, match=reason):
+        cvat_xml.read(write(tmp_path, polygon(), image=image), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("<annotations><image", "expected a CVAT XML file, got something else"),
+        ("<html></html>", "expected CVAT's <annotations>, got <html>"),
+        ("<annotations><track id='0'/></annotations>", "got CVAT for video"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>', "a document type is not allowed"),
+        ("<annotations/>", "expected annotated photos"),
+    ],
+)
+def test_bad_files(text, problem, tmp_path):
+    (tmp_path / "annotations.xml").write_text(f'<?xml version="1.0"?>{text}')
+    with pytest.raises(DataError, match=problem):
+        cvat_xml.read(tmp_path / "annotations.xml", None)
+
+
+def test_an_unpacked_export_is_found_by_its_file(tmp_path):
+    with pytest.raises(DataError, match="expected one annotations.xml below it, found 0"):
+        cvat_xml.read(tmp_path, None)
+    write(tmp_path, polygon())
+    assert cvat_xml.detect(Source(tmp_path)) and cvat_xml.detect(Source(tmp_path / "annotations.xml"))
+    assert len(cvat_xml.read(tmp_path, None).things) == 1
+
+
+def test_round_trip(tmp_path):
+    data = data_set()
+    data.front_of.append((1, 2))
+    losses = cvat_xml.write(data, tmp_path / "out.xml")
+    back = cvat_xml.read(tmp_path / "out.xml", write_photos(tmp_path / "photos", data))
+    fields = ("group", "is_crowd", "extra")
+    assert described(back, *fields, pixels_only=True) == described(data, *fields, pixels_only=True)
+    assert back.photos == data.photos and back.categories == data.categories and back.front_of == data.front_of
+    assert losses == {"objects of several polygons, joined by slits": 1}
+    whole = [i for i, thing in enumerate(data.things) if len(thing.modal.polygons) < 2]
+    assert [described(back)[i] for i in whole] == [described(data)[i] for i in whole]  # as drawn
+
+
+def test_an_order_that_z_order_cannot_tell_is_counted(tmp_path):
+    data = data_set()
+    data.front_of += [(1, 2), (2, 1)]
+    assert cvat_xml.write(data, tmp_path / "out.xml")["order in depth, pairs"] == 2
+    assert cvat_xml.read(tmp_path / "out.xml", None).front_of == []
+
+
+def test_names_that_xml_cannot_hold_are_refused(tmp_path):
+    data = data_set()
+    data.photos[0] = replace(data.photos[0], file_name="a\x01.png")
+    with pytest.raises(DataError, match="without control characters"):
+        cvat_xml.write(data, tmp_path / "out.xml")
+    assert not (tmp_path / "out.xml").exists()
