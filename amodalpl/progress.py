@@ -26,5 +26,9 @@ class Progress:
     def note(self, text: str) -> None:
         """Show one line of text, such as a score during training."""
 
+    def warn(self, text: str) -> None:
+        """Show one line about something that looks wrong but stops nothing."""
+        self.note(f"warning: {text}")
+
 
 SILENT = Progress()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,9 +18,13 @@ import numpy as np
 
 from . import __version__
 from .errors import CheckpointError, DataError, OutputError
+from .locking import FolderLock, lock_folder
+from .usage import Usage, machine
 
 RUN_FILE = "run.json"
 _NOT_IDENTITY = {"workers"}  # settings that change the speed, never the result
+_TORCH_CANNOT_WRITE = ("inline_container", "iostream error", "PytorchStreamWriter")  # its words for a full disk
+_TEMPORARY = re.compile(r"\..+\.part(\d+)(\.[^.]*)?")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -36,16 +41,51 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+        _sync_folder(path.parent)
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: could not write it ({error.strerror or error}); check space and rights") from None
+        reason = _why_not_written(error)
+        if reason is None:
+            raise
+        raise OutputError(f"{path}: could not write it ({reason}); check space and rights") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last: without it the new name may be lost with the power."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems sync files only
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _why_not_written(error: BaseException) -> str | None:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, RuntimeError) and any(word in str(error) for word in _TORCH_CANNOT_WRITE):
+        return "no space left, or the file too large"
+    return None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what `write_whole` left when its process was killed: this process's, and those of numbers now unused."""
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    for place, _, names in os.walk(folder):
+        for name in names:
+            found = _TEMPORARY.fullmatch(name)
+            if found and (int(found[1]) == rank or (rank == 0 and int(found[1]) >= world)):
+                with suppress(OSError):
+                    os.unlink(os.path.join(place, name))
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole; keys keep their order, so equal values give equal bytes."""
     text = json.dumps(value, ensure_ascii=False, indent=None if _is_long(value) else 1, allow_nan=False)
-    write_whole(path, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+    write_whole(path, lambda part: part.write_text(text + "\n", encoding="utf-8", errors="backslashreplace"))
 
 
 def _is_long(value: Any) -> bool:
@@ -95,6 +135,16 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def hash_output(path: Path) -> str | None:
+    """Return the SHA-256 of a file, or of the names and bytes of all files in a folder; None when it is not there."""
+    if not path.is_dir():
+        return hash_file(path) if path.exists() else None
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{hash_file(file)}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
 def hash_listing(folder: Path, file_names: Iterable[str]) -> str:
     """Return a hash of names and sizes of images: cheap for any number, and changes when one is replaced or lost."""
     digest = hashlib.sha256()
@@ -123,16 +173,27 @@ class StageRun:
     """One stage's output folder.
 
     Opening it claims the folder: a fresh one gets a `run.json` in state "unfinished"; a folder of the same run (same
-    stage, settings and inputs) is continued; any other is refused. `finish` writes the counts and "done".
+    stage, settings and inputs) is continued; any other is refused, and so is one that another process works in.
+    `finish` writes the counts and "done".
     """
 
     def __init__(self, out: Path, record: dict[str, Any], is_new: bool = False) -> None:
         self.out = out
         self.record = record
         self.is_new = is_new
+        self._usage = Usage()
+        self._lock: FolderLock | None = None
 
     @classmethod
-    def open(cls, out: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str], seed: int) -> StageRun:
+    def open(
+        cls,
+        out: Path,
+        stage: str,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        seed: int,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> StageRun:
         """Claim or continue an output folder.
 
         Args:
@@ -141,9 +202,11 @@ class StageRun:
             settings: as resolved, JSON values, only the sections that shape this stage's result.
             inputs: name to hash.
             seed: of the run.
+            arguments: what else the stage was called with, so that `amodalpl rerun` can repeat it: paths and plain
+                values. Not part of the identity; inputs are the same wherever they lie.
 
         Raises:
-            OutputError: the folder belongs to another run, or is not ours.
+            OutputError: the folder belongs to another run, or is not ours, or another process is working in it.
         """
         identity = {
             "stage": stage,
@@ -157,12 +220,28 @@ class StageRun:
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
             **identity,
             "settings": json.loads(json.dumps(dict(settings))),
+            "arguments": {name: _as_argument(value) for name, value in (arguments or {}).items()},
             "state": "unfinished",
         }
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{out}: expected a folder to write to ({error.strerror})") from None
+        lock = lock_folder(out)
+        try:
+            run = cls._claim(out, fresh, identity)
+        except BaseException:
+            lock.release()
+            raise
+        if run.done:
+            lock.release()
+        else:
+            run._lock = lock
+            remove_temporaries(out)
+        return run
+
+    @classmethod
+    def _claim(cls, out: Path, fresh: dict[str, Any], identity: Mapping[str, Any]) -> StageRun:
         file = out / RUN_FILE
         if not file.exists():
             others = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
@@ -177,6 +256,8 @@ class StageRun:
         difference = _first_difference(found, identity)
         if difference:
             raise OutputError(f"{out}: belongs to another run ({difference}); choose another --out or delete it")
+        if found.get("state") != "done":
+            found = {**found, "arguments": fresh["arguments"]}  # the same files may lie elsewhere by now
         return cls(out, found)
 
     @property
@@ -197,12 +278,32 @@ class StageRun:
         except (DataError, CheckpointError):
             if self.is_new:
                 shutil.rmtree(self.out, ignore_errors=True)
+                if self._lock is not None:
+                    self._lock.release()
             raise
 
     def finish(self, counts: Mapping[str, Any], outputs: Iterable[str]) -> None:
-        """Record the end of the stage; the last thing written."""
-        self.record = {**self.record, "counts": dict(counts), "outputs": sorted(outputs), "state": "done"}
+        """Record the end of the stage, with hashes of what it made and what it took; the last thing written.
+
+        Args:
+            counts: what went in and came out.
+            outputs: names of files and folders within the output folder.
+        """
+        self.record = {
+            **self.record,
+            "counts": dict(counts),
+            "outputs": {name: hash_output(self.out / name) for name in sorted(outputs)},
+            "took": self._usage.to_json(),
+            "machine": machine(),
+            "state": "done",
+        }
         write_json(self.out / RUN_FILE, self.record)
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _as_argument(value: Any) -> Any:
+    return str(value.resolve()) if isinstance(value, Path) else value
 
 
 def finished_run(folder: Path, stage: str) -> dict[str, Any]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
+import random
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -19,7 +22,9 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from .errors import AmodalplError, CheckpointError
-from .provenance import write_whole
+from .provenance import write_json, write_whole
+
+NAN_BATCH = "nan_batch.json"
 
 Point = dict[str, float]
 
@@ -66,7 +71,20 @@ def bare(model: Any) -> Any:
 
 
 class StepLoop(IterBasedTrainLoop):
-    """mmengine's loop without its re-reading of data on resume: our samplers start at the right place themselves."""
+    """mmengine's loop without its re-reading of data on resume: our samplers start at the right place themselves.
+
+    Random numbers start anew at each step from (seed, step, process), so that a resumed training draws what an
+    undisturbed one draws, and no state of generators need be kept.
+
+    Args:
+        seed: of the run.
+        args: as for mmengine's loop.
+        kwargs: as for mmengine's loop.
+    """
+
+    def __init__(self, *args: Any, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seed = seed
 
     def run(self) -> nn.Module:
         """Train up to the last step."""
@@ -74,10 +92,22 @@ class StepLoop(IterBasedTrainLoop):
         self.runner.call_hook("before_train_epoch")
         while self._iter < self._max_iters:
             self.runner.model.train()
-            self.run_iter(next(self.dataloader_iterator))
+            numbers = (self.seed, self._iter, self.runner.rank)
+            seed_step(*numbers)  # for a loader without processes of its own
+            batch = next(self.dataloader_iterator)
+            seed_step(*numbers)  # however many draws that took
+            self.run_iter(batch)
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
+
+
+def seed_step(*numbers: int) -> None:
+    """Start the generators of torch, numpy and Python from some whole numbers, such as (seed, step, process)."""
+    drawn = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    random.seed(drawn)
+    np.random.seed(drawn)
+    torch.manual_seed(drawn)
 
 
 class QuietRunner(Runner):
@@ -106,6 +136,12 @@ class QuietRunner(Runner):
         """Write nothing: `run.json` has the settings."""
 
 
+def image_ids(step: int, data_batch: Any) -> dict[str, Any]:
+    """Name a batch of MMDetection by the ids of its photos."""
+    samples = data_batch.get("data_samples", ()) if isinstance(data_batch, Mapping) else ()
+    return {"image_ids": [getattr(sample, "img_id", None) for sample in samples]}
+
+
 class Curve(Hook):
     """Collects the mean losses of every interval without waiting for the device at each step, and reports progress.
 
@@ -113,42 +149,68 @@ class Curve(Hook):
         every: steps per point.
         advance: called with 1 after each step.
         advice: what to do when the loss is no longer a number, for the message.
+        name_batch: step (from 0) and batch to plain values that tell which samples it had.
     """
 
     priority = "LOW"
 
-    def __init__(self, every: int, advance: Callable[[int], None], advice: str) -> None:
+    def __init__(
+        self,
+        every: int,
+        advance: Callable[[int], None],
+        advice: str,
+        name_batch: Callable[[int, Any], dict[str, Any]] = image_ids,
+    ) -> None:
         self.every = every
         self.advance = advance
         self.advice = advice
+        self.name_batch = name_batch
         self.points: list[Point] = []
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        self._losses: list[dict[str, Tensor]] = []  # of the steps since the last point
+        self._batches: list[dict[str, Any]] = []
+        self._record = Path(NAN_BATCH)
+
+    def before_train(self, runner: Any) -> None:
+        """Forget the bad batch of an earlier start."""
+        self._record = Path(runner.work_dir).parent / NAN_BATCH
+        self._record.unlink(missing_ok=True)
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Add one step."""
-        for name, value in (outputs or {}).items():
-            if name.startswith("loss"):
-                tensor = torch.as_tensor(value, dtype=torch.float32).detach()
-                self._sums[name] = self._sums[name] + tensor if name in self._sums else tensor
-        self._count += 1
-        if self._count == self.every or batch_idx + 1 == runner.max_iters:
+        losses = {name: value for name, value in (outputs or {}).items() if name.startswith("loss")}
+        self._losses.append({n: torch.as_tensor(v, dtype=torch.float32).detach() for n, v in losses.items()})
+        self._batches.append(self.name_batch(batch_idx, data_batch))
+        if len(self._losses) == self.every or batch_idx + 1 == runner.max_iters:
             self.close_interval(batch_idx + 1)
         self.advance(1)
 
     def close_interval(self, step: int) -> None:
-        """Turn the sums since the last point into a point.
+        """Turn the losses since the last point into a point.
 
         Raises:
-            TrainingError: the loss is no longer a number.
+            TrainingError: the loss is no longer a number; which batch was the first is in `nan_batch.json`.
         """
-        if not self._count:
+        if not self._losses:
             return
-        means = {name: float(total) / self._count for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
+        sums: dict[str, Tensor] = {}
+        for losses in self._losses:
+            for name, value in losses.items():
+                sums[name] = sums[name] + value if name in sums else value
+        means = {name: float(total) / len(self._losses) for name, total in sums.items()}
         if not math.isfinite(means.get("loss", 0.0)):
-            raise TrainingError(f"the loss is {means['loss']} at step {step}: {self.advice}")
+            self._stop(step)
+        self._losses, self._batches = [], []
         self.points.append({"step": step, **{name: round(value, 6) for name, value in means.items()}})
+
+    def _stop(self, step: int) -> None:
+        values = [float(losses.get("loss", 0.0)) for losses in self._losses]
+        first = next((k for k, value in enumerate(values) if not math.isfinite(value)), len(values) - 1)
+        at, batch = step - len(values) + first + 1, self._batches[first]
+        write_json(self._record, {"step": at, "loss": str(values[first]), **batch})
+        named = "; ".join(f"{name.replace('_', ' ')} {', '.join(map(str, ids))}" for name, ids in batch.items())
+        raise TrainingError(
+            f"the loss is {values[first]} at step {at} ({named[:300]}; saved in {self._record}): {self.advice}"
+        )
 
 
 class Checkpoints(Hook):
@@ -198,9 +260,9 @@ class Checkpoints(Hook):
         state = {
             "step": step,
             "model": bare(runner.model).state_dict(),
-            "optimizer": runner.optim_wrapper.state_dict(),
-            "schedules": [_counters(schedule.state_dict()) for schedule in runner.param_schedulers or []],
-            "curve": self.curve.points,
+            "optimizer": _interned(runner.optim_wrapper.state_dict()),
+            "schedules": _interned([_counters(schedule.state_dict()) for schedule in runner.param_schedulers or []]),
+            "curve": _interned(self.curve.points),
         }
         write_whole(self.path, lambda part: torch.save(state, part))
 
@@ -208,3 +270,14 @@ class Checkpoints(Hook):
 def _counters(state: Mapping[str, Any]) -> dict[str, Any]:
     """Keep a schedule's counters; the rest of its state are functions and constants that the settings give again."""
     return {name: value for name, value in state.items() if isinstance(value, (bool, int, float))}
+
+
+def _interned(value: Any) -> Any:
+    """Make equal keys one object: pickle writes such a text once, and a resumed training must give the same bytes.
+
+    >>> _interned({"a": [{"b": (1, 2)}]})
+    {'a': [{'b': (1, 2)}]}
+    """
+    if isinstance(value, dict):
+        return {sys.intern(key) if isinstance(key, str) else key: _interned(inner) for key, inner in value.items()}
+    return [_interned(inner) for inner in value] if isinstance(value, list) else value

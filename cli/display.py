@@ -10,8 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from amodalpl.events import EventLog
 from amodalpl.progress import SILENT, Progress
 from amodalpl.stages.summary import Summary
 
@@ -29,8 +31,35 @@ WIDEST_TABLE = 7  # metrics side by side before rows and columns change places
 SECONDS_BETWEEN_LINES = 15.0  # of progress, when stderr is a file
 
 
+@dataclass
+class _BeforeTheCommand:
+    """What was given before the command's name, for `show`."""
+
+    quiet: bool = False
+    log_json: Path | None = None
+
+
+_asked = _BeforeTheCommand()
+
+
+def _remember(param: typer.CallbackParam, value: Any) -> Any:
+    setattr(_asked, str(param.name), value)  # always called, with the default when it is not given
+    return value
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", callback=_remember, help="No progress; warnings and the closing summary only.")
+]
+LogJson = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-json", metavar="FILE", callback=_remember, help="Add each event of the run to FILE, as a line of JSON."
+    ),
+]
+
+
 def show(stage: Callable[[Progress], Summary], as_json: bool) -> None:
-    """Run a stage, then print its summary.
+    """Run a stage, then print its summary; `--quiet` and `--log-json`, which stand before the command, are heeded.
 
     Whatever libraries print meanwhile goes to stderr, so that stdout holds the summary and nothing else. Under
     `torchrun` only the first process shows anything.
@@ -43,9 +72,19 @@ def show(stage: Callable[[Progress], Summary], as_json: bool) -> None:
         typer.Exit: with 1, the summary is not ok.
     """
     first_process = os.environ.get("RANK", "0") == "0"
-    progress = SILENT if as_json or not first_process else ShownProgress(stderr_console())
-    with contextlib.redirect_stdout(sys.stderr):
-        summary = stage(progress)
+    progress: Progress = SILENT
+    if first_process and not as_json:
+        progress = WarningsOnly(stderr_console()) if _asked.quiet else ShownProgress(stderr_console())
+    log = EventLog(_asked.log_json, progress) if _asked.log_json and first_process else None
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            summary = stage(log or progress)
+    except BaseException as error:
+        if log is not None:
+            log.add("error", text=str(error) or type(error).__name__)
+        raise
+    if log is not None:
+        log.add("summary", summary=to_json(summary.to_json()))
     if first_process:
         if as_json:
             typer.echo(json.dumps(to_json(summary.to_json()), allow_nan=False))
@@ -63,6 +102,17 @@ def stdout_console() -> Console:
 def stderr_console() -> Console:
     """Return a console on the present stderr."""
     return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
+
+
+class WarningsOnly(Progress):
+    """Shows what looks wrong, and nothing else."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def warn(self, text: str) -> None:
+        """Print one line."""
+        _print_plain(self._console, f"warning: {text}")
 
 
 class ShownProgress(Progress):

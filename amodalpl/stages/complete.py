@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import watch
 from ..completion import View
 from ..devices import pick_device
 from ..errors import DataError, SettingsError
@@ -79,6 +80,7 @@ def complete(
         {name: dump[name] for name in sections},
         {"bank": hash_file(synth_dir / BANK / "table.npy"), "hold-out": hash_file(synth_dir / HOLDOUT)},
         settings.seed,
+        {"synth_dir": synth_dir},
     )
     if not run.done:
         counts = _train_and_score(synth_dir, out, settings, where, progress)
@@ -151,6 +153,12 @@ def _train_and_score(
             "history": history,
         },
     )
+    of_labels = [rows["labels"] for rows in trust.scores.values() if "labels" in rows]
+    stated = {name: value for row in of_labels for name, value in row.items()}
+    warnings = [
+        *watch.of_training([point["loss"] for point in history if "loss" in point]),
+        *watch.of_holdout(stated.get("unoccluded_growth"), stated.get("invisible_iou")),
+    ]
     return {
         "method": settings.completer.method,
         "parameters": sum(p.numel() for p in completer.parameters()),
@@ -161,6 +169,7 @@ def _train_and_score(
         "classes with shapes of their own": len(trained.shapes.codebooks) if trained.shapes else 0,
         "promise": str(trained.promise or "none: the hold-out has too few labels, or too many bad ones"),
         "promise on the reporting half": trust.scores[PROMISE]["labels"],
+        **({"warnings": warnings} if warnings else {}),
     }
 
 

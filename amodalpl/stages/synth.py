@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from .. import watch
 from ..errors import DataError
 from ..formats import read_annotations
 from ..formats.entries import reason_kind
@@ -37,7 +38,8 @@ from ..synthesis.bank import (
 )
 from ..synthesis.holdout import Source, draw_scene, scene_entries
 from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
-from .inputs import input_hashes, require_photos
+from .inputs import input_hashes
+from .photos import usable_photos
 from .summary import Summary
 
 BANK, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS = "bank", "holdout.json", "holdout_images", "preview.png", "gaps.png"
@@ -63,20 +65,21 @@ def synth(
         progress: shown while it works.
 
     Returns:
-        Counts of instances used and left out, each with a reason, and the tolerance for gaps between masks.
+        Counts of instances used and left out, each with a reason, the tolerance for gaps between masks, and `warnings`
+        where something looks wrong.
 
     Raises:
         DataError: the file cannot be read, or has fewer than two usable instances in two photos.
         OutputError: the folder belongs to another run.
     """
-    data = read_annotations(annotations, fmt)
-    require_photos(data, images, progress)
+    data = usable_photos(read_annotations(annotations, fmt), images, progress)
     run = StageRun.open(
         out,
         "synth",
         {"synthesis": settings.synthesis.model_dump(mode="json")},
         input_hashes(data, images),
         settings.seed,
+        {"annotations": annotations, "images": images, "fmt": fmt},
     )
     if not run.done:
         with run.released_on_bad_input():
@@ -157,6 +160,7 @@ def _build(
     tolerance = derive_tolerance(gaps)
     gap_histogram(tolerance, out / GAPS)
     table = np.load(out / BANK / "table.npy", allow_pickle=False)
+    warnings = watch.of_gaps(len(gaps), len(data.images))
     return {
         "photos": len(data.images),
         "instances": len(data.instances) + len(data.dropped),
@@ -170,6 +174,7 @@ def _build(
         "shared pixels": shared_px,
         "gap px": tolerance.gap_px,
         **scenes,
+        **({"warnings": warnings} if warnings else {}),
     }
 
 

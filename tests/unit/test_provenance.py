@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import resource
+import signal
 
 import numpy as np
 import pytest
+import torch
 
 from amodalpl.errors import DataError, OutputError
 from amodalpl.provenance import (
@@ -16,7 +20,9 @@ from amodalpl.provenance import (
     git_state,
     hash_file,
     hash_listing,
+    hash_output,
     read_json,
+    remove_temporaries,
     write_array,
     write_json,
     write_whole,
@@ -44,7 +50,7 @@ def test_same_run_is_continued_and_then_done(tmp_path):
     assert not again.done
     again.finish({"kept": 3}, ["weights.pth", "curves.png"])
     last = open_run(tmp_path)
-    assert last.done and last.counts == {"kept": 3} and last.record["outputs"] == ["curves.png", "weights.pth"]
+    assert last.done and last.counts == {"kept": 3} and list(last.record["outputs"]) == ["curves.png", "weights.pth"]
 
 
 def test_number_of_workers_does_not_make_another_run(tmp_path):
@@ -193,3 +199,65 @@ def test_finished_run_tells_what_is_wrong(tmp_path):
 def test_git_state_is_a_commit_or_none():
     state = git_state()
     assert state is None or len(state.removesuffix("-dirty")) >= 7
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_start(tmp_path, monkeypatch):
+    run = open_run(tmp_path)
+    (tmp_path / "bank").mkdir()
+    left = [tmp_path / ".weights.part0.pth", tmp_path / "bank" / ".table.part3.npy", tmp_path / ".list.part0"]
+    kept = [tmp_path / ".hidden.json", tmp_path / "a.part0.json", tmp_path / "bank" / ".parts"]
+    for file in left + kept:
+        file.write_text("half")
+    run._lock.release()
+    open_run(tmp_path)
+    assert [file.exists() for file in left + kept] == [False] * 3 + [True] * 3
+
+
+def test_processes_of_one_start_leave_each_others_temporary_files_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    files = {rank: tmp_path / f".1.part{rank}.json" for rank in range(3)}
+    for file in files.values():
+        file.write_text("half")
+    remove_temporaries(tmp_path)
+    assert [rank for rank, file in files.items() if file.exists()] == [1]  # 2 is of an earlier start with more
+
+
+def test_torch_that_meets_a_full_disk_is_one_clear_line(tmp_path):
+    """torch raises RuntimeErrors for it; a limit on the size of files makes them without filling a disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+        with pytest.raises(OutputError, match=r"a.pth: could not write it \(no space left, or the file too large\)"):
+            write_whole(tmp_path / "a.pth", lambda part: torch.save(torch.zeros(100_000), part))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, old)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_mistakes_while_writing_keep_their_type(tmp_path):
+    with pytest.raises(RuntimeError, match="our own"):
+        write_whole(tmp_path / "a", lambda part: (_ for _ in ()).throw(RuntimeError("our own")))
+
+
+def test_end_of_a_run_is_recorded_with_hashes_time_and_machine(tmp_path):
+    run = StageRun.open(tmp_path / "out", "synth", SETTINGS, INPUTS, 0, {"images": tmp_path / "photos", "fmt": "auto"})
+    (run.out / "a.json").write_text("{}")
+    (run.out / "folder").mkdir()
+    (run.out / "folder" / "b").write_text("b")
+    run.finish({}, ["folder", "a.json", "gone"])
+    record = json.loads((run.out / "run.json").read_text())
+    assert record["arguments"] == {"images": str(tmp_path / "photos"), "fmt": "auto"}
+    assert record["outputs"]["a.json"] == hashlib.sha256(b"{}").hexdigest() and record["outputs"]["gone"] is None
+    assert record["took"]["seconds"] >= 0 and record["took"]["peak_memory_mb"] > 10
+    assert record["machine"]["python"] == platform.python_version() and record["machine"]["numpy"] == np.__version__
+    before = record["outputs"]["folder"]
+    (run.out / "folder" / "b").rename(run.out / "folder" / "c")
+    assert hash_output(run.out / "folder") != before
+
+
+def test_arguments_do_not_make_another_run(tmp_path):
+    StageRun.open(tmp_path, "synth", SETTINGS, INPUTS, 0, {"images": tmp_path / "here"})
+    again = StageRun.open(tmp_path, "synth", SETTINGS, INPUTS, 0, {"images": tmp_path / "there"})
+    assert again.record["arguments"] == {"images": str(tmp_path / "there")}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from functools import partial
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from amodalpl.errors import DataError, OutputError, SettingsError
 from amodalpl.masks import gaps, rle
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import resolve
+from amodalpl.stages.photos import usable_photos
 from amodalpl.stages.synth import read_holdout, synth
 from amodalpl.synthesis.bank import Bank
 
@@ -324,3 +327,33 @@ def test_unusable_data_leaves_no_claim_behind(tmp_path):
         synth(scenes.annotations, scenes.images, tmp_path / "out", settings(min_side_px=500))
     assert not (tmp_path / "out").exists()
     assert synth(scenes.annotations, scenes.images, tmp_path / "out", settings()).counts["in bank"] > 2
+
+
+def test_damaged_photos_are_left_out_and_counted(scenes, tmp_path, monkeypatch):
+    monkeypatch.setitem(synth.__globals__, "usable_photos", partial(usable_photos, most_left_out=0.2))
+    images = tmp_path / "images"
+    shutil.copytree(scenes.images, images)
+    data = json.loads(scenes.annotations.read_text())
+    damaged = images / data["images"][4]["file_name"]
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    lost = sum(a["image_id"] == data["images"][4]["id"] for a in data["annotations"])
+    made = synth(scenes.annotations, images, tmp_path / "out", settings())
+    assert made.counts["left out"]["unusable photo"] == lost and made.counts["photos"] == 7
+    assert data["images"][4]["id"] not in Bank(made.out / "bank").table["image_id"]
+
+
+def test_masks_far_from_each_other_are_warned_of(scenes, tmp_path):
+    file = changed(scenes, tmp_path / "a.json", squares((5, 5, 10, 10), (60, 45, 10, 10)))
+    (warning,) = synth(file, scenes.images, tmp_path / "out", settings()).counts["warnings"]
+    assert warning.startswith("no two masks are near each other in any of 8 photos")
+
+
+def test_usual_data_warns_of_nothing(made, scenes):
+    assert "warnings" not in made.counts
+    record = json.loads((made.out / "run.json").read_text())
+    assert record["arguments"] == {
+        "annotations": str(scenes.annotations.resolve()),
+        "images": str(scenes.images.resolve()),
+        "fmt": "auto",
+    }
+    assert record["took"]["seconds"] > 0

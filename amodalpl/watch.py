@@ -1,0 +1,172 @@
+"""Warnings when what a stage made looks wrong, from its own statistics; none of them stops anything.
+
+Each function returns lines for people: what was seen, and what to look at. An empty list means that nothing is odd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .masks import rle
+
+FEWEST = 100  # labels or pairs below which shares say too little
+BARELY_GROWS = 1.005  # median of whole over visible area
+CLEARLY_GROWN = 1.05
+NEARLY_ALL = 0.95  # of a usual label file, four in five grow clearly
+ONE_WAY = 0.97
+GROWS_UNHIDDEN = 0.10  # mean growth of objects that nothing hides, on the hold-out
+FEWEST_POINTS = 8  # of a loss curve
+FLAT = 0.98  # loss of the last quarter over that of the first
+
+Box = Sequence[float]
+
+
+def of_gaps(pairs: int, photos: int) -> list[str]:
+    """Look at how many neighbours there are.
+
+    Args:
+        pairs: of masks that are near each other, as `masks.gaps.pair_gaps` finds them.
+        photos: how many were looked at.
+    """
+    if pairs or not photos:
+        return []
+    return [
+        f"no two masks are near each other in any of {photos} photos: nothing can hide anything, labels will be the "
+        "modal masks; check that the file has all instances of each photo"
+    ]
+
+
+def of_training(losses: Sequence[float]) -> list[str]:
+    """Look at a loss curve.
+
+    Args:
+        losses: means of equal intervals, from the first step to the last.
+    """
+    if len(losses) < FEWEST_POINTS:
+        return []
+    quarter = len(losses) // 4
+    first, last = (sum(part) / quarter for part in (losses[:quarter], losses[-quarter:]))
+    if last <= FLAT * first:
+        return []
+    return [f"the loss did not fall: {first:.4g} at first, {last:.4g} at the end; try another learning rate"]
+
+
+def of_holdout(unoccluded_growth: float | None, invisible_iou: float | None) -> list[str]:
+    """Look at a completer's scores on its hold-out.
+
+    Args:
+        unoccluded_growth: mean growth of objects that nothing hides; None where there are none.
+        invisible_iou: of the hidden parts, 0 to 1; None where there are none.
+    """
+    found = []
+    if unoccluded_growth is not None and unoccluded_growth > GROWS_UNHIDDEN:
+        found.append(
+            f"everything grows: objects that nothing hides grow by {100 * unoccluded_growth:.0f} % on the hold-out; "
+            "train longer, and look at preview.png of `amodalpl synth`"
+        )
+    if invisible_iou is not None and invisible_iou <= 0.01:
+        found.append("hidden parts are not found at all on the hold-out: labels will be the modal masks; train longer")
+    return found
+
+
+def of_labels(growth: np.ndarray) -> list[str]:
+    """Look at how much labels with a possible occluder grew.
+
+    Args:
+        growth: (N,) of their whole over drawn area.
+    """
+    if len(growth) < FEWEST:
+        return []
+    clearly = int((growth > CLEARLY_GROWN).sum())
+    if clearly > NEARLY_ALL * len(growth):
+        return [
+            f"everything grows: {clearly} of {len(growth)} labels with a possible occluder by more than "
+            f"{100 * (CLEARLY_GROWN - 1):.0f} %; look at report.html"
+        ]
+    if np.median(growth) < BARELY_GROWS:
+        return [
+            f"labels barely grow: half of {len(growth)} with a possible occluder by less than "
+            f"{100 * (BARELY_GROWS - 1):.1f} %; look at report.html, and at the hold-out scores of the completer"
+        ]
+    return []
+
+
+@dataclass
+class OneWay:
+    """Counts whether the lower or the larger one of two objects is always in front.
+
+    Attributes:
+        pairs: ordered ones.
+        lower: pairs whose front object ends lower in the photo.
+        larger: pairs whose front object has the larger box.
+    """
+
+    pairs: int = 0
+    lower: int = 0
+    larger: int = 0
+
+    def add(self, front_xywh: Box, back_xywh: Box) -> None:
+        """Add a pair, by the boxes of what is visible of both (x, y, width, height in image pixels)."""
+        (_, y, w, h), (_, other_y, other_w, other_h) = front_xywh, back_xywh
+        self.pairs += 1
+        self.lower += y + h > other_y + other_h
+        self.larger += w * h > other_w * other_h
+
+    def warnings(self) -> list[str]:
+        """Return what looks wrong."""
+        if self.pairs < FEWEST:
+            return []
+        shares = {
+            "lower": self.lower,
+            "upper": self.pairs - self.lower,
+            "larger": self.larger,
+            "smaller": self.pairs - self.larger,
+        }
+        return [
+            f"the order goes all one way: the {name} object is in front in {count} of {self.pairs} pairs; "
+            "look at report.html"
+            for name, count in shares.items()
+            if count > ONE_WAY * self.pairs
+        ]
+
+
+def of_detector(average_precision: float, truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say why a detector has AP 0.
+
+    Args:
+        average_precision: 0 to 1, or below 0 where COCO has nothing to score.
+        truth: a COCO data set with `images`, `annotations` and `categories`.
+        found: COCO results, with RLE masks.
+    """
+    if average_precision > 0:
+        return []
+    return [f"AP is 0: {_why_nothing_is_right(truth, found)}"]
+
+
+def _why_nothing_is_right(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> str:
+    wanted = [entry for entry in truth["annotations"] if not entry.get("iscrowd")]
+    if not wanted:
+        return "the truth has no instances"
+    if not found:
+        return "nothing was detected; lower detector.score_threshold or train longer"
+    photos = {entry["image_id"] for entry in wanted}
+    if photos.isdisjoint(entry["image_id"] for entry in found):
+        return "no detection is in a photo that has a truth: the ids of photos differ"
+    names = {entry["id"]: str(entry.get("name", entry["id"])) for entry in truth["categories"]}
+    classes, detected = ({entry["category_id"] for entry in entries} for entries in (wanted, found))
+    if classes.isdisjoint(detected):
+        return (
+            f"no detection is of a category that the truth has (detected: {_listed(detected, names)}; truth: "
+            f"{_listed(classes, names)})"
+        )
+    if not any(rle.area_px(entry["segmentation"]) for entry in found):
+        return f"all {len(found)} detected masks are empty"
+    return f"none of {len(found)} detections covers a truth of its category by half; train longer"
+
+
+def _listed(ids: set[int], names: Mapping[int, str]) -> str:
+    return ", ".join(names.get(number, str(number)) for number in sorted(ids)[:5]) + (", ..." if len(ids) > 5 else "")

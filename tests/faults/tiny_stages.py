@@ -1,0 +1,100 @@
+"""Each stage on drawn data so small that it takes about a second, as functions of the output folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from amodalpl.provenance import StageRun, hash_file, read_json, write_json, write_whole
+from amodalpl.review import fingerprint
+from amodalpl.scenes import write_scenes
+from amodalpl.settings import resolve
+from amodalpl.stages.apply_review import apply_review
+from amodalpl.stages.complete import complete
+from amodalpl.stages.pseudolabel import pseudolabel
+from amodalpl.stages.synth import synth
+
+VALUES = {
+    "synthesis": {"patch_px": 32, "holdout_fraction": 0.3, "holdout_scenes": 2, "with_image": True},
+    "completer": {"method": "asbu", "width": 4, "init_gain": 0.5},
+    "training": {
+        "steps": 4,
+        "batch_size": 2,
+        "workers": 0,
+        "optimizer": "adamw",
+        "schedule": "one-cycle",
+        "validate_every": 3,
+        "checkpoint_every": 1,
+    },
+    "labels": {"images_per_part": 1, "batch_size": 4},
+    "detector": {
+        "backbone": "resnet18_small",
+        "steps": 4,
+        "batch_size": 2,
+        "workers": 0,
+        "optimizer": "adamw",
+        "warmup_steps": 2,
+        "image_scale": [64, 48],
+        "rpn_proposals": 20,
+        "roi_samples": 16,
+        "channels": 16,
+        "checkpoint_every": 1,
+    },
+}
+Stage = Callable[[Path], object]
+
+
+class TinyStages:
+    """Drawn scenes, and the stages on them; each reads what the ones before made in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scenes = write_scenes(folder / "scenes", 8, seed=0, size_hw=(64, 80))
+        self.settings = resolve(VALUES)
+
+    def synth(self, out: Path) -> None:
+        synth(self.scenes.annotations, self.scenes.images, out, self.settings)
+
+    def complete(self, out: Path) -> None:
+        complete(self.folder / "synth", out, {k: VALUES[k] for k in ("completer", "training")}, "cpu")
+
+    def pseudolabel(self, out: Path) -> None:
+        files = self.scenes
+        pseudolabel(files.annotations, files.images, self.folder / "complete", out, self.settings, device="cpu")
+
+    def apply_review(self, out: Path) -> None:
+        apply_review(self.folder / "pseudolabel", self.scenes.images, self._review(), out)
+
+    def _review(self) -> Path:
+        """Write one decision of each kind on the labels, once."""
+        file, labels = self.folder / "review.json", self.folder / "pseudolabel" / "pseudo_amodal.json"
+        if not file.exists():
+            annotations = read_json(labels, "labels")["annotations"]
+            decisions = [
+                {"id": entry["id"], "decision": decision, "fingerprint": fingerprint(entry)}
+                for entry, decision in zip(annotations, ("accept", "reject", "keep-modal"), strict=False)
+            ]
+            head = {"format": "amodalpl-review", "version": 1, "labels_sha256": hash_file(labels)}
+            write_json(file, {**head, "decisions": decisions})
+        return file
+
+    def train_detector(self, out: Path) -> None:
+        from amodalpl.stages.train_detector import train_detector
+
+        train_detector(self.scenes.truth, self.scenes.images, out, self.settings, init="none", device="cpu")
+
+
+def toy(out: Path) -> None:
+    """Write three parts, each only once, and put them together: what every stage does, in a millisecond."""
+    run = StageRun.open(out, "toy", {}, {"input": "0"}, 0)
+    if run.done:
+        return
+    parts = out / "parts"
+    parts.mkdir(exist_ok=True)
+    for number in range(3):
+        if not (parts / f"{number}.json").exists():
+            write_json(parts / f"{number}.json", {"number": number})
+    whole = [read_json(parts / f"{number}.json", "a part")["number"] for number in range(3)]
+    write_whole(out / "whole.json", lambda part: part.write_text(json.dumps(whole), encoding="utf-8"))
+    run.finish({"parts": 3}, ["whole.json", "parts"])
