@@ -121,11 +121,11 @@ def _become_helper(job: Callable[[range], Any] | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process is interrupted too, and ends its helpers
     gc.disable()  # a search for cycles writes to every object, and so copies all the shared memory
     cv2.setNumThreads(0)  # OpenCV's own threads do not survive a fork
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
-    """End this helper when the process that it works for was killed; nothing else would tell it."""
+def end_with(parent: int) -> None:
+    """End this process when the one that it works for was killed, which nothing else would tell it; never returns."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .calibration import weigh
 from .completion import Answer, Query, Scene, View, ask, reaches_inner_edge
+from .doubt import Doubt, doubt_of
 from .masks.neighbours import near_pairs
 from .ordering import Pair, ancestors, growth_inside, growth_whole, order_by_contact, order_pairs, parents
 from .settings import LabelSettings
@@ -27,6 +28,7 @@ class Label:
         asked: whether the network was asked; False without a neighbour in front.
         runaway: whether the answer was refused, because it was more than `max_growth` times the visible area.
         grew_to_border: whether the answer reaches the edge of the crop the network saw, and may have been cut there.
+        doubt: where the answer may be wrong; None without one.
     """
 
     amodal: np.ndarray
@@ -35,6 +37,7 @@ class Label:
     asked: bool
     grew_to_border: bool
     runaway: bool = False
+    doubt: Doubt | None = None
 
 
 _Answers = dict[tuple[int, int], Answer]  # by scene and target
@@ -200,14 +203,15 @@ def _labels(
             continue
         local = amodal_in_window(answer, trained.threshold, settings.behind_neighbours)
         in_front = answer.query.occluders
+        doubt = doubt_of(answer, trained.calibration, settings.behind_neighbours)
         if _runs_away(answer, local, settings):
-            labels.append(Label(visible, 1.0, in_front, True, False, runaway=True))
+            labels.append(Label(visible, 1.0, in_front, True, False, runaway=True, doubt=doubt))
             continue
         amodal = visible.copy()
         amodal[answer.window] |= local
         uncertainty = trained.calibration.uncertainty(weigh(answer, local))
         cut_off = reaches_inner_edge(answer, local, visible.shape)
-        labels.append(Label(amodal, uncertainty, in_front, True, cut_off))
+        labels.append(Label(amodal, uncertainty, in_front, True, cut_off, doubt=doubt))
     return labels
 
 

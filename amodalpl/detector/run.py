@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,8 @@ from ..errors import CheckpointError, DataError
 from ..masks import rle
 from ..progress import Progress
 from ..provenance import write_whole
-from ..resuming import Checkpoints, Curve, QuietRunner, StepLoop, bare, read_checkpoint
+from ..ranks import Ranks
+from ..resuming import Checkpoints, Curve, QuietRunner, StepLoop, bare, read_checkpoint, seed_step
 from ..settings import DetectorSettings
 from . import ops, weights
 
@@ -37,7 +37,7 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
     from mmdet.utils import register_all_modules
     from mmengine.config import ConfigDict
     from mmengine.dataset import InfiniteSampler, pseudo_collate
-    from mmengine.dist import barrier, is_distributed
+    from mmengine.dist import barrier
     from mmengine.registry import init_default_scope
     from mmengine.runner import set_random_seed
 
@@ -45,19 +45,6 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
 
 CHECKPOINT = "checkpoint.pth"
 _CURVE_POINTS = 100  # kept of a training, however long
-
-
-def rank_and_world() -> tuple[int, int]:
-    """Return this process's number and how many there are, as `torchrun` says; (0, 1) without it."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
-def join_processes(device: torch.device) -> None:
-    """Connect the processes that `torchrun` started; nothing to do for one."""
-    if rank_and_world()[1] > 1 and not is_distributed():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
 def wait_for_all() -> None:
@@ -75,7 +62,16 @@ def third_party_quiet() -> Iterator[None]:
 
 
 class LabelDataset(CocoDataset):
-    """MMDetection's data set, silent while it reads, and with errors that name the photo."""
+    """MMDetection's data set, silent while it reads, and with errors that name the photo.
+
+    Items are asked for by `draw * photos + photo`, and the random choices of the transforms follow from that number
+    alone: they are the same for any number of loader processes, and after a restart.
+    """
+
+    def __getitem__(self, idx: int) -> Any:
+        if not self.test_mode:
+            seed_step(idx)
+        return super().__getitem__(idx % len(self))
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file."""
@@ -96,11 +92,16 @@ class LabelDataset(CocoDataset):
 
 
 class ResumedSampler(InfiniteSampler):
-    """The endless shuffled order of photos, begun where an earlier run stopped."""
+    """The endless shuffled order of photos, begun where an earlier run stopped; see `LabelDataset` for the numbers."""
 
     def __init__(self, dataset: Any, start: int, seed: int) -> None:
         super().__init__(dataset, shuffle=True, seed=seed)
+        self.start, self.photos = start, len(dataset)
         deque(islice(self.indices, start), maxlen=0)
+
+    def __iter__(self) -> Iterator[int]:
+        for drawn, photo in enumerate(self.indices, start=self.start):
+            yield (drawn * self.world_size + self.rank) * self.photos + photo
 
 
 def build(config: Mapping[str, Any], seed: int) -> Any:
@@ -156,7 +157,8 @@ def train(
     Raises:
         DataError: a photo cannot be read.
     """
-    rank, world = rank_and_world()
+    ranks = Ranks.of_this_process()
+    rank, world = ranks.rank, ranks.world
     saved = read_checkpoint(out / CHECKPOINT)
     done = int(saved["step"]) if saved else 0
     model.to(device)
@@ -176,7 +178,7 @@ def train(
             model=model,
             work_dir=str(out / "log"),
             train_dataloader=loader,
-            train_cfg={"type": StepLoop, "max_iters": settings.steps},
+            train_cfg={"type": StepLoop, "max_iters": settings.steps, "seed": seed},
             optim_wrapper=config["optim_wrapper"],
             param_scheduler=config["param_scheduler"] or None,
             default_hooks={"logger": {"type": "LoggerHook", "interval": 50}, "checkpoint": None},
@@ -186,7 +188,7 @@ def train(
             launcher="pytorch" if world > 1 else "none",
             env_cfg=config["env_cfg"],
             default_scope="mmdet",
-            randomness={"seed": seed + done + 1_000_003 * rank},  # a resumed run draws on, it does not repeat
+            randomness={"seed": seed + 1_000_003 * rank},
             experiment_name=f"{out.name}_{done}",
         )
         with _one_line():

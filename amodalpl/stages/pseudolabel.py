@@ -1,9 +1,13 @@
-"""`amodalpl pseudolabel`: annotations and a completer in; the label file, the order and a report out."""
+"""`amodalpl pseudolabel`: annotations and a completer in; the label file, the order, doubts and a report out.
+
+Work goes part by part, a few photos each. Parts are files; any number of processes can make them, and any of these may
+be killed. The first one then puts them together in the order of the photos: the result is the same whoever made them.
+Beside the annotations as they were read, memory holds one part, and two numbers per label.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,37 +15,44 @@ from typing import Any
 
 import numpy as np
 
+from .. import watch
 from ..completion import Scene
 from ..devices import pick_device
 from ..errors import DataError
+from ..flags import doubtful_above, flags_of
 from ..formats import read_annotations
-from ..formats.entries import reason_kind
 from ..images import image_path, read_image
+from ..label_statistics import LabelStatistics
 from ..masks import ownership, rle
 from ..masks.gaps import GapTolerance, derive_tolerance, pair_gaps
+from ..onnx_backend import NETWORK
 from ..ordering import Pair, cycles, mutual
 from ..plausibility import ShapePrior
 from ..progress import SILENT, Progress
-from ..provenance import StageRun, hash_file, read_json, write_json
+from ..provenance import RUN_FILE, StageRun, hash_file, read_json, write_json
 from ..pseudolabels import Label, label_scenes, orders_from_pairs
+from ..ranks import Ranks, wait_for_files
 from ..records import AnnotationSet, ImageRecord, Instance
 from ..report.page import write_label_page
+from ..review import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
 from ..settings import LabelSettings, PipelineSettings
+from ..streaming import write_lines, write_object
 from ..trained import CARD, WEIGHTS, TrainedCompleter, load_completer
-from .complete import METRICS
-from .inputs import input_hashes, require_photos
+from .inputs import input_hashes
+from .photos import usable_photos
 from .summary import Summary
 
-LABELS, ORDER, STATS, REPORT, OVERLAYS = (
+LABELS, ORDER, STATS, DOUBT, REPORT, OVERLAYS = (
     "pseudo_amodal.json",
     "order.json",
     "stats.json",
+    "doubt.jsonl",
     "report.html",
     "overlays.png",
 )
 PARTS = ".parts"
 PHOTOS_MEASURED = 300
-UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
+MASK_BYTES = 2**27  # of photos labelled together; some five times as much is held meanwhile
 
 
 def pseudolabel(
@@ -53,51 +64,84 @@ def pseudolabel(
     fmt: str = "auto",
     device: str = "auto",
     progress: Progress = SILENT,
+    review: Path | None = None,
+    backend: str = "torch",
 ) -> Summary:
     """Label every instance; a run that was interrupted goes on after the last finished part.
+
+    Under `torchrun` each process makes its share of the parts; the files come out byte for byte as one process makes
+    them. An interrupted run can be continued by any number of processes.
 
     Args:
         annotations: any supported annotation file; its modal masks are completed.
         images: folder of the photos.
         completer: output folder of `amodalpl complete`.
-        out: output folder: `pseudo_amodal.json`, `order.json`, `stats.json`, `report.html`, `overlays.png`, `run.json`.
+        out: output folder: `pseudo_amodal.json`, `order.json`, `doubt.jsonl`, `stats.json`, `report.html`,
+            `overlays.png`, `run.json`, and `review.json` when a review is given.
         settings: `seed` and `labels` are used.
         fmt: format of the annotations, or "auto".
         device: "auto", "cpu" or "cuda".
         progress: shown while it works.
+        review: decisions made on an earlier run; those on labels that come out the same are kept.
+        backend: what runs the network, "torch" or "onnx"; their labels differ by rounding.
 
     Returns:
         Counts of labels and of what was left out, each with a reason.
 
     Raises:
-        DataError: annotations or photos cannot be read, or no instance can be labelled.
+        DataError: annotations, photos or the review cannot be read, or no instance can be labelled.
         CheckpointError: the completer is missing or damaged.
-        OutputError: the folder belongs to another run.
+        SettingsError: an unknown backend, or a device that is not there.
+        MissingPackageError: onnxruntime is asked for and not installed.
+        OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
-    data = read_annotations(annotations, fmt)
+    ranks = Ranks.of_this_process()
+    ranks.settle()
+    if not ranks.is_first:
+        progress = SILENT
+    data = usable_photos(read_annotations(annotations, fmt), images, progress)
     if not any(i.modal is not None and not i.is_crowd for i in data.instances):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
-    trained = load_completer(completer, pick_device(device))
-    require_photos(data, images, progress)
-    card = {"completer": hash_file(completer / CARD), "weights": hash_file(completer / WEIGHTS)}
+    decided = read_review(review) if review else None
+    trained = load_completer(completer, pick_device(device), backend)
+    inputs = {"completer": hash_file(completer / CARD)}
+    if backend == "onnx":
+        inputs["network in ONNX"] = hash_file(completer / NETWORK)
+    else:
+        inputs["weights"] = hash_file(completer / WEIGHTS)
+    if review:
+        inputs["review"] = hash_file(review)
+    if not ranks.is_first:
+        wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
     run = StageRun.open(
         out,
         "pseudolabel",
         {"labels": settings.labels.model_dump(mode="json")},
-        {**input_hashes(data, images), **card},
+        {**input_hashes(data, images), **inputs},
         settings.seed,
+        {
+            "annotations": annotations,
+            "images": images,
+            "completer": completer,
+            "fmt": fmt,
+            "review": review,
+            "backend": backend,
+        },
     )
     if not run.done:
+        chosen, tolerance = _resolve(data, trained, settings.labels, progress)
         name = str(read_json(completer / CARD, "the card of a completer")["method"])
-        stats = _label(data, images, trained, name, out, settings.labels, progress)
-        metrics = completer / METRICS
-        scores = read_json(metrics, "the scores of a completer")["scores"] if metrics.exists() else None
-        labels = read_json(out / LABELS, "a label file")
-        with progress.task("drawing the report", 1) as advance:
-            write_label_page(out, labels, images, stats, scores)
-            advance(1)
-        run.finish(stats["counts"], [LABELS, ORDER, STATS, REPORT, OVERLAYS])
+        files = _make_parts(data, images, trained, name, out, chosen, ranks, progress)
+        if not ranks.is_first:
+            return Summary("pseudolabel", out)
+        made = [LABELS, ORDER, DOUBT, STATS, REPORT, OVERLAYS]
+        counts = _put_together(data, trained, files, out, chosen, tolerance, decided)
+        write_label_page(out, images, completer, progress)
+        run.finish(counts, [*made, REVIEW_FILE] if decided else made)
+    if ranks.is_first:
         shutil.rmtree(out / PARTS, ignore_errors=True)
+    train = f"amodalpl train-detector {out / LABELS} {images} --out detector"
+    decide = f"amodalpl apply-review {out} {images} {out / REVIEW_FILE} --out corrected"
     return Summary(
         "pseudolabel",
         out,
@@ -107,65 +151,122 @@ def pseudolabel(
             "report": out / REPORT,
             "overlays": out / OVERLAYS,
             "order": out / ORDER,
+            "doubt": out / DOUBT,
             "statistics": out / STATS,
         },
-        next=f"amodalpl train-detector {out / LABELS} {images} --out detector",
+        next=decide if decided else train,
     )
 
 
-def _label(
+def _resolve(
+    data: AnnotationSet, trained: TrainedCompleter, settings: LabelSettings, progress: Progress
+) -> tuple[LabelSettings, GapTolerance | None]:
+    """Choose what the settings leave open; every process does, and finds the same."""
+    tolerance: GapTolerance | None = None
+    if settings.gap_px is None:
+        tolerance = measure_gaps(data, progress)
+        settings = settings.model_copy(update={"gap_px": tolerance.gap_px})
+    bound = doubtful_above(settings.low_confidence, trained.promise)
+    return settings.model_copy(update={"low_confidence": bound}), tolerance
+
+
+def _make_parts(
     data: AnnotationSet,
     images: Path,
     trained: TrainedCompleter,
     name: str,
     out: Path,
     settings: LabelSettings,
+    ranks: Ranks,
     progress: Progress,
-) -> dict[str, Any]:
+) -> list[Path]:
+    """Make this process's parts; the first process returns once those of all are there.
+
+    Returns:
+        The files of all parts, in the order of the photos.
+    """
     records = [r for r in data.images if data.by_image[r.id]]
     size = settings.images_per_part
     parts = [records[k : k + size] for k in range(0, len(records), size)]
-    tolerance: GapTolerance | None = None
-    if settings.gap_px is None:
-        tolerance = measure_gaps(data, progress)
-        settings = settings.model_copy(update={"gap_px": tolerance.gap_px})
-    if settings.low_confidence is None:
-        bound = trained.promise.uncertainty_at_most if trained.promise else UNPROMISED
-        settings = settings.model_copy(update={"low_confidence": bound})
     folder = out / PARTS
     folder.mkdir(exist_ok=True)
-    files = [folder / f"{number:06d}.json" for number in range(len(parts))]
-    done = sum(len(part) for part, file in zip(parts, files, strict=True) if file.exists())
+    files = [folder / f"{number:06d}.labels.json" for number in range(len(parts))]
+    missing = [k for k, file in enumerate(files) if not file.exists()]
+    done = len(records) - sum(len(parts[k]) for k in missing)
     with progress.task("labelling photos", len(records), done=done) as advance:
-        for part, file in zip(parts, files, strict=True):
-            if not file.exists():
-                write_json(file, _label_part(data, images, part, trained, name, settings))
-                advance(len(part))
-    written = [read_json(file, "a part of the labels") for file in files]
-    labels = [entry for part in written for entry in part["labels"]]
-    left_out = [
-        {"place": d.place, "annotation_id": d.annotation_id, "image_id": d.image_id, "reason": d.reason}
-        for d in data.dropped
-    ] + [row for part in written for row in part["left_out"]]
-    stats = _statistics(data, labels, left_out, [entry for part in written for entry in part["order"]])
-    stats["counts"]["gap px"] = settings.gap_px
-    stats["counts"]["promise"] = str(trained.promise or "none: see the completer's hold-out scores")
-    if tolerance is not None:
-        stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}
-    write_json(
+        for k in missing:
+            if k % ranks.world == ranks.rank:
+                write_object(files[k], _label_part(data, images, parts[k], trained, name, settings))
+                advance(len(parts[k]))
+        if ranks.is_first:
+            others = [k for k in missing if k % ranks.world]
+            wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
+    return files
+
+
+def _put_together(
+    data: AnnotationSet,
+    trained: TrainedCompleter,
+    files: Sequence[Path],
+    out: Path,
+    settings: LabelSettings,
+    tolerance: GapTolerance | None,
+    decided: Review | None,
+) -> dict[str, Any]:
+    """Write everything but the report from the parts, entry by entry; return the counts."""
+    statistics = LabelStatistics()
+    write_object(
         out / LABELS,
         {
             **data.raw,
-            "images": [_image_entry(record) for record in data.images],
-            "annotations": labels,
+            "images": (_image_entry(record) for record in data.images),
+            "annotations": statistics.watch_labels(_entries_of(files, "labels")),
             "categories": data.categories,
         },
     )
     pairs = orders_from_pairs(trained, settings)
     rule = "pairs" if pairs else settings.order_rule or trained.completer.method.order_rule
-    write_json(out / ORDER, {"rule": rule, "images": [entry for part in written for entry in part["order"]]})
+    order = statistics.watch_order(_entries_of(files, "order"))
+    write_object(out / ORDER, {"rule": rule, "images": order})
+    write_lines(out / DOUBT, _entries_of(files, "doubt"))
+    left_out = [
+        {"place": d.place, "annotation_id": d.annotation_id, "image_id": d.image_id, "reason": d.reason}
+        for d in data.dropped
+    ] + list(_entries_of(files, "left_out"))
+    stats = statistics.to_json(data, left_out)
+    counts = stats["counts"]
+    counts["gap px"] = settings.gap_px
+    counts["promise"] = str(trained.promise or "none: see the completer's hold-out scores")
+    if tolerance is not None:
+        stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}
+    if decided is not None:
+        kept, lost = carry_over(decided, _entries_of(files, "labels"), hash_file(out / LABELS))
+        write_review(out / REVIEW_FILE, kept)
+        counts["decisions kept"], counts[NO_LONGER_FIT] = len(kept.decisions), len(lost)
+        stats[NO_LONGER_FIT] = [decision.to_json() for decision in lost]
+    warnings = [*watch.of_labels(np.array(statistics.growth)), *_order_of(files).warnings()]
+    if tolerance is not None:
+        warnings = [*watch.of_gaps(sum(tolerance.counts), len(data.images)), *warnings]
+    if warnings:
+        counts["warnings"] = warnings
     write_json(out / STATS, stats)
-    return stats
+    return counts
+
+
+def _order_of(files: Sequence[Path]) -> watch.OneWay:
+    """Count whether what is in front is always the lower, or the larger."""
+    counts = watch.OneWay()
+    for file in files:
+        part = read_json(file, "a part of the labels")
+        boxes = {label["id"]: label["visible_bbox"] for label in part["labels"]}
+        for pair in (pair for photo in part["order"] for pair in photo["pairs"]):
+            counts.add(boxes[pair["front"]], boxes[pair["back"]])
+    return counts
+
+
+def _entries_of(files: Sequence[Path], kind: str) -> Iterator[dict[str, Any]]:
+    for file in files:
+        yield from read_json(file, "a part of the labels")[kind]
 
 
 def measure_gaps(data: AnnotationSet, progress: Progress) -> GapTolerance:
@@ -206,25 +307,44 @@ def _label_part(
     trained: TrainedCompleter,
     name: str,
     settings: LabelSettings,
-) -> dict[str, Any]:
-    photos, scenes = [], []
-    left_out: list[dict[str, Any]] = []
+) -> dict[str, list[dict[str, Any]]]:
+    part: dict[str, list[dict[str, Any]]] = {"labels": [], "order": [], "doubt": [], "left_out": []}
     for record in records:
         everything = data.by_image[record.id]
-        left_out += [_left_out(i, "crowd region") for i in everything if i.is_crowd]
-        left_out += [_left_out(i, "no modal mask") for i in everything if not i.is_crowd and i.modal is None]
-        instances = _with_modal(data, record)
-        owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
-        image = read_image(image_path(images, record.file_name)) if trained.completer.uses_image else None
-        photos.append(_Photo(record, instances, owned))
-        scenes.append(Scene(owned.masks, image))
-    answers = label_scenes(trained, scenes, settings)
-    labels: list[dict[str, Any]] = []
-    order: list[dict[str, Any]] = []
-    for photo, answer in zip(photos, answers, strict=True):
-        labels.extend(_entries(photo, answer.labels, name, trained.shapes, settings))
-        order.append(_order_entry(photo, answer.order))  # also without pairs: that nothing was ordered counts in scores
-    return {"labels": labels, "order": order, "left_out": left_out}
+        part["left_out"] += [_left_out(i, "crowd region") for i in everything if i.is_crowd]
+        part["left_out"] += [_left_out(i, "no modal mask") for i in everything if not i.is_crowd and i.modal is None]
+    for group in _fitting_groups(data, records):
+        photos, scenes = [], []
+        for record in group:
+            instances = _with_modal(data, record)
+            owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
+            image = read_image(image_path(images, record.file_name)) if trained.completer.uses_image else None
+            photos.append(_Photo(record, instances, owned))
+            scenes.append(Scene(owned.masks, image))
+        for photo, answer in zip(photos, label_scenes(trained, scenes, settings), strict=True):
+            part["labels"] += _entries(photo, answer.labels, name, trained.shapes, settings)
+            part["order"].append(_order_entry(photo, answer.order))  # also without pairs: scores count what has none
+            part["doubt"] += [
+                label.doubt.to_json(instance.id)
+                for instance, label in zip(photo.instances, answer.labels, strict=True)
+                if label is not None and label.doubt is not None
+            ]
+    return part
+
+
+def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iterator[list[ImageRecord]]:
+    """Divide photos into runs whose masks fit into `MASK_BYTES` together; a single photo may be larger."""
+    group: list[ImageRecord] = []
+    held = 0
+    for record in records:
+        needed = record.size_hw[0] * record.size_hw[1] * len(_with_modal(data, record))
+        if group and held + needed > MASK_BYTES:
+            yield group
+            group, held = [], 0
+        group.append(record)
+        held += needed
+    if group:
+        yield group
 
 
 def _left_out(instance: Instance, reason: str) -> dict[str, Any]:
@@ -247,7 +367,9 @@ def _entries(
         visible, amodal = photo.owned.masks[index], wholes[index]
         whole, seen = rle.encode(amodal), rle.encode(visible)
         amodal_px, visible_px = rle.area_px(whole), rle.area_px(seen)
-        flags = _flags(label, visible, int(photo.owned.lost_px[index]), settings)
+        drawn_px = int(np.count_nonzero(drawn[index]))
+        bound = doubtful_above(settings.low_confidence, None)  # by now it is given
+        flags = flags_of(label, visible, int(photo.owned.lost_px[index]), bound)
         yield {
             "id": instance.id,
             "image_id": instance.image_id,
@@ -264,26 +386,11 @@ def _entries(
                 "occluders": [photo.instances[k].id for k in label.occluders] if label else [],
                 "uncertainty": round(label.uncertainty, 6) if label else 1.0,
                 "plausibility": round(float(ordinary[index]), 6) if ordinary is not None else None,
-                "growth": round(amodal_px / visible_px, 6) if visible_px else None,
+                "growth": round(amodal_px / drawn_px, 6),
+                "added_px": amodal_px - drawn_px,
                 "flags": flags,
             },
         }
-
-
-def _flags(label: Label | None, visible: np.ndarray, lost_px: int, settings: LabelSettings) -> list[str]:
-    """Return what a reader of the label should know, in a fixed order; `docs/formats.md` explains each."""
-    if label is None:
-        return ["fully_shared", "low_confidence"]
-    at_edge = visible[0].any() or visible[-1].any() or visible[:, 0].any() or visible[:, -1].any()
-    stated = {
-        "no_occluder": not label.asked,
-        "truncated": bool(at_edge),
-        "grew_to_border": label.grew_to_border,
-        "runaway": label.runaway,
-        "shared_pixels": lost_px > 0,
-        "low_confidence": settings.low_confidence is not None and label.uncertainty > settings.low_confidence,
-    }
-    return [name for name, holds in stated.items() if holds]
 
 
 def _order_entry(photo: _Photo, pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -307,47 +414,3 @@ def _image_entry(record: ImageRecord) -> dict[str, Any]:
         "width": record.size_hw[1],
     }
     return {**record.raw, **{key: value for key, value in stated.items() if key not in record.raw}}
-
-
-def _statistics(
-    data: AnnotationSet,
-    labels: Sequence[dict[str, Any]],
-    left_out: Sequence[dict[str, Any]],
-    order: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
-    flags = Counter(flag for label in labels for flag in label["amodalpl"]["flags"])
-    asked = [label for label in labels if "no_occluder" not in label["amodalpl"]["flags"]]
-    growth = np.array([label["amodalpl"]["growth"] or 1.0 for label in asked] or [1.0])
-    uncertainty = np.array([label["amodalpl"]["uncertainty"] for label in asked] or [0.0])
-    per_category: dict[str, Any] = {}
-    for category_id, name in data.category_names.items():
-        members = [label for label in labels if label["category_id"] == category_id]
-        if members:
-            grown = sum((label["amodalpl"]["growth"] or 1.0) > 1 for label in members)
-            per_category[f"{category_id} {name}"] = {"labels": len(members), "grown": grown}
-    reasons = Counter(reason_kind(row["reason"]) for row in left_out)
-    return {
-        "counts": {
-            "photos": len(data.images),
-            "annotations": len(labels) + len(left_out),
-            "labels": len(labels),
-            "left out": dict(sorted(reasons.items())),
-            "with a possible occluder": len(asked),
-            "grown": int((growth > 1).sum()),
-            "ordered pairs": sum(len(entry["pairs"]) for entry in order),
-            "mutual pairs": sum(len(entry["mutual"]) for entry in order),
-            "cycles": sum(len(entry["cycles"]) for entry in order),
-            "flags": dict(sorted(flags.items())),
-        },
-        "growth of labels with a possible occluder": _quantiles(growth),
-        "uncertainty of labels with a possible occluder": _quantiles(uncertainty),
-        "categories": per_category,
-        "left_out": list(left_out),
-    }
-
-
-def _quantiles(values: np.ndarray) -> dict[str, float]:
-    levels = {"least": 0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "most": 1}
-    return {"mean": round(float(values.mean()), 6)} | {
-        name: round(float(np.quantile(values, level)), 6) for name, level in levels.items()
-    }

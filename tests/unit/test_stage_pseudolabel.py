@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from contextlib import contextmanager
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from drawn_completer import write_completer
 from interruptions import Killed, KillIn
 from pycocotools.coco import COCO
 
-from amodalpl.calibration import Calibration
-from amodalpl.completion import View
-from amodalpl.errors import CheckpointError, DataError, OutputError
+from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.formats import read_annotations
 from amodalpl.masks import rle
 from amodalpl.models.completer import METHODS, build_completer
 from amodalpl.progress import Progress
+from amodalpl.provenance import hash_file
+from amodalpl.review import Decision, Review, fingerprint, read_review, write_review
 from amodalpl.scenes import write_scenes
-from amodalpl.settings import CompleterSettings, SynthesisSettings, resolve
+from amodalpl.settings import resolve
+from amodalpl.stages import pseudolabel as stage
 from amodalpl.stages.pseudolabel import pseudolabel
-from amodalpl.trained import TrainedCompleter, save_completer
 
-OUTPUTS = ("pseudo_amodal.json", "order.json", "stats.json", "report.html", "overlays.png")
+OUTPUTS = ("pseudo_amodal.json", "order.json", "doubt.jsonl", "stats.json", "report.html", "overlays.png")
 FLAGS = {"no_occluder", "truncated", "grew_to_border", "runaway", "shared_pixels", "low_confidence", "fully_shared"}
 
 
@@ -40,16 +43,6 @@ class Watch(Progress):
 
 def settings(**labels):
     return resolve({"seed": 0, "labels": {"images_per_part": 2, "batch_size": 4, **labels}})
-
-
-def write_completer(folder, method):
-    """Write a network with random weights: it grows here and there, which is all that is needed."""
-    torch.manual_seed(2)
-    completer = build_completer(method, 4, False, init_gain=1.0).eval()
-    trained = TrainedCompleter(completer, View(32), 0.5, 0.45, Calibration((0.0, 1.0), (0.05, 0.9)))
-    folder.mkdir()
-    save_completer(folder, trained, CompleterSettings(method=method, width=4), SynthesisSettings(patch_px=32))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +117,11 @@ def test_label_file_keeps_the_contract(made, scenes):
         assert not (drawn & ~amodal).any() and not (visible & ~drawn).any()
         assert label["occlude_rate"] == pytest.approx(1 - visible.sum() / amodal.sum(), abs=1e-6)
         ours = label["amodalpl"]
-        assert set(ours) == {"completer", "occluders", "uncertainty", "plausibility", "growth", "flags"}
+        assert set(ours) == {"completer", "occluders", "uncertainty", "plausibility", "growth", "added_px", "flags"}
         assert ours["completer"] in ("layered", "pcnet-m")
         assert 0 <= ours["uncertainty"] <= 1
-        if visible.any():
-            assert ours["growth"] == pytest.approx(amodal.sum() / visible.sum(), abs=1e-6)
-        else:
-            assert ours["growth"] is None
+        assert ours["growth"] == pytest.approx(amodal.sum() / drawn.sum(), abs=1e-6)
+        assert ours["added_px"] == (amodal & ~drawn).sum()
         assert set(ours["flags"]) <= FLAGS
         same_photo = {a["id"] for a in wanted.values() if a["image_id"] == raw["image_id"]} - {raw["id"]}
         assert set(ours["occluders"]) <= same_photo
@@ -139,10 +130,11 @@ def test_label_file_keeps_the_contract(made, scenes):
 def test_some_objects_grow_and_those_without_neighbour_do_not(made):
     labels = read(made, "pseudo_amodal.json")["annotations"]
     alone = [a for a in labels if "no_occluder" in a["amodalpl"]["flags"]]
-    grown = [a for a in labels if (a["amodalpl"]["growth"] or 1) > 1]
+    grown = [a for a in labels if a["amodalpl"]["growth"] > 1]
     assert alone and grown
     for label in alone:
         assert label["amodalpl"]["occluders"] == [] and label["amodalpl"]["uncertainty"] == 0
+        assert label["amodalpl"]["growth"] == 1
         if "shared_pixels" not in label["amodalpl"]["flags"]:
             assert label["segmentation"] == label["visible_mask"]
     assert all(label["amodalpl"]["occluders"] for label in grown if "fully_shared" not in label["amodalpl"]["flags"])
@@ -208,6 +200,30 @@ def test_order_file(made):
                 assert pair["front"] in labels[pair["back"]]["amodalpl"]["occluders"]
 
 
+def test_doubt_file(made):
+    lines = (made.out / "doubt.jsonl").read_text().splitlines()
+    doubts = [json.loads(line) for line in lines]
+    labels = read(made, "pseudo_amodal.json")["annotations"]
+    unasked = {"no_occluder", "fully_shared"}
+    asked = [a for a in labels if not unasked & set(a["amodalpl"]["flags"])]
+    assert asked and [d["id"] for d in doubts] == [a["id"] for a in asked]
+    for doubt, label in zip(doubts, asked, strict=True):
+        assert set(doubt) == {"id", "box", "png"}
+        x, y, w, h = doubt["box"]
+        assert min(x, y) >= 0 and min(w, h) > 0 and x + w <= 80 and y + h <= 64
+        levels = cv2.imdecode(np.frombuffer(base64.b64decode(doubt["png"]), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert levels.dtype == np.uint8 and max(levels.shape) == min(64, max(w, h))
+        if max(w, h) <= 64:  # as large as the box: doubtful pixels are never visible ones
+            assert levels.shape == (h, w)
+            assert not levels[mask_of(label["visible_mask"])[y : y + h, x : x + w]].any()
+
+
+def test_files_have_the_bytes_of_json_as_a_whole(made):
+    for name in ("pseudo_amodal.json", "order.json"):
+        text = (made.out / name).read_text(encoding="utf-8")
+        assert text == json.dumps(json.loads(text), ensure_ascii=False) + "\n"
+
+
 def test_other_programs_read_it(made, scenes, capsys):
     coco = COCO(str(made.out / "pseudo_amodal.json"))
     assert all(coco.annToMask(a).sum() == a["area"] for a in coco.dataset["annotations"])
@@ -270,6 +286,45 @@ def test_part_size_is_no_matter_of_taste_for_the_labels(scenes, completer, tmp_p
     differing = sum(a["segmentation"] != b["segmentation"] for a, b in zip(first, second, strict=True))
     assert differing == 0
     assert read(found[0], "order.json") == read(found[1], "order.json")
+
+
+def test_photos_too_large_to_be_labelled_together(scenes, completer, tmp_path, monkeypatch):
+    together = label(scenes, completer, tmp_path / "together", images_per_part=5)
+    monkeypatch.setattr(stage, "MASK_BYTES", 1)
+    singly = label(scenes, completer, tmp_path / "singly", images_per_part=5)
+    first, second = (read(f, "pseudo_amodal.json")["annotations"] for f in (together, singly))
+    assert [(a["id"], a["segmentation"]) for a in first] == [(a["id"], a["segmentation"]) for a in second]
+    assert read(together, "order.json") == read(singly, "order.json")
+
+
+def test_decisions_survive_where_the_label_did_not_change(scenes, completer, tmp_path):
+    first = label(scenes, completer, tmp_path / "first")
+    labels = read(first, "pseudo_amodal.json")["annotations"]
+    fitting = Decision(labels[0]["id"], "reject", fingerprint(labels[0]))
+    changed = Decision(labels[1]["id"], "keep-modal", "0" * 16)
+    write_review(tmp_path / "review.json", Review("0" * 64, (changed, fitting)))
+    annotations, images = scenes.annotations, scenes.images
+    again = pseudolabel(
+        annotations, images, completer, tmp_path / "again", settings(), device="cpu", review=tmp_path / "review.json"
+    )
+    sha256 = hash_file(tmp_path / "again" / "pseudo_amodal.json")
+    assert read_review(tmp_path / "again" / "review.json") == Review(sha256, (fitting,))
+    assert sha256 == hash_file(tmp_path / "first" / "pseudo_amodal.json")
+    stats = read(again, "stats.json")
+    assert (stats["counts"]["decisions kept"], stats["counts"]["decisions that no longer fit"]) == (1, 1)
+    assert stats["decisions that no longer fit"] == [
+        {"id": labels[1]["id"], "decision": "keep-modal", "reason": "the label has changed"}
+    ]
+    with pytest.raises(OutputError, match="another review file"):
+        label(scenes, completer, tmp_path / "again")
+
+
+def test_unknown_backend(scenes, completer, tmp_path):
+    with pytest.raises(SettingsError, match="expected torch or onnx, got 'onxx'"):
+        pseudolabel(
+            scenes.annotations, scenes.images, completer, tmp_path / "out", settings(), device="cpu", backend="onxx"
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_folder_of_another_run(scenes, completer, tmp_path):

@@ -1,0 +1,101 @@
+"""What a label file says of itself, added up label by label: counts, and the spread of growth and uncertainty."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .formats.entries import reason_kind
+from .records import AnnotationSet
+
+_LEVELS = {"least": 0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "most": 1}
+
+
+@dataclass
+class LabelStatistics:
+    """Running sums; of a label that the network was asked about, two numbers are kept.
+
+    Attributes:
+        labels: how many there were.
+        flags: labels by flag.
+        of_category: labels by category id.
+        grown_of_category: those of them that grew.
+        growth: of the labels with a possible occluder, whole over drawn area.
+        uncertainty: of the same.
+        order: ordered pairs, mutual pairs and cycles.
+    """
+
+    labels: int = 0
+    flags: Counter[str] = field(default_factory=Counter)
+    of_category: Counter[int] = field(default_factory=Counter)
+    grown_of_category: Counter[int] = field(default_factory=Counter)
+    growth: array = field(default_factory=lambda: array("d"))
+    uncertainty: array = field(default_factory=lambda: array("d"))
+    order: Counter[str] = field(default_factory=Counter)
+
+    def watch_labels(self, labels: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Pass the annotations of a label file on, and count them."""
+        for label in labels:
+            ours, growth = label["amodalpl"], label["amodalpl"]["growth"]
+            self.labels += 1
+            self.flags.update(ours["flags"])
+            self.of_category[label["category_id"]] += 1
+            self.grown_of_category[label["category_id"]] += growth > 1
+            if "no_occluder" not in ours["flags"]:
+                self.growth.append(growth)
+                self.uncertainty.append(ours["uncertainty"])
+            yield label
+
+    def watch_order(self, photos: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Pass the entries of an order file on, and count their pairs."""
+        for photo in photos:
+            for kind in ("pairs", "mutual", "cycles"):
+                self.order[kind] += len(photo[kind])
+            yield photo
+
+    def to_json(self, data: AnnotationSet, left_out: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the content of `stats.json`.
+
+        Args:
+            data: what was labelled.
+            left_out: a row for each annotation that got no label, with its reason.
+        """
+        growth, uncertainty = np.array(self.growth), np.array(self.uncertainty)
+        return {
+            "counts": {
+                "photos": len(data.images),
+                "annotations": self.labels + len(left_out),
+                "labels": self.labels,
+                "left out": dict(sorted(Counter(reason_kind(row["reason"]) for row in left_out).items())),
+                "with a possible occluder": len(growth),
+                "grown": int((growth > 1).sum()),
+                "ordered pairs": self.order["pairs"],
+                "mutual pairs": self.order["mutual"],
+                "cycles": self.order["cycles"],
+                "flags": dict(sorted(self.flags.items())),
+            },
+            "growth of labels with a possible occluder": _quantiles(growth if growth.size else np.ones(1)),
+            "uncertainty of labels with a possible occluder": _quantiles(
+                uncertainty if uncertainty.size else np.zeros(1)
+            ),
+            "categories": {
+                f"{category_id} {name}": {
+                    "labels": self.of_category[category_id],
+                    "grown": self.grown_of_category[category_id],
+                }
+                for category_id, name in data.category_names.items()
+                if self.of_category[category_id]
+            },
+            "left_out": left_out,
+        }
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float]:
+    return {"mean": round(float(values.mean()), 6)} | {
+        name: round(float(np.quantile(values, level)), 6) for name, level in _LEVELS.items()
+    }

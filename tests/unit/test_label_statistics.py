@@ -1,0 +1,65 @@
+"""Statistics of labels whose numbers are known, however they are divided into parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amodalpl.label_statistics import LabelStatistics
+from amodalpl.records import AnnotationSet, ImageRecord
+
+DATA = AnnotationSet(
+    Path("a.json"),
+    "coco",
+    [ImageRecord(1, "a.png", (4, 4), {})],
+    [],
+    [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}, {"id": 9, "name": "nobody"}],
+)
+
+
+def label(category_id, growth, uncertainty, *flags):
+    return {
+        "category_id": category_id,
+        "amodalpl": {"growth": growth, "uncertainty": uncertainty, "flags": list(flags)},
+    }
+
+
+LABELS = [
+    label(3, 1.0, 0.0, "no_occluder"),
+    label(3, 1.5, 0.2),
+    label(5, 3.0, 0.6, "low_confidence", "truncated"),
+    label(5, 1.0, 1.0, "fully_shared", "low_confidence"),  # nothing of it is visible
+    label(5, 1.0, 0.0, "no_occluder", "shared_pixels"),  # others own some of it, which was drawn all the same
+]
+
+
+def test_numbers():
+    statistics = LabelStatistics()
+    assert list(statistics.watch_labels(iter(LABELS))) == LABELS
+    photos = [{"pairs": [1, 2, 3], "mutual": [1], "cycles": []}, {"pairs": [], "mutual": [], "cycles": [[1]]}]
+    assert list(statistics.watch_order(iter(photos))) == photos
+    row = {"reason": "no mask: an empty list"}
+    found = statistics.to_json(DATA, [row, row])
+    assert found["counts"] == {
+        "photos": 1,
+        "annotations": 7,
+        "labels": 5,
+        "left out": {"no mask": 2},
+        "with a possible occluder": 3,
+        "grown": 2,
+        "ordered pairs": 3,
+        "mutual pairs": 1,
+        "cycles": 1,
+        "flags": {"fully_shared": 1, "low_confidence": 2, "no_occluder": 2, "shared_pixels": 1, "truncated": 1},
+    }
+    growth = found["growth of labels with a possible occluder"]
+    assert (growth["least"], growth["median"], growth["most"], growth["mean"]) == (1.0, 1.5, 3.0, round(5.5 / 3, 6))
+    assert found["uncertainty of labels with a possible occluder"]["mean"] == 0.6
+    assert found["categories"] == {"3 cat": {"labels": 2, "grown": 1}, "5 dog": {"labels": 3, "grown": 1}}
+    assert found["left_out"] == [row, row]
+
+
+def test_nothing_labelled():
+    found = LabelStatistics().to_json(DATA, [])
+    assert found["counts"]["labels"] == 0 and found["categories"] == {}
+    assert set(found["growth of labels with a possible occluder"].values()) == {1.0}
+    assert set(found["uncertainty of labels with a possible occluder"].values()) == {0.0}
