@@ -1,3 +1,36 @@
-"""Amodal instance segmentation for people who have only modal masks."""
+"""Amodal instance segmentation for people who have only modal masks.
+
+From Python: `load_completer` and `complete_image` for one photo, `read_annotations` for files; see `docs/api.md`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import CompletedImage, complete_image, load_completer
+    from .errors import AmodalplError
+    from .formats import read_annotations
 
 __version__ = "0.1.0"
+__all__ = ["AmodalplError", "CompletedImage", "complete_image", "load_completer", "read_annotations"]
+
+_HOMES = {
+    "AmodalplError": "errors",
+    "CompletedImage": "api",
+    "complete_image": "api",
+    "load_completer": "api",
+    "read_annotations": "formats",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then, so that `amodalpl --help` need not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

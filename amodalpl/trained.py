@@ -1,4 +1,7 @@
-"""A trained completer on disk: `weights.pth` (tensors only) and `completer.json` (how to use them)."""
+"""A trained completer on disk: `weights.pth` (tensors only) and `completer.json` (how to use them).
+
+`amodalpl export-onnx` puts the same network beside them as `completer.onnx`, which onnxruntime runs.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from pydantic import ValidationError
 
 from .calibration import Calibration, Promise
 from .completion import View
-from .errors import CheckpointError, nearest
+from .errors import CheckpointError, SettingsError, nearest
 from .models.completer import METHODS, Completer, build_completer, fuse_for_use
+from .onnx_backend import BACKENDS, read_network
 from .plausibility import ShapePrior, load_shape_prior, save_shape_prior
 from .provenance import hash_file, read_json, write_json, write_whole
 from .resuming import load_plain
@@ -71,28 +75,50 @@ def save_completer(
     write_json(folder / CARD, card)
 
 
-def load_completer(folder: Path, device: torch.device) -> TrainedCompleter:
+def load_completer(folder: Path, device: torch.device, backend: str = "torch") -> TrainedCompleter:
     """Read what `save_completer` wrote.
 
+    Args:
+        folder: output folder of `amodalpl complete`.
+        device: where the network runs.
+        backend: "torch"; or "onnx" for onnxruntime, which needs `completer.onnx` and no `weights.pth`.
+
     Raises:
+        SettingsError: another backend, or a device that it cannot use.
         DataError: the folder has no `completer.json`.
-        CheckpointError: the card is of another version, or card or weights are damaged or do not belong together.
+        CheckpointError: the card is of another version, or files are missing, damaged, or do not belong together.
+        MissingPackageError: onnxruntime is asked for and not installed.
     """
+    if backend not in BACKENDS:
+        raise SettingsError(f"--backend: expected torch or onnx, got {backend!r}{nearest(str(backend), BACKENDS)}")
     card = read_json(folder / CARD, "the card of a trained completer; train one with `amodalpl complete`")
-    weights, shapes = folder / WEIGHTS, folder / SHAPES
+    method, width, view, chosen = _read_card(folder / CARD, card)
+    uses_image = bool(card["image"])
+    if backend == "onnx":
+        network = read_network(folder, card.get("weights_sha256"), device)
+        completer = Completer(network, METHODS[method], uses_image).eval()
+    else:
+        completer = _read_weights(folder, card, build_completer(method, width, uses_image)).to(device)
+    return TrainedCompleter(completer, view, *chosen, _read_shapes(folder, card))
+
+
+def _read_weights(folder: Path, card: Any, completer: Completer) -> Completer:
+    weights = folder / WEIGHTS
     if not weights.exists():
         raise CheckpointError(f"{weights}: expected the completer's weights, found no such file")
-    method, width, view, trained = _read_card(folder / CARD, card)
     _require_hash(weights, card.get("weights_sha256"))
-    completer = build_completer(method, width, bool(card["image"]))
     load_weights(completer, load_plain(weights), weights)
-    prior = None
-    if card.get("shapes_sha256") is not None:
-        if not shapes.exists():
-            raise CheckpointError(f"{shapes}: expected the shapes that {CARD} names, found no such file")
-        _require_hash(shapes, card["shapes_sha256"])
-        prior = load_shape_prior(shapes)
-    return TrainedCompleter(fuse_for_use(completer).to(device), view, *trained, prior)
+    return fuse_for_use(completer)
+
+
+def _read_shapes(folder: Path, card: Any) -> ShapePrior | None:
+    if card.get("shapes_sha256") is None:
+        return None
+    shapes = folder / SHAPES
+    if not shapes.exists():
+        raise CheckpointError(f"{shapes}: expected the shapes that {CARD} names, found no such file")
+    _require_hash(shapes, card["shapes_sha256"])
+    return load_shape_prior(shapes)
 
 
 def _require_hash(path: Path, expected: object) -> None:
@@ -121,7 +147,9 @@ def _read_card(path: Path, card: Any) -> tuple[str, int | None, View, tuple[floa
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             problem = ".".join(str(part) for part in first["loc"]) + ": " + first["msg"]
-        raise CheckpointError(f"{path}: expected a trained completer's card, got a damaged one ({problem})") from None
+        raise CheckpointError(
+            f"{path}: expected a trained completer's card, got a damaged one ({problem[:200]})"
+        ) from None
     return card["method"], width, view, chosen
 
 

@@ -1,0 +1,232 @@
+"""amodalpl from Python: one photo's masks in, its amodal masks, their uncertainty and their order out.
+
+The same answers as `amodalpl pseudolabel` writes for a file of this one photo. `docs/api.md` shows it at work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import trained
+from .completion import Scene
+from .devices import pick_device
+from .errors import DataError
+from .flags import doubtful_above, flags_of
+from .formats.entries import check_size
+from .formats.segmentation import brief, read_masks
+from .images import read_image
+from .masks import ownership, rle
+from .masks.gaps import derive_tolerance, pair_gaps
+from .ordering import Pair
+from .pseudolabels import label_scenes
+from .records import Rle
+from .settings import resolve
+from .trained import TrainedCompleter
+
+AnyPath = str | os.PathLike[str]
+Masks = np.ndarray | Sequence[Any]
+
+
+@dataclass(frozen=True)
+class CompletedImage:
+    """The amodal masks of one photo, in the order of the masks that were given.
+
+    Attributes:
+        amodal: (N, H, W) bool, whole objects; each contains the mask that was given.
+        visible: (N, H, W) bool, disjoint: what was given, after every pixel that several claimed got one owner.
+        shared_px: (N,) int64, how many pixels each object gave up for that.
+        uncertainty: (N,) float64 in [0, 1], expected 1 - IoU of `amodal` with the truth; 0 for objects without a
+            neighbour that could hide them, 1 for those whose every pixel belongs to others.
+        plausibility: (N,) float64 in [0, 1], how ordinary the whole shape is in its class; None without classes, or
+            where the completer was trained on too few whole objects to tell.
+        occluders: for each object the indices of those taken to be in front of it.
+        order: who hides whom, as directed pairs of indices with a score.
+        flags: for each object what else to know of it; see the table in `docs/formats.md`.
+    """
+
+    amodal: np.ndarray
+    visible: np.ndarray
+    shared_px: np.ndarray
+    uncertainty: np.ndarray
+    plausibility: np.ndarray | None
+    occluders: list[tuple[int, ...]]
+    order: list[Pair]
+    flags: list[list[str]]
+
+    @property
+    def hidden(self) -> np.ndarray:
+        """(N, H, W) bool, `amodal` without `visible`."""
+        return self.amodal & ~self.visible
+
+
+def load_completer(folder: AnyPath, device: str = "auto", backend: str = "torch") -> TrainedCompleter:
+    """Open a trained completer.
+
+    Args:
+        folder: output folder of `amodalpl complete`.
+        device: "auto", "cpu" or "cuda".
+        backend: "torch", or "onnx" to run what `amodalpl export-onnx` wrote by onnxruntime.
+
+    Raises:
+        SettingsError: an unknown device or backend, or one that is not there.
+        DataError: the folder holds no completer.
+        CheckpointError: files are missing, damaged, or do not belong together.
+        MissingPackageError: onnxruntime is asked for and not installed.
+    """
+    return trained.load_completer(Path(folder), pick_device(device), backend)
+
+
+def complete_image(
+    completer: TrainedCompleter,
+    masks: Masks,
+    image: np.ndarray | AnyPath | None = None,
+    *,
+    category_ids: Sequence[int] | None = None,
+    size_hw: tuple[int, int] | None = None,
+    **settings: Any,
+) -> CompletedImage:
+    """Complete all objects of one photo.
+
+    Masks that overlap are resolved as everywhere in amodalpl: a shared pixel belongs to the smallest mask that claims
+    it, of equal ones to the last; `shared_px` says how many there were.
+
+    Args:
+        completer: of `load_completer`.
+        masks: (N, H, W) bool, or N arrays (H, W) bool, the visible parts; or N segmentations as COCO has them
+            (polygons, compressed or uncompressed RLE; also RLE as pycocotools returns it). All objects of the photo
+            together: an object is completed behind the others.
+        image: the photo, (H, W, 3) uint8 RGB or a file; needed only by completers that were trained to look at it.
+        category_ids: N classes, for `plausibility`.
+        size_hw: height and width of the photo, for polygons without an image.
+        settings: those of the section `labels`, such as `occluders="parents"`; `amodalpl settings` lists them.
+            `gap_px` is measured on this photo unless given: take it from `stats.json` to label as `amodalpl
+            pseudolabel` did for a whole file.
+
+    Returns:
+        The masks of whole objects, and what is to be known of them.
+
+    Raises:
+        DataError: masks, image or classes have the wrong type or shape, do not fit together, or a mask is empty.
+        SettingsError: an unknown setting, or one out of range.
+    """
+    labels = resolve({"labels": settings}).labels
+    size_hw = None if size_hw is None else _checked("size_hw", size_hw)
+    photo = None if image is None else _read_photo(image)
+    frame = size_hw if photo is None else _same(photo.shape[:2], size_hw)
+    drawn, size = _read_drawn(masks, frame)
+    if category_ids is not None and len(category_ids) != len(drawn):
+        raise DataError(f"category_ids: expected one per mask, got {len(category_ids)} for {len(drawn)} masks")
+    if completer.completer.uses_image and photo is None:
+        raise DataError("image: expected the photo, since this completer was trained to look at it; got None")
+    owned = ownership.resolve(drawn, size)
+    if labels.gap_px is None:
+        labels = labels.model_copy(update={"gap_px": derive_tolerance(pair_gaps(owned.masks)).gap_px})
+    scene = Scene(owned.masks, photo if completer.completer.uses_image else None)
+    (answer,) = label_scenes(completer, [scene], labels)
+
+    amodal = owned.masks.copy()
+    for index, label in enumerate(answer.labels):
+        amodal[index] |= rle.decode(drawn[index])  # what was drawn is the object's in any case
+        if label is not None:
+            amodal[index] |= label.amodal
+    plausibility = None
+    if category_ids is not None and completer.shapes is not None:
+        plausibility = completer.shapes.score(list(amodal), list(category_ids)) if len(amodal) else np.zeros(0)
+    bound = doubtful_above(labels.low_confidence, completer.promise)
+    return CompletedImage(
+        amodal,
+        owned.masks,
+        owned.lost_px,
+        np.array([1.0 if label is None else label.uncertainty for label in answer.labels], dtype=np.float64),
+        plausibility,
+        [() if label is None else label.occluders for label in answer.labels],
+        answer.order,
+        [
+            flags_of(label, visible, int(lost), bound)
+            for label, visible, lost in zip(answer.labels, owned.masks, owned.lost_px, strict=True)
+        ],
+    )
+
+
+def _read_photo(image: np.ndarray | AnyPath) -> np.ndarray:
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(Path(image))
+    photo = _as_array("image", image)
+    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
+        raise DataError(f"image: expected (H, W, 3) uint8 RGB, got {photo.shape} {photo.dtype}")
+    return photo
+
+
+def _read_drawn(masks: Masks, frame: tuple[int, int] | None) -> tuple[list[Rle], tuple[int, int]]:
+    """Return the masks, none empty, and the size of the photo they are in."""
+    if not isinstance(masks, np.ndarray) and not hasattr(masks, "__array__"):
+        if not isinstance(masks, Sequence) or isinstance(masks, (str, bytes)):
+            raise DataError(f"masks: expected (N, H, W) bool or a list of segmentations, got {type(masks).__name__}")
+        if not any(hasattr(mask, "__array__") for mask in masks):
+            return _read_segmentations(masks, frame)
+    array = _as_array("masks", masks)
+    if array.ndim != 3:
+        hint = "; for a single mask, give masks[None]" if array.ndim == 2 else ""
+        raise DataError(f"masks: expected (N, H, W) bool, got the shape {array.shape}{hint}")
+    if array.dtype != bool:
+        cut = "masks > 0.5" if np.issubdtype(array.dtype, np.floating) else "masks > 0"
+        raise DataError(f"masks: expected (N, H, W) bool, got {array.dtype}; give `{cut}`, or wherever yours begin")
+    size = _checked("masks", _same(array.shape[1:], frame))
+    for index, mask in enumerate(array):
+        if not mask.any():
+            raise DataError(f"masks[{index}]: empty mask: expected at least one true pixel; leave it out")
+    return [rle.encode(mask) for mask in array], size
+
+
+def _read_segmentations(values: Sequence[Any], frame: tuple[int, int] | None) -> tuple[list[Rle], tuple[int, int]]:
+    stated = next((v["size"] for v in values if isinstance(v, Mapping) and "size" in v), None)
+    if frame is None and stated is None:
+        raise DataError(
+            "masks: expected `image` or `size_hw` beside them, since they do not say how large the photo is"
+        )
+    size = _checked("masks", stated if frame is None else frame)
+    found = read_masks([_plain(value) for value in values], [size] * len(values))
+    for index, mask in enumerate(found):
+        if isinstance(mask, str):
+            raise DataError(f"masks[{index}]: {mask}; correct it or leave it out")
+    return [mask for mask in found if not isinstance(mask, str)], size
+
+
+def _plain(segmentation: Any) -> Any:
+    """Return a segmentation as JSON has it; pycocotools returns counts as bytes."""
+    if isinstance(segmentation, Mapping) and isinstance(segmentation.get("counts"), bytes):
+        return {**segmentation, "counts": segmentation["counts"].decode("ascii", "replace")}
+    return segmentation
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value) if hasattr(value, "__array__") else np.stack([np.asarray(part) for part in value])
+    except (TypeError, ValueError) as error:  # parts of different sizes; a tensor on a GPU
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{name}: expected an array, could not make one ({reason})") from None
+
+
+def _same(found: Sequence[int], expected: tuple[int, int] | None) -> tuple[int, int]:
+    height, width = (int(side) for side in found)
+    if expected is not None and (height, width) != tuple(expected):
+        raise DataError(
+            f"masks, image and size_hw: expected one size for all, got {height} x {width} (height x width) and "
+            f"{expected[0]} x {expected[1]}"
+        )
+    return height, width
+
+
+def _checked(name: str, size_hw: Any) -> tuple[int, int]:
+    pair = isinstance(size_hw, Sequence) and len(size_hw) == 2
+    if not pair or not all(isinstance(side, (int, np.integer)) for side in size_hw):
+        raise DataError(f"{name}: expected height and width in whole pixels, got {brief(size_hw)}")
+    size = (int(size_hw[0]), int(size_hw[1]))
+    check_size(Path(name), "the photo", size)
+    return size
