@@ -19,13 +19,18 @@ from typer.core import TyperGroup
 from amodalpl import __version__
 from amodalpl.errors import AmodalplError
 
+from .apply_review import apply_review
 from .check import check
 from .complete import complete
+from .convert import convert
 from .demo import demo
+from .display import LogJson, Quiet
 from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain as explain_score
+from .export_onnx import export_onnx
 from .pseudolabel import pseudolabel
+from .rerun import rerun
 from .run import run
 from .settings import settings
 from .show import show
@@ -107,6 +112,8 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    quiet: Quiet = False,
+    log_json: LogJson = None,
 ) -> None:
     """Amodal masks for people who have only modal ones.
 
@@ -119,8 +126,9 @@ def main(
 
 
 COMMANDS: dict[str, list[Callable[..., None]]] = {
-    "Stages": [check, synth, complete, pseudolabel, train_detector],
-    "The whole pipeline": [run, demo],
+    "Data in and out": [convert, export_onnx],
+    "Stages": [check, synth, complete, pseudolabel, apply_review, train_detector],
+    "The whole pipeline": [run, rerun, demo],
     "Information": [show, explain_score, doctor, settings],
 }
 for panel, commands in COMMANDS.items():

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import DataError
 from ..formats.entries import reason_kind
 from ..masks import rle
-from ..records import AnnotationSet, ImageRecord
+from ..records import AnnotationSet, ImageRecord, Instance
 
 AGNOSTIC_NAME = "object"
 
@@ -74,6 +74,7 @@ def to_coco(
     images: Collection[int] | None = None,
     amodal_only: bool = False,
     keep_empty: bool = False,
+    with_visible: bool = False,
 ) -> Truth:
     """Convert records to COCO, with a category found by its name.
 
@@ -83,6 +84,7 @@ def to_coco(
         images: ids of the photos to keep; None keeps all.
         amodal_only: take only amodal masks (for scoring); else the modal one stands in where a file has no amodal.
         keep_empty: keep photos without instances (for scoring: a detection there is false).
+        with_visible: add `visible_mask` where the whole mask is in `segmentation` (for scoring by occlusion).
 
     Raises:
         DataError: no amodal masks though they are needed.
@@ -123,6 +125,7 @@ def to_coco(
                         "bbox": list(rle.box_xywh(mask)),
                         "area": rle.area_px(mask),
                         "iscrowd": int(instance.is_crowd),
+                        **_visible(instance, with_visible),
                     }
                 )
     used = [i for i in chosen if keep_empty or any(not a["iscrowd"] for a in kept[i.id])]
@@ -136,6 +139,12 @@ def to_coco(
         },
         dict(left_out),
     )
+
+
+def _visible(instance: Instance, wanted: bool) -> dict[str, Any]:
+    if not wanted or instance.amodal is None or instance.modal is None:
+        return {}
+    return {"visible_mask": rle.to_json(instance.modal)}
 
 
 def _image_entry(image: ImageRecord) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def write_contact_sheet(
     names = {c["id"]: c["name"] for c in truth["categories"]}
     objects: dict[int, list[Mapping[str, Any]]] = {}
     for annotation in truth["annotations"]:
-        objects.setdefault(annotation["image_id"], []).append(annotation)
+        if not annotation.get("iscrowd"):
+            objects.setdefault(annotation["image_id"], []).append(annotation)
     found: dict[int, list[Mapping[str, Any]]] = {}
     for detection in detections:
         if detection["score"] >= least_score:

@@ -8,23 +8,27 @@ from typing import Any
 
 import torch
 
-from .. import provenance
+from .. import provenance, watch
 from ..detector import config as configs
-from ..detector import data, ops, pictures, weights
+from ..detector import data, ignoring, ops, pictures, weights
 from ..devices import pick_device
 from ..errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from ..formats import read_annotations
 from ..metrics.detection import coco_scores, protocol
 from ..progress import SILENT, Progress
+from ..ranks import Ranks, join_processes
 from ..records import AnnotationSet
+from ..report.detector import REPORT_FILE, write_detector_page
 from ..settings import DetectorSettings, PipelineSettings
 from .inputs import input_hashes, require_photos
+from .photos import usable_photos
 from .summary import Summary
 
 STAGE = "train-detector"
 WEIGHTS, CONFIG, METRICS, DETECTIONS = "weights.pth", "mmdet_config.py", "metrics.json", "detections.json"
 TRAIN, VAL = "train.json", "val.json"
 CURVES, SHEET = "curves.png", "detections.png"
+_NEEDED = {"scores", "weights", "norm", "val_images", "held_back", "curve"}  # of the stored scores
 
 
 def train_detector(
@@ -64,24 +68,25 @@ def train_detector(
     where = pick_device(device)
     wanted = settings.detector
     _check_precision(wanted, where)
-    annotations = read_annotations(labels)
+    annotations = usable_photos(read_annotations(labels), images, progress)
     truth = read_annotations(val) if val else None
     folder = val_images or images
     train_set, val_set, held_back = _divide(
         annotations, truth, settings, same_folder=folder.resolve() == images.resolve()
     )
-    require_photos(annotations, images, progress)
     if truth:
         require_photos(truth, folder, progress)
     inputs = {**input_hashes(annotations, images), "init": start_identity(init, wanted)}
     if truth:
         inputs |= {f"validation {name}": value for name, value in input_hashes(truth, folder).items()}
-    run.join_processes(where)
-    main = run.rank_and_world()[0] == 0
-    identity = (out, STAGE, {"detector": wanted.model_dump(mode="json")}, inputs, settings.seed)
-    claimed = provenance.StageRun.open(*identity) if main else None
+    join_processes(where)
+    main = Ranks.of_this_process().is_first
+    start = Path(init) if init not in (None, "none") else init
+    arguments = {"labels": labels, "images": images, "val": val, "val_images": val_images, "init": start}
+    claim = (out, STAGE, {"detector": wanted.model_dump(mode="json")}, inputs, settings.seed, arguments)
+    claimed = provenance.StageRun.open(*claim) if main else None
     run.wait_for_all()
-    stage = claimed or provenance.StageRun.open(*identity)  # the others find what the first one wrote
+    stage = claimed or provenance.StageRun.open(*claim)  # the others find what the first one wrote
     if stage.done:
         return _summary(out, stage.counts, _stored(out)["scores"])
     with stage.released_on_bad_input():
@@ -99,6 +104,7 @@ def train_detector(
         seed=settings.seed,
     )
     model = run.build(config["model"], settings.seed)
+    ignoring.leave_out_ignored(model)
     with stage.released_on_bad_input():
         source = str(init or weights.RESNET50_URL)
         started = weights.load_start(model, state, source) if state is not None else "random"
@@ -142,7 +148,15 @@ def train_detector(
         },
     )
     counts["detections"] = len(found)
-    stage.finish(counts, [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET])
+    precision = scores[protocol("segm", held_back=held_back)]["detector"]["AP"]
+    warnings = [
+        *watch.of_training([point["loss"] for point in curve if "loss" in point]),
+        *watch.of_detector(precision or 0.0, val_set.coco, found),
+    ]
+    if warnings:
+        counts["warnings"] = warnings
+    write_detector_page(out, folder, val_set.coco, found, scores, curve, counts, held_back=held_back, progress=progress)
+    stage.finish(counts, [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE])
     (out / run.CHECKPOINT).unlink(missing_ok=True)
     return _summary(out, counts, scores)
 
@@ -190,7 +204,12 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         "detections": len(found),
         "device": where.type,
     }
-    return Summary("evaluate detector", None, counts, _scores(truth, found, stored["held_back"]), _files(folder))
+    held_back = stored["held_back"]
+    scores = _scores(truth, found, held_back)
+    write_detector_page(
+        folder, images, truth, found, scores, stored["curve"], record["counts"], held_back=held_back, progress=progress
+    )
+    return Summary("evaluate detector", None, counts, scores, _files(folder))
 
 
 def require_detector() -> ModuleType:
@@ -217,10 +236,10 @@ def _divide(
     wanted = data.categories(annotations, settings.detector.class_agnostic)
     if truth is None:
         learn, hold = data.split_images(annotations, settings.detector.validation_fraction, settings.seed)
-        val_set = data.to_coco(annotations, wanted, images=hold)
+        val_set = data.to_coco(annotations, wanted, images=hold, with_visible=True)
         elsewhere, reason = len(annotations.images) - len(learn) - len(hold), "image without instances"
     else:
-        val_set = data.to_coco(truth, wanted, amodal_only=True, keep_empty=True)
+        val_set = data.to_coco(truth, wanted, amodal_only=True, keep_empty=True, with_visible=True)
         scored = {i.file_name for i in truth.images} if same_folder else set()
         learn = {i.id for i in annotations.images if i.file_name not in scored}
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
@@ -294,7 +313,7 @@ def _scores(truth: dict[str, Any], found: list[dict[str, Any]], held_back: bool)
 
 def _stored(folder: Path) -> dict[str, Any]:
     stored = provenance.read_json(folder / METRICS, "the scores of a finished detector")
-    if not isinstance(stored, dict) or not {"scores", "weights", "norm", "val_images", "held_back"} <= set(stored):
+    if not isinstance(stored, dict) or not _NEEDED <= set(stored):
         raise OutputError(f"{folder / METRICS}: expected the scores of a finished `amodalpl {STAGE}`; train again")
     return stored
 
@@ -307,6 +326,7 @@ def _files(out: Path) -> dict[str, Path]:
         "detections": out / DETECTIONS,
         "loss curves": out / CURVES,
         "pictures": out / SHEET,
+        "report": out / REPORT_FILE,
     }
 
 

@@ -109,3 +109,11 @@ def test_split_is_seeded_disjoint_and_leaves_no_side_empty():
 def test_no_categories():
     with pytest.raises(DataError, match="labels.json: categories: expected at least one, got none"):
         data.categories(records([], categories=()), False)
+
+
+def test_visible_masks_stand_beside_amodal_ones_when_asked_for():
+    labels = records([instance(1, modal=square(2, side=4), amodal=square(2)), instance(2, modal=square(15))])
+    classes = data.categories(labels, False)
+    first, second = data.to_coco(labels, classes, with_visible=True).coco["annotations"]
+    assert first["visible_mask"] == rle.to_json(square(2, side=4)) and "visible_mask" not in second
+    assert not any("visible_mask" in a for a in data.to_coco(labels, classes).coco["annotations"])

@@ -110,9 +110,11 @@ def test_a_run_leaves_everything_that_is_promised(trained, scenes, capfd):
     assert capfd.readouterr() == ("", "")  # a finished run says nothing, and mmengine never does
 
 
-def test_evaluating_again_gives_the_same_scores(trained):
+def test_evaluating_again_gives_the_same_scores_and_page(trained):
+    page = (trained.out / "report.html").read_bytes()
     again = evaluate_detector(trained.out, device="cpu")
     assert again.scores == trained.scores
+    assert (trained.out / "report.html").read_bytes() == page and b"COCO AP amodal by occlusion level" in page
     assert again.counts["detections"] == trained.counts["detections"]
 
 
@@ -277,7 +279,7 @@ def test_a_photo_damaged_while_training_is_named(scenes, tmp_path, monkeypatch):
     files = write_scenes(tmp_path / "scenes", 3, seed=0, size_hw=(96, 128))
     for photo in files.images.iterdir():
         photo.write_bytes(b"gone")
-    monkeypatch.setattr(amodalpl.stages.train_detector, "require_photos", lambda *_: None)
+    monkeypatch.setattr(amodalpl.stages.train_detector, "usable_photos", lambda data, *_: data)
     with pytest.raises(DataError, match=r"^\S+scene_000\d.png: expected a readable photo, got"):
         train_detector(files.truth, files.images, tmp_path / "out", settings(workers=1), init="none", device="cpu")
 

@@ -1,64 +1,59 @@
 import base64
+import json
 import re
 
 import cv2
 import numpy as np
 import pytest
+from drawn_labels import SIZE_HW, box, label, write_doubt, write_labels, write_order, write_photos
 
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
-from amodalpl.report import draw, page
+from amodalpl.report import draw, gallery, page
+from amodalpl.report.choice import choose, choose_photos
+from amodalpl.report.label_folder import LabelEntry, read_doubts, read_label_folder
+from amodalpl.report.outline import svg_path, svg_paths
 from amodalpl.report.page import write_label_page
 from amodalpl.report.plots import training_curves
-
-SIZE_HW = (60, 80)
-
-
-def box(top, left, bottom, right, size_hw=SIZE_HW):
-    mask = np.zeros(size_hw, bool)
-    mask[top:bottom, left:right] = True
-    return mask
-
-
-def label(id, image_id=1, growth=1.5, uncertainty=0.2, category_id=1, **more):
-    modal = box(20, 10, 40, 30)
-    amodal = box(20, 10, 40, 10 + round(20 * growth))
-    return {
-        "id": id,
-        "image_id": image_id,
-        "category_id": category_id,
-        "segmentation": rle.to_json(rle.encode(amodal)),
-        "visible_mask": rle.to_json(rle.encode(modal)),
-        "amodalpl": {
-            "completer": "asbu",
-            "occluders": [],
-            "uncertainty": uncertainty,
-            "growth": growth,
-            "flags": [],
-            **more,
-        },
-    }
-
-
-def label_file(annotations, file_name="a.png", category="cup"):
-    return {
-        "images": [{"id": 1, "file_name": file_name, "height": SIZE_HW[0], "width": SIZE_HW[1]}],
-        "categories": [{"id": 1, "name": category}],
-        "annotations": annotations,
-    }
+from amodalpl.review import fingerprint
 
 
 @pytest.fixture
 def photos(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    noise = np.random.default_rng(0).integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8)
-    cv2.imwrite(str(folder / "a.png"), noise)
-    return folder
+    return write_photos(tmp_path / "photos")
 
 
-def html(folder):
-    return (folder / "report.html").read_text(encoding="utf-8")
+@pytest.fixture
+def labels(tmp_path):
+    """Write a folder of labels and its page; return the page's text and the data of its script."""
+
+    def make(annotations, images, completer=None, **more):
+        folder = write_labels(tmp_path / "labels", annotations, **more)
+        write_label_page(folder, images, completer)
+        return read_page(folder)
+
+    return make
+
+
+def read_page(folder):
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return text, json.loads(found[1]) if found else None
+
+
+def entries(annotations):
+    return [LabelEntry(annotation) for annotation in annotations]
+
+
+def drawn(path, size_hw):
+    """Fill an outline: (H, W) bool."""
+    polygons = []
+    for part in path.split("M")[1:]:
+        numbers = np.array([int(v) for v in re.findall(r"-?\d+", part)]).reshape(-1, 2)
+        polygons.append(np.cumsum(numbers, axis=0))
+    canvas = np.zeros((2 * size_hw[0], 2 * size_hw[1]), np.uint8)
+    cv2.fillPoly(canvas, polygons, 1)  # even-odd, borders included
+    return canvas[::2, ::2].astype(bool)
 
 
 # draw
@@ -118,98 +113,284 @@ def test_encoded_pictures_come_back():
         assert back[8, 8, 2] > 230 > 30 > back[8, 8, 0]
 
 
-# page
+# outlines
 
 
-def test_page_shows_counts_scores_flags_and_overlays(tmp_path, photos):
-    labels = label_file([label(1, growth=1.0), label(2, occluders=[1], flags=["truncated"]), label(3, growth=3.0)])
-    scores = {"hold-out: micro": {"modal mask": {"miou": 0.8, "n": 7}, "labels": {"miou": 0.93512, "n": None}}}
-    stats = {"left_out": {"crowd region": 28}, "dropped": [{"id": 9, "reason": "empty mask"}]}
-    written = write_label_page(tmp_path, labels, photos, stats, scores)
-    text = html(tmp_path)
-    assert [p.name for p in written] == ["report.html", "overlays.png"]
-    assert text.count("<figure>") == 2  # label 1 was not grown
-    assert "behind cup #1" in text
-    assert '<span class="flag">truncated</span>' in text
-    assert "+200 %" in text
-    assert "0.935" in text and "hold-out: micro" in text
-    assert "crowd region" in text and "empty mask" in text
-    assert "could not be read" not in text
+def test_outline_fills_to_the_mask_it_was_traced_from():
+    ring = box(5, 5, 40, 60) & ~box(15, 20, 30, 40)
+    assert np.count_nonzero(drawn(svg_path(ring), SIZE_HW) ^ ring) <= 2 * (15 + 20)  # the border of the hole, at most
 
 
-def test_page_needs_no_network_and_its_pictures_are_inside(tmp_path, photos):
-    write_label_page(tmp_path, label_file([label(1)]), photos, {})
-    text = html(tmp_path)
-    assert not re.search(r"https?://|<script|<link|url\(", text)
-    assert "default-src 'none'" in text
-    (picture,) = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', text)
-    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_COLOR)
-    assert max(decoded.shape) == 320
+def test_outlines_lie_where_the_masks_are():
+    modal, amodal = box(20, 10, 40, 30), box(20, 10, 40, 50)
+    paths = svg_paths(rle.encode(modal), rle.encode(amodal))
+    assert (drawn(paths["modal"], SIZE_HW) == modal).all()
+    assert (drawn(paths["amodal"], SIZE_HW) == amodal).all()
+    assert (drawn(paths["hidden"], SIZE_HW) == (amodal & ~modal)).all()
 
 
-def test_names_are_escaped(tmp_path, photos):
-    evil = "<script>alert(1)</script>"
-    labels = label_file(
-        [label(1, flags=[evil], completer=evil)], file_name=f"{evil}.png", category=f'"><img src=x> {evil}'
+def test_outlines_of_what_is_not_hidden_and_of_what_is_not_seen():
+    mask, nothing = rle.encode(box(3, 4, 5, 6)), rle.encode(box(0, 0, 0, 0))
+    assert svg_paths(mask, mask)["hidden"] == ""
+    assert svg_paths(nothing, mask)["modal"] == ""
+    assert svg_paths(nothing, mask)["hidden"] == svg_paths(nothing, mask)["amodal"] != ""
+
+
+# labels
+
+
+def test_growth_is_counted_from_what_was_drawn():
+    grown, alone, runaway, shared = entries(
+        [
+            label(1, growth=2.0),
+            label(2, growth=2.0, flags=["no_occluder", "shared_pixels"]),
+            label(3, growth=2.0, flags=["runaway"]),
+            label(4, growth=2.0, flags=["shared_pixels"], added_px=200),
+        ]
     )
-    write_label_page(tmp_path, labels, photos, {evil: evil, "list": [{evil: evil}]}, {evil: {evil: {evil: evil}}})
-    text = html(tmp_path)
-    assert "<script" not in text
-    assert "<img src=x" not in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;.png" in text
-
-
-def test_same_labels_give_same_bytes(tmp_path, photos):
-    labels = label_file([label(n, growth=1 + n / 10) for n in range(1, 9)])
-    folders = [tmp_path / name for name in ("one", "two")]
-    for folder in folders:
-        folder.mkdir()
-        write_label_page(folder, labels, photos, {"n": 8})
-    for name in ("report.html", "overlays.png"):
-        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
-    assert sorted(p.name for p in folders[0].iterdir()) == ["overlays.png", "report.html"]
-
-
-@pytest.mark.parametrize("problem", ["missing", "other size", "outside the folder"])
-def test_photo_that_cannot_be_shown_is_said(tmp_path, photos, problem):
-    if problem == "other size":
-        cv2.imwrite(str(photos / "a.png"), np.zeros((10, 10, 3), np.uint8))
-    name = {"missing": "none.png", "other size": "a.png", "outside the folder": "../a.png"}[problem]
-    write_label_page(tmp_path, label_file([label(1)], file_name=name), photos, {})
-    assert "1 of their photos could not be read" in html(tmp_path)
-
-
-def test_nothing_grown_is_a_page_all_the_same(tmp_path, photos):
-    for annotations in ([], [label(1, growth=1.0)]):
-        write_label_page(tmp_path, label_file(annotations), photos, {})
-        assert "No label was grown" in html(tmp_path)
-        assert cv2.imread(str(tmp_path / "overlays.png")) is not None
+    assert (grown.added_px, grown.growth) == (400, 2.0)
+    assert (alone.added_px, alone.growth) == (0, 1.0)  # others own half of it, nothing was completed
+    assert (runaway.added_px, runaway.growth) == (0, 1.0)
+    assert (shared.added_px, shared.growth) == (200, 800 / 600)
+    assert shared.occlusion_rate == 0.5
 
 
 def test_entries_of_other_files_are_refused(tmp_path, photos):
-    labels = label_file([label(1), {"id": 2, "image_id": 1, "category_id": 1, "segmentation": {}}])
-    with pytest.raises(DataError, match=r"annotations\[1\]: expected an entry of a label file, found no amodalpl, vis"):
-        write_label_page(tmp_path, labels, photos, {})
-    assert not (tmp_path / "report.html").exists()
+    wrong = {"id": 2, "image_id": 1, "category_id": 1, "segmentation": {}}
+    folder = write_labels(tmp_path / "labels", [label(1), wrong])
+    with pytest.raises(DataError, match=r"json: annotations\[1\]: .* found no visible_mask, amodalpl; write it with"):
+        write_label_page(folder, photos, None)
+    assert not (folder / "report.html").exists()
 
 
-def test_gallery_holds_the_worst_and_an_even_sample():
-    labels = [label(n, growth=1 + (n % 50) / 50 + 0.01, uncertainty=(n * 7 % 100) / 100) for n in range(100)]
-    chosen = page.choose(labels, 20)
-    ids = [a["id"] for group in chosen.values() for a in group]
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "images: expected a list"),
+        ('{"images": [], "annotations": 3}', "annotations: expected a list"),
+        ("{", "expected a label file in JSON"),
+    ],
+    ids=["a list", "no annotations", "cut short"],
+)
+def test_files_that_are_no_label_file(tmp_path, content, message):
+    (tmp_path / "pseudo_amodal.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_label_folder(tmp_path)
+
+
+def test_polygons_are_no_label_file(tmp_path):
+    folder = write_labels(tmp_path, [{**label(1), "segmentation": [[0, 0, 5, 0, 5, 5]]}])
+    with pytest.raises(DataError, match=r"annotations\[0\].segmentation: expected compressed RLE"):
+        read_label_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", '{"id": 1, "box": [0, 0, 5, 5]}', '{"id": 1, "box": [0, 0, 5.5, 5], "png": "aa"}']
+    + ['{"id": 1, "box": [0, 0, 5, 5], "png": "<x>"}', "3"],
+    ids=["cut short", "no picture", "no pixels", "no base64", "a number"],
+)
+def test_damaged_doubt_names_the_line(tmp_path, line):
+    write_doubt(tmp_path, [7])
+    with (tmp_path / "doubt.jsonl").open("a") as lines:
+        lines.write(line + "\n")
+    with pytest.raises(DataError, match=r"doubt.jsonl: line 2: expected id, box .* delete the file"):
+        read_doubts(tmp_path, [7])
+
+
+# choice
+
+
+def test_sheet_holds_the_worst_and_an_even_sample():
+    labels = entries(label(n, growth=1 + n % 20 / 10, uncertainty=(n * 7 % 100) / 100) for n in range(100))
+    chosen = choose(labels, 20)
+    ids = [e.id for group in chosen.values() for e in group]
     assert len(ids) == len(set(ids)) == 20
-    doubts = sorted((a["amodalpl"]["uncertainty"] for a in labels), reverse=True)
-    assert [a["amodalpl"]["uncertainty"] for a in chosen["Most doubtful"]] == doubts[:8]
-    assert len(chosen["Grown most"]) == 6
-    assert np.ptp([a["id"] for a in chosen["From all over the file"]]) > 50
-    assert page.choose(labels[::-1], 20) == chosen
-    assert list(page.choose(labels, 100)) == ["All, the most doubtful first"]
-    assert page.choose([], 20) == {}
+    doubts = sorted((e.uncertainty for e in labels), reverse=True)
+    assert [e.uncertainty for e in chosen["Most doubtful"]] == doubts[:8]
+    assert [e.growth for e in chosen["Grown most"]] == sorted((e.growth for e in chosen["Grown most"]), reverse=True)
+    assert np.ptp([e.id for e in chosen["From all over the file"]]) > 50
+    assert [e.id for e in choose(labels[::-1], 20)["Grown most"]] == [e.id for e in chosen["Grown most"]]
+    assert list(choose(labels, 100)) == ["All, the most doubtful first"]
+    assert choose([], 20) == {}
 
 
-def test_largest_growth_is_in_the_open_bar(tmp_path, photos):
-    write_label_page(tmp_path, label_file([label(1, growth=3.0), label(2, growth=6.0)]), photos, {})
-    assert "3.80 to more: 1" in html(tmp_path)
+def test_photos_are_chosen_whole():
+    labels = entries(label(n, image_id=n // 4, uncertainty=0.9 if n == 33 else 0.1, growth=1.0) for n in range(200))
+    assert choose_photos(labels, 50, 200) == set(range(50))
+    few = choose_photos(labels, 10, 200)
+    assert 33 // 4 in few and 1 < len(few) <= 10
+    assert len(choose_photos(labels, 50, 20)) <= 5
+    assert choose_photos([], 5, 5) == set()
+
+
+# page
+
+
+def test_page_holds_every_label_with_what_is_known_of_it(tmp_path, photos, labels):
+    annotations = [
+        label(1, growth=1.0, flags=["no_occluder"]),
+        label(2, occluders=[1], flags=["truncated"], plausibility=0.3),
+    ]
+    folder = write_labels(tmp_path / "labels", annotations)
+    write_order(folder, [(1, 2)])
+    write_doubt(folder, [2])
+    _, data = labels(annotations, photos)
+    first, second = data["labels"]
+    assert (first["growth"], first["rate"], second["growth"], second["rate"]) == (1.0, 0.0, 1.5, round(1 / 3, 4))
+    assert second["behind"] == [1] and second["flags"] == ["truncated"] and second["ordinary"] == 0.3
+    assert second["box"] == [10, 20, 30, 20]
+    assert second["fingerprint"] == fingerprint(annotations[1])
+    assert second["map"]["box"] == [10, 20, 40, 20] and "map" not in first
+    assert data["photos"][0]["pairs"] == [[1, 2]]
+    assert data["photos"][0]["size"] == list(SIZE_HW)
+    sheet = cv2.imread(str(folder / "overlays.png"))
+    assert sheet is not None and sheet.shape[1] > 1000
+
+
+def test_page_shows_counts_scores_curves_and_what_was_left_out(tmp_path, photos, labels):
+    completer = tmp_path / "completer"
+    completer.mkdir()
+    bins = {"stated": [0.0, 1.0], "seen": [0.25, 0.75], "share": [0.5, 0.5]}
+    scores = {"hold-out: micro": {"modal mask": {"miou": 0.8, "n": 7}, "labels": {"miou": 0.93512, "n": None}}}
+    reliability = {"network": bins, "calibrated": bins, "labels": {**bins, "stated": [0.1, 0.5]}}
+    (completer / "metrics.json").write_text(json.dumps({"scores": scores, "reliability": reliability}))
+    promise = {"uncertainty_at_most": 0.198, "iou_above": 0.75, "share": 0.95}
+    (completer / "completer.json").write_text(json.dumps({"promise": promise}))
+    folder = write_labels(tmp_path / "labels", [])
+    stats = {"counts": {"left out": {"crowd region": 28}}, "left_out": [{"place": "annotations[4]"}]}
+    (folder / "stats.json").write_text(json.dumps(stats))
+    rejected = {**label(3, growth=1.0), "iscrowd": 1}
+    text, _ = labels([label(1), label(2, growth=1.0, flags=["no_occluder"]), rejected], photos, completer)
+    assert '<th scope="row">no occluder</th><td>1</td><td>nothing is taken to be in front of it</td>' in text
+    assert '<th scope="row">iscrowd</th><td>1</td>' in text
+    assert '<tr class="ours"><th scope="row">labels</th><td>0.935</td><td>–</td></tr>' in text
+    assert "up to 0.198, 95 % had an IoU above 0.75" in text
+    assert text.count("<polyline") == 3
+    assert '<polyline points="0.0,150.0 200.0,50.0"/>' in text  # a quarter and three quarters up
+    assert '<polyline points="26.7,133.3 133.3,0.0"/>' in text  # labels, scaled to 0.75
+    assert '<th scope="row">crowd region</th><td>28</td>' in text
+    assert "place annotations[4]" in text
+
+
+def test_page_without_completer_says_so_and_calibration_stands_in_for_missing_curves(tmp_path, photos, labels):
+    text, _ = labels([label(1)], photos)
+    assert "No scores of the completer were given" in text and "<polyline" not in text
+    card = {"calibration": {"probability": [0.0, 0.5], "belongs": [0.0, 1.0]}, "promise": None}
+    (tmp_path / "completer.json").write_text(json.dumps(card))
+    text, _ = labels([label(1)], photos, tmp_path)
+    assert '<polyline points="0.0,200.0 100.0,0.0"/>' in text
+
+
+def test_page_needs_no_network_and_runs_no_script_but_its_own(tmp_path, photos, labels):
+    text, data = labels([label(1)], photos)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|<link rel=\"style|src=\"|url\((?!#)", text)
+    assert "default-src 'none'" in text and "script-src 'sha256-" in text
+    (picture,) = re.findall(r'<script type="text/plain" id="photo-0">([^<]+)</script>', text)
+    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded.shape == (*SIZE_HW, 3)
+    assert "src" not in data["photos"][0]
+    assert sorted(p.name for p in (tmp_path / "labels").iterdir()) == [
+        "overlays.png",
+        "pseudo_amodal.json",
+        "report.html",
+    ]
+
+
+def test_names_are_escaped(tmp_path, photos, labels):
+    evil = "</script><script>alert(1)</script><!--"
+    completer = tmp_path / "completer"
+    completer.mkdir()
+    (completer / "metrics.json").write_text(json.dumps({"scores": {evil: {evil: {evil: evil}}}}))
+    folder = write_labels(tmp_path / "labels", [])
+    (folder / "stats.json").write_text(json.dumps({evil: [{evil: evil}], "counts": {"left out": {evil: 1}}}))
+    annotations = [label(1, flags=[evil], completer=evil), label(2, image_id=2, plausibility=float("nan"))]
+    names = [f"{evil}.png", "\ud800"]
+    text, data = labels(annotations, photos, completer, file_names=names, categories=[f'"><img src=x> {evil}'])
+    assert text.count("<script") == 4  # two photos, the data, our own
+    assert "<img" not in text and "<!--" not in text.replace("<!doctype", "")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert data["photos"][0]["name"] == f"{evil}.png" and data["labels"][0]["flags"] == [evil]
+    assert data["labels"][1]["ordinary"] is None
+
+
+def test_same_labels_give_same_bytes(tmp_path, photos):
+    folders = [write_labels(tmp_path / name, [label(n, growth=1 + n / 10) for n in range(1, 9)]) for name in "ab"]
+    for folder in folders:
+        write_label_page(folder, photos, None)
+    for name in ("report.html", "overlays.png"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+@pytest.mark.parametrize("problem", ["missing", "other size", "outside the folder"])
+def test_photo_that_cannot_be_shown_is_said(photos, labels, problem):
+    if problem == "other size":
+        cv2.imwrite(str(photos / "a.png"), np.zeros((10, 10, 3), np.uint8))
+    name = {"missing": "none.png", "other size": "a.png", "outside the folder": "../a.png"}[problem]
+    text, _ = labels([label(1)], photos, file_names=[name])
+    assert "1 of the photos could not be read" in text
+    assert '<script type="text/plain" id="photo-0"></script>' in text
+
+
+def test_no_labels_is_a_page_all_the_same(tmp_path, photos, labels):
+    text, data = labels([], photos)
+    assert "This label file holds no labels" in text and data is None and "<script" not in text
+    assert cv2.imread(str(tmp_path / "labels" / "overlays.png")) is not None
+
+
+def test_photos_too_large_for_the_page_lie_beside_it(tmp_path, photos, labels, monkeypatch):
+    beside = tmp_path / "labels" / "report"
+    beside.mkdir(parents=True)
+    (beside / "00007.jpg").write_bytes(b"of an earlier report")
+    (beside / "mine.jpg").write_bytes(b"not ours")
+    monkeypatch.setattr(gallery, "PAGE_BYTES", 100)
+    text, data = labels([label(1)], photos)
+    assert data["photos"][0]["src"] == "report/00000.jpg"
+    assert cv2.imread(str(beside / "00000.jpg")).shape == (*SIZE_HW, 3)
+    assert sorted(p.name for p in beside.iterdir()) == ["00000.jpg", "mine.jpg"]
+    assert '<script type="text/plain" id="photo-0"></script>' in text
+
+
+def test_photos_are_made_smaller_until_they_fit_but_stay_sharp(tmp_path, monkeypatch):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.random.default_rng(0).integers(0, 255, (900, 1600, 3), dtype=np.uint8))
+    assert gallery._fitting_side(folder, ["a.png"]) == 1280
+    photo = gallery.read_image(folder / "a.png")
+    at_800 = len(draw.encode_jpeg(gallery._reduced(gallery._reduced(photo, 1280), 800), 75)) * 4 / 3
+    monkeypatch.setattr(gallery, "PAGE_BYTES", at_800)
+    assert gallery._fitting_side(folder, ["a.png"]) == 800
+    monkeypatch.setattr(gallery, "PAGE_BYTES", at_800 - 1)
+    assert gallery._fitting_side(folder, ["a.png"]) is None  # 640 would be less than half of 1600
+
+
+def test_labels_that_are_too_many_are_counted(photos, labels, monkeypatch):
+    monkeypatch.setattr(page, "PHOTOS", 2)
+    annotations = [label(n, image_id=1 + n // 2, uncertainty=n / 20) for n in range(10)]
+    text, data = labels(annotations, photos, file_names=["a.png"] * 5)
+    shown = len(data["labels"])
+    assert shown == 2 * len(data["photos"]) and len(data["photos"]) in (1, 2)
+    assert f"{shown} of 10 labels are here" in text and f"{10 - shown} are not shown" in text
+    assert {8, 9} <= {entry["id"] for entry in data["labels"]}
+
+
+def test_decisions_of_the_folder_are_shown_where_they_hold(tmp_path, photos, labels):
+    annotations = [label(1), label(2), label(3)]
+    folder = write_labels(tmp_path / "labels", annotations)
+    decisions = [
+        {"id": 1, "decision": "reject", "fingerprint": fingerprint(annotations[0])},
+        {"id": 2, "decision": "accept", "fingerprint": "0" * 16},
+    ]
+    review = {"format": "amodalpl-review", "version": 1, "labels_sha256": "a" * 64, "decisions": decisions}
+    (folder / "review.json").write_text(json.dumps(review))
+    text, data = labels(annotations, photos)
+    assert data["decisions"] == {"1": "reject"}
+    assert "because their labels have changed or are gone: 1." in text
+
+
+def test_largest_values_are_in_the_open_bar(photos, labels):
+    text, _ = labels([label(1, growth=3.0), label(2, growth=3.4, added_px=1360 - 100)], photos)
+    assert "3.80 to more: 1" in text and "3.00 to 3.20: 1" in text
 
 
 # plots

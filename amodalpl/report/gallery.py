@@ -1,0 +1,208 @@
+"""What the page of labels shows: photos as small JPEG, masks as outlines, decisions and order, photo by photo."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..errors import DataError, OutputError
+from ..images import image_path, read_image
+from ..masks import rle
+from ..progress import SILENT, Progress
+from ..provenance import write_whole
+from . import draw
+from .label_folder import LabelEntry, LabelFolder, read_doubts
+from .outline import svg_paths
+
+PICTURES = "report"  # folder beside the page, for photos that it cannot hold
+PAGE_BYTES = 20_000_000  # of photos in the page as text; labels, outlines and doubts come on top
+_SIDES_PX = (1280, 1024, 800, 640, 512)  # of photos in the page, the largest that fits; beside it always the first
+_SHARP_PX = 1024  # photos this large are sharp enough; smaller ones must keep half of their side
+_QUALITY = 75
+_PROBES = 6
+_THUMB_PX = 240
+_PICTURE = re.compile(r"\d{5}\.jpg")
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What is shown.
+
+    Attributes:
+        data: plain JSON values for the page's script: photos, classes, labels, decisions.
+        pictures: per photo its JPEG as base64; empty where it could not be read or lies beside the page.
+        thumbs: (h, w, 3) uint8 RGB overlays of the labels that were asked for, by id.
+        photos_missing: how many photos could not be read, or are of another size than their masks.
+    """
+
+    data: dict[str, Any]
+    pictures: list[str]
+    thumbs: dict[int, np.ndarray]
+    photos_missing: int
+
+
+def make_gallery(
+    folder: LabelFolder,
+    images: Path,
+    shown: set[int],
+    thumbs: Sequence[LabelEntry] = (),
+    progress: Progress = SILENT,
+) -> Gallery:
+    """Draw the gallery, one photo in memory at a time.
+
+    Where all photos together are too large for one page, they are written to `report/` beside it.
+
+    Args:
+        folder: the labels.
+        images: folder of the photos.
+        shown: image ids of the photos to show.
+        thumbs: labels on them to draw overlays of, too.
+        progress: shown while it works.
+
+    Raises:
+        DataError: an entry of `doubt.jsonl` is damaged.
+        OutputError: a picture cannot be written.
+    """
+    by_photo: dict[int, list[LabelEntry]] = defaultdict(list)
+    for label in folder.labels:
+        by_photo[label.image_id].append(label)
+    in_order = [i for i in dict.fromkeys([*(e["id"] for e in folder.images), *by_photo]) if i in shown]
+    names = {entry["id"]: str(entry.get("file_name", entry["id"])) for entry in folder.images}
+    doubts = read_doubts(folder.path, (e.id for i in in_order for e in by_photo[i]))
+    classes = list(dict.fromkeys(e.annotation["category_id"] for i in in_order for e in by_photo[i]))
+    side_px = _fitting_side(images, [names.get(i, str(i)) for i in in_order])
+    beside = None if side_px else _pictures_folder(folder.path)
+    wanted = {e.id for e in thumbs}
+    result = Gallery(_page_data(folder, shown, classes), [], {}, 0)
+    missing = 0
+    with progress.task("drawing the report", len(in_order)) as advance:
+        for number, image_id in enumerate(in_order):
+            labels, file_name = by_photo[image_id], names.get(image_id, str(image_id))
+            size_hw = (int(labels[0].amodal["size"][0]), int(labels[0].amodal["size"][1]))
+            photo = _photo(images, file_name, size_hw)
+            missing += photo is None
+            entry = {"id": image_id, "name": file_name, "size": size_hw, **_order(folder, image_id)}
+            result.pictures.append("")
+            if photo is not None:
+                jpeg = draw.encode_jpeg(_reduced(photo, side_px or _SIDES_PX[0]), _QUALITY)
+                if beside is None:
+                    result.pictures[-1] = base64.b64encode(jpeg).decode("ascii")
+                else:
+                    name = f"{number:05d}.jpg"
+                    _write(beside / name, jpeg)
+                    entry["src"] = f"{PICTURES}/{name}"
+            result.data["photos"].append(entry)
+            result.data["labels"] += [_entry(e, number, classes, doubts.get(e.id)) for e in labels]
+            result.thumbs.update(_thumbs([e for e in labels if e.id in wanted], photo, size_hw))
+            advance(1)
+    return Gallery(result.data, result.pictures, result.thumbs, missing)
+
+
+def _page_data(folder: LabelFolder, shown: set[int], classes: Sequence[int]) -> dict[str, Any]:
+    here = {e.id for e in folder.labels if e.image_id in shown}
+    decisions = folder.review.decisions
+    return {
+        "sha256": folder.sha256,
+        "all": len(folder.labels),
+        "classes": [folder.class_names.get(c, str(c)) for c in classes],
+        "photos": [],
+        "labels": [],
+        "decisions": {str(d.id): d.decision for d in decisions if d.id in here},
+        "elsewhere": [d.to_json() for d in decisions if d.id not in here],
+    }
+
+
+def _entry(label: LabelEntry, photo: int, classes: Sequence[int], doubt: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return one label for the page's script; lengths are pixels of the photo, outlines half pixels."""
+    return {
+        "id": label.id,
+        "photo": photo,
+        "class": classes.index(label.annotation["category_id"]),
+        "box": rle.box_xywh(rle.union(label.modal, label.amodal)),
+        "doubt": round(label.uncertainty, 4),
+        "ordinary": label.plausibility,
+        "growth": round(label.growth, 4),
+        "rate": round(label.occlusion_rate, 4),
+        "flags": label.flags,
+        "behind": label.occluders,
+        "fingerprint": label.fingerprint,
+        **svg_paths(label.modal, label.amodal),
+        **({"map": doubt} if doubt else {}),
+    }
+
+
+def _order(folder: LabelFolder, image_id: int) -> dict[str, Any]:
+    entry = folder.order.get(image_id, {})
+    return {
+        "pairs": [[p["front"], p["back"]] for p in entry.get("pairs", ())],
+        "mutual": entry.get("mutual", []),
+        "cycles": entry.get("cycles", []),
+    }
+
+
+def _photo(images: Path, file_name: str, size_hw: tuple[int, int]) -> np.ndarray | None:
+    try:
+        photo = read_image(image_path(images, file_name))
+    except DataError:
+        return None
+    return photo if photo.shape[:2] == size_hw else None
+
+
+def _reduced(photo: np.ndarray, side_px: int) -> np.ndarray:
+    scale = side_px / max(photo.shape[:2])
+    if scale >= 1:
+        return photo
+    size_wh = max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale))
+    return cv2.resize(photo, size_wh, interpolation=cv2.INTER_AREA)
+
+
+def _fitting_side(images: Path, file_names: Sequence[str]) -> int | None:
+    """Return the largest side at which all photos fit into the page, judged by a few of them.
+
+    None where none does, or where they would be too small to judge masks by.
+    """
+    probes, longest = [], 0
+    for file_name in file_names[:: max(1, len(file_names) // _PROBES)]:
+        try:
+            photo = read_image(image_path(images, file_name))
+        except DataError:
+            continue  # counted when it is drawn
+        longest = max(longest, *photo.shape[:2])
+        probes.append(_reduced(photo, _SIDES_PX[0]))
+    for side_px in _SIDES_PX:
+        if side_px < min(_SHARP_PX, longest / 2):
+            return None
+        size = sum(len(draw.encode_jpeg(_reduced(photo, side_px), _QUALITY)) for photo in probes) / max(1, len(probes))
+        if size * len(file_names) * 4 / 3 <= PAGE_BYTES:
+            return side_px
+    return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_whole(path, lambda part: part.write_bytes(content))
+
+
+def _pictures_folder(folder: Path) -> Path:
+    """Make the folder beside the page; pictures of an earlier report go."""
+    beside = folder / PICTURES
+    try:
+        beside.mkdir(exist_ok=True)
+        for old in beside.iterdir():
+            if _PICTURE.fullmatch(old.name):
+                old.unlink()
+    except OSError as error:
+        raise OutputError(f"{beside}: expected a folder for pictures ({error.strerror})") from None
+    return beside
+
+
+def _thumbs(labels: Sequence[LabelEntry], photo: np.ndarray | None, size_hw: tuple[int, int]) -> dict[int, np.ndarray]:
+    ground = np.full((*size_hw, 3), 96, dtype=np.uint8) if photo is None else photo
+    return {e.id: draw.close_up(ground, rle.decode(e.modal), rle.decode(e.amodal), _THUMB_PX) for e in labels}

@@ -1,0 +1,365 @@
+"""The report in a real browser, opened from disk."""
+
+import json
+import shutil
+
+import pytest
+from drawn_labels import label, write_doubt, write_labels, write_order, write_photos
+
+from amodalpl.report import gallery
+from amodalpl.report.page import write_label_page
+from amodalpl.review import fingerprint, read_review
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path: install it to test the report")
+
+# id, class, doubt, growth, plausibility, flags; doubts and growths in different orders
+ROWS = [
+    (1, 1, 0.10, 1.5, 0.9, []),
+    (2, 2, 0.40, 1.2, 0.1, ["truncated"]),
+    (3, 1, 0.30, 2.0, None, ["low_confidence"]),
+    (4, 3, 0.00, 1.0, 0.5, ["no_occluder"]),
+]
+CLASSES = ("cup", "apple", "<b>bowl</b></script>")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a page as a visitor who allows downloads; at the end, its console must be empty."""
+    said, contexts = [], []
+
+    def act(folder, **options):
+        options = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **options}
+        context = browser.new_context(**options)
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("requestfailed", lambda request: said.append(f"failed: {request.url[:80]}"))
+        page.goto((folder / "report.html").as_uri())
+        return page
+
+    yield act
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def rows_as_labels():
+    return [
+        label(id, growth=growth, uncertainty=doubt, category_id=kind, plausibility=ordinary, flags=flags, occluders=[])
+        for id, kind, doubt, growth, ordinary, flags in ROWS
+    ]
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """Four labels of one photo: 4 in front of 3, 1 and 2 hiding each other, 1 to 3 in a circle."""
+    folder = tmp_path_factory.mktemp("four")
+    photos = write_photos(folder / "photos")
+    labels = rows_as_labels()
+    labels[2]["amodalpl"]["occluders"] = [4]
+    write_labels(folder / "labels", labels, categories=CLASSES)
+    pairs = [(4, 3), (1, 2), (2, 1), (2, 3), (3, 1)]
+    write_order(folder / "labels", pairs, mutual=[(1, 2)], cycles=[(1, 2, 3)])
+    write_doubt(folder / "labels", [1, 2, 3])
+    write_label_page(folder / "labels", photos, None)
+    return folder / "labels"
+
+
+@pytest.fixture(scope="module")
+def hundred(tmp_path_factory):
+    """A hundred labels of two photos, three pages; the larger the id, the less doubtful."""
+    folder = tmp_path_factory.mktemp("hundred")
+    photos = write_photos(folder / "photos", ("a.png", "b.png"))
+    labels = [label(n, image_id=1 + n % 2, uncertainty=1 - n / 200) for n in range(1, 101)]
+    write_labels(folder / "labels", labels, ("a.png", "b.png"))
+    write_label_page(folder / "labels", photos, None)
+    return folder / "labels"
+
+
+def ids(page):
+    return page.locator(".card").evaluate_all("cards => cards.map(card => Number(card.dataset.id))")
+
+
+def verdict(page, id):
+    return page.locator(f'.card[data-id="{id}"]').get_attribute("data-verdict")
+
+
+def exported(page):
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save review.json").click()
+    assert download.value.suggested_filename == "review.json"
+    return download.value.path()
+
+
+def test_sorting(open_page, four):
+    page = open_page(four)
+    for order, expected in {
+        "growth": [3, 1, 2, 4],
+        "class": [4, 2, 3, 1],
+        "ordinary": [2, 4, 1, 3],
+        "id": [1, 2, 3, 4],
+        "doubt": [2, 3, 1, 4],
+    }.items():
+        page.get_by_label("Sort by").select_option(order)
+        assert ids(page) == expected, order
+    assert page.locator('.card[data-id="4"] strong').text_content() == CLASSES[2]  # names are text
+    assert page.locator(".card b").count() == 0
+
+
+def test_filtering(open_page, four):
+    page = open_page(four)
+    for control, option, expected in [
+        ("#kind", "grown", [2, 3, 1]),
+        ("#kind", "drawn", [4]),
+        ("#class", "0", [3, 1]),
+        ("#flag", "truncated", [2]),
+        ("#decision", "accept", []),
+        ("#decision", "open", [2, 3, 1, 4]),
+    ]:
+        page.locator(control).select_option(option)
+        assert ids(page) == expected, (control, option)
+        assert page.get_by_text("No label passes these filters").is_visible() == (not expected)
+        page.locator(control).select_option("")
+    for text, expected in [("CUP", [3, 1]), ("cup low", [3]), ("a.png", [2, 3, 1, 4]), ("</script>", [4]), ("x", [])]:
+        page.get_by_label("Search").fill(text)
+        assert ids(page) == expected, text
+    assert page.locator("#place").text_content() == "0 of 4 labels, page 1 of 1"
+
+
+def test_deciding_by_click_and_what_is_exported(open_page, four):
+    page = open_page(four)
+    card = page.locator('.card[data-id="3"]')
+    card.get_by_role("button", name="Reject").click()
+    page.locator('.card[data-id="1"]').get_by_role("button", name="Keep modal").click()
+    page.locator('.card[data-id="2"]').get_by_role("button", name="Accept").click()
+    page.locator('.card[data-id="2"]').get_by_role("button", name="Accept").click()  # taken back
+    assert (verdict(page, 3), verdict(page, 1), verdict(page, 2)) == ("reject", "keep-modal", None)
+    assert card.get_by_role("button", name="Reject").get_attribute("aria-pressed") == "true"
+    assert "rejected" in card.get_attribute("aria-label")
+    assert page.locator("#progress-text").text_content() == "2 of 4 decided: 1 rejected, 1 modal kept"
+    review = read_review(exported(page))
+    marks = {annotation["id"]: fingerprint(annotation) for annotation in rows_as_labels()}
+    assert [(d.id, d.decision, d.fingerprint) for d in review.decisions] == [
+        (1, "keep-modal", marks[1]),
+        (3, "reject", marks[3]),
+    ]
+    assert review.labels_sha256 == json.loads(page.locator("#data").text_content())["sha256"]
+
+
+def test_deciding_by_keys_moves_on_and_can_be_undone(open_page, four):
+    page = open_page(four)
+    page.keyboard.press("j")  # the first card: 2
+    page.keyboard.press("a")
+    page.keyboard.press("r")
+    page.keyboard.press("ArrowRight")  # past 1, onto 4
+    page.keyboard.press("m")
+    assert [verdict(page, id) for id in (2, 3, 1, 4)] == ["accept", "reject", None, "keep-modal"]
+    page.keyboard.press("u")
+    page.keyboard.press("u")
+    assert [verdict(page, id) for id in (2, 3, 1, 4)] == ["accept", None, None, None]
+    assert page.evaluate("document.activeElement.dataset.id") == "3"
+    page.keyboard.press("k")
+    page.keyboard.press("a")  # the same again
+    assert verdict(page, 2) is None
+    page.keyboard.press("/")
+    page.keyboard.type("arm")
+    assert page.get_by_label("Search").input_value() == "arm"
+    assert page.locator("#progress-text").text_content() == "0 of 4 decided"
+
+
+def test_decisions_survive_loading_the_page_again(open_page, four):
+    page = open_page(four)
+    page.keyboard.press("j")
+    page.keyboard.press("r")
+    page.reload()
+    assert verdict(page, 2) == "reject"
+    assert page.locator("#progress-text").text_content() == "1 of 4 decided: 1 rejected"
+
+
+def test_loading_a_review_takes_what_fits(open_page, four, tmp_path):
+    marks = {annotation["id"]: fingerprint(annotation) for annotation in rows_as_labels()}
+    entries = [(1, "accept", marks[1]), (2, "reject", "0" * 16), (9, "reject", marks[1]), (3, "burn", marks[3])]
+    decisions = [{"id": id, "decision": decision, "fingerprint": mark} for id, decision, mark in entries]
+    content = {"format": "amodalpl-review", "version": 1, "labels_sha256": "0" * 64, "decisions": decisions}
+    file = tmp_path / "other.json"
+    file.write_text(json.dumps(content))
+    page = open_page(four)
+    page.locator("#file").set_input_files(file)
+    page.get_by_text("Decisions loaded: 1; left out, because they do not fit these labels: 3.").wait_for()
+    assert [verdict(page, id) for id in (1, 2, 3, 4)] == ["accept", None, None, None]
+    for text, message in [("{", "cut short"), ("null", "not a review"), ('{"format": "x"}', "not a review")]:
+        file.write_text(text)
+        page.locator("#file").set_input_files(file)
+        page.get_by_text(f"Nothing loaded: the file is {'not JSON, or is ' if text == '{' else ''}{message}").wait_for()
+    assert verdict(page, 1) == "accept"
+
+
+def test_decisions_in_the_folder_are_shown_and_can_be_taken_back(open_page, tmp_path):
+    labels = rows_as_labels()
+    folder = write_labels(tmp_path, labels, categories=CLASSES)
+    decisions = [{"id": 1, "decision": "reject", "fingerprint": fingerprint(labels[0])}]
+    review = {"format": "amodalpl-review", "version": 1, "labels_sha256": "a" * 64, "decisions": decisions}
+    (folder / "review.json").write_text(json.dumps(review))
+    write_label_page(folder, write_photos(tmp_path / "photos"), None)
+    page = open_page(folder)
+    assert verdict(page, 1) == "reject"
+    page.locator('.card[data-id="1"]').get_by_role("button", name="Reject").click()
+    page.reload()
+    assert verdict(page, 1) is None
+    assert read_review(exported(page)).decisions == ()
+
+
+def test_pages_hold_only_the_cards_in_view(open_page, hundred):
+    page = open_page(hundred)
+    assert ids(page) == list(range(1, 49))
+    page.keyboard.press("n")
+    assert ids(page) == list(range(49, 97))
+    page.get_by_role("button", name="Next").click()
+    assert ids(page) == [97, 98, 99, 100]
+    assert page.get_by_role("button", name="Next").is_disabled()
+    page.keyboard.press("p")
+    page.keyboard.press("k")  # back over the edge of the page
+    assert ids(page) == list(range(1, 49))
+    assert page.evaluate("document.activeElement.dataset.id") == "48"
+    page.keyboard.press("r")
+    assert page.evaluate("document.activeElement.dataset.id") == "49"
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.id") == str(49 + page.evaluate("columns()"))
+
+
+def test_looking_closer(open_page, four):
+    page = open_page(four)
+    page.get_by_role("button", name="Look closer at cup 3").click()
+    detail = page.locator("#detail")
+    assert detail.get_by_role("heading", name="cup #3").is_visible()
+    assert "+100 %" in detail.text_content() and "low confidence" in detail.text_content()
+    page.keyboard.press("r")
+    assert verdict(page, 3) == "reject"
+    assert detail.get_by_role("button", name="Reject").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("w")
+    assert detail.locator(".picture").get_attribute("viewBox") == "0 0 80 60"
+    detail.get_by_role("button", name=f"{CLASSES[2]} #4", exact=True).click()  # its occluder
+    assert detail.get_by_role("heading", name="#4").is_visible()
+    page.keyboard.press("k")
+    assert detail.get_by_role("heading", name="cup #1").is_visible()
+    page.keyboard.press("Escape")
+    assert not detail.is_visible()
+    assert page.evaluate("document.activeElement.dataset.id") == "1"
+
+
+def test_order_graph_puts_front_above_back_and_marks_what_is_mutual_or_a_circle(open_page, four):
+    page = open_page(four)
+    page.get_by_role("button", name="Look closer at cup 3").click()
+    graph = page.locator(".order")
+    nodes = page.locator(".order .node").evaluate_all(
+        "nodes => nodes.map(n => [n.getAttribute('aria-label'), n.transform.baseVal[0].matrix.f])"
+    )
+    tops = {name.split()[1].strip(","): top for name, top in nodes}
+    assert tops["4"] < tops["1"] == tops["2"] == tops["3"]
+    assert graph.locator(".edge").count() == 4  # the mutual pair is drawn once
+    assert graph.locator(".edge.mutual").count() == 1
+    assert graph.locator(".edge.cycle").count() == 2
+    assert "1 × hiding each other (two arrowheads), 1 × in a circle" in page.locator("#detail-order").text_content()
+    graph.get_by_role("button", name="apple 2").focus()
+    page.keyboard.press("Enter")
+    assert page.get_by_role("heading", name="apple #2").is_visible()
+
+
+def test_layers_are_switched(open_page, four):
+    page = open_page(four)
+    first = page.locator('.card[data-id="3"]')
+    shown = {
+        "photo": "image",
+        "modal": "path",
+        "hidden": "path",
+        "outline": "path",
+        "occluders": "path",
+        "doubt": "image",
+    }
+    for number, (layer, kind) in enumerate(shown.items(), 1):
+        drawn = first.locator(f"{kind}.layer-{layer}").first
+        before = drawn.is_visible()
+        assert before == (layer != "doubt")
+        page.keyboard.press(str(number))
+        assert drawn.is_visible() != before, layer
+
+
+def test_keys_are_explained(open_page, four):
+    page = open_page(four)
+    page.keyboard.press("?")
+    assert page.get_by_role("heading", name="Keys").is_visible()
+    page.keyboard.press("r")
+    page.keyboard.press("Escape")
+    assert not page.get_by_role("heading", name="Keys").is_visible()
+    assert page.locator("#progress-text").text_content() == "0 of 4 decided"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_sticks_out_sideways(open_page, four, width):
+    page = open_page(four, viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.get_by_role("button", name="Look closer at cup 3").click()
+    box = page.locator("#detail").bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= width
+    assert (
+        page.evaluate("document.getElementById('detail').scrollWidth - document.getElementById('detail').clientWidth")
+        <= 0
+    )
+
+
+def brightness(page, selector, what):
+    colour = page.locator(selector).first.evaluate(f"element => getComputedStyle(element).{what}")
+    values = [float(v) for v in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+    return sum(values) / 3
+
+
+@pytest.mark.parametrize(("scheme", "is_dark"), [("light", False), ("dark", True)])
+def test_scheme_follows_the_system(open_page, four, scheme, is_dark):
+    page = open_page(four, color_scheme=scheme)
+    for selector in ("body", ".bar", ".card", "select", "#undo"):
+        assert (brightness(page, selector, "backgroundColor") < 80) == is_dark, selector
+    for selector in ("body", "select", ".text"):
+        assert (brightness(page, selector, "color") > 175) == is_dark, selector
+
+
+def test_focus_can_be_seen(open_page, four):
+    page = open_page(four)
+    page.keyboard.press("Tab")
+    assert page.get_by_text("Skip to the labels").is_visible()
+    page.keyboard.press("j")
+    style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert style == "solid"
+
+
+def test_photos_beside_the_page_are_shown(open_page, tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "PAGE_BYTES", 100)
+    folder = write_labels(tmp_path, [label(1)])
+    write_label_page(folder, write_photos(tmp_path / "photos"), None)
+    page = open_page(folder)
+    width = page.evaluate(
+        """async () => {
+            const picture = new Image();
+            picture.src = document.querySelector(".layer-photo").getAttribute("href");
+            await picture.decode();
+            return picture.naturalWidth;
+        }"""
+    )
+    assert width == 80
+
+
+def test_no_labels(open_page, tmp_path):
+    folder = write_labels(tmp_path, [])
+    write_label_page(folder, tmp_path, None)
+    assert open_page(folder).get_by_text("This label file holds no labels").is_visible()
