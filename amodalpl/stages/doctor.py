@@ -38,6 +38,7 @@ _PACKAGES = (
     _Package("mmcv", ("onedl-mmcv", "mmcv", "mmcv-lite"), _DETECTOR, required=False),
     _Package("mmdet", ("onedl-mmdetection", "mmdet"), _DETECTOR, required=False),
     _Package("torchvision", ("torchvision",), "", required=False),
+    _Package("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "", required=False),
 )
 
 
