@@ -3,12 +3,13 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),$(CURDIR)/.venv/bin/python,python3)
 PYTEST = $(PYTHON) -m pytest
 export PYTHON
 
-.PHONY: help check format lint types test slow gpu bench bench-check
+.PHONY: help check format lint types test slow fuzz gpu bench bench-check audit
 
 help:
 	@echo "make check   format, lint, types, fast tests: what CI runs"
 	@echo "make format  rewrite the files in the one format"
 	@echo "make test    fast tests     make slow   slow tests     make gpu   tests on a GPU"
+	@echo "make fuzz    100 000 spoilt inputs    make audit  known vulnerabilities of what is installed"
 	@echo "make bench   how fast, beside what the machine can do  make bench-check   fails when slower than stored"
 
 check:
@@ -30,6 +31,9 @@ test:
 slow:
 	$(PYTEST) -q -m "slow and not gpu"
 
+fuzz:
+	$(PYTEST) -q -s -m slow tests/fuzz
+
 gpu:
 	$(PYTEST) -q -m gpu
 
@@ -38,3 +42,6 @@ bench:
 
 bench-check:
 	$(PYTHON) -m benchmarks --quick --check
+
+audit:
+	$(PYTHON) .ci/audit.py

@@ -10,10 +10,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import SettingsError, nearest
+from .plain_yaml import load_yaml
 
 Method = Literal["layered", "pcnet-m", "asbu", "boundary-pcnet-m", "uncertainty-pcnet-m", "asbu-ubce", "asbu-gaussian"]
 Fraction = tuple[float, float]
@@ -106,7 +106,7 @@ class SynthesisSettings(Settings):
     flip_probability: float = Field(0.5, ge=0, le=1, description="horizontal flip, for each object on its own")
     shift: float = Field(0.2, ge=0, le=1, description="largest shift of the crop, in its sides; 0.2 in the configs")
     scale: Fraction = Field((0.8, 1.2), description="least and most zoom of the crop; 0.8-1.2 in the configs")
-    boundary_px: int = Field(5, ge=3, description="odd side of the square that grows masks for ASBU's boundary")
+    boundary_px: int = Field(5, ge=3, le=255, description="odd side of the square that grows masks for ASBU's boundary")
     with_image: bool = Field(False, description="keep image crops in the bank, so that completers may look at them")
     feather_px: float = Field(1.5, ge=0, description="softness of a pasted occluder's edge, in patch pixels")
     cutout_px: int = Field(512, ge=32, description="longest side kept of a cut-out; larger ones are reduced")
@@ -137,7 +137,10 @@ class CompleterSettings(Settings):
 
     method: Method = Field("layered", description="layered (ours), pcnet-m, asbu, or an ablation of the ASBU paper")
     width: int | None = Field(
-        None, ge=4, description="channels of the UNet's first level; the method's own unless given: 32 in the papers"
+        None,
+        ge=4,
+        le=1024,
+        description="channels of the UNet's first level; the method's own unless given: 32 in the papers",
     )
     image: bool = Field(False, description="also give the network the photo, with the occluder pasted in training")
     init_gain: float | None = Field(
@@ -161,6 +164,11 @@ class TrainingSettings(Settings):
         None, gt=0, description="weight of the loss under the occluder, 1 elsewhere; the method's own unless given"
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
+    synthesis_device: Literal["auto", "cpu", "device"] = Field(
+        "auto",
+        description="where samples of the recipe pair get their pixels: the loader's processes, the training's device, "
+        "or the device where it is a GPU; the samples are the same",
+    )
     validate_every: int = Field(2000, ge=1, description="steps between two scores on the hold-out")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints; a killed run loses no more")
 
@@ -169,6 +177,10 @@ class LabelSettings(Settings):
     """How a completer is used to label photos."""
 
     batch_size: int = Field(32, ge=1, description="crops per call of the network")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="arithmetic of the network; auto is fp16 on a GPU, which moves probabilities by 0.002 at most",
+    )
     gap_px: int | None = Field(
         None, ge=0, description="free image pixels between two masks that still count as contact; measured unless given"
     )
@@ -240,6 +252,12 @@ class PipelineSettings(Settings):
     """All sections; every stage takes the whole and uses its own."""
 
     seed: int = Field(0, ge=0, lt=2**31, description="fixes every random choice")
+    left_out_photos: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="most photos, as a share, that are left out because missing or damaged, each listed",
+    )
     synthesis: SynthesisSettings = SynthesisSettings()
     completer: CompleterSettings = CompleterSettings()
     training: TrainingSettings = TrainingSettings()
@@ -258,6 +276,13 @@ class DataSettings(Settings):
     val: Path | None = Field(None, description="file with amodal masks to score the detector on")
     val_images: Path | None = Field(None, description="photos of `val`; `images` when not given")
     init: str | None = Field(None, description="start weights of the detector, or none")
+
+    @field_validator("*")
+    @classmethod
+    def _is_a_name(cls, value: Any) -> Any:
+        if isinstance(value, (str, Path)) and "\0" in str(value):
+            raise ValueError("expected a name without the character 0")
+        return value
 
 
 class RunSettings(PipelineSettings):
@@ -278,13 +303,12 @@ def read_config(path: Path) -> dict[str, Any]:
     installed = {file.name.removesuffix(".yaml"): file for file in files if file.name.endswith(".yaml")}
     source = installed[str(path)] if str(path) in installed and not path.is_file() else path
     try:
-        values = yaml.safe_load(source.read_text(encoding="utf-8"))
+        values = load_yaml(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
         hint = nearest(str(path), installed)
         raise SettingsError(f"{path}: expected a settings file or the name of an installed one{hint}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        first = str(error).splitlines()[0]
-        raise SettingsError(f"{path}: expected YAML, could not read it ({first})") from None
+    except (OSError, ValueError) as error:  # also: bytes that are no UTF-8
+        raise SettingsError(f"{path}: expected YAML, could not read it ({error})") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -303,11 +327,18 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     """
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise SettingsError(f"--set {text}: expected section.key=value")
+        raise SettingsError(f"--set {_short(text)}: expected section.key=value")
     try:
-        return name.strip().split("."), _plain_number(yaml.safe_load(value))
-    except (yaml.YAMLError, RecursionError):
-        raise SettingsError(f"--set {text}: expected a plain value or [list], got {value!r}") from None
+        return name.strip().split("."), _plain_number(load_yaml(value))
+    except ValueError:
+        raise SettingsError(
+            f"--set {_short(text)}: expected a plain value or [list], got {_short(repr(value))}"
+        ) from None
+
+
+def _short(text: str) -> str:
+    """Cut what may be of any length."""
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _plain_number(value: Any) -> Any:
@@ -369,17 +400,18 @@ def resolve_as(model: type[AnySettings], values: Mapping[str, Any], source: str 
         return model.model_validate(_numbers(values))
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
+        path = _short(".".join(str(part) for part in first["loc"]))
         if first["type"] == "extra_forbidden":
             raise SettingsError(f"{source}: unknown setting {path!r}{_nearest_setting(model, first['loc'])}") from None
         if path == "completer.method":
+            method = _short(str(first["input"]))
             raise SettingsError(
-                f"{source}: {path}: unknown method {first['input']!r}{nearest(str(first['input']), get_args(Method))}"
+                f"{source}: {path}: unknown method {method!r}{nearest(method, get_args(Method))}"
             ) from None
         if first["type"] == "missing":
             raise SettingsError(f"{source}: expected `{path}`, found none") from None
         problem = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{source}: {path}: {problem}, got {first['input']!r}"[:400]) from None
+        raise SettingsError(f"{source}: {path}: {_short(problem)}, got {_short(repr(first['input']))}") from None
 
 
 def _numbers(values: Any) -> Any:

@@ -53,7 +53,7 @@ def read_annotations(path: Path, fmt: str = "auto") -> AnnotationSet:
         raise SettingsError(f"format: expected a known annotation format, got {fmt!r}{nearest(str(fmt), FORMATS)}")
     path = Path(path)
     with _no_garbage_collection(), helpers(min(usable_cores(), _MOST_HELPERS) if _is_large(path) else 0):
-        if path.is_dir():
+        if _is_folder(path):
             if fmt not in ("auto", "cocoa"):
                 raise DataError(f"{path}: expected one {fmt} file, got a folder (only COCOA records come as a folder)")
             return read_record_folder(path)
@@ -61,10 +61,17 @@ def read_annotations(path: Path, fmt: str = "auto") -> AnnotationSet:
         return _READERS[detect_format(data) if fmt == "auto" else fmt](path, data)
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError) as error:  # too long, or with characters that no name has
+        raise DataError(f"{str(path)[:120]!r}: expected the name of an annotation file ({error})"[:300]) from None
+
+
 def _is_large(path: Path) -> bool:
     try:
         return path.stat().st_size >= _LARGE_BYTES
-    except OSError:  # which reading it tells better
+    except (OSError, ValueError):  # which reading it tells better
         return False
 
 

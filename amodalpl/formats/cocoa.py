@@ -110,7 +110,7 @@ def _image_of_record(file: Path, place: str, record: dict[str, Any], stem: str |
     dot = f"{place}." if place else ""
     image_id = whole_id(file, place, "image_id", record)
     url = record.get("url")
-    name = PurePosixPath(unquote(urlsplit(url).path)).name if isinstance(url, str) else ""
+    name = _last_part(url) if isinstance(url, str) else ""
     if stem is not None and (not name or not _exists(file.parent, name)) and _exists(file.parent, f"{stem}.jpg"):
         name = f"{stem}.jpg"
     if not name:
@@ -119,13 +119,20 @@ def _image_of_record(file: Path, place: str, record: dict[str, Any], stem: str |
     if size_hw is None:
         if not _exists(file.parent, name):
             raise DataError(
-                f"{file}: {dot}regions: expected an RLE that tells the photo's size, or the photo {name} beside the "
-                "file, found neither; put the photo there"
+                f"{file}: {dot}regions: expected an RLE that tells the photo's size, or the photo {name[:120]} beside "
+                "the file, found neither; put the photo there"
             )
         size_hw = image_size_hw(file.parent / name)
     check_size(file, place or "regions", size_hw)
     raw = {"id": image_id, "file_name": name, "height": size_hw[0], "width": size_hw[1]}
     return ImageRecord(image_id, name, size_hw, raw)
+
+
+def _last_part(url: str) -> str:
+    try:
+        return PurePosixPath(unquote(urlsplit(url).path)).name
+    except ValueError:  # brackets that hold no address
+        return ""
 
 
 def _exists(folder: Path, name: str) -> bool:

@@ -22,6 +22,7 @@ from ..records import Rle
 
 NO_MASK = "no mask"
 MAX_POLYGONS = 10_000
+MAX_POINTS = 2**20  # of one object
 MAX_COORDINATE_PX = 2**17
 MAX_OUTLINE_PX = 2**22
 MAX_RUNS = 2**22  # numbers or characters in one RLE; a real mask has thousands
@@ -162,9 +163,9 @@ def _sound_polygons(
     firsts = np.cumsum(counts) - counts  # the first polygon of each object
     low, high = np.minimum.reduceat(points, starts[firsts]), np.maximum.reduceat(points, starts[firsts])  # (N, 2)
     with np.errstate(over="ignore"):  # such coordinates are not within
-        length = np.add.reduceat(ends - starts, firsts) * (high - low).max(axis=1)
+        length = (points_each := np.add.reduceat(ends - starts, firsts)) * (high - low).max(axis=1)
     within = np.maximum(-low, high).max(axis=1) <= MAX_COORDINATE_PX
-    small = (length <= MAX_OUTLINE_PX) & (counts <= MAX_POLYGONS) & within
+    small = (length <= MAX_OUTLINE_PX) & (counts <= MAX_POLYGONS) & (points_each <= MAX_POINTS) & within
     if small.all():
         yield _Drawn(indices, points, ends, counts, low, high, [sizes_hw[index] for index in indices])
         return
@@ -224,6 +225,9 @@ def _why_empty(low_xy: Sequence[float], high_xy: Sequence[float], size_hw: tuple
 def _from_polygons(polygons: list[Any], size_hw: tuple[int, int]) -> Rle | str:
     if len(polygons) > MAX_POLYGONS:
         return f"too many polygons: expected at most {MAX_POLYGONS}, got {len(polygons)}"
+    most = sum(len(polygon) for polygon in polygons if isinstance(polygon, list)) // 2
+    if most > MAX_POINTS:
+        return f"too many points: expected at most {MAX_POINTS}, got {most}"
     low_x = low_y = math.inf
     high_x = high_y = -math.inf
     points = 0

@@ -156,6 +156,18 @@ class TestImagePath:
         with pytest.raises(DataError, match="could not read it"):
             read_image(folder / "loop.jpg")
 
+    def test_only_links_are_followed(self, tmp_path, monkeypatch):
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "a.jpg").touch()
+        os.symlink(tmp_path / "sub", tmp_path / "inside")
+        followed = []
+        follow = os.path.realpath
+        monkeypatch.setattr(os.path, "realpath", lambda path: followed.append(path) or follow(path))
+        image_path(tmp_path, "sub/a.jpg")
+        assert followed == []
+        image_path(tmp_path, "inside/a.jpg")
+        assert followed == [tmp_path, tmp_path / "inside" / "a.jpg"]
+
     def test_folder_with_the_same_beginning(self, tmp_path):
         (tmp_path / "images").mkdir()
         (tmp_path / "images2").mkdir()
