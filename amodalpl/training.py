@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
+from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.optim import AmpOptimWrapper, MultiStepLR, OneCycleLR, OptimWrapper
 from torch.utils.data import DataLoader, Sampler
 
+from .allocator import keep_freed_memory
 from .errors import SettingsError
 from .losses import pixel_weight
 from .models.completer import Completer
 from .progress import Progress
+from .ranks import Ranks, join_processes
 from .resuming import Checkpoints, Curve, Point, QuietRunner, StepLoop, bare, read_checkpoint
 from .settings import TrainingSettings
 from .synthesis.dataset import SampleStream
+from .synthesis.on_device import DeviceLoader, Drawn, can_make
 
 LOSS_EVERY = 20  # steps averaged into one point of the loss curve
 SHORTEST_CYCLE = 4  # fewer steps have no room to rise and fall
@@ -37,6 +39,7 @@ def train(
     checkpoint: Path,
     validate: Callable[[Completer], dict[str, float]],
     progress: Progress,
+    synthesis_device: Literal["auto", "cpu", "device"] = "auto",
 ) -> list[Point]:
     """Train in place, from the checkpoint if there is one.
 
@@ -52,6 +55,9 @@ def train(
         checkpoint: file that is rewritten as training goes on, and read when it exists.
         validate: scores the completer on the hold-out; called every `validate_every` steps on the first process.
         progress: shows steps, and each score.
+        synthesis_device: where the pixels of samples are made, which changes nothing in them: by the loader's processes
+            on the CPU, or on `device`; "auto" takes the device where it is a GPU. Samples that it cannot make
+            (`synthesis.on_device.can_make`) come from the CPU.
 
     Returns:
         Points of the curves: {"step", "loss"} and {"step", score...}.
@@ -63,31 +69,45 @@ def train(
     """
     if settings.precision == "fp16" and device.type != "cuda":
         raise SettingsError("training.precision: fp16 needs a CUDA device, got the CPU; use fp32 or bf16")
+    if device.type == "cpu":
+        keep_freed_memory()
     saved = read_checkpoint(checkpoint)
     start = int(saved["step"]) if saved else 0
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    ranks = Ranks.of_this_process()
+    rank, world = ranks.rank, ranks.world
     model = _Trainable(completer, settings, device.type).to(device)
+    on_device = synthesis_device == "device" or (synthesis_device == "auto" and device.type == "cuda")
+    if on_device and not can_make(stream, device):
+        on_device = False
+        progress.note(
+            "training samples are made on the CPU: the GPU makes masks of the recipe pair, of banks that fit it"
+        )
     loader: DataLoader = DataLoader(
-        stream,
+        Drawn(stream) if on_device else stream,
         batch_size=settings.batch_size,
         sampler=_StepSampler(start, settings.steps, settings.batch_size, rank, world),
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
         pin_memory=device.type == "cuda",
         drop_last=True,
+        collate_fn=Drawn.as_it_is if on_device else None,
     )
-    optimizer = _optimizer(completer, settings)
+    optimizer = _optimizer(completer, settings, fused=device.type == "cuda")
     wrapper = AmpOptimWrapper(optimizer=optimizer) if settings.precision == "fp16" else OptimWrapper(optimizer)
     with progress.task("training the completer", settings.steps, done=start) as advance:
-        curve = Curve(LOSS_EVERY, advance, "try a third of training.learning_rate")
+        numbers = _StepSampler(0, settings.steps, settings.batch_size, rank, world)
+        advice = "try a third of training.learning_rate"
+        curve = Curve(LOSS_EVERY, advance, advice, lambda step, _: {"samples": numbers.of_step(step)})
+        join_processes(device)
         runner = QuietRunner(
             model=model,
             work_dir=str(checkpoint.parent / "log"),
-            train_dataloader=loader,
-            train_cfg={"type": StepLoop, "max_iters": settings.steps},
+            train_dataloader=DeviceLoader(loader, device) if on_device else loader,
+            train_cfg={"type": StepLoop, "max_iters": settings.steps, "seed": seed},
             optim_wrapper=wrapper,
             param_scheduler=_schedule(optimizer, settings),
-            default_hooks={"logger": None, "checkpoint": None, "sampler_seed": None, "timer": None},
+            # none of mmengine's but the one of the schedule; runtime_info would wait for the loss at every step
+            default_hooks=dict.fromkeys(("logger", "checkpoint", "sampler_seed", "timer", "runtime_info")),
             custom_hooks=[
                 curve,
                 _Validate(settings.validate_every, curve, validate, progress),
@@ -104,11 +124,11 @@ def train(
     return curve.points
 
 
-def _optimizer(completer: Completer, settings: TrainingSettings) -> torch.optim.Optimizer:
+def _optimizer(completer: Completer, settings: TrainingSettings, fused: bool) -> torch.optim.Optimizer:
     parameters, rate, decay = completer.parameters(), settings.learning_rate, settings.weight_decay
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, settings.momentum, weight_decay=decay)
-    return torch.optim.AdamW(parameters, rate, weight_decay=decay)
+        return torch.optim.SGD(parameters, rate, settings.momentum, weight_decay=decay, fused=fused)
+    return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=fused)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:
@@ -126,7 +146,7 @@ class _Trainable(BaseModel):
     """What mmengine trains: batches of the stream in, the method's loss out."""
 
     def __init__(self, completer: Completer, settings: TrainingSettings, device_type: str) -> None:
-        super().__init__()
+        super().__init__(BaseDataPreprocessor(non_blocking=True))
         self.completer = completer
         self.inside_weight = settings.inside_weight or completer.method.inside_weight
         self.bf16 = settings.precision == "bf16"
@@ -146,12 +166,17 @@ class _StepSampler(Sampler[int]):
 
     def __init__(self, start: int, steps: int, batch: int, rank: int, world: int) -> None:
         self.numbers = range(start * batch * world + rank, steps * batch * world, world)
+        self.batch = batch
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.numbers)
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def of_step(self, step: int) -> list[int]:
+        """Return the sample numbers of the step-th step after the start."""
+        return list(self.numbers[step * self.batch : (step + 1) * self.batch])
 
 
 class _Validate(Hook):

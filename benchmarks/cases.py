@@ -23,9 +23,11 @@ from amodalpl.progress import SILENT, Progress
 from amodalpl.pseudolabels import label_scenes
 from amodalpl.settings import TrainingSettings, merge, read_config, resolve
 from amodalpl.stages.check import check
+from amodalpl.stages.export_onnx import export_onnx
 from amodalpl.stages.pseudolabel import pseudolabel
 from amodalpl.stages.train_detector import require_detector, train_detector
 from amodalpl.synthesis.dataset import SampleStream
+from amodalpl.synthesis.on_device import DeviceLoader, Drawn
 from amodalpl.synthesis.recipes import RECIPES
 from amodalpl.trained import load_completer
 from amodalpl.training import train
@@ -99,6 +101,48 @@ def sample(recipe: str, with_image: bool, workers: int, setting: Setting) -> Res
     return Result(seconds * 1e3, "ms per sample", seconds, machine.seconds_for(0, item_bytes), machine)
 
 
+def numbers_of_sample(setting: Setting) -> Result:
+    """Time what the CPU draws of a sample whose pixels the device makes; the floor is to copy those numbers."""
+    stream = _stream_of_pairs(setting)
+    drawn_pairs = Drawn(stream)
+    number_bytes = sum(tensor.numel() * tensor.element_size() for tensor in drawn_pairs[0].values())
+    torch.set_num_threads(1)
+    machine = measure_machine(torch.device("cpu"))
+    batches = 4 if setting.quick else 64
+    start = time.perf_counter()
+    for first in range(0, batches * 32, 32):
+        drawn_pairs.__getitems__(list(range(first, first + 32)))
+    seconds = (time.perf_counter() - start) / (batches * 32)
+    return Result(seconds * 1e3, "ms per sample", seconds, machine.seconds_for(0, number_bytes), machine)
+
+
+def samples_on_device(setting: Setting) -> Result:
+    """Time samples from the numbers to the pixels on a GPU, by two workers; the floor is to copy their bytes there."""
+    if setting.device.type != "cuda":
+        raise Skipped("it is for GPUs: --device cuda")
+    stream = _stream_of_pairs(setting)
+    item_bytes = sum(tensor.numel() * tensor.element_size() for tensor in stream[0].values())
+    machine = measure_machine(setting.device)
+    batches = 20 if setting.quick else 200
+    loader = DataLoader(Drawn(stream), 64, num_workers=2, pin_memory=True, collate_fn=Drawn.as_it_is)
+    made = iter(DeviceLoader(loader, setting.device))
+    for _ in range(4):  # until all have started
+        next(made)
+    wait(setting.device)
+    start = time.perf_counter()
+    for _ in range(batches):
+        next(made)
+    wait(setting.device)
+    seconds = (time.perf_counter() - start) / (batches * 64)
+    return Result(1 / seconds, "samples per second", seconds, machine.seconds_for(0, item_bytes), machine)
+
+
+def _stream_of_pairs(setting: Setting) -> SampleStream:
+    photos = drawn.draw_photos(setting.folder, 12)
+    bank, settings = drawn.build_bank(setting.folder / "synth", photos, with_image=False)
+    return SampleStream(bank, settings.synthesis, drawn.SEED, 10**6, "pair")
+
+
 def training_step(method: str, batch: int, patch_px: int, setting: Setting) -> Result:
     """Time one optimiser step, samples included, loading overlapped as by default; the floor is its arithmetic."""
     photos = drawn.draw_photos(setting.folder, 12)
@@ -134,15 +178,20 @@ def training_step(method: str, batch: int, patch_px: int, setting: Setting) -> R
     return Result(seconds * 1e3, "ms per step", seconds, floor_s, machine)
 
 
-def complete_eight(method: str, setting: Setting) -> Result:
+def complete_eight(method: str, backend: str, setting: Setting) -> Result:
     """Time completion and order of one photo with 8 instances; the floor is the arithmetic of its network calls."""
     photos = drawn.draw_photos(setting.folder, 12)
     folder = drawn.train_briefly(setting.folder, photos, method, steps=10 if setting.quick else 60)
-    trained = load_completer(folder, setting.device)
     masks, image = drawn.scene_of_eight()
     labels = resolve({}).labels
     with FlopCounterMode(display=False) as counter:
-        label_scenes(trained, [Scene(masks, image)], labels)
+        label_scenes(load_completer(folder, setting.device), [Scene(masks, image)], labels)
+    if backend == "onnx":
+        try:
+            export_onnx(folder)
+        except MissingPackageError as error:
+            raise Skipped(str(error)) from None
+    trained = load_completer(folder, setting.device, backend)
     machine = measure_machine(setting.device)
     times = 2 if setting.quick else 8
     seconds = best_seconds(lambda: label_scenes(trained, [Scene(masks, image)], labels), setting.device, times)
@@ -257,10 +306,13 @@ CASES: dict[str, Callable[[Setting], Result]] = {
         for with_image in (False, True)
         for workers in (0, 2)
     },
+    "numbers of a sample pair": numbers_of_sample,
+    "samples pair made on the device": samples_on_device,
     "training step pcnet-m, 8 x 128 px": partial(training_step, "pcnet-m", 8, 128),
     "training step asbu, 32 x 256 px": partial(training_step, "asbu", 32, 256),
-    "completion and order of 8 instances, pcnet-m": partial(complete_eight, "pcnet-m"),
-    "completion and order of 8 instances, asbu": partial(complete_eight, "asbu"),
+    "completion and order of 8 instances, pcnet-m": partial(complete_eight, "pcnet-m", "torch"),
+    "completion and order of 8 instances, asbu": partial(complete_eight, "asbu", "torch"),
+    "completion and order of 8 instances, asbu by onnx": partial(complete_eight, "asbu", "onnx"),
     "labels, whole command, asbu": partial(label_photos, "asbu"),
     "detector training": detector_training,
     "check of a large file": check_large_file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -124,6 +125,7 @@ def check(
         )
     overlaps = Overlaps()
     names: dict[str, int] = {}
+    gc.freeze()  # what was read has no cycles, and looking for them among millions of objects takes a second each time
     look = partial(_look_at_photos, records.images, records.by_image, images, thorough)
     with progress.task("checking photos", len(records.images)) as advance:
         processes = min(usable_cores(), MOST_PROCESSES)
@@ -138,6 +140,7 @@ def check(
                 findings.add(finding)
             overlaps += seen.overlaps
             advance(1)
+    gc.unfreeze()
     crowd = sum(instance.is_crowd for instance in records.instances)
     counts = {
         "format": records.format,
@@ -209,7 +212,7 @@ def _check_photo(image: ImageRecord, place: str, folder: Path, thorough: bool, s
         error("file_name", f"missing photo: {image.file_name[:120]}")
         return
     try:
-        size_hw = check_image(path, decode=thorough)
+        size_hw = check_image(path, decode=thorough, annotated_hw=image.size_hw)
     except DataError as problem:
         error("file_name", f"unreadable photo: {problem}")
         return

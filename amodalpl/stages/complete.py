@@ -130,6 +130,7 @@ def _train_and_score(
         checkpoint=out / CHECKPOINT,
         validate=validate,
         progress=progress,
+        synthesis_device=settings.training.synthesis_device,
     )
     if int(os.environ.get("RANK", 0)) > 0:
         return {}

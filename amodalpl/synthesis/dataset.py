@@ -57,8 +57,7 @@ class SampleStream(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         cv2.setNumThreads(0)  # workers are the parallelism here; OpenCV's own threads only get in their way
-        rng = np.random.default_rng((self.seed, 1, index))
-        sample = self.draw(self.bank, self._target_of(index), rng, self.settings)
+        sample = self.draw(self.bank, *self.start(index), self.settings)
         masks = {name: getattr(sample, name) for name in ("modal", "occluder", "boundary", "target")}
         if sample.unknown is not None:
             masks["unknown"] = sample.unknown
@@ -66,6 +65,10 @@ class SampleStream(Dataset):
         if sample.image is not None:
             item["image"] = torch.from_numpy(sample.image).permute(2, 0, 1)  # (3, P, P)
         return item
+
+    def start(self, index: int) -> tuple[int, np.random.Generator]:
+        """Return the cut-out that a sample is about, and the generator that decides all else of it."""
+        return self._target_of(index), np.random.default_rng((self.seed, 1, index))
 
     def _target_of(self, index: int) -> int:
         epoch, place = divmod(index, len(self.bank))

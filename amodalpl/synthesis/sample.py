@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..masks.boxes import Square
+from ..masks.boxes import tight_box
 from ..masks.geometry import occlusion_boundary, to_patch
 from ..settings import SynthesisSettings
 from .bank import Bank, CutOut, image_square
 from .placement import place_occluder, shifted
+from .views import View, draw_view
 
 OCCLUDERS_TRIED = 10  # other cut-outs drawn when one cannot be placed; on real photos the first almost always fits
 
@@ -103,32 +104,28 @@ def paste(background: np.ndarray, foreground: np.ndarray, mask: np.ndarray, feat
         mask: (P, P) bool.
         feather_px: standard deviation of the edge; 0 for a hard one.
     """
-    alpha = mask.astype(np.float32)
+    mixed = background.copy()
+    if not mask.any():
+        return mixed
+    (x, y, w, h), reach = tight_box(mask), int(np.ceil(4 * feather_px)) + 1  # OpenCV blurs no farther than four of them
+    window = np.s_[max(y - reach, 0) : y + h + reach, max(x - reach, 0) : x + w + reach]
+    alpha = mask[window].astype(np.float32)
     if feather_px > 0:
         alpha *= np.maximum(cv2.GaussianBlur(alpha, (0, 0), feather_px) * 2 - 1, 0)  # 0 at the edge, 1 inside
-    mixed = background + (foreground.astype(np.float32) - background) * alpha[..., None]
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    behind, front = background[window].astype(np.float32), foreground[window].astype(np.float32)
+    mixed[window] = np.rint(behind + (front - behind) * alpha[..., None])
+    return mixed
 
 
-@dataclass(frozen=True)
-class _View:
-    square: Square
-    flip: bool
-
-
-def _jittered(cutout: CutOut, rng: np.random.Generator, settings: SynthesisSettings) -> tuple[np.ndarray, _View]:
-    base = cutout.square(settings.enlarge_box)
-    shift_x, shift_y = rng.uniform(-settings.shift, settings.shift, size=2) * base.side
-    side = base.side / rng.uniform(*settings.scale)
-    centre_x, centre_y = base.x + base.side / 2 + shift_x, base.y + base.side / 2 + shift_y
-    view = _View(Square(centre_x - side / 2, centre_y - side / 2, side), bool(rng.random() < settings.flip_probability))
+def _jittered(cutout: CutOut, rng: np.random.Generator, settings: SynthesisSettings) -> tuple[np.ndarray, View]:
+    view = draw_view(cutout.box_xywh, rng, settings)
     patch = to_patch(cutout.mask, cutout.matrix(view.square, settings.patch_px), settings.patch_px)
     return (np.ascontiguousarray(patch[:, ::-1]) if view.flip else patch), view
 
 
-def _look(bank: Bank, index: int, view: _View, settings: SynthesisSettings) -> np.ndarray:
+def _look(bank: Bank, index: int, view: View, settings: SynthesisSettings) -> np.ndarray:
     stored = bank.image(index)
     around = image_square(bank[index], settings.enlarge_box)
     matrix = view.square.patch_from_raster(settings.patch_px, (around.x, around.y), stored.shape[0] / around.side)
     patch = to_patch(np.ascontiguousarray(stored), matrix, settings.patch_px, linear=True)
-    return np.ascontiguousarray(patch[:, ::-1]) if view.flip else patch
+    return cv2.flip(patch, 1) if view.flip else patch

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import random
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +16,7 @@ from amodalpl import losses
 from amodalpl.errors import CheckpointError, SettingsError
 from amodalpl.models.completer import METHODS, Completer, build_completer
 from amodalpl.progress import SILENT
-from amodalpl.resuming import TrainingError, load_plain
+from amodalpl.resuming import NAN_BATCH, TrainingError, image_ids, load_plain, seed_step
 from amodalpl.settings import SynthesisSettings, TrainingSettings
 from amodalpl.synthesis.bank import BankWriter, cut_out
 from amodalpl.synthesis.dataset import SampleStream
@@ -86,6 +90,7 @@ def test_killed_twice_and_resumed_is_the_same_to_the_bit(bank, tmp_path, name):
     resumed, again = run(bank, checkpoint, settings)
     assert_same(whole, resumed)
     assert again == curve
+    assert checkpoint.read_bytes() == (tmp_path / "whole" / "checkpoint.pth").read_bytes()
     assert [row["step"] for row in curve if "loss" in row] == [2, 4, 6]
     assert [row["step"] for row in curve if "hold-out miou" in row] == [4, 6]
 
@@ -183,7 +188,8 @@ class Broken(nn.Module):
 def test_loss_that_is_no_number_stops_and_spares_the_checkpoint(bank, tmp_path, good):
     stream = SampleStream(bank, SAMPLES, 0, 100, "pair")
     checkpoint = tmp_path / "c.pth"
-    with pytest.raises(TrainingError, match="the loss is nan at step .*: try a third of training.learning_rate"):
+    named = rf"the loss is nan at step {good + 1} \(samples {2 * good}, {2 * good + 1}; saved in .*{NAN_BATCH}\): try a"
+    with pytest.raises(TrainingError, match=named):
         train(
             Completer(Broken(good), METHODS["asbu"]),
             stream,
@@ -194,6 +200,8 @@ def test_loss_that_is_no_number_stops_and_spares_the_checkpoint(bank, tmp_path, 
             validate=lambda c: {},
             progress=SILENT,
         )
+    saved = json.loads((tmp_path / NAN_BATCH).read_text())
+    assert saved == {"step": good + 1, "loss": "nan", "samples": [2 * good, 2 * good + 1]}
     if good:
         assert torch.isfinite(load_plain(checkpoint)["model"]["completer.network.weight"]).all()
     else:
@@ -238,3 +246,25 @@ def test_processes_share_the_samples_of_a_larger_batch(start):
     for step in range(steps - start):
         seen = [n for share in shares for n in share[step * batch : (step + 1) * batch]]
         assert sorted(seen) == one[step * 6 : (step + 1) * 6]
+
+
+def draws():
+    return [float(torch.rand(1)), float(np.random.rand()), random.random()]
+
+
+def test_a_resumed_step_draws_what_an_undisturbed_one_draws():
+    seed_step(3, 7, 0)
+    first = draws()
+    draws()
+    seed_step(3, 7, 0)
+    assert draws() == first
+    for other in ((4, 7, 0), (3, 8, 0), (3, 7, 1)):  # another seed, step, process
+        seed_step(*other)
+        assert not set(draws()) & set(first)
+
+
+def test_batch_of_the_detector_is_named_by_its_photos():
+    assert image_ids(3, {"data_samples": [SimpleNamespace(img_id=7), SimpleNamespace(img_id=9)]}) == {
+        "image_ids": [7, 9]
+    }
+    assert image_ids(3, None) == {"image_ids": []}
