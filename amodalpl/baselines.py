@@ -15,6 +15,7 @@ import numpy as np
 
 from .errors import DataError
 from .masks.boxes import tight_box
+from .masks.geometry import count_px
 
 Pair = tuple[int, int]
 
@@ -88,7 +89,7 @@ def order_by_area(modal: np.ndarray, pairs: Iterable[Pair], front: Literal["smal
     Returns:
         Directed pairs (front, back).
     """
-    areas = np.array([np.count_nonzero(m) for m in modal])
+    areas = np.array([count_px(m) for m in modal])
     first_is_front = {"larger": lambda i, j: areas[i] >= areas[j], "smaller": lambda i, j: areas[i] < areas[j]}[front]
     return {(i, j) if first_is_front(i, j) else (j, i) for i, j in pairs}
 
@@ -121,8 +122,8 @@ def order_by_hull(modal: np.ndarray, pairs: Iterable[Pair]) -> set[Pair]:
     """
     order = set()
     for i, j in pairs:
-        hull_i_on_j = np.count_nonzero(convex_hull(modal[i], modal[j]) & ~modal[i])
-        hull_j_on_i = np.count_nonzero(convex_hull(modal[j], modal[i]) & ~modal[j])
+        hull_i_on_j = count_px(convex_hull(modal[i], modal[j]) & ~modal[i])
+        hull_j_on_i = count_px(convex_hull(modal[j], modal[i]) & ~modal[j])
         if hull_i_on_j != hull_j_on_i:
             order.add((j, i) if hull_i_on_j > hull_j_on_i else (i, j))
     return order

@@ -59,7 +59,6 @@ class Answer:
         query: the question.
         window: rows and columns of the image that the crop covers.
         probability: (h, w) float32 in [0, 1], within the window.
-        doubt: (h, w) float32 in [0, 1], the method's own uncertainty per pixel.
         behind: (h, w) bool, the occluders' pixels, and those of the closed gap between them and the target.
         modal: (h, w) bool, the target's visible part.
     """
@@ -67,7 +66,6 @@ class Answer:
     query: Query
     window: Window
     probability: np.ndarray
-    doubt: np.ndarray
     behind: np.ndarray
     modal: np.ndarray
 
@@ -157,17 +155,16 @@ def _ask_once(
         photos = np.stack([c.patches["image"] for c in crops])  # (B, P, P, 3)
         inputs["image"] = torch.from_numpy(photos).permute(0, 3, 1, 2).to(device)
     with torch.inference_mode():
-        probability, doubt = completer.read(completer(**inputs))
+        probability = completer.read(completer(**inputs))
     return [
         Answer(
             query,
             crop.window,
             from_patch(p, crop.matrix, crop.modal.shape),
-            from_patch(d, crop.matrix, crop.modal.shape),
             crop.behind,
             crop.modal,
         )
-        for query, crop, p, d in zip(queries, crops, probability.cpu().numpy(), doubt.cpu().numpy(), strict=True)
+        for query, crop, p in zip(queries, crops, probability.cpu().numpy(), strict=True)
     ]
 
 

@@ -59,7 +59,8 @@ def lock_folder(folder: Path) -> FolderLock:
         with suppress(OSError):
             found = os.stat(file)
             ours = _held.get((found.st_dev, found.st_ino))
-            if ours is not None:  # opened once more, closing it would let go of the lock
+            # opened once more, closing it would let go of the lock; a released one has left its number to a new file
+            if ours is not None and ours.release.alive:
                 return ours
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)

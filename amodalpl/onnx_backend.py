@@ -26,7 +26,7 @@ OPSET = 17  # the newest that the exporter of torch 2.4 writes
 FORMAT = 1  # of the note
 INPUT, OUTPUT = "patches", "outputs"
 CHECKED_BATCHES = (1, 3)  # two sizes, since the file must serve any
-MOST_DIFFERENT = 1e-4  # of probabilities and doubts; rounding gives some 1e-6
+MOST_DIFFERENT = 1e-4  # of probabilities; rounding gives some 1e-6
 
 
 class OnnxNetwork(nn.Module):
@@ -60,7 +60,7 @@ def write_network(folder: Path, completer: Completer, patch_px: int, weights_sha
         weights_sha256: of the weights file it was read from.
 
     Returns:
-        The largest difference of probabilities and doubts that was seen, 0 to 1.
+        The largest difference of probabilities that was seen, 0 to 1.
 
     Raises:
         MissingPackageError: onnx or onnxruntime is not installed.
@@ -202,7 +202,7 @@ def _no_cuda(runtime: Any) -> SettingsError:
 
 
 def _largest_difference(first: Completer, second: Completer, patch_px: int) -> float:
-    """Ask both completers about random patches, and return by how much probabilities or doubts differ at most."""
+    """Ask both completers about random patches, and return by how much probabilities differ at most."""
     rng = np.random.default_rng(0)
     differences = []
     for batch in CHECKED_BATCHES:
@@ -210,8 +210,8 @@ def _largest_difference(first: Completer, second: Completer, patch_px: int) -> f
         photo = torch.from_numpy(rng.integers(0, 256, (batch, 3, patch_px, patch_px), dtype=np.uint8))
         inputs = {**masks, "image": photo} if first.uses_image else masks
         with torch.inference_mode():
-            answers = zip(first.read(first(**inputs)), second.read(second(**inputs)), strict=True)
-            differences += [float((a - b).abs().max()) for a, b in answers]
+            answers = [completer.read(completer(**inputs)) for completer in (first, second)]
+            differences.append(float((answers[0] - answers[1]).abs().max()))
     return float(np.max(differences))  # which hands on NaN
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .masks.boxes import tight_box
 from .masks.gaps import distance_px
-from .masks.geometry import dilate
+from .masks.geometry import count_px, dilate
 
 CONTACT_SHARE = 0.03  # width of the contact on each side, in sides of the smaller object's box
 MUTUAL_SHARE = 0.2  # two objects hide each other when each gives way to the other along a fifth of their contact
@@ -109,9 +109,9 @@ def order_by_contact(
         contact = dilate(first, reach) & dilate(second, reach)
         first_claims = dilate(grown[i][window] & second & contact, reach) & contact
         second_claims = dilate(grown[j][window] & first & contact, reach) & contact
-        first_px = np.count_nonzero(first_claims & ~second_claims)
-        second_px = np.count_nonzero(second_claims & ~first_claims)
-        order += compare(i, j, first_px, second_px, MUTUAL_SHARE * np.count_nonzero(contact))
+        first_px = count_px(first_claims & ~second_claims)
+        second_px = count_px(second_claims & ~first_claims)
+        order += compare(i, j, first_px, second_px, MUTUAL_SHARE * count_px(contact))
     return order
 
 
@@ -185,7 +185,7 @@ def growth_inside(grown: np.ndarray, masks: np.ndarray) -> Callable[[int, int], 
         grown: (N, H, W) bool, amodal minus modal.
         masks: (N, H, W) bool, visible.
     """
-    return lambda i, j: float(np.count_nonzero(grown[i] & masks[j]))
+    return lambda i, j: float(count_px(grown[i] & masks[j]))
 
 
 def growth_whole(grown: np.ndarray) -> Callable[[int, int], float]:
@@ -194,4 +194,4 @@ def growth_whole(grown: np.ndarray) -> Callable[[int, int], float]:
     Args:
         grown: (N, H, W) bool, amodal minus modal.
     """
-    return lambda i, j: float(np.count_nonzero(grown[i]))
+    return lambda i, j: float(count_px(grown[i]))

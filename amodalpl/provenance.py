@@ -22,7 +22,7 @@ from .locking import FolderLock, lock_folder
 from .usage import Usage, machine
 
 RUN_FILE = "run.json"
-_NOT_IDENTITY = {"workers"}  # settings that change the speed, never the result
+_NOT_IDENTITY = {"workers", "synthesis_device"}  # settings that change the speed, never the result
 _TORCH_CANNOT_WRITE = ("inline_container", "iostream error", "PytorchStreamWriter")  # its words for a full disk
 _TEMPORARY = re.compile(r"\..+\.part(\d+)(\.[^.]*)?")
 
@@ -38,7 +38,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.stem}.part{process}{path.suffix}")
     try:
         write(temporary)
-        with temporary.open("rb") as handle:
+        with temporary.open("r+b") as handle:  # Windows syncs only what is open for writing
             os.fsync(handle.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
@@ -85,7 +85,9 @@ def remove_temporaries(folder: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole; keys keep their order, so equal values give equal bytes."""
     text = json.dumps(value, ensure_ascii=False, indent=None if _is_long(value) else 1, allow_nan=False)
-    write_whole(path, lambda part: part.write_text(text + "\n", encoding="utf-8", errors="backslashreplace"))
+    write_whole(
+        path, lambda part: part.write_text(text + "\n", encoding="utf-8", errors="backslashreplace", newline="\n")
+    )
 
 
 def _is_long(value: Any) -> bool:
@@ -244,7 +246,8 @@ class StageRun:
     def _claim(cls, out: Path, fresh: dict[str, Any], identity: Mapping[str, Any]) -> StageRun:
         file = out / RUN_FILE
         if not file.exists():
-            others = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
+            # another process of the same `torchrun` may have claimed it in this moment
+            others = sorted(p.name for p in _visible(out) if p.name != RUN_FILE)
             if others:
                 raise OutputError(
                     f"{out}: expected an empty folder or an earlier run, found {others[0]} without {RUN_FILE}; "
@@ -272,14 +275,25 @@ class StageRun:
 
     @contextmanager
     def released_on_bad_input(self) -> Iterator[None]:
-        """Remove a folder that this call claimed if its input proves unusable: the corrected input is another run."""
+        """Remove what is in a folder that this call claimed if its input proves unusable.
+
+        The corrected input is another run, which needs the folder free. Hidden files that were there before stay.
+        """
         try:
             yield
         except (DataError, CheckpointError):
             if self.is_new:
-                shutil.rmtree(self.out, ignore_errors=True)
+                for made in _visible(self.out):
+                    if made.is_dir():
+                        shutil.rmtree(made, ignore_errors=True)
+                    else:
+                        with suppress(OSError):
+                            made.unlink()
+                remove_temporaries(self.out)
                 if self._lock is not None:
                     self._lock.release()
+                with suppress(OSError):  # not empty: hidden files of the user
+                    self.out.rmdir()
             raise
 
     def finish(self, counts: Mapping[str, Any], outputs: Iterable[str]) -> None:
@@ -300,6 +314,11 @@ class StageRun:
         write_json(self.out / RUN_FILE, self.record)
         if self._lock is not None:
             self._lock.release()
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Return what makes a folder not free for a run: everything but hidden files."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def _as_argument(value: Any) -> Any:

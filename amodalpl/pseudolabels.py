@@ -11,6 +11,7 @@ import numpy as np
 from .calibration import weigh
 from .completion import Answer, Query, Scene, View, ask, reaches_inner_edge
 from .doubt import Doubt, doubt_of
+from .masks.geometry import count_px
 from .masks.neighbours import near_pairs
 from .ordering import Pair, ancestors, growth_inside, growth_whole, order_by_contact, order_pairs, parents
 from .settings import LabelSettings
@@ -160,7 +161,7 @@ def _order_pairwise(
 
 def pair_growth_px(answer: Answer, threshold: float) -> float:
     """Return by how many image pixels an object grows into the one occluder it was asked about."""
-    return float(np.count_nonzero((answer.probability > threshold) & answer.behind))
+    return float(count_px((answer.probability > threshold) & answer.behind))
 
 
 def view_for(view: View, settings: LabelSettings) -> View:
@@ -216,7 +217,7 @@ def _labels(
 
 
 def _runs_away(answer: Answer, local: np.ndarray, settings: LabelSettings) -> bool:
-    return np.count_nonzero(local) > settings.max_growth * np.count_nonzero(answer.modal)
+    return count_px(local) > settings.max_growth * count_px(answer.modal)
 
 
 def _order_completed(

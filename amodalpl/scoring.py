@@ -14,7 +14,7 @@ from .completion import Answer, Query, Scene, View, ask
 from .images import image_path, read_image
 from .masks import rle
 from .masks.gaps import derive_tolerance, pair_gaps
-from .masks.geometry import dilate
+from .masks.geometry import count_px, dilate
 from .masks.neighbours import near_pairs
 from .metrics import completion as metrics
 from .metrics import ordering
@@ -59,7 +59,7 @@ class Case:
         pairs = []
         for back, hidden in enumerate(self.amodal & ~self.scene.masks):
             for front in range(len(self.amodal)) if hidden.any() else ():
-                shared_px = np.count_nonzero(hidden & self.scene.masks[front])
+                shared_px = count_px(hidden & self.scene.masks[front])
                 if front != back and shared_px:
                     pairs.append(Pair(front, back, float(shared_px)))
         return pairs

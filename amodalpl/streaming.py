@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,21 @@ def write_lines(path: Path, values: Iterable[Any]) -> None:
     write_whole(path, lambda part: _write(part, (text + "\n" for text in map(_dump, values))))
 
 
+def finite(value: Any) -> Any:
+    """Return JSON values with null for NaN and infinity, which Python's JSON reads in files of others, but no other.
+
+    >>> finite({"area": float("nan"), "box": [1, float("inf")]})
+    {'area': None, 'box': [1, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _write(path: Path, texts: Iterable[str]) -> None:
-    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         file.writelines(texts)
 
 

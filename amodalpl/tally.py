@@ -15,6 +15,7 @@ import numpy as np
 from . import reliability
 from .calibration import Calibration, Evidence, PixelCounts, Promise, choose_promise, fit_labels, fit_pixels, weigh
 from .completion import Query, Scene, ask
+from .masks.geometry import count_px
 from .masks.neighbours import near_pairs
 from .metrics.completion import Scores
 from .pseudolabels import Label, SceneLabels, neighbours_both_ways, view_for
@@ -104,7 +105,7 @@ class Tally:
 
 
 def _entry(label: Label, truth: np.ndarray, evidence: Evidence | None) -> Entry:
-    iou = np.count_nonzero(label.amodal & truth) / np.count_nonzero(label.amodal | truth)
+    iou = count_px(label.amodal & truth) / count_px(label.amodal | truth)
     return Entry(label.uncertainty, iou, evidence, label.asked)
 
 

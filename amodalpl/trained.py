@@ -134,7 +134,7 @@ def _read_card(path: Path, card: Any) -> tuple[str, int | None, View, tuple[floa
             "amodalpl; train it again with `amodalpl complete`, into a new folder"
         )
     if isinstance(method, str) and method not in METHODS:
-        raise CheckpointError(f"{path}: unknown method {method!r}{nearest(method, METHODS)}")
+        raise CheckpointError(f"{path}: unknown method {method[:60]!r}{nearest(method[:60], METHODS)}")
     try:
         view = View(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
         promise = None if card["promise"] is None else Promise.from_json(card["promise"])
@@ -142,7 +142,7 @@ def _read_card(path: Path, card: Any) -> tuple[str, int | None, View, tuple[floa
         chosen = (float(card["threshold"]), float(card["order_threshold"]), calibration, promise)
         width = CompleterSettings(width=card["width"], image=card["image"], method=card["method"]).width
         SynthesisSettings(patch_px=view.patch_px, enlarge_box=view.enlarge_box, boundary_px=view.boundary_px)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         problem = str(error).splitlines()[0]
         if isinstance(error, ValidationError):
             first = error.errors()[0]

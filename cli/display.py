@@ -26,6 +26,8 @@ from amodalpl.events import EventLog
 from amodalpl.progress import SILENT, Progress
 from amodalpl.stages.summary import Summary
 
+from .printable import printable
+
 LONGEST_LIST = 20  # lines of one list before it is cut
 WIDEST_TABLE = 7  # metrics side by side before rows and columns change places
 SECONDS_BETWEEN_LINES = 15.0  # of progress, when stderr is a file
@@ -130,7 +132,7 @@ class ShownProgress(Progress):
 
     def note(self, text: str) -> None:
         """Print one line, above the bars."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        _print_plain(self._console, text)
 
     @contextmanager
     def _bar(self, label: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
@@ -209,7 +211,7 @@ def print_summary(console: Console, summary: Summary) -> None:
 
 def _print_plain(console: Console, text: str) -> None:
     """Print one line as it is, never broken: paths and commands must survive being copied."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _count_lines(counts: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
@@ -249,9 +251,9 @@ def scores_table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     table.add_column("")
     for head in heads:
-        table.add_column(Text(head), justify="right")
+        table.add_column(Text(printable(head)), justify="right")
     for name, values in cells.items():
-        table.add_row(Text(name), *map(Text, values))
+        table.add_row(Text(printable(name)), *map(Text, map(printable, values)))
     return table
 
 

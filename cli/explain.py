@@ -47,7 +47,7 @@ def explain(
     Example: [bold]amodalpl explain invisible_miou[/bold]
     """
     passages = list(read_passages((files("amodalpl_docs") / "protocols.md").read_text(encoding="utf-8")))
-    typer.echo(_overview(passages) if name is None else _explanation(passages, name))
+    typer.echo(_explanation(passages, name) if name and name.strip() else _overview(passages))
 
 
 def read_passages(page: str) -> Iterator[Passage]:

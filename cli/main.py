@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from amodalpl import __version__
-from amodalpl.errors import AmodalplError
+from amodalpl.errors import AmodalplError, SettingsError
 
 from .apply_review import apply_review
 from .check import check
@@ -29,6 +29,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain as explain_score
 from .export_onnx import export_onnx
+from .printable import printable
 from .pseudolabel import pseudolabel
 from .rerun import rerun
 from .run import run
@@ -36,6 +37,8 @@ from .settings import settings
 from .show import show
 from .synth import synth
 from .train_detector import train_detector
+
+SHARED_OUT = ("complete", "pseudolabel", "train-detector")  # commands that the processes of a `torchrun` do together
 
 
 class OneLineErrors(TyperGroup):
@@ -60,7 +63,7 @@ class OneLineErrors(TyperGroup):
                 raise
             if ctx.params.get("debug"):
                 typer.echo(traceback.format_exc(), err=True, nl=False)
-            typer.echo(f"error: {line}", err=True)
+            typer.echo(printable(f"error: {line}"), err=True)
             raise typer.Exit(2) from None
 
 
@@ -94,6 +97,25 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
+def _check_processes(command: str | None) -> None:
+    """Refuse several processes of what one has to do: all but the first would say nothing, and all write one file.
+
+    Raises:
+        SettingsError: that, or what `torchrun` says of itself in the environment is no number of a process.
+    """
+    rank, processes = (os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    if not (rank.isdecimal() and processes.isdecimal() and int(rank) < int(processes)):
+        raise SettingsError(
+            f"RANK, WORLD_SIZE: expected a process of `torchrun` and how many there are, got {rank!r} and "
+            f"{processes!r}; unset both"
+        )
+    if int(processes) > 1 and command not in SHARED_OUT:
+        raise SettingsError(
+            f"{command}: expected one process, got WORLD_SIZE={processes}; `torchrun` is for {', '.join(SHARED_OUT)}, "
+            "unset RANK and WORLD_SIZE for others"
+        )
+
+
 app = typer.Typer(
     cls=OneLineErrors,
     no_args_is_help=True,
@@ -106,6 +128,7 @@ app = typer.Typer(
 
 @app.callback()
 def main(
+    ctx: typer.Context,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="AMODALPL_DEBUG", help="Show the trace of an error, too.")
     ] = False,
@@ -123,6 +146,7 @@ def main(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a file name that is not UTF-8 must not end a run
+    _check_processes(ctx.invoked_subcommand)
 
 
 COMMANDS: dict[str, list[Callable[..., None]]] = {

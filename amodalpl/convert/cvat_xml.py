@@ -136,7 +136,7 @@ def _read_shape(
         builder.category(label),
         outline,
         is_crowd=is_crowd,
-        group=int(group) if group.isascii() and group.isdigit() else None,
+        group=int(group) if group.isascii() and group.isdigit() and len(group) < 19 else None,
         extra={"attributes": attributes} if attributes else {},
     )
     try:

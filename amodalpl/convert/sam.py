@@ -94,6 +94,6 @@ def _add(builder: Builder, canvas: Canvas, mask: Mapping[str, Any]) -> int:
         canvas,
         builder.category(ANY_CLASS),
         outline_of(mask.get("segmentation"), canvas.shown_hw),
-        score=min(float(score), 1.0),  # SAM's guess of its own IoU may be slightly above 1
+        score=float(min(score, 1.0)),  # SAM's guess of its own IoU may be slightly above 1
         extra={key: value for key, value in mask.items() if key not in _KNOWN},
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+
 import numpy as np
 
 from ..masks import rle
 from .hub import Outline
 
 Ring = tuple[float, ...]
+Loop = list[tuple[int, int]]  # corners of pixels, each a step from the one before
 
 
 def rings(outline: Outline) -> tuple[Ring, ...]:
@@ -25,13 +29,11 @@ def rings(outline: Outline) -> tuple[Ring, ...]:
         return outline.polygons
     x, y, width, height = rle.box_xywh(outline.rle)
     mask = rle.decode(outline.rle)[y : y + height, x : x + width]
-    outer: list[list[tuple[int, int]]] = []
-    holes: list[list[tuple[int, int]]] = []
+    outer: list[Loop] = []
+    holes: list[Loop] = []
     for loop in _loops(mask):
         (outer if _doubled_area(loop) < 0 else holes).append(loop)
-    for hole in sorted(holes, key=lambda loop: min(loop)):  # from the left, so that what a slit meets is in place
-        _cut_open(outer, hole)
-    return tuple(_flat(_corners(loop), x, y) for loop in outer)
+    return tuple(_flat(_corners(loop), x, y) for loop in _cut_open(outer, holes))
 
 
 def one_ring(outline: Outline, size_hw: tuple[int, int]) -> Ring:
@@ -62,10 +64,10 @@ def _joined(parts: tuple[Ring, ...]) -> Ring:
     return tuple(value for point in first for value in point)
 
 
-def _loops(mask: np.ndarray) -> list[list[tuple[int, int]]]:
+def _loops(mask: np.ndarray) -> list[Loop]:
     """Walk along the borders, true pixels on the left hand (y points down): outlines and holes differ in direction."""
     padded = np.pad(mask, 1).astype(np.int8)
-    steps: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    steps: dict[tuple[int, int], Loop] = {}
     down = np.diff(padded, axis=1)[1:-1]  # (H, W + 1): what changes across each vertical border
     across = np.diff(padded, axis=0)[:, 1:-1]  # (H + 1, W)
     for y, x in np.argwhere(down == 1).tolist():
@@ -77,50 +79,79 @@ def _loops(mask: np.ndarray) -> list[list[tuple[int, int]]]:
     for y, x in np.argwhere(across == -1).tolist():
         steps.setdefault((x, y), []).append((x + 1, y))
     loops = []
-    while steps:
-        start = at = min(steps)
-        before = None
-        loop = []
-        while at in steps:
-            choices = steps[at]
-            step = choices[0]
-            if len(choices) == 2 and before is not None:  # two pixels touch at this corner: stay with the one we are at
-                turn = _left_of((at[0] - before[0], at[1] - before[1]))
-                step = next(c for c in choices if (c[0] - at[0], c[1] - at[1]) == turn)
-            choices.remove(step)
-            if not choices:
-                del steps[at]
-            loop.append(at)
-            before, at = at, step
-            if at == start and (at not in steps or _closes(before, at, steps[at])):
-                break
-        loops.append(loop)
+    for start in sorted(steps):
+        while start in steps:
+            loops.append(_walk(steps, start))
     return loops
+
+
+def _walk(steps: dict[tuple[int, int], Loop], start: tuple[int, int]) -> Loop:
+    """Take the steps of one border out, from a corner until it is met again."""
+    at, before = start, None
+    loop = []
+    while at in steps:
+        choices = steps[at]
+        step = choices[0]
+        if len(choices) == 2 and before is not None:  # two pixels touch at this corner: stay with the one we are at
+            turn = _left_of((at[0] - before[0], at[1] - before[1]))
+            step = next(c for c in choices if (c[0] - at[0], c[1] - at[1]) == turn)
+        choices.remove(step)
+        if not choices:
+            del steps[at]
+        loop.append(at)
+        before, at = at, step
+        if at == start and (at not in steps or _closes(before, at, steps[at])):
+            break
+    return loop
 
 
 def _left_of(direction: tuple[int, int]) -> tuple[int, int]:
     return direction[1], -direction[0]
 
 
-def _closes(before: tuple[int, int], at: tuple[int, int], choices: list[tuple[int, int]]) -> bool:
+def _closes(before: tuple[int, int], at: tuple[int, int], choices: Loop) -> bool:
     """Tell whether a walk that is back at its start is complete; the other way on belongs to another piece."""
     turn = _left_of((at[0] - before[0], at[1] - before[1]))
     return all((c[0] - at[0], c[1] - at[1]) != turn for c in choices)
 
 
-def _cut_open(outer: list[list[tuple[int, int]]], hole: list[tuple[int, int]]) -> None:
-    """Join a hole to the outline left of it, by a level slit from its leftmost corner."""
-    x, y = start = min(hole)
-    reach = -1
-    for index, loop in enumerate(outer):
-        for position, point in enumerate(loop):
-            if point[1] == y and reach < point[0] <= x:
-                reach, met, place = point[0], index, position
-    turned = hole[hole.index(start) :] + hole[: hole.index(start)]
-    outer[met][place + 1 : place + 1] = [*turned, start, outer[met][place]]
+def _cut_open(outer: list[Loop], holes: list[Loop]) -> list[Loop]:
+    """Join every hole to the outline left of it, by a level slit from its leftmost corner.
+
+    Loops are held as linked corners, and corners by their rows: masks of noise have thousands of holes.
+    """
+    corners: Loop = []
+    after: list[int] = []  # of each corner, the number of the next one in its loop
+    rows: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)  # y to x and number, in order
+
+    def chain(loop: Loop, follower: int) -> int:
+        first = len(corners)
+        for number, (x, y) in enumerate(loop, first):
+            insort(rows[y], (x, number))
+        corners.extend(loop)
+        after.extend([*range(first + 1, len(corners)), follower])
+        return first
+
+    heads = [chain(loop, len(corners)) for loop in outer]
+    for hole in sorted(holes, key=lambda loop: min(loop)):  # from the left, so that what a slit meets is in place
+        x, y = start = min(hole)
+        row = rows[y]
+        reach = row[bisect_right(row, (x, len(corners))) - 1][0]
+        met = row[bisect_left(row, (reach, 0))][1]
+        at = hole.index(start)
+        after[met] = chain([*hole[at:], *hole[:at], start, corners[met]], after[met])
+    return [[corners[number] for number in _around(after, head)] for head in heads]
 
 
-def _corners(loop: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _around(after: list[int], head: int) -> list[int]:
+    """Return the numbers of a loop's corners, from its head on."""
+    numbers = [head]
+    while after[numbers[-1]] != head:
+        numbers.append(after[numbers[-1]])
+    return numbers
+
+
+def _corners(loop: Loop) -> Loop:
     """Leave out the points of straight stretches."""
     kept = []
     for (x0, y0), (x1, y1), (x2, y2) in zip(loop[-1:] + loop[:-1], loop, loop[1:] + loop[:1], strict=True):
@@ -134,9 +165,9 @@ def _corners(loop: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return kept
 
 
-def _doubled_area(loop: list[tuple[int, int]]) -> int:
+def _doubled_area(loop: Loop) -> int:
     return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(loop, loop[1:] + loop[:1], strict=True))
 
 
-def _flat(points: list[tuple[int, int]], x: int, y: int) -> Ring:
+def _flat(points: Loop, x: int, y: int) -> Ring:
     return tuple(float(value) for px, py in points for value in (px + x, py + y))

@@ -237,10 +237,17 @@ def schedule_config(settings: DetectorSettings) -> list[dict[str, Any]]:
     return schedule
 
 
-def train_pipeline(settings: DetectorSettings) -> list[dict[str, Any]]:
+def _reading(turned: bool) -> dict[str, Any]:
+    """Return the transform that reads photos: the stock one, unless some must be turned to fit their masks."""
+    if turned:
+        return {"type": "amodalpl.detector.photos.LoadPhoto"}
+    return {"type": "LoadImageFromFile", "color_type": "color_ignore_orientation"}
+
+
+def train_pipeline(settings: DetectorSettings, turned: bool = False) -> list[dict[str, Any]]:
     """Return stock transforms: read (the pixels as stored, see `amodalpl.images`), resize, flip, pack."""
     return [
-        {"type": "LoadImageFromFile", "color_type": "color_ignore_orientation"},
+        _reading(turned),
         {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True, "poly2mask": True},
         {"type": "Resize", "scale": tuple(settings.image_scale), "keep_ratio": True},
         {"type": "RandomFlip", "prob": 0.5},
@@ -248,10 +255,10 @@ def train_pipeline(settings: DetectorSettings) -> list[dict[str, Any]]:
     ]
 
 
-def test_pipeline(settings: DetectorSettings) -> list[dict[str, Any]]:
+def test_pipeline(settings: DetectorSettings, turned: bool = False) -> list[dict[str, Any]]:
     """Return stock transforms: read, resize, pack; no annotations are needed."""
     return [
-        {"type": "LoadImageFromFile", "color_type": "color_ignore_orientation"},
+        _reading(turned),
         {"type": "Resize", "scale": tuple(settings.image_scale), "keep_ratio": True},
         {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
     ]
@@ -271,6 +278,7 @@ def full_config(
     weights: Path,
     norm: Norm,
     seed: int,
+    turned: bool = False,
 ) -> dict[str, Any]:
     """Return the whole config as MMDetection's own tools read it.
 
@@ -284,6 +292,7 @@ def full_config(
         weights: of the trained detector, from which mmdet's `tools/train.py` goes on.
         norm: of the backbone, see `model_config`.
         seed: of the run.
+        turned: some photos fit their masks only when turned as EXIF says; the config then needs amodalpl to be read.
     """
 
     def dataset(file: Path, images: Path, pipeline: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -303,7 +312,7 @@ def full_config(
         "persistent_workers": keep_alive,
         "drop_last": False,
         "sampler": {"type": "DefaultSampler", "shuffle": False},
-        "dataset": dataset(val, val_images, test_pipeline(settings), test_mode=True),
+        "dataset": dataset(val, val_images, test_pipeline(settings, turned), test_mode=True),
     }
     evaluator = {"type": "CocoMetric", "ann_file": str(val.resolve()), "metric": ["bbox", "segm"]}
     return {
@@ -314,7 +323,7 @@ def full_config(
             "num_workers": settings.workers,
             "persistent_workers": keep_alive,
             "sampler": {"type": "InfiniteSampler", "shuffle": True, "seed": seed},
-            "dataset": dataset(train, train_images, train_pipeline(settings)),
+            "dataset": dataset(train, train_images, train_pipeline(settings, turned)),
         },
         "val_dataloader": val_loader,
         "test_dataloader": val_loader,

@@ -74,7 +74,8 @@ def write_contact_sheet(
     chosen = sorted(truth["images"], key=lambda i: (-len(objects.get(i["id"], ())), i["id"]))[:photos]
     rows = []
     for image in chosen:
-        photo = np.ascontiguousarray(read_image(image_path(images, image["file_name"]))[:, :, ::-1])  # BGR
+        size_hw = image["height"], image["width"]
+        photo = np.ascontiguousarray(read_image(image_path(images, image["file_name"]), size_hw)[:, :, ::-1])  # BGR
         true, seen = objects.get(image["id"], []), found.get(image["id"], [])
         pair = (
             _drawn(photo, true, [names[a["category_id"]] for a in true]),

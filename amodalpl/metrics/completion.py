@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DataError
+from ..masks.geometry import count_px
 
 MICRO = "completion, micro (PCNet/ASBU)"
 PER_INSTANCE = "completion, per-instance means"
@@ -120,14 +121,14 @@ def count_instance(predicted: np.ndarray, truth: np.ndarray, modal: np.ndarray) 
     check_masks(predicted, truth, modal)
     hidden = truth & ~modal
     return Counts(
-        predicted_px=np.count_nonzero(predicted),
-        truth_px=np.count_nonzero(truth),
-        modal_px=np.count_nonzero(modal),
-        intersection_px=np.count_nonzero(predicted & truth),
-        modal_intersection_px=np.count_nonzero(modal & truth),
-        hidden_px=np.count_nonzero(hidden),
-        predicted_hidden_px=np.count_nonzero(predicted & ~modal),
-        hidden_intersection_px=np.count_nonzero(predicted & hidden),
+        predicted_px=count_px(predicted),
+        truth_px=count_px(truth),
+        modal_px=count_px(modal),
+        intersection_px=count_px(predicted & truth),
+        modal_intersection_px=count_px(modal & truth),
+        hidden_px=count_px(hidden),
+        predicted_hidden_px=count_px(predicted & ~modal),
+        hidden_intersection_px=count_px(predicted & hidden),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..masks.boxes import boxes_near, tight_box
-from ..masks.geometry import touch
+from ..masks.geometry import count_px, touch
 from ..masks.neighbours import near_pairs
 
 ONE_WAY = "order, O-Acc (PCNet/ASBU)"
@@ -97,8 +97,8 @@ def one_way_order_from_masks(modal: np.ndarray, amodal: np.ndarray) -> set[Pair]
     check_stacks(modal, amodal)
     order = set()
     for i, j in bordering_pairs(modal):
-        i_hides = np.count_nonzero(modal[i] & amodal[j])
-        j_hides = np.count_nonzero(modal[j] & amodal[i])
+        i_hides = count_px(modal[i] & amodal[j])
+        j_hides = count_px(modal[j] & amodal[i])
         if i_hides or j_hides:
             order.add((i, j) if i_hides >= j_hides else (j, i))
     return order

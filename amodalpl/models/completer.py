@@ -119,18 +119,18 @@ class Completer(nn.Module):
         stacked = torch.cat(channels, dim=1)  # (B, C, P, P)
         return self.network(stacked.contiguous(memory_format=torch.channels_last)).float()
 
-    def read(self, outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def read(self, outputs: torch.Tensor) -> torch.Tensor:
         """Read raw outputs.
 
+        ASBU's u shapes its training only: what a label is worth comes from calibrated probabilities, for all methods
+        alike (`calibration`, `doubt`).
+
         Returns:
-            probability: (B, P, P) float in [0, 1] that a pixel belongs to the object.
-            doubt: (B, P, P) float in [0, 1]: ASBU's u, cut at 1; else 4 p (1 - p), which is 1 where p is one half.
+            (B, P, P) float in [0, 1], the probability that a pixel belongs to the object.
         """
         if self.method.has_uncertainty:
-            mask, u = losses.mask_and_uncertainty(outputs)
-            return mask[:, 0], u[:, 0].clamp(max=1)
-        probability = torch.sigmoid(outputs[:, 1] - outputs[:, 0])
-        return probability, 4 * probability * (1 - probability)
+            return losses.mask_and_uncertainty(outputs)[0][:, 0]
+        return torch.sigmoid(outputs[:, 1] - outputs[:, 0])
 
 
 def build_completer(method: str, width: int | None, uses_image: bool, init_gain: float | None = None) -> Completer:

@@ -265,7 +265,7 @@ def _cards(
 
 def _photo(images: Path, record: Mapping[str, Any]) -> np.ndarray | None:
     try:
-        photo = read_image(image_path(images, record["file_name"]))
+        photo = read_image(image_path(images, record["file_name"]), (record["height"], record["width"]))
     except DataError:
         return None
     return photo if photo.shape[:2] == (record["height"], record["width"]) else None

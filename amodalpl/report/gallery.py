@@ -150,7 +150,7 @@ def _order(folder: LabelFolder, image_id: int) -> dict[str, Any]:
 
 def _photo(images: Path, file_name: str, size_hw: tuple[int, int]) -> np.ndarray | None:
     try:
-        photo = read_image(image_path(images, file_name))
+        photo = read_image(image_path(images, file_name), size_hw)
     except DataError:
         return None
     return photo if photo.shape[:2] == size_hw else None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..formats.label_file import check_label_file, check_order, check_stats
 from ..masks import rle
 from ..provenance import hash_file, read_json
 from ..records import Rle
@@ -20,7 +21,6 @@ from ..review import REVIEW_FILE, Review, carry_over, completed_mask, fingerprin
 LABELS, ORDER, STATS, DOUBT = "pseudo_amodal.json", "order.json", "stats.json", "doubt.jsonl"
 _UNASKED = {"no_occluder", "fully_shared"}  # flags of labels that the network was not asked about
 _AS_DRAWN = {*_UNASKED, "runaway"}  # flags of labels that were left as they were drawn
-_NEEDED = ("id", "image_id", "category_id", "segmentation", "visible_mask", "amodalpl")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
@@ -154,26 +154,23 @@ def read_label_folder(folder: Path) -> LabelFolder:
     """
     path = folder / LABELS
     content = read_json(path, "a label file")
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(
-                f"{path}: {key}: expected a list, as label files have; write it with `amodalpl pseudolabel`"
-            )
-    labels = [LabelEntry(_checked(path, entry, n)) for n, entry in enumerate(content["annotations"])]
+    check_label_file(path, content)
+    labels = [LabelEntry(entry) for entry in content["annotations"]]
     sha256 = hash_file(path)
     review, stale = Review(sha256, ()), 0
     if (folder / REVIEW_FILE).exists():
         review, lost = carry_over(read_review(folder / REVIEW_FILE), (e.annotation for e in labels), sha256)
         stale = len(lost)
     order = read_json(folder / ORDER, "the order of labels") if (folder / ORDER).exists() else {}
+    stats = read_json(folder / STATS, "counts of labels") if (folder / STATS).exists() else {}
     return LabelFolder(
         folder,
         sha256,
         content["images"],
         {c["id"]: str(c.get("name", c["id"])) for c in content["categories"]},
         labels,
-        {entry["image_id"]: entry for entry in order.get("images", ())},
-        read_json(folder / STATS, "counts of labels") if (folder / STATS).exists() else {},
+        check_order(folder / ORDER, order),
+        check_stats(folder / STATS, stats),
         review,
         stale,
     )
@@ -204,10 +201,10 @@ def _doubt_lines(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 entry = json.loads(line)
                 box, png = entry["box"], entry["png"]
-                if len(box) != 4 or not all(type(v) is int for v in box) or not _BASE64.fullmatch(png):
+                if len(box) != 4 or not all(type(v) is int for v in (*box, entry["id"])) or not _BASE64.fullmatch(png):
                     raise ValueError
                 yield {"id": entry["id"], "box": box, "png": png}
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise DataError(
                     f"{path}: line {number}: expected id, box (four whole numbers) and png (base64), got "
                     f"{line[:60]!r}; delete the file to do without it"
@@ -217,19 +214,3 @@ def _doubt_lines(path: Path) -> Iterator[dict[str, Any]]:
 def rle_of(entry: Mapping[str, Any]) -> Rle:
     """Return a mask of a label file as the RLE that our functions take."""
     return Rle(size=list(entry["size"]), counts=entry["counts"].encode("ascii"))
-
-
-def _checked(path: Path, entry: Any, index: int) -> Mapping[str, Any]:
-    missing = [key for key in _NEEDED if key not in entry] if isinstance(entry, dict) else list(_NEEDED)
-    if missing:
-        raise DataError(
-            f"{path}: annotations[{index}]: expected an entry of a label file, found no {', '.join(missing)}; "
-            "write it with `amodalpl pseudolabel`"
-        )
-    for key in ("segmentation", "visible_mask"):
-        mask = entry[key]
-        if not isinstance(mask, dict) or not isinstance(mask.get("counts"), str) or "size" not in mask:
-            raise DataError(
-                f"{path}: annotations[{index}].{key}: expected compressed RLE with counts as text, as label files have"
-            )
-    return entry

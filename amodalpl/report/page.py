@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import __version__
+from ..formats.label_file import check_hold_out
 from ..progress import SILENT, Progress
 from ..provenance import read_json, write_whole
 from . import draw
@@ -143,6 +144,7 @@ def _trust(completer: Path | None) -> dict[str, Any]:
         read_json(completer / name, what) if completer is not None and (completer / name).exists() else {}
         for name, what in ((METRICS, "the scores of a completer"), (CARD, "the card of a completer"))
     )
+    check_hold_out(completer or Path(), metrics, card)
     diagrams = metrics.get("reliability") or {}
     calibration = card.get("calibration") or {}
     pixels = [curve(name, diagrams[name]["stated"], diagrams[name]["seen"]) for name in diagrams if name != "labels"]

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import DataError
 from ..formats import read_annotations
 from ..formats.entries import reason_kind
+from ..formats.label_file import check_stats
 from ..masks import rle
 from ..progress import SILENT, Progress
 from ..provenance import RUN_FILE, StageRun, finished_run, hash_file, read_json, write_json, write_whole
@@ -33,7 +34,9 @@ from ..review import (
     require_same_labels,
     write_review,
 )
-from .inputs import input_hashes, require_photos
+from ..streaming import finite
+from .inputs import input_hashes
+from .photos import require_photos
 from .summary import Summary
 
 STAGE = "apply-review"
@@ -160,7 +163,10 @@ def _area_px(mask: Mapping[str, Any]) -> int:
 def _finished_labels(folder: Path) -> dict[str, Any]:
     record = read_json(folder / RUN_FILE, "the record of a finished `amodalpl pseudolabel`")
     again = isinstance(record, dict) and record.get("stage") == STAGE
-    return finished_run(folder, STAGE if again else "pseudolabel")
+    record = finished_run(folder, STAGE if again else "pseudolabel")
+    if not isinstance(record.get("inputs"), dict) or type(record.get("seed")) is not int:
+        raise DataError(f"{folder / RUN_FILE}: expected inputs and a seed, found none; it was changed by hand")
+    return record
 
 
 def _require_whole(data: AnnotationSet) -> None:
@@ -198,7 +204,8 @@ def _write(
 ) -> dict[str, Any]:
     annotations = [corrected(a, decisions.get(a["id"])) for a in before]
     photos = [image.raw for image in data.images]
-    write_json(out / LABELS, {**data.raw, "images": photos, "annotations": annotations, "categories": data.categories})
+    content = {**data.raw, "images": photos, "annotations": annotations, "categories": data.categories}
+    write_json(out / LABELS, finite(content))
     held = [Decision(a["id"], decisions[a["id"]], fingerprint(a)) for a in annotations if a["id"] in decisions]
     write_review(out / REVIEW_FILE, Review(hash_file(out / LABELS), tuple(held)))
     for name in (ORDER, DOUBT):
@@ -207,6 +214,6 @@ def _write(
     times = Counter(decisions.get(a["id"]) for a in annotations)
     counts = {"labels": len(annotations), **{words: times[verdict] for verdict, words in _COUNTED.items()}}
     rows = {NO_LONGER_FIT: [entry.to_json() for entry in lost]}
-    stats = read_json(labels / STATS, "the statistics of a label folder")
+    stats = check_stats(labels / STATS, read_json(labels / STATS, "the statistics of a label folder"))
     write_json(out / STATS, {**stats, "review": counts, **rows})
     return {**counts, **rows}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from ..convert.hub import DataSet, Losses
 from ..convert.table import FORMATS, Format, reader, writer
-from ..errors import DataError, OutputError
+from ..errors import AmodalplError, DataError, OutputError
 from ..formats.entries import reason_kind
 from ..progress import SILENT, Progress
 from ..provenance import write_json
@@ -128,18 +129,22 @@ def _only_scored(data: DataSet, min_score: float) -> DataSet:
 def _write_whole(target: Format, data: DataSet, out: Path) -> Losses:
     """Write beside the final place and rename: a file or a folder is there whole or not at all."""
     assert target.write
-    parts = out.with_name(f".{out.name}.parts")
+    parts: Path | None = None
     try:
-        shutil.rmtree(parts, ignore_errors=True)
-        parts.mkdir(parents=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        parts = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".parts", dir=out.parent))
         losses = target.write(data, parts / out.name)
         if out.is_dir():
             out.rmdir()
         os.replace(parts / out.name, out)
+    except AmodalplError as error:
+        inside = str(parts / out.name) if parts else str(out)
+        raise type(error)(str(error).replace(inside, str(out))) from None
     except OSError as error:
         raise OutputError(f"{out}: could not write it ({error.strerror or error}); check space and rights") from None
     finally:
-        shutil.rmtree(parts, ignore_errors=True)
+        if parts:
+            shutil.rmtree(parts, ignore_errors=True)
     return +losses
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..formats.detections import check_results
 from ..masks import rle
 from ..metrics import box_matched, detection, occluded_detection
 from ..metrics.box_matched import box_matched_scores
@@ -60,6 +61,7 @@ def evaluate_detections(
     level_set = choose_levels(levels, known.format)
     file = detections / DETECTIONS if detections.is_dir() else detections
     found = _read_detections(file)
+    check_results(file, found, {image.id: image.size_hw for image in known.images})
     expected, left_out, scored_on = _to_coco(known)
     if not class_agnostic:
         _check_categories(found, expected, file, truth)

@@ -1,4 +1,4 @@
-"""What every stage checks of the user's data before it starts: photos there, of the stated size, identified by hash."""
+"""What identifies a stage's inputs, and whether photos have to be turned for them."""
 
 from __future__ import annotations
 
@@ -6,40 +6,20 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..images import image_path, image_size_hw
-from ..progress import Progress
 from ..provenance import hash_file, hash_listing
-from ..records import AnnotationSet
+from ..records import AnnotationSet, ImageRecord
 
 
-def require_photos(data: AnnotationSet, images: Path, progress: Progress) -> None:
-    """Make sure that every photo with instances can be opened and has the size its masks were drawn on.
+def any_turned(data: AnnotationSet, images: Path) -> bool:
+    """Tell whether a photo with instances fits its masks only when it is turned as its EXIF note says."""
+    return any(data.by_image[record.id] and _is_turned(images, record) for record in data.images)
 
-    Raises:
-        DataError: the folder or a photo is missing, unreadable, or of another size; says how many are.
-    """
-    if not images.is_dir():
-        raise DataError(f"{images}: expected the folder of the photos, found no such folder")
-    used = [record for record in data.images if data.by_image[record.id]]
-    problems = []
-    with progress.task("checking photos", len(used)) as advance:
-        for record in used:
-            path = image_path(images, record.file_name)
-            height, width = record.size_hw
-            if not path.is_file():
-                problems.append(f"{path}: expected a photo, found no such file")
-            else:
-                try:
-                    found = image_size_hw(path)
-                except DataError as error:
-                    problems.append(str(error))
-                else:
-                    if found != record.size_hw:
-                        got = f"{found[1]} x {found[0]}"
-                        problems.append(f"{path}: expected {width} x {height} pixels as annotated, got {got}")
-            advance(1)
-    if problems:
-        others = f" (and {len(problems) - 1} more of {len(used)} photos)" if len(problems) > 1 else ""
-        raise DataError(f"{problems[0]}{others}; `amodalpl check` lists all")
+
+def _is_turned(images: Path, record: ImageRecord) -> bool:
+    try:
+        return image_size_hw(image_path(images, record.file_name)) != record.size_hw
+    except DataError:  # which is told when it is read
+        return False
 
 
 def input_hashes(data: AnnotationSet, images: Path) -> dict[str, str]:

@@ -10,19 +10,15 @@ from ..images import check_image, image_path
 from ..progress import Progress
 from ..records import AnnotationSet, Dropped
 
-MOST_LEFT_OUT = 0.01  # of the photos with instances; with fewer than a hundred, each one must be whole
 
-
-def usable_photos(
-    data: AnnotationSet, images: Path, progress: Progress, most_left_out: float = MOST_LEFT_OUT
-) -> AnnotationSet:
+def usable_photos(data: AnnotationSet, images: Path, progress: Progress, most_left_out: float) -> AnnotationSet:
     """Leave out photos that are missing, damaged, or of another size than their masks were drawn on.
 
     Args:
         data: annotations; photos without instances are neither looked at nor left out.
         images: folder of the photos.
         progress: shown while it works.
-        most_left_out: share of the photos with instances, 0 to 1.
+        most_left_out: share of the photos with instances, 0 to 1; of a hundred photos, 0.01 is one.
 
     Returns:
         The annotations without those photos; `dropped` has an entry for each of their instances.
@@ -62,11 +58,20 @@ def usable_photos(
     )
 
 
+def require_photos(data: AnnotationSet, images: Path, progress: Progress) -> None:
+    """Make sure that every photo with instances is whole and has the size its masks were drawn on.
+
+    Raises:
+        DataError: the folder or a photo is missing, unreadable, or of another size; says how many are.
+    """
+    usable_photos(data, images, progress, most_left_out=0)
+
+
 def _problem(path: Path, size_hw: tuple[int, int]) -> str | None:
     if not path.is_file():
         return f"{path}: expected a photo, found no such file"
     try:
-        found = check_image(path)
+        found = check_image(path, annotated_hw=size_hw)
     except DataError as error:
         return str(error)
     if found != size_hw:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from ..masks.gaps import GapTolerance, derive_tolerance, pair_gaps
 from ..onnx_backend import NETWORK
 from ..ordering import Pair, cycles, mutual
 from ..plausibility import ShapePrior
+from ..precision import in_precision
 from ..progress import SILENT, Progress
 from ..provenance import RUN_FILE, StageRun, hash_file, read_json, write_json
 from ..pseudolabels import Label, label_scenes, orders_from_pairs
@@ -36,7 +37,7 @@ from ..records import AnnotationSet, ImageRecord, Instance
 from ..report.page import write_label_page
 from ..review import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
 from ..settings import LabelSettings, PipelineSettings
-from ..streaming import write_lines, write_object
+from ..streaming import finite, write_lines, write_object
 from ..trained import CARD, WEIGHTS, TrainedCompleter, load_completer
 from .inputs import input_hashes
 from .photos import usable_photos
@@ -99,11 +100,14 @@ def pseudolabel(
     ranks.settle()
     if not ranks.is_first:
         progress = SILENT
-    data = usable_photos(read_annotations(annotations, fmt), images, progress)
+    data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
     if not any(i.modal is not None and not i.is_crowd for i in data.instances):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     decided = read_review(review) if review else None
-    trained = load_completer(completer, pick_device(device), backend)
+    where = pick_device(device)
+    trained = load_completer(completer, where, backend)
+    if backend == "torch":
+        trained = replace(trained, completer=in_precision(trained.completer, settings.labels.precision, where))
     inputs = {"completer": hash_file(completer / CARD)}
     if backend == "onnx":
         inputs["network in ONNX"] = hash_file(completer / NETWORK)
@@ -218,10 +222,10 @@ def _put_together(
     write_object(
         out / LABELS,
         {
-            **data.raw,
-            "images": (_image_entry(record) for record in data.images),
+            **finite(data.raw),
+            "images": (finite(_image_entry(record)) for record in data.images),
             "annotations": statistics.watch_labels(_entries_of(files, "labels")),
-            "categories": data.categories,
+            "categories": finite(data.categories),
         },
     )
     pairs = orders_from_pairs(trained, settings)
@@ -318,7 +322,11 @@ def _label_part(
         for record in group:
             instances = _with_modal(data, record)
             owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
-            image = read_image(image_path(images, record.file_name)) if trained.completer.uses_image else None
+            image = (
+                read_image(image_path(images, record.file_name), record.size_hw)
+                if trained.completer.uses_image
+                else None
+            )
             photos.append(_Photo(record, instances, owned))
             scenes.append(Scene(owned.masks, image))
         for photo, answer in zip(photos, label_scenes(trained, scenes, settings), strict=True):

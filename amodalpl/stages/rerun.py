@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, OutputError, nearest
+from ..formats.segmentation import brief
 from ..progress import SILENT, Progress
 from ..provenance import RUN_FILE, read_json
 from ..settings import resolve
@@ -57,9 +58,9 @@ def rerun(
 
 
 def _require_repeatable(file: Path, record: Any, out: Path) -> None:
-    if not isinstance(record, dict) or record.get("stage") not in _STAGES:
+    if not isinstance(record, dict) or not isinstance(record.get("stage"), str) or record["stage"] not in _STAGES:
         found = record.get("stage") if isinstance(record, dict) else type(record).__name__
-        raise DataError(f"{file}: expected the record of {', '.join(_STAGES)}, got one of {found!r}")
+        raise DataError(f"{file}: expected the record of {', '.join(_STAGES)}, got one of {brief(found)}")
     if record.get("state") != "done":
         raise OutputError(f"{file}: `amodalpl {record['stage']}` has not finished there; nothing to compare with")
     kinds = {"arguments": dict, "outputs": dict, "settings": dict, "inputs": dict, "seed": int}
@@ -76,7 +77,7 @@ def _require_repeatable(file: Path, record: Any, out: Path) -> None:
 def _comparison(before: Values, again: Values) -> dict[str, Any]:
     names = sorted({*before["outputs"], *again["outputs"]} - _NAMES_ITSELF)
     different = [name for name in names if before["outputs"].get(name) != again["outputs"].get(name)]
-    machines = before.get("machine", {}), again.get("machine", {})
+    machines = [m if isinstance(m, dict) else {} for m in (before.get("machine"), again.get("machine"))]
     changes = {
         name: f"{machines[0].get(name)} then, {machines[1].get(name)} now"
         for name in sorted({*machines[0], *machines[1]})
@@ -94,10 +95,12 @@ def _comparison(before: Values, again: Values) -> dict[str, Any]:
 
 def _path(arguments: Values, name: str) -> Path:
     try:
+        if "\0" in arguments[name]:
+            raise TypeError
         return Path(arguments[name])
     except (KeyError, TypeError):
         raise OutputError(
-            f"{RUN_FILE}: arguments.{name}: expected a path, got {arguments.get(name)!r}; it was changed by hand"
+            f"{RUN_FILE}: arguments.{name}: expected a path, got {brief(arguments.get(name))}; it was changed by hand"
         ) from None
 
 

@@ -46,16 +46,18 @@ def show(annotations: Path, images: Path, what: str, out: Path | None = None) ->
 
     Raises:
         DataError: no such annotation or photo, or one that cannot be read.
-        OutputError: the picture's name does not end in .png.
+        OutputError: the picture's name does not end in .png, or is that of a file among the photos.
     """
     target = out or Path(f"show_{Path(what).stem}.png")
     if target.suffix.lower() != ".png":
         raise OutputError(f"{target}: expected a name that ends in .png")
+    if target.exists() and target.resolve().is_relative_to(images.resolve()):
+        raise OutputError(f"{target}: is one of the photos' files; choose another --out")
     file = annotations / LABELS if (annotations / LABELS).is_file() else annotations
     data = read_annotations(file)
     one = next((i for i in data.instances if str(i.id) == what), None)
     record = data.image_by_id[one.image_id] if one else _photo(data, what)
-    image = read_image(image_path(images, record.file_name))
+    image = read_image(image_path(images, record.file_name), record.size_hw)
     objects = [_shown(i) for i in ([one] if one else data.by_image[record.id]) if i.modal or i.amodal]
     if image.shape[:2] != record.size_hw:
         raise DataError(f"{images / record.file_name}: expected {record.size_hw} pixels, got {image.shape[:2]}")
@@ -94,15 +96,25 @@ def _shown(instance: Instance) -> _Shown:
 def _titles(data: AnnotationSet, objects: Sequence[_Shown], file: Path) -> list[str]:
     wanted = {shown.instance.id for shown in objects}
     entries = read_json(file, "an annotation file")["annotations"] if file.is_file() and data.format == "d2sa" else []
-    said: dict[int, Mapping[str, Any]] = {e["id"]: e.get("amodalpl") or {} for e in entries if e.get("id") in wanted}
+    said: dict[int, Mapping[str, Any]] = {  # of files that others wrote too, where anything may stand under that key
+        e["id"]: e["amodalpl"]
+        for e in entries
+        if isinstance(e, dict)
+        and type(e.get("id")) is int
+        and isinstance(e.get("amodalpl"), dict)
+        and e["id"] in wanted
+    }
     titles = []
     for shown in objects:
         label = said.get(shown.instance.id, {})
         name = data.category_names.get(shown.instance.category_id, str(shown.instance.category_id))
         visible_px = int(np.count_nonzero(shown.visible))
         words = [f"{visible_px} px visible, {shown.hidden_px} completed"]
-        words += [f"doubt {label['uncertainty']:.2f}"] if "uncertainty" in label else []
-        words += [f"behind {', '.join(f'#{k}' for k in label['occluders'])}"] if label.get("occluders") else []
+        doubt, occluders = label.get("uncertainty"), label.get("occluders")
+        words += [f"doubt {doubt:.2f}"] if isinstance(doubt, int | float) else []
+        words += (
+            [f"behind {', '.join(f'#{k}' for k in occluders)}"] if isinstance(occluders, list) and occluders else []
+        )
         titles.append(f"#{shown.instance.id} {name}\n" + ", ".join(words))
     return titles
 

@@ -26,6 +26,7 @@ from ..records import AnnotationSet, Instance, Rle
 from ..report.gaps import gap_histogram
 from ..report.samples import sample_sheet
 from ..settings import PipelineSettings, SynthesisSettings
+from ..streaming import finite
 from ..synthesis.bank import (
     FIRST_OBJECT,
     NOBODY,
@@ -72,7 +73,7 @@ def synth(
         DataError: the file cannot be read, or has fewer than two usable instances in two photos.
         OutputError: the folder belongs to another run.
     """
-    data = usable_photos(read_annotations(annotations, fmt), images, progress)
+    data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
     run = StageRun.open(
         out,
         "synth",
@@ -131,7 +132,7 @@ def _build(
             left_out.update(r for r in reasons if r)
             kept = [k for k, reason in enumerate(reasons) if reason is None]
             needs_photo = record.id in held_out or image_px
-            photo = read_image(image_path(images, record.file_name)) if kept and needs_photo else None
+            photo = read_image(image_path(images, record.file_name), record.size_hw) if kept and needs_photo else None
             if kept and record.id in held_out and photo is not None:
                 categories = [instances[k].category_id for k in kept]
                 sources.append(Source(photo, owned.masks[kept], categories, record.id))
@@ -226,7 +227,7 @@ def _write_holdout(
     if len(sources) == 1:
         for image in images:
             image["part"] = "both"
-    write_json(out / HOLDOUT, {"images": images, "annotations": annotations, "categories": data.categories})
+    write_json(out / HOLDOUT, {"images": images, "annotations": annotations, "categories": finite(data.categories)})
     return {
         "hold-out scenes": len(images),
         "hold-out objects": len(annotations),

@@ -20,8 +20,8 @@ from ..ranks import Ranks, join_processes
 from ..records import AnnotationSet
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..settings import DetectorSettings, PipelineSettings
-from .inputs import input_hashes, require_photos
-from .photos import usable_photos
+from .inputs import any_turned, input_hashes
+from .photos import require_photos, usable_photos
 from .summary import Summary
 
 STAGE = "train-detector"
@@ -68,7 +68,7 @@ def train_detector(
     where = pick_device(device)
     wanted = settings.detector
     _check_precision(wanted, where)
-    annotations = usable_photos(read_annotations(labels), images, progress)
+    annotations = usable_photos(read_annotations(labels), images, progress, settings.left_out_photos)
     truth = read_annotations(val) if val else None
     folder = val_images or images
     train_set, val_set, held_back = _divide(
@@ -102,6 +102,7 @@ def train_detector(
         weights=out / WEIGHTS,
         norm=norm,
         seed=settings.seed,
+        turned=any_turned(annotations, images) or bool(truth and any_turned(truth, folder)),
     )
     model = run.build(config["model"], settings.seed)
     ignoring.leave_out_ignored(model)
@@ -194,6 +195,7 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         weights=folder / WEIGHTS,
         norm=stored["norm"],
         seed=record["seed"],
+        turned=any_turned(read_annotations(folder / VAL), images),
     )
     model = run.build(config["model"], record["seed"])
     run.load_weights(folder / WEIGHTS, model)

@@ -37,7 +37,6 @@ def answer(probability, behind, modal):
         Query(0, 0, (1,)),
         window,
         probability,
-        np.zeros_like(probability),
         np.asarray(behind, bool),
         np.asarray(modal, bool),
     )

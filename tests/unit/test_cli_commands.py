@@ -67,6 +67,10 @@ def test_pseudolabel(fake_stage):
     [((*paths, settings), kwargs)] = calls
     assert paths == [Path("ann.json"), Path("images"), Path("completer"), Path("out")]
     assert settings.labels.batch_size == 32 and (kwargs["fmt"], kwargs["device"]) == ("auto", "auto")
+    assert (kwargs["review"], kwargs["backend"]) == (None, "torch")
+    inputs = ("ann.json", "images", "--completer", "completer", "--out", "out")
+    invoke("pseudolabel", *inputs, "--review", "review.json", "--backend", "onnx")
+    assert (calls[1][1]["review"], calls[1][1]["backend"]) == (Path("review.json"), "onnx")
 
 
 def test_train_detector(fake_stage):

@@ -75,8 +75,12 @@ def test_summary_that_is_not_ok_is_exit_1(fake_stage, args):
 
 
 def test_only_the_first_process_of_torchrun_prints(fake_stage, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
-    assert run(fake_stage, SUMMARY).output == ""
+    fake_stage("complete", "complete", lambda *a, **k: SUMMARY)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, said in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        result = CliRunner().invoke(app, ["complete", "synth", "--out", "out"])
+        assert result.exit_code == 0 and bool(result.stdout) is said
 
 
 def test_table_shows_counts_scores_files_and_the_next_command():

@@ -168,3 +168,24 @@ def test_help_needs_neither_torch_nor_mmdet(args):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [SYNTH, ["run", "tiny", "--out", "out"]], ids=["synth", "run"])
+def test_what_is_not_shared_out_refuses_several_processes(fake_stage, monkeypatch, command):
+    fake_stage("synth", "synth", failing(AssertionError("started")))
+    fake_stage("pipeline", "run_pipeline", failing(AssertionError("started")))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = invoke(*command)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {command[0]}: expected one process, got WORLD_SIZE=2; `torchrun` is for ")
+
+
+@pytest.mark.parametrize(("rank", "processes"), [("1", "1"), ("abc", "2"), ("0", ""), ("-1", "2")])
+def test_a_process_number_left_in_the_environment_is_one_line(fake_stage, monkeypatch, rank, processes):
+    """Without it, a number that is not 0 would make every command do its work, or none, and say nothing."""
+    fake_stage("synth", "synth", failing(AssertionError("started")))
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    result = invoke(*SYNTH)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: RANK, WORLD_SIZE: expected a process of `torchrun`")

@@ -9,7 +9,8 @@ import pytest
 from drawn_data_sets import data_set, drawn, in_pixels, write_photos
 from typer.testing import CliRunner
 
-from amodalpl.convert.hub import DataSet
+from amodalpl.convert.coco import write as write_coco
+from amodalpl.convert.hub import Category, DataSet
 from amodalpl.convert.table import FORMATS, reader
 from amodalpl.errors import DataError, OutputError, SettingsError
 from amodalpl.formats import read_annotations
@@ -193,3 +194,10 @@ def test_every_command_of_the_page_runs(tmp_path, monkeypatch):
     for command in commands:
         result = CliRunner().invoke(app, shlex.split(command)[1:])
         assert result.exit_code == 0, f"{command}: {result.output}"
+
+
+def test_what_a_format_refuses_is_said_of_the_file_that_was_asked_for(photos, tmp_path):
+    data = replace(data_set(), categories=[Category(1, "cup\x07"), Category(2, "dog")])
+    write_coco(data, tmp_path / "a.json")
+    with pytest.raises(DataError, match=f"^{tmp_path}/b.xml: expected names without control characters"):
+        convert(tmp_path / "a.json", tmp_path / "b.xml", photos, to_format="cvat")

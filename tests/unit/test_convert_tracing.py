@@ -1,5 +1,7 @@
 """Masks in pixels as polygons: rasterised again, the same pixels."""
 
+import time
+
 import numpy as np
 import pytest
 from drawn_data_sets import box, drawn, in_pixels
@@ -40,6 +42,16 @@ def test_any_mask_comes_back(blocks):
         outline = in_pixels(mask)
         assert (rasterised(rings(outline), mask.shape) == mask).all()
         assert (rasterised([one_ring(outline, mask.shape)], mask.shape) == mask).all()
+
+
+def test_masks_of_noise_take_seconds_and_not_minutes():
+    """Thousands of specks and of holes; what looks through all corners for each takes half a minute here."""
+    rng = np.random.default_rng(0)
+    began = time.process_time()
+    for share in (0.2, 0.8):
+        mask = rng.random((250, 250)) < share
+        assert (rasterised(rings(in_pixels(mask)), mask.shape) == mask).all()
+    assert time.process_time() - began < 10
 
 
 def test_polygons_stay_as_they_are():

@@ -19,7 +19,7 @@ def answer(probability, side=20, corner_yx=(100, 200)):
     modal[: side // 2], behind[side // 2 : 3 * side // 4] = True, True
     y, x = corner_yx
     filled = np.full((side, side), probability, np.float32)
-    return Answer(Query(0, 0, (1,)), np.s_[y : y + side, x : x + side], filled, filled, behind, modal)
+    return Answer(Query(0, 0, (1,)), np.s_[y : y + side, x : x + side], filled, behind, modal)
 
 
 @pytest.mark.parametrize(("probability", "level"), [(0.5, 255), (0.1, round(255 * 0.36)), (0.9, round(255 * 0.36))])

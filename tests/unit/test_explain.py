@@ -61,3 +61,7 @@ def test_a_misspelt_name_is_one_line_with_the_nearest():
     result = invoke("invisible_muou")
     assert result.exit_code == 2
     assert result.stderr == ("error: no score of that name: 'invisible_muou'; did you mean 'invisible_miou'?\n")
+
+
+def test_an_empty_name_lists_all_too():
+    assert CliRunner().invoke(app, ["explain", " "]).stdout == CliRunner().invoke(app, ["explain"]).stdout

@@ -138,3 +138,12 @@ def test_finished_run_in_a_read_only_folder_can_be_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(locking.os, "open", read_only)
     assert StageRun.open(tmp_path, "synth", {}, {}, 0).counts == {"kept": 1}
+
+
+def test_a_released_lock_is_not_handed_out_for_a_new_file_of_the_same_number(tmp_path):
+    released = lock_folder(tmp_path)  # still referred to, as by the run that it was of
+    released.release()
+    (tmp_path / LOCK_FILE).touch()
+    found = os.stat(tmp_path / LOCK_FILE)
+    locking._held[found.st_dev, found.st_ino] = released  # file systems give freed numbers to the next file
+    assert lock_folder(tmp_path).release.alive

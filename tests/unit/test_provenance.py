@@ -8,6 +8,7 @@ import os
 import platform
 import resource
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -261,3 +262,39 @@ def test_arguments_do_not_make_another_run(tmp_path):
     StageRun.open(tmp_path, "synth", SETTINGS, INPUTS, 0, {"images": tmp_path / "here"})
     again = StageRun.open(tmp_path, "synth", SETTINGS, INPUTS, 0, {"images": tmp_path / "there"})
     assert again.record["arguments"] == {"images": str(tmp_path / "there")}
+
+
+def test_files_are_synced_by_a_handle_that_may_write(tmp_path, monkeypatch):
+    """Windows refuses to sync one that was opened for reading."""
+    fcntl = pytest.importorskip("fcntl")
+    modes = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (modes.append(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE), sync(fd)))
+    write_json(tmp_path / "a.json", {})
+    assert modes[0] == os.O_RDWR
+
+
+def test_bad_input_frees_the_folder_but_keeps_hidden_files_of_the_user(tmp_path):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("ref")
+    run = StageRun.open(tmp_path, "synth", {}, {}, 0)
+    (tmp_path / "bank").mkdir()
+    with pytest.raises(DataError), run.released_on_bad_input():
+        raise DataError("too few objects")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == [".git", "HEAD"]
+    StageRun.open(tmp_path, "synth", {}, {"annotations": "corrected"}, 0)
+
+
+def test_bad_input_takes_a_folder_of_its_own_away(tmp_path):
+    run = StageRun.open(tmp_path / "out", "synth", {}, {}, 0)
+    with pytest.raises(DataError), run.released_on_bad_input():
+        raise DataError("too few objects")
+    assert not (tmp_path / "out").exists()
+
+
+def test_processes_that_claim_a_folder_in_one_moment_both_get_it(tmp_path, monkeypatch):
+    StageRun.open(tmp_path, "complete", {}, {}, 0)
+    record = tmp_path / "run.json"
+    exists, early = Path.exists, [record]
+    monkeypatch.setattr(Path, "exists", lambda path: False if path in early and early.pop() else exists(path))
+    assert not StageRun.open(tmp_path, "complete", {}, {}, 0).done

@@ -187,8 +187,8 @@ def test_polygons_are_no_label_file(tmp_path):
 @pytest.mark.parametrize(
     "line",
     ["{", '{"id": 1, "box": [0, 0, 5, 5]}', '{"id": 1, "box": [0, 0, 5.5, 5], "png": "aa"}']
-    + ['{"id": 1, "box": [0, 0, 5, 5], "png": "<x>"}', "3"],
-    ids=["cut short", "no picture", "no pixels", "no base64", "a number"],
+    + ['{"id": 1, "box": [0, 0, 5, 5], "png": "<x>"}', "3", '{"id": [], "box": [0, 0, 5, 5], "png": "aa"}'],
+    ids=["cut short", "no picture", "no pixels", "no base64", "a number", "a list for an id"],
 )
 def test_damaged_doubt_names_the_line(tmp_path, line):
     write_doubt(tmp_path, [7])

@@ -37,14 +37,14 @@ class Said(Progress):
 
 
 def test_whole_photos_change_nothing(data, tmp_path):
-    assert usable_photos(data, tmp_path, SILENT) is data
+    assert usable_photos(data, tmp_path, SILENT, 0.01) is data
 
 
 def test_few_are_left_out_listed_and_said(data, tmp_path):
     (tmp_path / "7.png").write_bytes((tmp_path / "7.png").read_bytes()[:-20])
     (tmp_path / "9.png").unlink()
     said = Said()
-    kept = usable_photos(data, tmp_path, said)
+    kept = usable_photos(data, tmp_path, said, 0.01)
     assert [len(kept.images), len(kept.instances)] == [199, 198]
     assert not {7, 9} & {record.id for record in kept.images} and 999 in {record.id for record in kept.images}
     assert 7 not in kept.by_image and [(d.annotation_id, d.image_id) for d in kept.dropped] == [(7, 7), (9, 9)]
@@ -60,16 +60,16 @@ def test_more_than_one_in_a_hundred_stops(data, tmp_path):
         (tmp_path / f"{number}.png").write_text("no photo")
     wanted = r"1.png: .*\(and 2 more of 200 photos\); `amodalpl check` lists all; up to 2 would be left out"
     with pytest.raises(DataError, match=wanted):
-        usable_photos(data, tmp_path, SILENT)
+        usable_photos(data, tmp_path, SILENT, 0.01)
     assert len(usable_photos(data, tmp_path, SILENT, most_left_out=0.02).instances) == 197
 
 
 def test_other_size_counts_too(data, tmp_path):
     (tmp_path / "5.png").write_bytes(cv2.imencode(".png", np.zeros((8, 6, 3), np.uint8))[1].tobytes())
-    (dropped,) = usable_photos(data, tmp_path, SILENT).dropped
+    (dropped,) = usable_photos(data, tmp_path, SILENT, 0.01).dropped
     assert "expected 8 x 6 pixels as annotated, got 6 x 8" in dropped.reason
 
 
 def test_no_folder(data, tmp_path):
     with pytest.raises(DataError, match="nowhere: expected the folder of the photos, found no such folder"):
-        usable_photos(data, tmp_path / "nowhere", SILENT)
+        usable_photos(data, tmp_path / "nowhere", SILENT, 0.01)

@@ -377,3 +377,16 @@ def test_nothing_but_crowds(scenes, completer, tmp_path):
     with pytest.raises(DataError, match="expected at least one instance to label, got none; run `amodalpl check`"):
         label(scenes, completer, tmp_path / "out", annotations=tmp_path / "a.json")
     assert not (tmp_path / "out" / "pseudo_amodal.json").exists()
+
+
+def test_numbers_that_json_does_not_know_are_carried_over_as_null(scenes, tmp_path):
+    data = json.loads(scenes.annotations.read_text())
+    data["info"] = {"version": float("nan")}
+    data["images"][0]["exposure"] = float("inf")
+    data["categories"][0]["weight"] = float("nan")
+    odd = tmp_path / "odd.json"
+    odd.write_text(json.dumps(data))
+    pseudolabel(odd, scenes.images, write_completer(tmp_path / "completer"), tmp_path / "out", settings(), device="cpu")
+    written = json.loads((tmp_path / "out" / "pseudo_amodal.json").read_text(), parse_constant=pytest.fail)
+    found = written["info"]["version"], written["images"][0]["exposure"], written["categories"][0]["weight"]
+    assert found == (None, None, None)

@@ -79,6 +79,13 @@ def test_names_it_does_not_know_are_one_line(labels, tmp_path):
         show(*labels, "7", tmp_path / "x.gif")
 
 
+def test_a_photo_is_never_overwritten(labels):
+    before = (labels[1] / "c.png").read_bytes()
+    with pytest.raises(OutputError, match=r"c\.png: is one of the photos' files; choose another --out"):
+        show(*labels, "7", labels[1] / "c.png")
+    assert (labels[1] / "c.png").read_bytes() == before
+
+
 def test_a_photo_of_another_size_is_refused(labels, tmp_path):
     cv2.imwrite(str(labels[1] / "a.png"), np.zeros((10, 30, 3), np.uint8))
     with pytest.raises(DataError, match=r"a\.png: expected \(20, 30\) pixels, got \(10, 30\)"):
@@ -94,3 +101,14 @@ def test_a_plain_coco_file_will_do(labels, tmp_path):
     (tmp_path / "coco.json").write_text(json.dumps(data))
     summary = show(tmp_path / "coco.json", images, "7", tmp_path / "x.png")
     assert summary.counts["objects"] == ["#7 bar   80 px visible, 0 completed"]
+
+
+@pytest.mark.parametrize("notes", [[1], "x", {"uncertainty": "high", "occluders": 3}], ids=["list", "text", "words"])
+def test_notes_of_other_tools_under_our_key_are_passed_over(labels, tmp_path, notes):
+    folder, images = labels
+    file = folder / "pseudo_amodal.json"
+    data = json.loads(file.read_text())
+    data["annotations"][0]["amodalpl"] = notes
+    file.write_text(json.dumps(data))
+    [line] = show(folder, images, "7", tmp_path / "one.png").counts["objects"]
+    assert line == "#7 bar   56 px visible, 24 completed"

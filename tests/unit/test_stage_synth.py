@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from functools import partial
 
 import cv2
 import numpy as np
@@ -15,7 +14,6 @@ from amodalpl.errors import DataError, OutputError, SettingsError
 from amodalpl.masks import gaps, rle
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import resolve
-from amodalpl.stages.photos import usable_photos
 from amodalpl.stages.synth import read_holdout, synth
 from amodalpl.synthesis.bank import Bank
 
@@ -329,15 +327,14 @@ def test_unusable_data_leaves_no_claim_behind(tmp_path):
     assert synth(scenes.annotations, scenes.images, tmp_path / "out", settings()).counts["in bank"] > 2
 
 
-def test_damaged_photos_are_left_out_and_counted(scenes, tmp_path, monkeypatch):
-    monkeypatch.setitem(synth.__globals__, "usable_photos", partial(usable_photos, most_left_out=0.2))
+def test_damaged_photos_are_left_out_and_counted(scenes, tmp_path):
     images = tmp_path / "images"
     shutil.copytree(scenes.images, images)
     data = json.loads(scenes.annotations.read_text())
     damaged = images / data["images"][4]["file_name"]
     damaged.write_bytes(damaged.read_bytes()[:-30])
     lost = sum(a["image_id"] == data["images"][4]["id"] for a in data["annotations"])
-    made = synth(scenes.annotations, images, tmp_path / "out", settings())
+    made = synth(scenes.annotations, images, tmp_path / "out", settings().model_copy(update={"left_out_photos": 0.2}))
     assert made.counts["left out"]["unusable photo"] == lost and made.counts["photos"] == 7
     assert data["images"][4]["id"] not in Bank(made.out / "bank").table["image_id"]
 
@@ -357,3 +354,9 @@ def test_usual_data_warns_of_nothing(made, scenes):
         "fmt": "auto",
     }
     assert record["took"]["seconds"] > 0
+
+
+def test_a_class_with_a_number_that_json_does_not_know(scenes, tmp_path):
+    odd = changed(scenes, tmp_path / "odd.json", lambda data: data["categories"][0].update(weight=float("nan")))
+    synth(odd, scenes.images, tmp_path / "out", settings())
+    assert json.loads((tmp_path / "out" / "holdout.json").read_text())["categories"][0]["weight"] is None

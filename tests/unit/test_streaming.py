@@ -7,7 +7,7 @@ import json
 import pytest
 
 from amodalpl.errors import OutputError
-from amodalpl.streaming import write_lines, write_object
+from amodalpl.streaming import finite, write_lines, write_object
 
 
 @pytest.mark.parametrize("entries", [[], [1], [{"a": "é\n", "b": [0.1, None, True]}, [], "x"]])
@@ -53,3 +53,8 @@ def test_nothing_is_left_of_a_file_that_broke_off(tmp_path):
     with pytest.raises(OutputError, match=r"a.json: could not write it \(No space left"):
         write_object(tmp_path / "a.json", {"entries": entries()})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_json_does_not_know_becomes_null():
+    read = json.loads('{"a": NaN, "b": [1, -Infinity, {"c": 1e999, "d": "NaN"}], "e": 2.5}')
+    assert finite(read) == {"a": None, "b": [1, None, {"c": None, "d": "NaN"}], "e": 2.5}
