@@ -102,7 +102,7 @@ def _photo_bytes() -> dict[str, bytes]:
     found = {}
     for name, mode in {
         "a.png": "RGB", "grey.png": "I;16", "p.png": "P", "a.jpg": "RGB", "cmyk.jpg": "CMYK", "a.webp": "RGBA",
-        "a.bmp": "RGB", "a.tif": "RGB", "a.gif": "P",
+        "a.bmp": "RGB", "a.tif": "RGB",  # not GIF, which OpenCV reads from 4.12 on
     }.items():  # fmt: skip
         image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 200 if mode == "I;16" else pixels)
         exif = Image.Exif()
