@@ -12,6 +12,16 @@ SIZE = 8  # cut-outs
 IMAGE_PX = 48
 
 
+def write_discs(folder: Path) -> Path:
+    """Write five discs of radius 6 to 10, each of a photo of its own, without pictures."""
+    writer = BankWriter(folder, None)
+    ys, xs = np.mgrid[:40, :40]
+    for number in range(5):
+        writer.add(cut_out((xs - 20) ** 2 + (ys - 20 - number) ** 2 <= (6 + number) ** 2, 512), (number, 1, 1))
+    writer.close()
+    return folder
+
+
 def write_bank(folder: Path) -> Path:
     """Write discs, squares, rings and bars; the photo of number k has the colour 25 * (k + 1) everywhere."""
     writer = BankWriter(folder, IMAGE_PX)

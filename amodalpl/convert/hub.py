@@ -105,5 +105,12 @@ class DataSet:
     left_out: list[tuple[str, str]] = field(default_factory=list)
     images: Path | None = None
 
+    def by_photo(self) -> dict[int, list[Thing]]:
+        """Return the objects of each photo by its id, in file order; photos without objects have an empty list."""
+        groups: dict[int, list[Thing]] = {photo.id: [] for photo in self.photos}
+        for thing in self.things:
+            groups[thing.image_id].append(thing)
+        return groups
+
 
 Losses = Counter[str]  # what a format could not hold, in words, and how many times

@@ -224,9 +224,7 @@ def write(data: DataSet, out: Path) -> Losses:
         "classes without objects",
     )
     names = {category.id: category.name for category in data.categories}
-    things: dict[int, list[Thing]] = {photo.id: [] for photo in data.photos}
-    for thing in data.things:
-        things[thing.image_id].append(thing)
+    things = data.by_photo()
     taken: dict[PurePosixPath, str] = {}
     for photo in data.photos:
         file = PurePosixPath(photo.file_name).with_suffix(".json")

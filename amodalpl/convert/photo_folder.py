@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from ..errors import DataError
 from .builder import LeftOut
+from .hub import Photo
 from .source import files_below
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -67,3 +68,11 @@ class PhotoFolder:
                 if digits and digits.isascii() and len(digits) <= 18:
                     numbered[int(digits)].add(name)
         return {number: names.pop() for number, names in numbered.items() if len(names) == 1}
+
+
+def unique_stems(photos: Iterable[Photo]) -> dict[int, str]:
+    """Return by id what to name a photo's files after: its name, without the suffix unless two share it."""
+    names = {photo.id: photo.file_name for photo in photos}
+    stems = {photo_id: name.rpartition(".")[0] or name for photo_id, name in names.items()}
+    times = Counter(stems.values())
+    return {photo_id: stem if times[stem] == 1 else names[photo_id] for photo_id, stem in stems.items()}

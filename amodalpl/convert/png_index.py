@@ -12,7 +12,6 @@ piece (corners connect) is an object: two cars that touch become one. Objects wi
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,12 @@ from ..errors import DataError
 from ..formats.segmentation import brief
 from ..masks import rle
 from ..provenance import read_json, write_json
-from .builder import Builder, LeftOut, pixels
+from .builder import Builder, LeftOut
 from .hub import DataSet, Losses, Outline, Photo, Thing
 from .numbers_png import read_numbers, write_numbers
-from .photo_folder import PhotoFolder
+from .photo_folder import PhotoFolder, unique_stems
 from .source import Source, files_below
-from .unheld import unheld
+from .unheld import unheld, visible_pixels
 
 CLASSES_FILE, NAMES_FILE = "classes.json", "classes.txt"
 ANY_CLASS = "object"
@@ -154,14 +153,10 @@ def write(data: DataSet, out: Path) -> Losses:
         "classes without objects", "ids of objects", "ids of photos", "ids of classes",
     )  # fmt: skip
     names = {category.id: category.name for category in data.categories}
-    things: defaultdict[int, list[Thing]] = defaultdict(list)
-    for thing in data.things:
-        things[thing.image_id].append(thing)
-    stems = {photo.id: photo.file_name.rpartition(".")[0] or photo.file_name for photo in data.photos}
-    shared = {stem for stem, times in Counter(stems.values()).items() if times > 1}  # a.jpg and a.png
+    things, stems = data.by_photo(), unique_stems(data.photos)
     classes: dict[str, dict[str, str]] = {}
     for photo in data.photos:
-        name = f"{photo.file_name if stems[photo.id] in shared else stems[photo.id]}.png"
+        name = f"{stems[photo.id]}.png"
         numbers, numbered = _numbered(photo, things[photo.id], losses)
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         write_numbers(out / name, numbers)
@@ -172,20 +167,8 @@ def write(data: DataSet, out: Path) -> Losses:
 
 def _numbered(photo: Photo, things: list[Thing], losses: Losses) -> tuple[np.ndarray, list[tuple[int, Thing]]]:
     """Return (H, W) uint16 numbers, and the object of each."""
-    drawable = []
-    for thing in things:
-        if thing.is_crowd:  # it would become an object
-            losses["crowd regions"] += 1
-            continue
-        if thing.modal is None:
-            losses["objects without a visible mask"] += 1
-            continue
-        try:
-            drawable.append((thing, pixels(thing.modal, photo.size_hw)))
-        except LeftOut:
-            losses["objects whose mask covers no pixel of the photo"] += 1
-            continue
-        losses["objects drawn as polygons, now pixels"] += bool(thing.modal.polygons)
+    masks = [(thing, visible_pixels(thing, photo, losses)) for thing in things]
+    drawable = [(thing, mask) for thing, mask in masks if mask is not None]
     numbers = np.zeros(photo.size_hw, dtype=np.uint16)
     areas = rle.areas_px([mask for _, mask in drawable])
     for index in sorted(range(len(drawable)), key=lambda i: (-areas[i], i)):

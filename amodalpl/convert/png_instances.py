@@ -8,7 +8,7 @@ Masks may overlap. Characters that file systems refuse are written as `%2F`.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -18,13 +18,13 @@ from PIL import Image
 from ..errors import DataError
 from ..masks import rle
 from ..provenance import write_whole
-from .builder import Builder, Canvas, LeftOut, pixels
+from .builder import Builder, Canvas, LeftOut
 from .hub import DataSet, Losses, Outline
 from .numbers_png import read_numbers
-from .photo_folder import PhotoFolder
+from .photo_folder import PhotoFolder, unique_stems
 from .png_index import ANY_CLASS
 from .source import files_below
-from .unheld import unheld
+from .unheld import unheld, visible_pixels
 
 _NUMBERED = re.compile(r"(\d{1,9})(?:_(.+))?", re.DOTALL)
 _REFUSED = re.compile(r'[\\/:*?"<>|%\x00-\x1f]')
@@ -101,28 +101,18 @@ def write(data: DataSet, out: Path) -> Losses:
     )  # fmt: skip
     names = {category.id: category.name for category in data.categories}
     photos = {photo.id: photo for photo in data.photos}
-    stems = {photo.id: photo.file_name.rpartition(".")[0] or photo.file_name for photo in data.photos}
-    shared = {stem for stem, times in Counter(stems.values()).items() if times > 1}
+    stems = unique_stems(data.photos)
     count: defaultdict[int, int] = defaultdict(int)
     out.mkdir(parents=True, exist_ok=True)
     for thing in data.things:
         photo = photos[thing.image_id]
-        if thing.is_crowd:  # it would become an object
-            losses["crowd regions"] += 1
+        mask = visible_pixels(thing, photo, losses)
+        if mask is None:
             continue
-        if thing.modal is None:
-            losses["objects without a visible mask"] += 1
-            continue
-        try:
-            mask = rle.decode(pixels(thing.modal, photo.size_hw))
-        except LeftOut:
-            losses["objects whose mask covers no pixel of the photo"] += 1
-            continue
-        losses["objects drawn as polygons, now pixels"] += bool(thing.modal.polygons)
-        folder = out / (photo.file_name if stems[photo.id] in shared else stems[photo.id])
+        folder = out / stems[photo.id]
         folder.mkdir(parents=True, exist_ok=True)
         count[photo.id] += 1
         label = _REFUSED.sub(lambda m: f"%{ord(m[0]):02X}", names[thing.category_id])
-        save = partial(Image.fromarray(mask.astype(np.uint8) * 255).save, format="PNG")
+        save = partial(Image.fromarray(rle.decode(mask).astype(np.uint8) * 255).save, format="PNG")
         write_whole(folder / f"{count[photo.id]}_{label}.png", save)
     return +losses

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .hub import DataSet, Losses
+from ..records import Rle
+from .builder import LeftOut, pixels
+from .hub import DataSet, Losses, Photo, Thing
 
 _DERIVED = {"bbox", "area"}  # these follow from masks
 _COUNTS: dict[str, Callable[[DataSet], int]] = {
@@ -41,3 +43,26 @@ def unheld(data: DataSet, *parts: str) -> Losses:
     {'order in depth, pairs': 1}
     """
     return +Losses({part: _COUNTS[part](data) for part in parts})
+
+
+def visible_pixels(thing: Thing, photo: Photo, losses: Losses) -> Rle | None:
+    """Return the pixels of a visible part, for formats of pixels that know no crowds; None when it has none.
+
+    Args:
+        thing: of the photo.
+        photo: says the size.
+        losses: what is left out, or drawn otherwise, is added to it.
+    """
+    if thing.is_crowd:  # it would become an object
+        losses["crowd regions"] += 1
+        return None
+    if thing.modal is None:
+        losses["objects without a visible mask"] += 1
+        return None
+    try:
+        mask = pixels(thing.modal, photo.size_hw)
+    except LeftOut:
+        losses["objects whose mask covers no pixel of the photo"] += 1
+        return None
+    losses["objects drawn as polygons, now pixels"] += bool(thing.modal.polygons)
+    return mask

@@ -179,9 +179,7 @@ def write(data: DataSet, out: Path) -> Losses:
         "other keys of the file",
     )
     numbers = {category.id: number for number, category in enumerate(data.categories)}
-    things: dict[int, list[Thing]] = {photo.id: [] for photo in data.photos}
-    for thing in data.things:
-        things[thing.image_id].append(thing)
+    things = data.by_photo()
     taken: dict[PurePosixPath, str] = {}
     for photo in data.photos:
         file = PurePosixPath("labels", photo.file_name).with_suffix(".txt")

@@ -7,15 +7,14 @@ import os
 import socket
 
 import cv2
-import numpy as np
 import pytest
 import torch
+from drawn_cutouts import write_discs
 from torch import nn
 
 from amodalpl.models.completer import build_completer
 from amodalpl.progress import SILENT
 from amodalpl.settings import SynthesisSettings, TrainingSettings
-from amodalpl.synthesis.bank import BankWriter, cut_out
 from amodalpl.synthesis.dataset import SampleStream
 from amodalpl.training import train
 
@@ -33,13 +32,7 @@ SETTINGS = TrainingSettings(
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bank")
-    writer = BankWriter(folder, None)
-    ys, xs = np.mgrid[:40, :40]
-    for number in range(5):
-        writer.add(cut_out((xs - 20) ** 2 + (ys - 20 - number) ** 2 <= (6 + number) ** 2, 512), (number, 1, 1))
-    writer.close()
-    return folder
+    return write_discs(tmp_path_factory.mktemp("bank"))
 
 
 def run(bank, folder, normalised, world=1):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from drawn_cutouts import write_discs
 from interruptions import Killed, KillIn
 from torch import nn
 
@@ -18,7 +19,6 @@ from amodalpl.models.completer import METHODS, Completer, build_completer
 from amodalpl.progress import SILENT
 from amodalpl.resuming import NAN_BATCH, TrainingError, image_ids, load_plain, seed_step
 from amodalpl.settings import SynthesisSettings, TrainingSettings
-from amodalpl.synthesis.bank import BankWriter, cut_out
 from amodalpl.synthesis.dataset import SampleStream
 from amodalpl.training import _StepSampler, train
 
@@ -31,13 +31,7 @@ TINY = TrainingSettings(
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bank")
-    writer = BankWriter(folder, None)
-    ys, xs = np.mgrid[:40, :40]
-    for number in range(5):
-        writer.add(cut_out((xs - 20) ** 2 + (ys - 20 - number) ** 2 <= (6 + number) ** 2, 512), (number, 1, 1))
-    writer.close()
-    return folder
+    return write_discs(tmp_path_factory.mktemp("bank"))
 
 
 def run(bank, checkpoint, settings=TINY, progress=SILENT, method="asbu", validate=None, width=4):
