@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from . import trained
-from .completion import Scene
-from .devices import pick_device
+from .completion import trained
+from .completion.asking import Scene
+from .completion.trained import TrainedCompleter
 from .errors import DataError
-from .flags import doubtful_above, flags_of
 from .formats.entries import check_size
 from .formats.segmentation import brief, read_masks
 from .images import read_image
+from .labelling.flags import doubtful_above, flags_of
+from .labelling.ordering import Pair
+from .labelling.pseudolabels import label_scenes
 from .masks import ownership, rle
 from .masks.gaps import derive_tolerance, pair_gaps
-from .ordering import Pair
-from .pseudolabels import label_scenes
 from .records import Rle
+from .running.devices import pick_device
 from .settings import resolve
-from .trained import TrainedCompleter
 
 AnyPath = str | os.PathLike[str]
 Masks = np.ndarray | Sequence[Any]

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from .masks import rle
-from .provenance import write_json, write_whole
+from .running.provenance import write_json, write_whole
 
 CATEGORIES = (
     {"id": 1, "name": "disc"},

@@ -18,8 +18,8 @@ from rich.table import Table
 
 from amodalpl import __version__
 from amodalpl.errors import AmodalplError
-from amodalpl.processes import usable_cores
-from amodalpl.provenance import git_state, write_json
+from amodalpl.running.processes import usable_cores
+from amodalpl.running.provenance import git_state, write_json
 
 from .compare import slower_than_stored
 from .memory import run_and_watch

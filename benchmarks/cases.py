@@ -17,10 +17,12 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from amodalpl.completion import Scene
+from amodalpl.completion.asking import Scene
+from amodalpl.completion.trained import load_completer
+from amodalpl.completion.training import train
 from amodalpl.errors import MissingPackageError
-from amodalpl.progress import SILENT, Progress
-from amodalpl.pseudolabels import label_scenes
+from amodalpl.labelling.pseudolabels import label_scenes
+from amodalpl.running.progress import SILENT, Progress
 from amodalpl.settings import TrainingSettings, merge, read_config, resolve
 from amodalpl.stages.check import check
 from amodalpl.stages.export_onnx import export_onnx
@@ -29,8 +31,6 @@ from amodalpl.stages.train_detector import require_detector, train_detector
 from amodalpl.synthesis.dataset import SampleStream
 from amodalpl.synthesis.on_device import DeviceLoader, Drawn
 from amodalpl.synthesis.recipes import RECIPES
-from amodalpl.trained import load_completer
-from amodalpl.training import train
 
 from . import drawn
 from .machine import Machine, best_seconds, measure_machine, wait

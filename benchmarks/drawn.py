@@ -13,7 +13,7 @@ import torch
 
 from amodalpl import scenes
 from amodalpl.models.completer import build_completer
-from amodalpl.progress import SILENT
+from amodalpl.running.progress import SILENT
 from amodalpl.settings import PipelineSettings, resolve
 from amodalpl.stages.complete import complete
 from amodalpl.stages.synth import BANK, synth

@@ -22,8 +22,8 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from amodalpl.events import EventLog
-from amodalpl.progress import SILENT, Progress
+from amodalpl.running.events import EventLog
+from amodalpl.running.progress import SILENT, Progress
 from amodalpl.stages.summary import Summary
 
 from .printable import printable

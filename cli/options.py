@@ -41,7 +41,7 @@ def available(device: Device) -> Device:
         SettingsError: CUDA was asked for and is not there.
     """
     if device is Device.cuda:
-        from amodalpl.devices import pick_device
+        from amodalpl.running.devices import pick_device
 
         pick_device(device.value)
     return device

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from amodalpl.calibration import Calibration
-from amodalpl.completion import View
+from amodalpl.completion.asking import View
+from amodalpl.completion.calibration import Calibration
+from amodalpl.completion.trained import TrainedCompleter, save_completer
 from amodalpl.models.completer import build_completer
 from amodalpl.settings import CompleterSettings, SynthesisSettings
-from amodalpl.trained import TrainedCompleter, save_completer
 
 
 def write_completer(folder: Path, method: str = "layered") -> Path:

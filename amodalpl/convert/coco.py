@@ -14,7 +14,7 @@ from ..errors import DataError
 from ..formats.entries import is_stuff, read_categories, read_images, whole_id
 from ..formats.segmentation import brief, read_masks
 from ..masks import rle
-from ..provenance import read_json, write_json
+from ..running.provenance import read_json, write_json
 from .builder import Builder, Canvas, LeftOut, pixels
 from .hub import Category, DataSet, Losses, Outline, Thing
 from .source import Source

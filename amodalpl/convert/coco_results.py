@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import DataError
 from ..formats.entries import read_categories, read_images
 from ..formats.segmentation import brief
-from ..provenance import read_json
+from ..running.provenance import read_json
 from .builder import Builder, Canvas, LeftOut
 from .coco import outline_of, read_classes, score_of
 from .detections import without_doubles

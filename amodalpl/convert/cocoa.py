@@ -18,8 +18,8 @@ from ..formats import read_annotations
 from ..formats.cocoa import is_cocoa
 from ..formats.entries import Fields
 from ..masks import rle
-from ..provenance import read_json, write_json
 from ..records import AnnotationSet, Rle
+from ..running.provenance import read_json, write_json
 from . import dialects
 from .builder import Builder, pixels
 from .hub import Category, DataSet, Losses, Outline, Photo

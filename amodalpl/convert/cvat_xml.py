@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import DataError
 from ..formats.segmentation import brief
 from ..masks import rle
-from ..provenance import write_whole
+from ..running.provenance import write_whole
 from .attributes import Value, simple
 from .builder import Builder, Canvas, LeftOut, crop_of_pixels, decimal, ellipse, rectangle, ring
 from .hub import DataSet, Losses, Outline, Photo, Thing

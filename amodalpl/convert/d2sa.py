@@ -12,7 +12,7 @@ from typing import Any
 from ..formats import detect_format
 from ..formats.d2sa import FIELDS
 from ..masks import rle
-from ..provenance import read_json
+from ..running.provenance import read_json
 from . import dialects
 from .coco import segmentation
 from .hub import DataSet, Losses

@@ -16,8 +16,8 @@ from typing import Any
 from ..errors import DataError
 from ..formats.entries import Fields, read_coco_like
 from ..masks import rle
-from ..provenance import read_json, write_json
 from ..records import AnnotationSet, Rle
+from ..running.provenance import read_json, write_json
 from .builder import Builder, LeftOut, pixels
 from .coco import read_classes, score_of
 from .hub import DataSet, Losses, Outline, Photo, Thing

@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..formats.segmentation import brief
 from ..images import MAX_IMAGE_PX
 from ..masks import rle
-from ..provenance import read_json, write_json
+from ..running.provenance import read_json, write_json
 from .builder import DECIMALS, Builder, Canvas, LeftOut, crop_of_pixels, ellipse, number, rectangle, ring
 from .coco import score_of
 from .hub import DataSet, Losses, Outline, Photo, Thing

@@ -22,7 +22,7 @@ from PIL import Image
 from ..errors import DataError
 from ..formats.segmentation import brief
 from ..masks import rle
-from ..provenance import write_json
+from ..running.provenance import write_json
 from .attributes import attributes_of
 from .builder import Builder, Canvas, LeftOut, crop_of_pixels, ellipse, is_text, join, rectangle, ring
 from .coco import score_of

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..formats.coco import FIELDS
-from ..provenance import read_json, write_json
+from ..running.provenance import read_json, write_json
 from . import dialects
 from .builder import LeftOut, pixels
 from .hub import DataSet, Losses

@@ -11,7 +11,7 @@ from PIL import Image
 from ..errors import DataError
 from ..formats.entries import check_size
 from ..images import check_image, image_path
-from ..provenance import write_whole
+from ..running.provenance import write_whole
 from .builder import LeftOut
 
 _MODES = {"1", "L", "P", "I", "I;16", "I;16B"}

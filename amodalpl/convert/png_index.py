@@ -22,7 +22,7 @@ import numpy as np
 from ..errors import DataError
 from ..formats.segmentation import brief
 from ..masks import rle
-from ..provenance import read_json, write_json
+from ..running.provenance import read_json, write_json
 from .builder import Builder, LeftOut
 from .hub import DataSet, Losses, Outline, Photo, Thing
 from .numbers_png import read_numbers, write_numbers

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import DataError
 from ..masks import rle
-from ..provenance import write_whole
+from ..running.provenance import write_whole
 from .builder import Builder, Canvas, LeftOut
 from .hub import DataSet, Losses, Outline
 from .numbers_png import read_numbers

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..formats.segmentation import brief
-from ..provenance import read_json, write_json
+from ..running.provenance import read_json, write_json
 from .attributes import attributes_of, simple
 from .builder import Builder, Canvas, LeftOut, ellipse, number, rectangle, ring
 from .hub import DataSet, Losses, Outline, Thing

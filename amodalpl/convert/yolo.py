@@ -17,7 +17,7 @@ import yaml
 from ..errors import DataError
 from ..formats.segmentation import brief
 from ..plain_yaml import load_yaml
-from ..provenance import write_whole
+from ..running.provenance import write_whole
 from .builder import DECIMALS, Builder, Canvas, LeftOut, decimal
 from .hub import Category, DataSet, Losses, Outline, Photo, Thing
 from .source import Source, files_below

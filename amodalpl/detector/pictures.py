@@ -12,7 +12,7 @@ import numpy as np
 
 from ..images import image_path, read_image
 from ..masks import rle
-from ..provenance import write_whole
+from ..running.provenance import write_whole
 
 _TILE_PX = 320  # width of one photo in the contact sheet
 _GAP_PX = 6

@@ -22,10 +22,10 @@ from torch import nn
 
 from ..errors import CheckpointError, DataError
 from ..masks import rle
-from ..progress import Progress
-from ..provenance import write_whole
-from ..ranks import Ranks
-from ..resuming import Checkpoints, Curve, QuietRunner, StepLoop, bare, read_checkpoint, seed_step
+from ..running.progress import Progress
+from ..running.provenance import write_whole
+from ..running.ranks import Ranks
+from ..running.resuming import Checkpoints, Curve, QuietRunner, StepLoop, bare, read_checkpoint, seed_step
 from ..settings import DetectorSettings
 from . import ops, weights
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, SettingsError, nearest
-from ..processes import helpers, usable_cores
-from ..provenance import read_json
 from ..records import AnnotationSet
+from ..running.processes import helpers, usable_cores
+from ..running.provenance import read_json
 from .coco import read_coco
 from .cocoa import is_cocoa, read_cocoa, read_record_folder
 from .d2sa import read_d2sa

@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import DataError
 from ..images import image_size_hw
-from ..provenance import read_json
 from ..records import AnnotationSet, Dropped, ImageRecord
+from ..running.provenance import read_json
 from .entries import MISSING, Entry, check_size, is_stuff, make_instances, read_images, whole_id
 from .segmentation import NO_MASK, brief
 

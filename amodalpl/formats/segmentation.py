@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..masks import rle
-from ..processes import map_sent
 from ..records import Rle
+from ..running.processes import map_sent
 
 NO_MASK = "no mask"
 MAX_POLYGONS = 10_000

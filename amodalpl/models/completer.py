@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .. import losses
+from . import losses
 from .unet import DoubleConv, UNet
 
 Channel = Literal["occluder", "boundary"]
@@ -34,7 +34,7 @@ class Method:
         has_uncertainty: whether channel 1 of the output is an uncertainty.
         order_from_pairs: recover the order by completing pair by pair, as both reference codes do, not from completions
             behind all neighbours (the text of ASBU's eq. 3), which takes training on several neighbours at once.
-        order_rule: how completions are compared, unless the label settings say otherwise; see `ordering`.
+        order_rule: how completions are compared, unless the label settings say otherwise; see `labelling.ordering`.
         recipe: training samples it was made for.
         width: channels of the UNet's first level.
         fold: see `UNet`.
@@ -123,7 +123,7 @@ class Completer(nn.Module):
         """Read raw outputs.
 
         ASBU's u shapes its training only: what a label is worth comes from calibrated probabilities, for all methods
-        alike (`calibration`, `doubt`).
+        alike (`completion.calibration`, `labelling.doubt`).
 
         Returns:
             (B, P, P) float in [0, 1], the probability that a pixel belongs to the object.

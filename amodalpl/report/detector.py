@@ -23,8 +23,8 @@ from ..masks import rle
 from ..metrics.detection import LEFT_OUT, LeavingOutEval, as_score, evaluate, protocol
 from ..metrics.levels import COCOA_CLS, LevelSet
 from ..metrics.occluded_detection import ap_by_level, levels_protocol
-from ..progress import SILENT, Progress
-from ..provenance import write_whole
+from ..running.progress import SILENT, Progress
+from ..running.provenance import write_whole
 from . import draw
 from .examples import MISTAKES, Example, choose_examples
 from .label_folder import rle_of

@@ -16,8 +16,8 @@ import numpy as np
 from ..errors import DataError, OutputError
 from ..images import image_path, read_image
 from ..masks import rle
-from ..progress import SILENT, Progress
-from ..provenance import write_whole
+from ..running.progress import SILENT, Progress
+from ..running.provenance import write_whole
 from . import draw
 from .label_folder import LabelEntry, LabelFolder, read_doubts
 from .outline import svg_paths

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ..masks.gaps import GapTolerance
-from ..provenance import write_whole
+from ..running.provenance import write_whole
 
 
 def gap_histogram(tolerance: GapTolerance, path: Path) -> None:

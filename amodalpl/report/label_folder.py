@@ -13,10 +13,10 @@ from typing import Any
 
 from ..errors import DataError
 from ..formats.label_file import check_label_file, check_order, check_stats
+from ..labelling.review import REVIEW_FILE, Review, carry_over, completed_mask, fingerprint, read_review
 from ..masks import rle
-from ..provenance import hash_file, read_json
 from ..records import Rle
-from ..review import REVIEW_FILE, Review, carry_over, completed_mask, fingerprint, read_review
+from ..running.provenance import hash_file, read_json
 
 LABELS, ORDER, STATS, DOUBT = "pseudo_amodal.json", "order.json", "stats.json", "doubt.jsonl"
 _UNASKED = {"no_occluder", "fully_shared"}  # flags of labels that the network was not asked about

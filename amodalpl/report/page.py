@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from .. import __version__
 from ..formats.label_file import check_hold_out
-from ..progress import SILENT, Progress
-from ..provenance import read_json, write_whole
+from ..running.progress import SILENT, Progress
+from ..running.provenance import read_json, write_whole
 from . import draw
 from .choice import choose, choose_photos
 from .gallery import make_gallery

@@ -13,13 +13,7 @@ from ..errors import DataError
 from ..formats import read_annotations
 from ..formats.entries import reason_kind
 from ..formats.label_file import check_stats
-from ..masks import rle
-from ..progress import SILENT, Progress
-from ..provenance import RUN_FILE, StageRun, finished_run, hash_file, read_json, write_json, write_whole
-from ..records import AnnotationSet
-from ..report.label_folder import DOUBT, LABELS, ORDER, STATS, read_label_folder
-from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
-from ..review import (
+from ..labelling.review import (
     COMPLETED,
     NO_LONGER_FIT,
     REVIEW_FILE,
@@ -34,7 +28,13 @@ from ..review import (
     require_same_labels,
     write_review,
 )
-from ..streaming import finite
+from ..masks import rle
+from ..records import AnnotationSet
+from ..report.label_folder import DOUBT, LABELS, ORDER, STATS, read_label_folder
+from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
+from ..running.progress import SILENT, Progress
+from ..running.provenance import RUN_FILE, StageRun, finished_run, hash_file, read_json, write_json, write_whole
+from ..running.streaming import finite
 from .inputs import input_hashes
 from .photos import require_photos
 from .summary import Summary

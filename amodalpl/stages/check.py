@@ -18,9 +18,9 @@ from ..formats import read_annotations
 from ..formats.entries import reason_kind
 from ..images import check_image, image_path
 from ..masks import rle
-from ..processes import map_ranges, usable_cores
-from ..progress import SILENT, Progress
 from ..records import AnnotationSet, ImageRecord, Instance, Rle
+from ..running.processes import map_ranges, usable_cores
+from ..running.progress import SILENT, Progress
 from .summary import Summary
 
 MAX_LISTED = 1000

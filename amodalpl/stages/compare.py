@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import baselines
 from ..errors import DataError
+from ..scoring import baselines
 from .evaluation import Evaluation, read_evaluation
 from .summary import Summary
 

@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import watch
-from ..completion import View
-from ..devices import pick_device
+from ..completion.asking import View
+from ..completion.plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
+from ..completion.trained import CARD, SHAPES, WEIGHTS, TrainedCompleter, save_completer
+from ..completion.training import train
 from ..errors import DataError, SettingsError
 from ..models.completer import METHODS, Completer, build_completer
-from ..plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
-from ..progress import SILENT, Progress
-from ..provenance import StageRun, finished_run, hash_file, read_json, write_json
 from ..report.plots import reliability_diagram, risk_coverage, training_curves
-from ..scoring import Holdout, choose, quick_score, score
+from ..running import watch
+from ..running.devices import pick_device
+from ..running.progress import SILENT, Progress
+from ..running.provenance import StageRun, finished_run, hash_file, read_json, write_json
+from ..scoring.on_holdout import Holdout, choose, quick_score, score
+from ..scoring.tally import PROMISE
 from ..settings import PipelineSettings, merge, resolve
 from ..synthesis.bank import Bank, unoccluded
 from ..synthesis.dataset import SampleStream
-from ..tally import PROMISE
-from ..trained import CARD, SHAPES, WEIGHTS, TrainedCompleter, save_completer
-from ..training import train
 from .summary import Summary
 from .synth import BANK, HOLDOUT, HOLDOUT_IMAGES, read_holdout
 

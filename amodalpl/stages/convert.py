@@ -15,8 +15,8 @@ from ..convert.hub import DataSet, Losses
 from ..convert.table import FORMATS, Format, reader, writer
 from ..errors import AmodalplError, DataError, OutputError
 from ..formats.entries import reason_kind
-from ..progress import SILENT, Progress
-from ..provenance import write_json
+from ..running.progress import SILENT, Progress
+from ..running.provenance import write_json
 from .summary import Summary
 
 LOSSES_SUFFIX = ".losses.json"

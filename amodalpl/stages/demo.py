@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..progress import SILENT, Progress
+from ..running.progress import SILENT, Progress
 from ..scenes import SceneFiles, write_scenes
 from ..settings import merge, read_config
 from .pipeline import run_pipeline

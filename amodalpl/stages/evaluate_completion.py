@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import baselines
 from ..errors import DataError, nearest
 from ..formats import read_annotations
 from ..masks import rle
@@ -17,8 +16,9 @@ from ..masks.neighbours import near_pairs
 from ..metrics import completion
 from ..metrics.levels import LEVEL_SETS, LevelSet, compute_levels
 from ..metrics.presence import PRESENCE, compute_presence
-from ..progress import SILENT, Progress
 from ..records import Instance, Rle
+from ..running.progress import SILENT, Progress
+from ..scoring import baselines
 from .evaluation import LABELS, Digest, label_file, read_truth, write_evaluation
 from .summary import Summary
 

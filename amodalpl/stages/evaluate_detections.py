@@ -15,9 +15,9 @@ from ..metrics.box_matched import box_matched_scores
 from ..metrics.detection import coco_scores
 from ..metrics.levels import LevelSet
 from ..metrics.occluded_detection import ap_by_level, ap_occluded, ap_occluded_overloaded, visible_as_segmentation
-from ..progress import SILENT, Progress
-from ..provenance import read_json
 from ..records import AnnotationSet, Instance
+from ..running.progress import SILENT, Progress
+from ..running.provenance import read_json
 from .evaluate_completion import choose_levels
 from .evaluation import Digest, read_truth, write_evaluation
 from .summary import Summary

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import baselines
 from ..errors import DataError
 from ..formats import read_annotations
 from ..masks import rle
 from ..masks.neighbours import near_pairs
 from ..metrics import ordering
-from ..progress import SILENT, Progress
-from ..provenance import read_json
 from ..records import AnnotationSet, Rle
+from ..running.progress import SILENT, Progress
+from ..running.provenance import read_json
+from ..scoring import baselines
 from .evaluation import LABEL_FILE, LABELS, Digest, label_file, read_truth, write_evaluation
 from .summary import Summary
 

@@ -10,8 +10,8 @@ from typing import Any
 from .. import __version__
 from ..errors import DataError, OutputError
 from ..formats import read_annotations
-from ..provenance import git_state, hash_file, read_json, write_json
 from ..records import AnnotationSet
+from ..running.provenance import git_state, hash_file, read_json, write_json
 from .summary import Summary
 
 LABEL_FILE = "pseudo_amodal.json"

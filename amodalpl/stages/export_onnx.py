@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ..onnx_backend import NETWORK, NOTE, OPSET, write_network
-from ..progress import SILENT, Progress
-from ..provenance import hash_file
-from ..trained import WEIGHTS, load_completer
+from ..completion.onnx_backend import NETWORK, NOTE, OPSET, write_network
+from ..completion.trained import WEIGHTS, load_completer
+from ..running.progress import SILENT, Progress
+from ..running.provenance import hash_file
 from .summary import Summary
 
 

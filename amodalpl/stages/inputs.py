@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..images import image_path, image_size_hw
-from ..provenance import hash_file, hash_listing
 from ..records import AnnotationSet, ImageRecord
+from ..running.provenance import hash_file, hash_listing
 
 
 def any_turned(data: AnnotationSet, images: Path) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..images import check_image, image_path
-from ..progress import Progress
 from ..records import AnnotationSet, Dropped
+from ..running.progress import Progress
 
 
 def usable_photos(data: AnnotationSet, images: Path, progress: Progress, most_left_out: float) -> AnnotationSet:

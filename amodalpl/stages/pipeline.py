@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..progress import SILENT, Progress
-from ..provenance import write_json
+from ..running.progress import SILENT, Progress
+from ..running.provenance import write_json
 from ..settings import PipelineSettings, RunSettings, resolve_as
 from .complete import complete
 from .evaluate import evaluate_completion, evaluate_order

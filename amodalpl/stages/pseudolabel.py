@@ -15,30 +15,30 @@ from typing import Any
 
 import numpy as np
 
-from .. import watch
-from ..completion import Scene
-from ..devices import pick_device
+from ..completion.asking import Scene
+from ..completion.onnx_backend import NETWORK
+from ..completion.plausibility import ShapePrior
+from ..completion.precision import in_precision
+from ..completion.trained import CARD, WEIGHTS, TrainedCompleter, load_completer
 from ..errors import DataError
-from ..flags import doubtful_above, flags_of
 from ..formats import read_annotations
 from ..images import image_path, read_image
-from ..label_statistics import LabelStatistics
+from ..labelling.flags import doubtful_above, flags_of
+from ..labelling.label_statistics import LabelStatistics
+from ..labelling.ordering import Pair, cycles, mutual
+from ..labelling.pseudolabels import Label, label_scenes, orders_from_pairs
+from ..labelling.review import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
 from ..masks import ownership, rle
 from ..masks.gaps import GapTolerance, derive_tolerance, pair_gaps
-from ..onnx_backend import NETWORK
-from ..ordering import Pair, cycles, mutual
-from ..plausibility import ShapePrior
-from ..precision import in_precision
-from ..progress import SILENT, Progress
-from ..provenance import RUN_FILE, StageRun, hash_file, read_json, write_json
-from ..pseudolabels import Label, label_scenes, orders_from_pairs
-from ..ranks import Ranks, wait_for_files
 from ..records import AnnotationSet, ImageRecord, Instance
 from ..report.page import write_label_page
-from ..review import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
+from ..running import watch
+from ..running.devices import pick_device
+from ..running.progress import SILENT, Progress
+from ..running.provenance import RUN_FILE, StageRun, hash_file, read_json, write_json
+from ..running.ranks import Ranks, wait_for_files
+from ..running.streaming import finite, write_lines, write_object
 from ..settings import LabelSettings, PipelineSettings
-from ..streaming import finite, write_lines, write_object
-from ..trained import CARD, WEIGHTS, TrainedCompleter, load_completer
 from .inputs import input_hashes
 from .photos import usable_photos
 from .summary import Summary

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import DataError, OutputError, nearest
 from ..formats.segmentation import brief
-from ..progress import SILENT, Progress
-from ..provenance import RUN_FILE, read_json
+from ..running.progress import SILENT, Progress
+from ..running.provenance import RUN_FILE, read_json
 from ..settings import resolve
 from .summary import Summary
 

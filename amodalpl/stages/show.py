@@ -12,9 +12,9 @@ from ..errors import DataError, OutputError, nearest
 from ..formats import read_annotations
 from ..images import image_path, read_image
 from ..masks import rle
-from ..provenance import read_json, write_whole
 from ..records import AnnotationSet, ImageRecord, Instance
 from ..report import draw
+from ..running.provenance import read_json, write_whole
 from .pseudolabel import LABELS
 from .summary import Summary
 

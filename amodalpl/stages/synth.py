@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .. import watch
 from ..errors import DataError
 from ..formats import read_annotations
 from ..formats.entries import reason_kind
@@ -20,13 +19,14 @@ from ..masks import ownership, rle
 from ..masks.boxes import crop_square, tight_box
 from ..masks.gaps import derive_tolerance, pair_gaps
 from ..masks.geometry import to_patch
-from ..progress import SILENT, Progress
-from ..provenance import StageRun, write_json, write_whole
 from ..records import AnnotationSet, Instance, Rle
 from ..report.gaps import gap_histogram
 from ..report.samples import sample_sheet
+from ..running import watch
+from ..running.progress import SILENT, Progress
+from ..running.provenance import StageRun, write_json, write_whole
+from ..running.streaming import finite
 from ..settings import PipelineSettings, SynthesisSettings
-from ..streaming import finite
 from ..synthesis.bank import (
     FIRST_OBJECT,
     NOBODY,

@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
-from .. import provenance, watch
 from ..detector import config as configs
 from ..detector import data, ignoring, ops, pictures, weights
-from ..devices import pick_device
 from ..errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from ..formats import read_annotations
 from ..metrics.detection import coco_scores, protocol
-from ..progress import SILENT, Progress
-from ..ranks import Ranks, join_processes
 from ..records import AnnotationSet
 from ..report.detector import REPORT_FILE, write_detector_page
+from ..running import provenance, watch
+from ..running.devices import pick_device
+from ..running.progress import SILENT, Progress
+from ..running.ranks import Ranks, join_processes
 from ..settings import DetectorSettings, PipelineSettings
 from .inputs import any_turned, input_hashes
 from .photos import require_photos, usable_photos

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import DataError
 from ..masks.boxes import Square, crop_square, tight_box
 from ..masks.geometry import dilate, to_patch
-from ..provenance import write_array, write_whole
+from ..running.provenance import write_array, write_whole
 
 ROW = np.dtype(
     [

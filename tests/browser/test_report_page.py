@@ -6,9 +6,9 @@ import shutil
 import pytest
 from drawn_labels import label, write_doubt, write_labels, write_order, write_photos
 
+from amodalpl.labelling.review import fingerprint, read_review
 from amodalpl.report import gallery
 from amodalpl.report.page import write_label_page
-from amodalpl.review import fingerprint, read_review
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

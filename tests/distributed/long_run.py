@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from drawn_completer import write_completer
 
-from amodalpl.progress import Progress
+from amodalpl.running.progress import Progress
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import resolve
 from amodalpl.stages import pseudolabel as stage

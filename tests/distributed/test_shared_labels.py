@@ -17,8 +17,8 @@ from drawn_completer import write_completer
 from interruptions import Killed, KillIn
 
 from amodalpl.errors import OutputError
-from amodalpl.progress import SILENT
-from amodalpl.ranks import Ranks, wait_for_files
+from amodalpl.running.progress import SILENT
+from amodalpl.running.ranks import Ranks, wait_for_files
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import resolve
 from amodalpl.stages.pseudolabel import DOUBT, LABELS, ORDER, OVERLAYS, PARTS, REPORT, STATS, pseudolabel

@@ -12,11 +12,11 @@ import torch
 from drawn_cutouts import write_discs
 from torch import nn
 
+from amodalpl.completion.training import train
 from amodalpl.models.completer import build_completer
-from amodalpl.progress import SILENT
+from amodalpl.running.progress import SILENT
 from amodalpl.settings import SynthesisSettings, TrainingSettings
 from amodalpl.synthesis.dataset import SampleStream
-from amodalpl.training import train
 
 STEPS, BATCH = 8, 4  # of one process
 SETTINGS = TrainingSettings(

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from amodalpl.provenance import StageRun, hash_file, read_json, write_json, write_whole
-from amodalpl.review import fingerprint
+from amodalpl.labelling.review import fingerprint
+from amodalpl.running.provenance import StageRun, hash_file, read_json, write_json, write_whole
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import resolve
 from amodalpl.stages.apply_review import apply_review

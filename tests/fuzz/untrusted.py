@@ -20,21 +20,29 @@ from drawn_labels import write_photos as drawn_photos
 from PIL import Image
 from sandbox import Reader
 
+from amodalpl.completion.trained import load_completer
 from amodalpl.convert.table import FORMATS
 from amodalpl.formats import read_annotations
 from amodalpl.images import check_image, image_path, read_image
+from amodalpl.labelling.review import (
+    Decision,
+    Review,
+    carry_over,
+    fingerprint,
+    read_review,
+    require_same_labels,
+    write_review,
+)
 from amodalpl.masks import rle
-from amodalpl.provenance import hash_file
 from amodalpl.report.label_folder import read_doubts, read_label_folder
 from amodalpl.report.page import write_label_page
-from amodalpl.review import Decision, Review, carry_over, fingerprint, read_review, require_same_labels, write_review
+from amodalpl.running.provenance import hash_file
 from amodalpl.settings import RunSettings, explicit_values, read_config, resolve, resolve_as
 from amodalpl.stages.apply_review import apply_review
 from amodalpl.stages.check import check
 from amodalpl.stages.evaluate import evaluate_completion, evaluate_order
 from amodalpl.stages.evaluate_detections import evaluate_detections
 from amodalpl.stages.rerun import rerun
-from amodalpl.trained import load_completer
 
 SIZE_HW = (12, 16)
 SQUARE = [1.0, 1.0, 9.0, 1.0, 9.0, 9.0, 1.0, 9.0]

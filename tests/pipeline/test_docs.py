@@ -20,8 +20,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from amodalpl.labelling.review import Decision, Review, fingerprint, write_review
 from amodalpl.masks import rle
-from amodalpl.review import Decision, Review, fingerprint, write_review
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import RunSettings
 from amodalpl.stages import demo as demo_stage

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from amodalpl import losses
+from amodalpl.models import losses
 
 FLOOR = 1e-6  # the authors' code adds it to the softplus
 

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from amodalpl.allocator import keep_freed_memory
+from amodalpl.running.allocator import keep_freed_memory
 
 AGAIN_AND_AGAIN = """
 import json, resource, sys
 import numpy as np
-from amodalpl.allocator import keep_freed_memory
+from amodalpl.running.allocator import keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else None
 np.ones(2**23)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -15,15 +15,15 @@ import torch
 
 import amodalpl
 from amodalpl import complete_image, load_completer
-from amodalpl.calibration import Calibration
-from amodalpl.completion import View
+from amodalpl.completion.asking import View
+from amodalpl.completion.calibration import Calibration
+from amodalpl.completion.trained import TrainedCompleter, save_completer
 from amodalpl.errors import AmodalplError, DataError, SettingsError
 from amodalpl.masks import rle
 from amodalpl.models.completer import build_completer
 from amodalpl.scenes import draw_scene
 from amodalpl.settings import CompleterSettings, SynthesisSettings, resolve
 from amodalpl.stages.pseudolabel import pseudolabel
-from amodalpl.trained import TrainedCompleter, save_completer
 
 SIZE_HW = (64, 80)
 

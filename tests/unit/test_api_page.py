@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from amodalpl.calibration import Calibration
-from amodalpl.completion import View
+from amodalpl.completion.asking import View
+from amodalpl.completion.calibration import Calibration
+from amodalpl.completion.trained import TrainedCompleter, save_completer
 from amodalpl.models.completer import build_completer
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import CompleterSettings, SynthesisSettings
 from amodalpl.stages.export_onnx import export_onnx
-from amodalpl.trained import TrainedCompleter, save_completer
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))

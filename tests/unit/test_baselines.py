@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from amodalpl import baselines
 from amodalpl.errors import DataError
+from amodalpl.scoring import baselines
 
 
 def square(y, x, side, frame=(12, 12)):

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from amodalpl.calibration import (
+from amodalpl.completion.asking import Answer, Query
+from amodalpl.completion.calibration import (
     LEVEL_VALUES,
     LEVELS,
     Calibration,
@@ -19,7 +20,6 @@ from amodalpl.calibration import (
     fit_pixels,
     weigh,
 )
-from amodalpl.completion import Answer, Query
 
 
 def at_levels(**pixels):

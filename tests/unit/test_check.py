@@ -8,7 +8,7 @@ import pytest
 
 from amodalpl.errors import DataError, SettingsError
 from amodalpl.masks import ownership, rle
-from amodalpl.progress import Progress
+from amodalpl.running.progress import Progress
 from amodalpl.stages.check import MAX_LISTED, check, lost_by_sharing_px, overlapping_pairs, sharing_more_than
 
 HEIGHT, WIDTH = 40, 60

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from amodalpl.progress import SILENT
+from amodalpl.running.progress import SILENT
 from amodalpl.stages.summary import Summary
 from amodalpl_cli import display
 from amodalpl_cli.main import app

@@ -8,10 +8,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from amodalpl.completion import View
+from amodalpl.completion.asking import View
+from amodalpl.completion.trained import TrainedCompleter, save_completer
 from amodalpl.models.completer import build_completer
 from amodalpl.settings import CompleterSettings, SynthesisSettings
-from amodalpl.trained import TrainedCompleter, save_completer
 from amodalpl_cli.main import app
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from amodalpl import losses
+from amodalpl.models import losses
 from amodalpl.models.completer import IMAGE_MEAN, IMAGE_STD, METHODS, Completer, build_completer, fuse_for_use
 from amodalpl.settings import Method
 

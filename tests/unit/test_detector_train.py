@@ -11,7 +11,7 @@ pytest.importorskip("mmdet")
 from amodalpl.detector import weights
 from amodalpl.errors import AmodalplError, CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from amodalpl.metrics.detection import NAMES
-from amodalpl.progress import SILENT, Progress
+from amodalpl.running.progress import SILENT, Progress
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import resolve
 from amodalpl.stages.train_detector import evaluate_detector, train_detector

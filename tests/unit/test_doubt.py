@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from amodalpl.calibration import Calibration
-from amodalpl.completion import Answer, Query
-from amodalpl.doubt import LONGER_SIDE_PX, doubt_of
+from amodalpl.completion.asking import Answer, Query
+from amodalpl.completion.calibration import Calibration
+from amodalpl.labelling.doubt import LONGER_SIDE_PX, doubt_of
 
 
 def answer(probability, side=20, corner_yx=(100, 200)):

@@ -7,10 +7,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from amodalpl import events
 from amodalpl.errors import DataError, OutputError
-from amodalpl.events import EventLog
-from amodalpl.progress import SILENT
+from amodalpl.running import events
+from amodalpl.running.events import EventLog
+from amodalpl.running.progress import SILENT
 from amodalpl.stages.summary import Summary
 from amodalpl_cli.main import app
 

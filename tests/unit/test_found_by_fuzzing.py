@@ -7,15 +7,15 @@ import torch
 from drawn_completer import write_completer
 from PIL import Image
 
+from amodalpl.completion.trained import load_completer
 from amodalpl.convert import cityscapes, cvat_xml, sam, turned
 from amodalpl.convert.builder import Builder
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.formats import read_annotations
+from amodalpl.labelling.review import read_review
 from amodalpl.report.label_folder import read_doubts
-from amodalpl.review import read_review
 from amodalpl.settings import RunSettings, explicit_values, resolve, resolve_as
 from amodalpl.stages.rerun import rerun
-from amodalpl.trained import load_completer
 
 LONG = "x" * 50_000
 

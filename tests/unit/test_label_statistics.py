@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from amodalpl.label_statistics import LabelStatistics
+from amodalpl.labelling.label_statistics import LabelStatistics
 from amodalpl.records import AnnotationSet, ImageRecord
 
 DATA = AnnotationSet(

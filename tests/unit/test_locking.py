@@ -11,10 +11,10 @@ import signal
 
 import pytest
 
-from amodalpl import locking
 from amodalpl.errors import OutputError
-from amodalpl.locking import LOCK_FILE, lock_folder
-from amodalpl.provenance import StageRun
+from amodalpl.running import locking
+from amodalpl.running.locking import LOCK_FILE, lock_folder
+from amodalpl.running.provenance import StageRun
 
 
 def holding(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from amodalpl import losses
+from amodalpl.models import losses
 
 ALL = [losses.weighted_cross_entropy, losses.asbu, losses.asbu_gaussian, losses.asbu_ubce]
 each_loss = pytest.mark.parametrize("loss", ALL, ids=lambda f: f.__name__)

@@ -9,9 +9,10 @@ import torch
 from mmengine.logging import MessageHub
 from torch.utils.data import DataLoader
 
+from amodalpl.completion.training import train
 from amodalpl.masks.geometry import to_patch
 from amodalpl.models.completer import build_completer
-from amodalpl.progress import Progress
+from amodalpl.running.progress import Progress
 from amodalpl.settings import SynthesisSettings, TrainingSettings
 from amodalpl.synthesis import on_device
 from amodalpl.synthesis.bank import Bank
@@ -19,7 +20,6 @@ from amodalpl.synthesis.dataset import SampleStream
 from amodalpl.synthesis.on_device import DeviceLoader, Drawn, can_make, shifted_each
 from amodalpl.synthesis.placement import shifted
 from amodalpl.synthesis.views import draw_view, picked
-from amodalpl.training import train
 
 CPU = torch.device("cpu")
 COUNT = 120

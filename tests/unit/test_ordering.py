@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from amodalpl.ordering import (
+from amodalpl.labelling.ordering import (
     Pair,
     ancestors,
     compare,

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from amodalpl import plausibility
-from amodalpl.errors import CheckpointError, DataError
-from amodalpl.models.shape_autoencoder import ShapeAutoencoder
-from amodalpl.plausibility import (
+from amodalpl.completion import plausibility
+from amodalpl.completion.plausibility import (
     FEWEST_SHAPES,
     Codebook,
     ShapePrior,
@@ -18,6 +16,8 @@ from amodalpl.plausibility import (
     load_shape_prior,
     save_shape_prior,
 )
+from amodalpl.errors import CheckpointError, DataError
+from amodalpl.models.shape_autoencoder import ShapeAutoencoder
 
 ROUND, TALL, RARE, UNKNOWN = 1, 2, 3, 99
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from amodalpl.completion.precision import HalfNetwork, in_precision
 from amodalpl.models.completer import METHODS, Completer, build_completer, fuse_for_use
-from amodalpl.precision import HalfNetwork, in_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from amodalpl.errors import DataError
-from amodalpl.processes import helpers, map_ranges, map_sent
+from amodalpl.running.processes import helpers, map_ranges, map_sent
 
 
 @pytest.mark.parametrize("processes", [1, 3])
@@ -79,7 +79,7 @@ def test_an_error_of_what_was_sent_arrives_and_helpers_end():
 def test_helpers_do_not_outlive_a_killed_process():
     program = """
 import os, sys
-from amodalpl.processes import helpers, map_sent
+from amodalpl.running.processes import helpers, map_sent
 with helpers(1):
     print(next(map_sent(eval, ["__import__('os').getpid()"])), flush=True)
     sys.stdin.read()

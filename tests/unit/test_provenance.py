@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from amodalpl.errors import DataError, OutputError
-from amodalpl.provenance import (
+from amodalpl.running.provenance import (
     StageRun,
     finished_run,
     git_state,

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from amodalpl.calibration import Calibration
-from amodalpl.completion import Scene, View
+from amodalpl.completion.asking import Scene, View
+from amodalpl.completion.calibration import Calibration
+from amodalpl.completion.trained import TrainedCompleter
+from amodalpl.labelling.ordering import Pair
+from amodalpl.labelling.pseudolabels import label_scenes
 from amodalpl.models.completer import METHODS, Completer
-from amodalpl.ordering import Pair
-from amodalpl.pseudolabels import label_scenes
 from amodalpl.settings import LabelSettings
-from amodalpl.trained import TrainedCompleter
 
 SIZE_HW = (60, 80)
 NO_GAP = LabelSettings(gap_px=0)

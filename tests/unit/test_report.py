@@ -8,6 +8,7 @@ import pytest
 from drawn_labels import SIZE_HW, box, label, write_doubt, write_labels, write_order, write_photos
 
 from amodalpl.errors import DataError
+from amodalpl.labelling.review import fingerprint
 from amodalpl.masks import rle
 from amodalpl.report import draw, gallery, page
 from amodalpl.report.choice import choose, choose_photos
@@ -15,7 +16,6 @@ from amodalpl.report.label_folder import LabelEntry, read_doubts, read_label_fol
 from amodalpl.report.outline import svg_path, svg_paths
 from amodalpl.report.page import write_label_page
 from amodalpl.report.plots import training_curves
-from amodalpl.review import fingerprint
 
 
 @pytest.fixture

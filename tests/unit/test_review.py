@@ -7,7 +7,15 @@ import pytest
 from drawn_detections import mask
 
 from amodalpl.errors import DataError
-from amodalpl.review import Decision, Review, carry_over, fingerprint, read_review, require_same_labels, write_review
+from amodalpl.labelling.review import (
+    Decision,
+    Review,
+    carry_over,
+    fingerprint,
+    read_review,
+    require_same_labels,
+    write_review,
+)
 
 SHA, OTHER_SHA = "a" * 64, "b" * 64
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from amodalpl.calibration import Promise
-from amodalpl.completion import Scene, View
+from amodalpl.completion.asking import Scene, View
+from amodalpl.completion.calibration import Promise
+from amodalpl.completion.trained import TrainedCompleter
 from amodalpl.formats import read_annotations
+from amodalpl.labelling.ordering import Pair
 from amodalpl.masks import rle
 from amodalpl.models.completer import METHODS, Completer
-from amodalpl.ordering import Pair
-from amodalpl.scoring import Case, Holdout, _best, choose, quick_score, score
+from amodalpl.scoring.on_holdout import Case, Holdout, _best, choose, quick_score, score
+from amodalpl.scoring.tally import PIXELS, PROMISE
 from amodalpl.settings import LabelSettings
-from amodalpl.tally import PIXELS, PROMISE
-from amodalpl.trained import TrainedCompleter
 
 SIZE_HW = (60, 80)
 SETTINGS = LabelSettings(gap_px=0)

@@ -13,16 +13,16 @@ from drawn_completer import write_completer
 from drawn_data_sets import data_set, write_photos
 from PIL import Image
 
+from amodalpl.completion.trained import load_completer
 from amodalpl.convert.table import FORMATS
 from amodalpl.errors import AmodalplError, CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.images import image_path
-from amodalpl.provenance import hash_file
-from amodalpl.resuming import load_plain
+from amodalpl.running.provenance import hash_file
+from amodalpl.running.resuming import load_plain
 from amodalpl.settings import parse_override, read_config
 from amodalpl.stages.convert import convert
 from amodalpl.stages.rerun import rerun
 from amodalpl.synthesis.bank import Bank
-from amodalpl.trained import load_completer
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 CPU = torch.device("cpu")
@@ -101,7 +101,7 @@ def test_yaml_tags_make_no_objects(tmp_path, monkeypatch, trace, value):
 def test_a_network_that_reads_other_files_is_refused(tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from amodalpl.onnx_backend import _open
+    from amodalpl.completion.onnx_backend import _open
 
     (tmp_path / "secret").write_bytes(bytes(16))
     tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[4], data_location=1)

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from amodalpl.detector import data
 from amodalpl.errors import DataError, OutputError
 from amodalpl.formats import read_annotations
-from amodalpl.provenance import hash_file
-from amodalpl.review import Decision, Review, carry_over, fingerprint, read_review, write_review
+from amodalpl.labelling.review import Decision, Review, carry_over, fingerprint, read_review, write_review
+from amodalpl.running.provenance import hash_file
 from amodalpl.stages.apply_review import apply_review
 from amodalpl.stages.evaluate import evaluate_completion
 from amodalpl_cli.main import app

@@ -9,13 +9,13 @@ import pytest
 import torch
 from interruptions import Killed, KillIn
 
+from amodalpl.completion.trained import load_completer
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
-from amodalpl.progress import Progress
+from amodalpl.running.progress import Progress
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import merge, resolve
 from amodalpl.stages.complete import complete
 from amodalpl.stages.synth import synth
-from amodalpl.trained import load_completer
 
 VALUES = {
     "completer": {"method": "asbu", "width": 4, "init_gain": 0.5},

@@ -8,8 +8,8 @@ import pytest
 
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
-from amodalpl.progress import SILENT, Progress
 from amodalpl.records import AnnotationSet, ImageRecord, Instance
+from amodalpl.running.progress import SILENT, Progress
 from amodalpl.stages.photos import usable_photos
 
 

@@ -17,11 +17,11 @@ from pycocotools.coco import COCO
 
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.formats import read_annotations
+from amodalpl.labelling.review import Decision, Review, fingerprint, read_review, write_review
 from amodalpl.masks import rle
 from amodalpl.models.completer import METHODS, build_completer
-from amodalpl.progress import Progress
-from amodalpl.provenance import hash_file
-from amodalpl.review import Decision, Review, fingerprint, read_review, write_review
+from amodalpl.running.progress import Progress
+from amodalpl.running.provenance import hash_file
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import resolve
 from amodalpl.stages import pseudolabel as stage

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from amodalpl.errors import OutputError
-from amodalpl.streaming import finite, write_lines, write_object
+from amodalpl.running.streaming import finite, write_lines, write_object
 
 
 @pytest.mark.parametrize("entries", [[], [1], [{"a": "é\n", "b": [0.1, None, True]}, [], "x"]])

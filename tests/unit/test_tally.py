@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from amodalpl.calibration import Calibration, Promise
-from amodalpl.completion import Scene, View
+from amodalpl.completion.asking import Scene, View
+from amodalpl.completion.calibration import Calibration, Promise
+from amodalpl.completion.trained import TrainedCompleter
+from amodalpl.labelling.ordering import Pair
+from amodalpl.labelling.pseudolabels import Label, SceneLabels
 from amodalpl.models.completer import METHODS, Completer
-from amodalpl.ordering import Pair
-from amodalpl.pseudolabels import Label, SceneLabels
+from amodalpl.scoring.tally import LABELS, PIXELS, PROMISE, RISK, Entry, Tally, examine
 from amodalpl.settings import LabelSettings
-from amodalpl.tally import LABELS, PIXELS, PROMISE, RISK, Entry, Tally, examine
-from amodalpl.trained import TrainedCompleter
 
 SIZE_HW = (60, 80)
 SETTINGS = LabelSettings(gap_px=0)

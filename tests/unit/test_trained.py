@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from amodalpl.calibration import Calibration, Promise
-from amodalpl.completion import View
+from amodalpl.completion.asking import View
+from amodalpl.completion.calibration import Calibration, Promise
+from amodalpl.completion.plausibility import FEWEST_SHAPES, learn_shape_prior
+from amodalpl.completion.trained import CARD, SHAPES, WEIGHTS, TrainedCompleter, load_completer, save_completer
 from amodalpl.errors import CheckpointError, DataError
 from amodalpl.models.completer import build_completer
-from amodalpl.plausibility import FEWEST_SHAPES, learn_shape_prior
 from amodalpl.settings import CompleterSettings, SynthesisSettings
-from amodalpl.trained import CARD, SHAPES, WEIGHTS, TrainedCompleter, load_completer, save_completer
 
 CPU = torch.device("cpu")
 KNOTS = Calibration().to_json()

@@ -13,14 +13,14 @@ from drawn_cutouts import write_discs
 from interruptions import Killed, KillIn
 from torch import nn
 
-from amodalpl import losses
+from amodalpl.completion.training import _StepSampler, train
 from amodalpl.errors import CheckpointError, SettingsError
+from amodalpl.models import losses
 from amodalpl.models.completer import METHODS, Completer, build_completer
-from amodalpl.progress import SILENT
-from amodalpl.resuming import NAN_BATCH, TrainingError, image_ids, load_plain, seed_step
+from amodalpl.running.progress import SILENT
+from amodalpl.running.resuming import NAN_BATCH, TrainingError, image_ids, load_plain, seed_step
 from amodalpl.settings import SynthesisSettings, TrainingSettings
 from amodalpl.synthesis.dataset import SampleStream
-from amodalpl.training import _StepSampler, train
 
 CPU = torch.device("cpu")
 SAMPLES = SynthesisSettings(patch_px=16)

@@ -9,8 +9,8 @@ from PIL import Image
 from amodalpl.formats import read_annotations
 from amodalpl.images import read_image
 from amodalpl.masks import rle
-from amodalpl.progress import SILENT
 from amodalpl.report.gallery import _photo
+from amodalpl.running.progress import SILENT
 from amodalpl.settings import resolve
 from amodalpl.stages.check import check
 from amodalpl.stages.inputs import any_turned

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from amodalpl import watch
 from amodalpl.masks import rle
+from amodalpl.running import watch
 
 
 def test_gaps():

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .masks import rle
+from ..masks import rle
 
 FEWEST = 100  # labels or pairs below which shares say too little
 BARELY_GROWS = 1.005  # median of whole over visible area

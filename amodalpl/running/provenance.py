@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
-from .errors import CheckpointError, DataError, OutputError
+from .. import __version__
+from ..errors import CheckpointError, DataError, OutputError
 from .locking import FolderLock, lock_folder
 from .usage import Usage, machine
 
@@ -158,7 +158,7 @@ def hash_listing(folder: Path, file_names: Iterable[str]) -> str:
 
 def git_state() -> str | None:
     """Return the commit of the checkout this code runs from, with `-dirty` if changed; None outside a checkout."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     try:
         if not (here.parent / ".git").exists():
             return None

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .completion import Answer
+from .asking import Answer
 
 LEVELS = 1001  # probabilities are counted in thousandths, so that any number of pixels takes the same memory
 LEVEL_VALUES = np.linspace(0, 1, LEVELS)

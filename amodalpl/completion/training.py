@@ -14,16 +14,16 @@ from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.optim import AmpOptimWrapper, MultiStepLR, OneCycleLR, OptimWrapper
 from torch.utils.data import DataLoader, Sampler
 
-from .allocator import keep_freed_memory
-from .errors import SettingsError
-from .losses import pixel_weight
-from .models.completer import Completer
-from .progress import Progress
-from .ranks import Ranks, join_processes
-from .resuming import Checkpoints, Curve, Point, QuietRunner, StepLoop, bare, read_checkpoint
-from .settings import TrainingSettings
-from .synthesis.dataset import SampleStream
-from .synthesis.on_device import DeviceLoader, Drawn, can_make
+from ..errors import SettingsError
+from ..models.completer import Completer
+from ..models.losses import pixel_weight
+from ..running.allocator import keep_freed_memory
+from ..running.progress import Progress
+from ..running.ranks import Ranks, join_processes
+from ..running.resuming import Checkpoints, Curve, Point, QuietRunner, StepLoop, bare, read_checkpoint
+from ..settings import TrainingSettings
+from ..synthesis.dataset import SampleStream
+from ..synthesis.on_device import DeviceLoader, Drawn, can_make
 
 LOSS_EVERY = 20  # steps averaged into one point of the loss curve
 SHORTEST_CYCLE = 4  # fewer steps have no room to rise and fall

@@ -28,12 +28,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .errors import CheckpointError, DataError
-from .masks.boxes import tight_box
-from .models.shape_autoencoder import ShapeAutoencoder
-from .progress import SILENT, Progress
-from .provenance import write_whole
-from .resuming import load_plain
+from ..errors import CheckpointError, DataError
+from ..masks.boxes import tight_box
+from ..models.shape_autoencoder import ShapeAutoencoder
+from ..running.progress import SILENT, Progress
+from ..running.provenance import write_whole
+from ..running.resuming import load_plain
 
 CROP_PX = 28  # the paper's
 PLANES = 2  # the mask and its hollows

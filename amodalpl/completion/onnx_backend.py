@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .errors import CheckpointError, MissingPackageError, SettingsError
-from .models.completer import Completer
-from .provenance import hash_file, read_json, write_json, write_whole
+from ..errors import CheckpointError, MissingPackageError, SettingsError
+from ..models.completer import Completer
+from ..running.provenance import hash_file, read_json, write_json, write_whole
 
 NETWORK, NOTE = "completer.onnx", "completer_onnx.json"
 BACKENDS = ("torch", "onnx")

@@ -12,15 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from . import reliability
-from .calibration import Calibration, Evidence, PixelCounts, Promise, choose_promise, fit_labels, fit_pixels, weigh
-from .completion import Query, Scene, ask
-from .masks.geometry import count_px
-from .masks.neighbours import near_pairs
-from .metrics.completion import Scores
-from .pseudolabels import Label, SceneLabels, neighbours_both_ways, view_for
-from .settings import LabelSettings
-from .trained import TrainedCompleter
+from ..completion import reliability
+from ..completion.asking import Query, Scene, ask
+from ..completion.calibration import (
+    Calibration,
+    Evidence,
+    PixelCounts,
+    Promise,
+    choose_promise,
+    fit_labels,
+    fit_pixels,
+    weigh,
+)
+from ..completion.trained import TrainedCompleter
+from ..labelling.pseudolabels import Label, SceneLabels, neighbours_both_ways, view_for
+from ..masks.geometry import count_px
+from ..masks.neighbours import near_pairs
+from ..metrics.completion import Scores
+from ..settings import LabelSettings
 
 PIXELS = "hold-out pixels behind occluders: calibration"
 LABELS = "hold-out labels with an occluder: calibration"

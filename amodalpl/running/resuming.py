@@ -21,7 +21,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
-from .errors import AmodalplError, CheckpointError
+from ..errors import AmodalplError, CheckpointError
 from .provenance import write_json, write_whole
 
 NAN_BATCH = "nan_batch.json"

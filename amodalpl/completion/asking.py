@@ -13,10 +13,10 @@ from itertools import islice
 import numpy as np
 import torch
 
-from .masks.boxes import Square, crop_square, tight_box
-from .masks.gaps import close_gap
-from .masks.geometry import from_patch, occlusion_boundary, to_patch
-from .models.completer import Completer
+from ..masks.boxes import Square, crop_square, tight_box
+from ..masks.gaps import close_gap
+from ..masks.geometry import from_patch, occlusion_boundary, to_patch
+from ..models.completer import Completer
 
 Window = tuple[slice, slice]
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from .models.completer import Completer
+from ..models.completer import Completer
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .calibration import Promise
+from ..completion.calibration import Promise
 from .pseudolabels import Label
 
 UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise

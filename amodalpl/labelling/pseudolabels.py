@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .calibration import weigh
-from .completion import Answer, Query, Scene, View, ask, reaches_inner_edge
+from ..completion.asking import Answer, Query, Scene, View, ask, reaches_inner_edge
+from ..completion.calibration import weigh
+from ..completion.trained import TrainedCompleter
+from ..masks.geometry import count_px
+from ..masks.neighbours import near_pairs
+from ..settings import LabelSettings
 from .doubt import Doubt, doubt_of
-from .masks.geometry import count_px
-from .masks.neighbours import near_pairs
 from .ordering import Pair, ancestors, growth_inside, growth_whole, order_by_contact, order_pairs, parents
-from .settings import LabelSettings
-from .trained import TrainedCompleter
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import baselines
-from .completion import Answer, Query, Scene, View, ask
-from .images import image_path, read_image
-from .masks import rle
-from .masks.gaps import derive_tolerance, pair_gaps
-from .masks.geometry import count_px, dilate
-from .masks.neighbours import near_pairs
-from .metrics import completion as metrics
-from .metrics import ordering
-from .models.completer import Completer
-from .ordering import Pair, ancestors, compare
-from .progress import SILENT, Progress
-from .pseudolabels import (
+from ..completion.asking import Answer, Query, Scene, View, ask
+from ..completion.trained import TrainedCompleter
+from ..images import image_path, read_image
+from ..labelling.ordering import Pair, ancestors, compare
+from ..labelling.pseudolabels import (
     SceneLabels,
     amodal_in_window,
     label_scenes,
@@ -31,10 +23,18 @@ from .pseudolabels import (
     pair_queries,
     view_for,
 )
-from .records import AnnotationSet
-from .settings import LabelSettings
+from ..masks import rle
+from ..masks.gaps import derive_tolerance, pair_gaps
+from ..masks.geometry import count_px, dilate
+from ..masks.neighbours import near_pairs
+from ..metrics import completion as metrics
+from ..metrics import ordering
+from ..models.completer import Completer
+from ..records import AnnotationSet
+from ..running.progress import SILENT, Progress
+from ..settings import LabelSettings
+from . import baselines
 from .tally import Tally, Trust, examine
-from .trained import TrainedCompleter
 
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 SCENES_AT_ONCE = 8

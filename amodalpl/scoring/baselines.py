@@ -13,9 +13,9 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from .errors import DataError
-from .masks.boxes import tight_box
-from .masks.geometry import count_px
+from ..errors import DataError
+from ..masks.boxes import tight_box
+from ..masks.geometry import count_px
 
 Pair = tuple[int, int]
 

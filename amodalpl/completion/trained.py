@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from ..errors import CheckpointError, SettingsError, nearest
+from ..models.completer import METHODS, Completer, build_completer, fuse_for_use
+from ..running.provenance import hash_file, read_json, write_json, write_whole
+from ..running.resuming import load_plain
+from ..settings import CompleterSettings, SynthesisSettings
+from .asking import View
 from .calibration import Calibration, Promise
-from .completion import View
-from .errors import CheckpointError, SettingsError, nearest
-from .models.completer import METHODS, Completer, build_completer, fuse_for_use
 from .onnx_backend import BACKENDS, read_network
 from .plausibility import ShapePrior, load_shape_prior, save_shape_prior
-from .provenance import hash_file, read_json, write_json, write_whole
-from .resuming import load_plain
-from .settings import CompleterSettings, SynthesisSettings
 
 WEIGHTS, CARD, SHAPES = "weights.pth", "completer.json", "shapes.pth"
 FORMAT = 2  # of the card; 2 has calibrated pixels and a promise

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from .errors import SettingsError
+from ..errors import SettingsError
 
 
 def pick_device(name: str) -> torch.device:

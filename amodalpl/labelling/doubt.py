@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .calibration import LEVELS, Calibration
-from .completion import Answer
-from .masks.boxes import tight_box
+from ..completion.asking import Answer
+from ..completion.calibration import LEVELS, Calibration
+from ..masks.boxes import tight_box
 
 LONGER_SIDE_PX = 64
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from .errors import OutputError
+from ..errors import OutputError
 from .processes import end_with, usable_cores
 
 PATIENCE_S = 3600.0  # without any news from the others; several hundred times what a part takes

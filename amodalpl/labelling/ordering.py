@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .masks.boxes import tight_box
-from .masks.gaps import distance_px
-from .masks.geometry import count_px, dilate
+from ..masks.boxes import tight_box
+from ..masks.gaps import distance_px
+from ..masks.geometry import count_px, dilate
 
 CONTACT_SHARE = 0.03  # width of the contact on each side, in sides of the smaller object's box
 MUTUAL_SHARE = 0.2  # two objects hide each other when each gives way to the other along a fifth of their contact

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from .errors import DataError, nearest
-from .provenance import read_json, write_json
+from ..errors import DataError, nearest
+from ..running.provenance import read_json, write_json
 
 FORMAT, VERSION = "amodalpl-review", 1
 REVIEW_FILE = "review.json"

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from .errors import OutputError
+from ..errors import OutputError
 
 try:
     import fcntl
