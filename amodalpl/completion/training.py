@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader, Sampler
 from ..errors import SettingsError
 from ..models.completer import Completer
 from ..models.losses import pixel_weight
+from ..models.shared_norm import share_statistics
 from ..running.allocator import keep_freed_memory
 from ..running.progress import Progress
-from ..running.ranks import Ranks, join_processes
+from ..running.ranks import Ranks, join_processes, mean_over_processes
 from ..running.resuming import Checkpoints, Curve, Point, QuietRunner, StepLoop, bare, read_checkpoint
 from ..settings import TrainingSettings
 from ..synthesis.dataset import SampleStream
@@ -43,8 +44,8 @@ def train(
 ) -> list[Point]:
     """Train in place, from the checkpoint if there is one.
 
-    Under `torchrun` every process takes its share of each step's samples: N processes see the samples that one process
-    with N times the batch sees.
+    Under `torchrun` every process takes its share of each step's samples, and batches are normalised over all of them:
+    N processes learn what one process with N times the batch learns, up to rounding.
 
     Args:
         completer: trained in place.
@@ -76,6 +77,8 @@ def train(
     ranks = Ranks.of_this_process()
     rank, world = ranks.rank, ranks.world
     model = _Trainable(completer, settings, device.type).to(device)
+    if world > 1:
+        share_statistics(completer)
     on_device = synthesis_device == "device" or (synthesis_device == "auto" and device.type == "cuda")
     if on_device and not can_make(stream, device):
         on_device = False
@@ -95,7 +98,7 @@ def train(
     optimizer = _optimizer(completer, settings, fused=device.type == "cuda")
     wrapper = AmpOptimWrapper(optimizer=optimizer) if settings.precision == "fp16" else OptimWrapper(optimizer)
     with progress.task("training the completer", settings.steps, done=start) as advance:
-        numbers = _StepSampler(0, settings.steps, settings.batch_size, rank, world)
+        numbers = _StepSampler(0, settings.steps, settings.batch_size * world, 0, 1)  # of all processes
         advice = "try a third of training.learning_rate"
         curve = Curve(LOSS_EVERY, advance, advice, lambda step, _: {"samples": numbers.of_step(step)})
         join_processes(device)
@@ -159,6 +162,14 @@ class _Trainable(BaseModel):
             outputs = self.completer(**inputs)
         weight = pixel_weight(inputs["occluder"], self.inside_weight, unknown)
         return {"loss": self.completer.method.loss(outputs, target, weight)}
+
+    def parse_losses(self, losses: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss of this process's samples to learn from, and that of all processes' for the curve.
+
+        The second is the mean of the first: all have as many samples, and a sample's weights do not enter its share.
+        """
+        loss = losses["loss"]
+        return loss, {"loss": mean_over_processes(loss)}
 
 
 class _StepSampler(Sampler[int]):

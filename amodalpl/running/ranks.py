@@ -71,6 +71,16 @@ def join_processes(device: torch.device) -> None:
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
+def mean_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a value that each process of a training has, without its gradient; for one, the value."""
+    world = Ranks.of_this_process().world
+    if world == 1:
+        return value
+    total = value.detach().clone()
+    torch.distributed.all_reduce(total)
+    return total / world
+
+
 def wait_for_files(files: list[Path], news: Callable[[int], None], patience_s: float = PATIENCE_S) -> None:
     """Return once all files are there.
 
