@@ -1,6 +1,7 @@
 
 "use strict";
 // Decisions: kept in this browser under the hash of the label file, and written to and read from review.json.
+// Ids are strings here: numbers of JavaScript are exact up to 2^53 only.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = new Map(data.labels.map((label) => [label.id, label]));
@@ -8,33 +9,56 @@ const VERDICTS = { accept: "Accept", reject: "Reject", "keep-modal": "Keep modal
 const PAST = { accept: "accepted", reject: "rejected", "keep-modal": "modal kept" };
 const STORE = "amodalpl-review:" + data.sha256;
 const decisions = new Map(); // label id -> verdict
-const taken = []; // [id, verdict before], the last one last
-let elsewhere = data.elsewhere; // decisions on labels that are not on this page
+const elsewhere = new Map(data.elsewhere.map((entry) => [entry.id, entry])); // decisions on labels not on this page
+let taken = []; // [id, verdict before], the last one last
+let isKept = true; // false once the browser kept nothing: what it has is then older than what is here
 
 function startDecisions() {
-  let kept = {};
+  for (const [id, verdict] of Object.entries(data.decisions)) setDecision(id, verdict);
+  takeKept();
+}
+
+// What this browser keeps of these labels: `here`, a verdict by label id (null: taken back), and `elsewhere`.
+function readKept() {
+  const { here, elsewhere, ...others } = JSON.parse(localStorage.getItem(STORE)) || {};
+  return { here: here || others, elsewhere: elsewhere || [] }; // pages of older versions kept verdicts alone
+}
+
+function stopKeeping() {
+  isKept = false;
+  document.getElementById("storage-notice").hidden = false;
+}
+
+// Take over what other tabs of this page decided.
+function takeKept() {
+  if (!isKept) return;
   try {
-    kept = JSON.parse(localStorage.getItem(STORE)) || {};
+    const kept = readKept();
+    const changed = new Map(Object.entries(kept.here).filter(([id, verdict]) => (decisions.get(id) || null) !== verdict));
+    for (const [id, verdict] of changed) setDecision(id, verdict);
+    for (const entry of kept.elsewhere) if (!byId.has(entry.id)) elsewhere.set(entry.id, entry);
+    taken = taken.filter(([id]) => !changed.has(id)); // theirs is not ours to undo
   } catch {
-    document.getElementById("storage-notice").hidden = false;
-  }
-  for (const [id, verdict] of Object.entries({ ...data.decisions, ...kept })) {
-    if (byId.has(Number(id)) && verdict in VERDICTS) decisions.set(Number(id), verdict);
+    stopKeeping();
   }
 }
 
-function keepDecisions() {
-  const cleared = Object.keys(data.decisions).filter((id) => !decisions.has(Number(id)));
-  const kept = Object.fromEntries([...cleared.map((id) => [id, null]), ...decisions]);
+// Keep the decisions on some labels, and leave those on others as another tab may have put them.
+function keepDecisions(ids) {
   try {
+    const kept = readKept();
+    for (const id of ids) kept.here[id] = decisions.get(id) || null;
+    const others = new Map(kept.elsewhere.map((entry) => [entry.id, entry]));
+    kept.elsewhere = [...new Map([...others, ...elsewhere]).values()];
     localStorage.setItem(STORE, JSON.stringify(kept));
   } catch {
-    document.getElementById("storage-notice").hidden = false;
+    stopKeeping();
   }
 }
 
 function setDecision(id, verdict) {
-  if (verdict) decisions.set(id, verdict);
+  if (!byId.has(id)) return;
+  if (Object.hasOwn(VERDICTS, verdict)) decisions.set(id, verdict);
   else decisions.delete(id);
 }
 
@@ -43,7 +67,7 @@ function decide(id, verdict) {
   const before = decisions.get(id);
   taken.push([id, before]);
   setDecision(id, before === verdict ? undefined : verdict);
-  keepDecisions();
+  keepDecisions([id]);
   return decisions.get(id);
 }
 
@@ -52,7 +76,7 @@ function undo() {
   if (!taken.length) return undefined;
   const [id, before] = taken.pop();
   setDecision(id, before);
-  keepDecisions();
+  keepDecisions([id]);
   return id;
 }
 
@@ -60,11 +84,22 @@ function reviewText() {
   const here = data.labels
     .filter((label) => decisions.has(label.id))
     .map((label) => ({ id: label.id, decision: decisions.get(label.id), fingerprint: label.fingerprint }));
-  const review = { format: "amodalpl-review", version: 1, labels_sha256: data.sha256, decisions: [...here, ...elsewhere] };
-  return JSON.stringify(review, null, 1) + "\n";
+  const all = [...here, ...elsewhere.values()];
+  const review = { format: "amodalpl-review", version: 1, labels_sha256: data.sha256, decisions: all };
+  return JSON.stringify(review, null, 1).replace(/"id": "(-?\d+)"/g, '"id": $1') + "\n";
+}
+
+function isId(id) {
+  return typeof id === "string" && /^-?(0|[1-9]\d*)$/.test(id);
+}
+
+// Parse a review with its ids as strings. No text inside JSON looks like what is replaced: its quotes are escaped.
+function parseReview(text) {
+  return JSON.parse(text.replace(/"id"\s*:\s*(-?(?:0|[1-9]\d*))(?=\s*[,}])/g, '"id":"$1"'));
 }
 
 function saveReview() {
+  takeKept();
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([reviewText()], { type: "application/json" }));
   link.download = "review.json";
@@ -76,7 +111,7 @@ function saveReview() {
 function loadReview(text) {
   let review;
   try {
-    review = JSON.parse(text);
+    review = parseReview(text);
   } catch {
     return "Nothing loaded: the file is not JSON, or is cut short.";
   }
@@ -84,22 +119,22 @@ function loadReview(text) {
     return "Nothing loaded: the file is not a review of version 1.";
   }
   const same = review.labels_sha256 === data.sha256;
-  const others = new Map(elsewhere.map((entry) => [entry.id, entry]));
+  const changed = [];
   let loaded = 0;
   let passed = 0;
   for (const entry of review.decisions) {
     const label = byId.get(entry && entry.id);
-    if (!entry || !Object.hasOwn(VERDICTS, entry.decision)) passed += 1;
+    if (!entry || !isId(entry.id) || !Object.hasOwn(VERDICTS, entry.decision)) passed += 1;
     else if (label && label.fingerprint === entry.fingerprint) {
       setDecision(label.id, entry.decision);
+      changed.push(label.id);
       loaded += 1;
     } else if (!label && same && data.labels.length < data.all) {
-      others.set(entry.id, { id: entry.id, decision: entry.decision, fingerprint: entry.fingerprint });
+      elsewhere.set(entry.id, { id: entry.id, decision: entry.decision, fingerprint: entry.fingerprint });
       loaded += 1;
     } else passed += 1;
   }
-  elsewhere = [...others.values()];
-  taken.length = 0;
-  keepDecisions();
+  taken = [];
+  keepDecisions(changed);
   return `Decisions loaded: ${loaded}${passed ? `; left out, because they do not fit these labels: ${passed}` : ""}.`;
 }

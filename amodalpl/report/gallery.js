@@ -11,6 +11,10 @@ function className(label) {
   return data.classes[label.class];
 }
 
+function compareIds(a, b) {
+  return Number(BigInt(a) - BigInt(b));
+}
+
 function grown(label) {
   const more = 100 * (label.growth - 1);
   return label.growth > 1 ? `+${more < 10 ? more.toFixed(1) : more.toFixed(0)} %` : "as drawn";
@@ -36,7 +40,7 @@ function passes(label) {
 }
 
 function list() {
-  listed = data.labels.filter(passes).sort((a, b) => COMPARE[control("sort").value](a, b) || a.id - b.id);
+  listed = data.labels.filter(passes).sort((a, b) => COMPARE[control("sort").value](a, b) || compareIds(a.id, b.id));
   current = 0;
   drawPage();
 }
@@ -140,7 +144,7 @@ function goTo(place, focus = true) {
   current = Math.min(Math.max(place, 0), listed.length - 1);
   if (Math.floor(before / PER_PAGE) !== Math.floor(current / PER_PAGE)) drawPage();
   for (const element of control("gallery").children) {
-    const tabindex = Number(element.dataset.id) === listed[current].id ? 0 : -1;
+    const tabindex = element.dataset.id === listed[current].id ? 0 : -1;
     element.tabIndex = tabindex;
     element.querySelectorAll(".verdicts button").forEach((button) => (button.tabIndex = tabindex));
   }

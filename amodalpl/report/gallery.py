@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ..masks import rle
 from ..running.progress import SILENT, Progress
 from ..running.provenance import write_whole
 from . import draw
-from .label_folder import LabelEntry, LabelFolder, read_doubts
+from .label_folder import LabelFolder, ShownLabel, read_doubts, read_orders
 from .outline import svg_paths
 
 PICTURES = "report"  # folder beside the page, for photos that it cannot hold
@@ -53,7 +53,7 @@ def make_gallery(
     folder: LabelFolder,
     images: Path,
     shown: set[int],
-    thumbs: Sequence[LabelEntry] = (),
+    thumbs: Collection[int] = (),
     progress: Progress = SILENT,
 ) -> Gallery:
     """Draw the gallery, one photo in memory at a time.
@@ -64,32 +64,34 @@ def make_gallery(
         folder: the labels.
         images: folder of the photos.
         shown: image ids of the photos to show.
-        thumbs: labels on them to draw overlays of, too.
+        thumbs: ids of labels on them to draw overlays of, too.
         progress: shown while it works.
 
     Raises:
-        DataError: an entry of `doubt.jsonl` is damaged.
+        DataError: an entry of `doubt.jsonl` or `order.json` is damaged.
         OutputError: a picture cannot be written.
     """
-    by_photo: dict[int, list[LabelEntry]] = defaultdict(list)
+    by_photo: dict[int, list[ShownLabel]] = defaultdict(list)
     for label in folder.labels:
-        by_photo[label.image_id].append(label)
-    in_order = [i for i in dict.fromkeys([*(e["id"] for e in folder.images), *by_photo]) if i in shown]
-    names = {entry["id"]: str(entry.get("file_name", entry["id"])) for entry in folder.images}
+        if label.image_id in shown:
+            by_photo[label.image_id].append(label)
+    names = folder.file_names
+    in_order = [i for i in names if i in shown]
+    orders = read_orders(folder.path, shown)
     doubts = read_doubts(folder.path, (e.id for i in in_order for e in by_photo[i]))
     classes = list(dict.fromkeys(e.annotation["category_id"] for i in in_order for e in by_photo[i]))
-    side_px = _fitting_side(images, [names.get(i, str(i)) for i in in_order])
+    side_px = _fitting_side(images, [names[i] for i in in_order])
     beside = None if side_px else _pictures_folder(folder.path)
-    wanted = {e.id for e in thumbs}
-    result = Gallery(_page_data(folder, shown, classes), [], {}, 0)
+    here = {e.id for i in in_order for e in by_photo[i]}
+    result = Gallery(_page_data(folder, here, classes), [], {}, 0)
     missing = 0
     with progress.task("drawing the report", len(in_order)) as advance:
         for number, image_id in enumerate(in_order):
-            labels, file_name = by_photo[image_id], names.get(image_id, str(image_id))
+            labels, file_name = by_photo[image_id], names[image_id]
             size_hw = (int(labels[0].amodal["size"][0]), int(labels[0].amodal["size"][1]))
             photo = _photo(images, file_name, size_hw)
             missing += photo is None
-            entry = {"id": image_id, "name": file_name, "size": size_hw, **_order(folder, image_id)}
+            entry = {"id": image_id, "name": file_name, "size": size_hw, **_order(orders.get(image_id, {}))}
             result.pictures.append("")
             if photo is not None:
                 jpeg = draw.encode_jpeg(_reduced(photo, side_px or _SIDES_PX[0]), _QUALITY)
@@ -101,29 +103,28 @@ def make_gallery(
                     entry["src"] = f"{PICTURES}/{name}"
             result.data["photos"].append(entry)
             result.data["labels"] += [_entry(e, number, classes, doubts.get(e.id)) for e in labels]
-            result.thumbs.update(_thumbs([e for e in labels if e.id in wanted], photo, size_hw))
+            result.thumbs.update(_thumbs([e for e in labels if e.id in thumbs], photo, size_hw))
             advance(1)
     return Gallery(result.data, result.pictures, result.thumbs, missing)
 
 
-def _page_data(folder: LabelFolder, shown: set[int], classes: Sequence[int]) -> dict[str, Any]:
-    here = {e.id for e in folder.labels if e.image_id in shown}
+def _page_data(folder: LabelFolder, here: set[int], classes: Sequence[int]) -> dict[str, Any]:
     decisions = folder.review.decisions
     return {
         "sha256": folder.sha256,
-        "all": len(folder.labels),
+        "all": len(folder.overview.labels),
         "classes": [folder.class_names.get(c, str(c)) for c in classes],
         "photos": [],
         "labels": [],
         "decisions": {str(d.id): d.decision for d in decisions if d.id in here},
-        "elsewhere": [d.to_json() for d in decisions if d.id not in here],
+        "elsewhere": [{**d.to_json(), "id": str(d.id)} for d in decisions if d.id not in here],
     }
 
 
-def _entry(label: LabelEntry, photo: int, classes: Sequence[int], doubt: Mapping[str, Any] | None) -> dict[str, Any]:
+def _entry(label: ShownLabel, photo: int, classes: Sequence[int], doubt: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return one label for the page's script; lengths are pixels of the photo, outlines half pixels."""
     return {
-        "id": label.id,
+        "id": str(label.id),
         "photo": photo,
         "class": classes.index(label.annotation["category_id"]),
         "box": rle.box_xywh(rle.union(label.modal, label.amodal)),
@@ -132,19 +133,18 @@ def _entry(label: LabelEntry, photo: int, classes: Sequence[int], doubt: Mapping
         "growth": round(label.growth, 4),
         "rate": round(label.occlusion_rate, 4),
         "flags": label.flags,
-        "behind": label.occluders,
+        "behind": [*map(str, label.occluders)],
         "fingerprint": label.fingerprint,
         **svg_paths(label.modal, label.amodal),
         **({"map": doubt} if doubt else {}),
     }
 
 
-def _order(folder: LabelFolder, image_id: int) -> dict[str, Any]:
-    entry = folder.order.get(image_id, {})
+def _order(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "pairs": [[p["front"], p["back"]] for p in entry.get("pairs", ())],
-        "mutual": entry.get("mutual", []),
-        "cycles": entry.get("cycles", []),
+        "pairs": [[str(p["front"]), str(p["back"])] for p in entry.get("pairs", ())],
+        "mutual": [[*map(str, pair)] for pair in entry.get("mutual", ())],
+        "cycles": [[*map(str, group)] for group in entry.get("cycles", ())],
     }
 
 
@@ -203,6 +203,6 @@ def _pictures_folder(folder: Path) -> Path:
     return beside
 
 
-def _thumbs(labels: Sequence[LabelEntry], photo: np.ndarray | None, size_hw: tuple[int, int]) -> dict[int, np.ndarray]:
+def _thumbs(labels: Sequence[ShownLabel], photo: np.ndarray | None, size_hw: tuple[int, int]) -> dict[int, np.ndarray]:
     ground = np.full((*size_hw, 3), 96, dtype=np.uint8) if photo is None else photo
     return {e.id: draw.close_up(ground, rle.decode(e.modal), rle.decode(e.amodal), _THUMB_PX) for e in labels}

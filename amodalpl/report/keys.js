@@ -66,11 +66,19 @@ function onKey(event) {
 function onGalleryClick(event) {
   const element = event.target.closest(".card");
   if (!element) return;
-  const id = Number(element.dataset.id);
+  const id = element.dataset.id;
   goTo(listed.findIndex((label) => label.id === id), false);
   const button = event.target.closest("button");
   if (button && button.dataset.verdict) decideHere(id, button.dataset.verdict);
   else if (button) openDetail(byId.get(id));
+}
+
+// Another tab of this page has decided: show it, and leave the reader where they are.
+function showKept() {
+  takeKept();
+  for (const element of control("gallery").children) showVerdict(element, byId.get(element.dataset.id));
+  if (control("detail").open) showDetailVerdict();
+  showProgress();
 }
 
 function start() {
@@ -112,6 +120,9 @@ function start() {
     box.addEventListener("change", () => switchLayer(box));
   });
   document.addEventListener("keydown", onKey);
+  window.addEventListener("storage", (event) => {
+    if (event.key === STORE) showKept();
+  });
   list();
 }
 

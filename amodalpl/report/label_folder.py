@@ -1,22 +1,26 @@
-"""What the report reads from a folder of labels, and from the completer that made them."""
+"""What the report reads from a folder of labels; of a large one it keeps numbers, and reads again what it shows."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from array import array
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..formats.label_file import check_label_file, check_order, check_stats
+from ..formats.label_entries import read_label_head, read_labels, read_order
+from ..formats.label_file import check_stats
 from ..labelling.review import REVIEW_FILE, Review, carry_over, completed_mask, fingerprint, read_review
 from ..masks import rle
 from ..records import Rle
 from ..running.provenance import hash_file, read_json
+from ..running.streaming import read_entries
 
 LABELS, ORDER, STATS, DOUBT = "pseudo_amodal.json", "order.json", "stats.json", "doubt.jsonl"
 _UNASKED = {"no_occluder", "fully_shared"}  # flags of labels that the network was not asked about
@@ -24,15 +28,42 @@ _AS_DRAWN = {*_UNASKED, "runaway"}  # flags of labels that were left as they wer
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelEntry:
-    """One label of a label file, with what the report says of it.
+    """One label of a label file, in the numbers that labels are chosen by.
+
+    Attributes:
+        id: of the annotation.
+        image_id: of its photo.
+        category_id: of its class.
+        uncertainty: expected 1 - IoU, 0 to 1.
+        growth: whole area over what was drawn, from 1.
+        is_completed: whether anything was added to what was drawn.
+    """
+
+    id: int
+    image_id: int
+    category_id: int
+    uncertainty: float
+    growth: float
+    is_completed: bool
+
+
+@dataclass(frozen=True)
+class ShownLabel:
+    """One label of a label file, with its masks and what the report says of it.
 
     Attributes:
         annotation: the entry as it stands in the file.
     """
 
     annotation: Mapping[str, Any]
+
+    @property
+    def in_numbers(self) -> LabelEntry:
+        """What can be kept of every label."""
+        category_id = self.annotation["category_id"]
+        return LabelEntry(self.id, self.image_id, category_id, self.uncertainty, self.growth, self.added_px > 0)
 
     @property
     def id(self) -> int:
@@ -119,6 +150,40 @@ class LabelEntry:
         return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
+@dataclass
+class Overview:
+    """What the report says of all labels together, added up label by label; of each some 200 bytes are kept.
+
+    Attributes:
+        labels: in file order.
+        flags: labels by flag.
+        completers: names of what made them.
+        uncertainty: of the labels that the network was asked about.
+        growth: of the same.
+        occlusion_rate: of the same.
+    """
+
+    labels: list[LabelEntry] = field(default_factory=list)
+    flags: Counter[str] = field(default_factory=Counter)
+    completers: set[str] = field(default_factory=set)
+    uncertainty: array[float] = field(default_factory=lambda: array("d"))
+    growth: array[float] = field(default_factory=lambda: array("d"))
+    occlusion_rate: array[float] = field(default_factory=lambda: array("d"))
+
+    def watch(self, annotations: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Pass the annotations of a label file on, and add them up."""
+        for annotation in annotations:
+            label = ShownLabel(annotation)
+            self.labels.append(label.in_numbers)
+            self.flags.update(label.flags)
+            self.completers.add(str(annotation["amodalpl"].get("completer", "unknown")))
+            if label.asked:
+                self.uncertainty.append(label.uncertainty)
+                self.growth.append(label.growth)
+                self.occlusion_rate.append(label.occlusion_rate)
+            yield annotation
+
+
 @dataclass(frozen=True)
 class LabelFolder:
     """A folder that `pseudolabel` or `apply-review` wrote.
@@ -126,10 +191,9 @@ class LabelFolder:
     Attributes:
         path: the folder.
         sha256: of the label file.
-        images: its image entries, in file order.
+        file_names: of its photos by image id, in file order.
         class_names: by category id.
-        labels: in file order.
-        order: entries of `order.json` by image id; empty without that file.
+        overview: of its labels.
         stats: counts of the stage; empty without that file.
         review: decisions that hold for these labels.
         stale: how many decisions were there that hold no more.
@@ -137,43 +201,66 @@ class LabelFolder:
 
     path: Path
     sha256: str
-    images: list[dict[str, Any]]
+    file_names: dict[int, str]
     class_names: dict[int, str]
-    labels: list[LabelEntry]
-    order: dict[int, dict[str, Any]]
+    overview: Overview
     stats: dict[str, Any]
     review: Review
     stale: int
 
+    @property
+    def labels(self) -> Iterator[ShownLabel]:
+        """Read the labels again, in file order, one in memory at a time."""
+        return (ShownLabel(entry) for entry in read_entries(self.path / LABELS, "a label file", "annotations"))
+
 
 def read_label_folder(folder: Path) -> LabelFolder:
-    """Read a folder of labels; only the label file has to be there.
+    """Read a folder of labels, and check every one; only the label file has to be there.
 
     Raises:
         DataError: a file is missing, damaged, or of another kind.
     """
     path = folder / LABELS
-    content = read_json(path, "a label file")
-    check_label_file(path, content)
-    labels = [LabelEntry(entry) for entry in content["annotations"]]
+    images, categories = read_label_head(path)
     sha256 = hash_file(path)
+    overview = Overview()
+    labels = overview.watch(read_labels(path, images, categories))
     review, stale = Review(sha256, ()), 0
     if (folder / REVIEW_FILE).exists():
-        review, lost = carry_over(read_review(folder / REVIEW_FILE), (e.annotation for e in labels), sha256)
+        review, lost = carry_over(read_review(folder / REVIEW_FILE), labels, sha256)
         stale = len(lost)
-    order = read_json(folder / ORDER, "the order of labels") if (folder / ORDER).exists() else {}
+    else:
+        deque(labels, maxlen=0)
     stats = read_json(folder / STATS, "counts of labels") if (folder / STATS).exists() else {}
     return LabelFolder(
         folder,
         sha256,
-        content["images"],
-        {c["id"]: str(c.get("name", c["id"])) for c in content["categories"]},
-        labels,
-        check_order(folder / ORDER, order),
+        {image.id: image.file_name for image in images},
+        {c["id"]: str(c.get("name", c["id"])) for c in categories},
+        overview,
         check_stats(folder / STATS, stats),
         review,
         stale,
     )
+
+
+def read_orders(folder: Path, image_ids: Collection[int]) -> dict[int, dict[str, Any]]:
+    """Read who is in front of whom on some photos; all others are checked too.
+
+    Args:
+        folder: of the labels; without `order.json` there is nothing.
+        image_ids: of the photos.
+
+    Returns:
+        Entries of `order.json` by image id.
+
+    Raises:
+        DataError: the file is damaged, or of another kind.
+    """
+    path = folder / ORDER
+    if not path.exists():
+        return {}
+    return {entry["image_id"]: entry for entry in read_order(path) if entry["image_id"] in image_ids}
 
 
 def read_doubts(folder: Path, ids: Iterable[int]) -> dict[int, dict[str, Any]]:

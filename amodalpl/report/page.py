@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ..running.provenance import read_json, write_whole
 from . import draw
 from .choice import choose, choose_photos
 from .gallery import make_gallery
-from .label_folder import LabelEntry, LabelFolder, read_label_folder
+from .label_folder import LabelEntry, LabelFolder, Overview, read_label_folder
 from .numbers import Curve, curve, format_number, histogram, rows
 
 REPORT_FILE, SHEET_FILE = "report.html", "overlays.png"
@@ -61,10 +60,11 @@ def write_label_page(folder: Path, images: Path, completer: Path | None, progres
         OutputError: a file cannot be written.
     """
     labels = read_label_folder(folder)
-    completed = [e for e in labels.labels if e.added_px > 0]
-    shown = choose_photos(labels.labels, PHOTOS, LABELS)
+    overview = labels.overview
+    completed = [e for e in overview.labels if e.is_completed]
+    shown = choose_photos(overview.labels, PHOTOS, LABELS)
     chosen = choose([e for e in completed if e.image_id in shown], _SHEET_TILES)
-    gallery = make_gallery(labels, images, shown, [e for group in chosen.values() for e in group], progress)
+    gallery = make_gallery(labels, images, shown, {e.id for group in chosen.values() for e in group}, progress)
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -85,8 +85,8 @@ def write_label_page(folder: Path, images: Path, completer: Path | None, progres
         photos_missing=gallery.photos_missing,
         facts=_facts(labels, completed),
         stale=labels.stale,
-        histograms=_histograms(labels.labels),
-        flags=[(name, count, _MEANINGS.get(name, "")) for name, count in sorted(_count_flags(labels).items())],
+        histograms=_histograms(overview),
+        flags=[(name, count, _MEANINGS.get(name, "")) for name, count in sorted(overview.flags.items())],
         left_out=labels.stats.get("counts", {}).get("left out") or {},
         stats=list(rows(labels.stats)),
         **_trust(completer),
@@ -96,43 +96,38 @@ def write_label_page(folder: Path, images: Path, completer: Path | None, progres
     write_whole(folder / SHEET_FILE, lambda part: part.write_bytes(sheet))
 
 
-def _count_flags(labels: LabelFolder) -> Counter[str]:
-    return Counter(flag for e in labels.labels for flag in e.flags)
-
-
 def _facts(labels: LabelFolder, completed: Sequence[LabelEntry]) -> list[tuple[str, Any]]:
+    overview = labels.overview
     growths = [e.growth for e in completed]
-    completers = sorted({str(e.annotation["amodalpl"].get("completer", "unknown")) for e in labels.labels})
     return [
-        ("photos", len(labels.images)),
-        ("labels", len(labels.labels)),
+        ("photos", len(labels.file_names)),
+        ("labels", len(overview.labels)),
         ("completed behind others", len(completed)),
-        ("as drawn, nothing added", len(labels.labels) - len(completed)),
-        ("low confidence", sum("low_confidence" in e.flags for e in labels.labels)),
+        ("as drawn, nothing added", len(overview.labels) - len(completed)),
+        ("low confidence", overview.flags["low_confidence"]),
         ("median growth of the completed", f"+{100 * (float(np.median(growths)) - 1):.0f} %" if growths else None),
-        ("completer", ", ".join(completers) or None),
+        ("completer", ", ".join(sorted(overview.completers)) or None),
     ]
 
 
-def _histograms(labels: Sequence[LabelEntry]) -> list[dict[str, Any]]:
-    asked = [e for e in labels if e.asked]
+def _histograms(overview: Overview) -> list[dict[str, Any]]:
     return [
         {
             "title": "Doubt",
             "unit": "expected 1 − IoU",
-            "bars": histogram([e.uncertainty for e in asked], np.linspace(0, 1, 21)),
+            "bars": histogram(overview.uncertainty, np.linspace(0, 1, 21)),
             "open": False,
         },
         {
             "title": "Growth",
             "unit": "whole over drawn area",
-            "bars": histogram([e.growth for e in asked], np.linspace(1, 4, 16)),
+            "bars": histogram(overview.growth, np.linspace(1, 4, 16)),
             "open": True,
         },
         {
             "title": "Occlusion rate",
             "unit": "hidden share of the whole",
-            "bars": histogram([e.occlusion_rate for e in asked], np.linspace(0, 1, 21)),
+            "bars": histogram(overview.occlusion_rate, np.linspace(0, 1, 21)),
             "open": False,
         },
     ]
@@ -174,6 +169,5 @@ def _sheet(
 
 
 def _title(labels: LabelFolder, entry: LabelEntry) -> str:
-    category = entry.annotation["category_id"]
-    name = labels.class_names.get(category, str(category))
+    name = labels.class_names.get(entry.category_id, str(entry.category_id))
     return f"{name}   +{100 * (entry.growth - 1):.0f} %\ndoubt {entry.uncertainty:.2f}   #{entry.id}"

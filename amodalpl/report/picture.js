@@ -122,7 +122,7 @@ function orderGraph(label, choose) {
   const place = new Map();
   levels.forEach((ids, level) => {
     const middle = (id) => (byId.has(id) ? byId.get(id).box[0] + byId.get(id).box[2] / 2 : 0);
-    ids.sort((a, b) => middle(a) - middle(b) || a - b);
+    ids.sort((a, b) => middle(a) - middle(b) || compareIds(a, b));
     ids.forEach((id, k) => place.set(id, [width / 2 + (k - (ids.length - 1) / 2) * stepX, level * stepY + 22]));
   });
   const names = ["arrows from what is in front to what it hides"];

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ from ..labelling.review import (
 )
 from ..masks import rle
 from ..records import AnnotationSet
-from ..report.label_folder import DOUBT, LABELS, ORDER, STATS, read_label_folder
+from ..report.label_folder import DOUBT, LABELS, ORDER, STATS, LabelFolder, read_label_folder, read_orders
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..running.progress import SILENT, Progress
 from ..running.provenance import RUN_FILE, StageRun, finished_run, hash_file, read_json, write_json, write_whole
-from ..running.streaming import finite
+from ..running.streaming import finite, write_object
 from .inputs import input_hashes
 from .photos import require_photos
 from .summary import Summary
@@ -91,9 +91,10 @@ def apply_review(
     made_by = record["inputs"].get("completer")
     if completer is not None:
         _require_same_completer(completer, made_by, labels)
-    annotations = [entry.annotation for entry in read_label_folder(labels).labels]
+    read = read_label_folder(labels)
+    read_orders(labels, ())  # which is copied, and must not turn out damaged when the report is drawn
     hashes = input_hashes(data, images)
-    kept, lost = carry_over(decided, annotations, hashes["annotations"])
+    kept, lost = carry_over(decided, (e.annotation for e in read.labels), hashes["annotations"])
     require_same_labels(review, decided, kept, lost, file)
     inputs = {"labels": hashes["annotations"], "images": hashes["images"], "review": hash_file(review)}
     earlier = labels / REVIEW_FILE
@@ -105,9 +106,11 @@ def apply_review(
     arguments = {"labels": labels, "images": images, "review": review, "completer": completer}
     run = StageRun.open(out, STAGE, settings, inputs, record["seed"], arguments)
     if not run.done:
-        before, gone = carry_over(read_review(earlier), annotations) if earlier.exists() else (None, [])
-        decisions = _together(before, kept)
-        counts = _write(labels, out, data, annotations, decisions, [*lost, *gone])
+        before: Review | None = None
+        gone: list[Lost] = []
+        if earlier.exists():
+            before, gone = carry_over(read_review(earlier), (e.annotation for e in read.labels))
+        counts = _write(read, out, data, _together(before, kept), [*lost, *gone])
         write_label_page(out, images, completer, progress)
         run.finish(counts, [p.name for p in out.iterdir() if p.name != RUN_FILE and not p.name.startswith(".")])
     return Summary(
@@ -195,24 +198,35 @@ def _together(before: Review | None, now: Review) -> dict[int, Verdict]:
 
 
 def _write(
-    labels: Path,
-    out: Path,
-    data: AnnotationSet,
-    before: Sequence[Mapping[str, Any]],
-    decisions: Mapping[int, Verdict],
-    lost: Sequence[Lost],
+    folder: LabelFolder, out: Path, data: AnnotationSet, decisions: Mapping[int, Verdict], lost: Sequence[Lost]
 ) -> dict[str, Any]:
-    annotations = [corrected(a, decisions.get(a["id"])) for a in before]
-    photos = [image.raw for image in data.images]
-    content = {**data.raw, "images": photos, "annotations": annotations, "categories": data.categories}
-    write_json(out / LABELS, finite(content))
-    held = [Decision(a["id"], decisions[a["id"]], fingerprint(a)) for a in annotations if a["id"] in decisions]
+    labels = folder.path
+    held: list[Decision] = []
+    times: Counter[Verdict | None] = Counter()
+
+    def annotations() -> Iterator[dict[str, Any]]:
+        for label in folder.labels:
+            verdict = decisions.get(label.id)
+            annotation = corrected(label.annotation, verdict)
+            times[verdict] += 1
+            if verdict is not None:
+                held.append(Decision(label.id, verdict, fingerprint(annotation)))
+            yield finite(annotation)
+
+    write_object(
+        out / LABELS,
+        {
+            **finite(data.raw),
+            "images": (finite(image.raw) for image in data.images),
+            "annotations": annotations(),
+            "categories": finite(data.categories),
+        },
+    )
     write_review(out / REVIEW_FILE, Review(hash_file(out / LABELS), tuple(held)))
     for name in (ORDER, DOUBT):
         if (labels / name).exists():
             write_whole(out / name, partial(shutil.copyfile, labels / name))
-    times = Counter(decisions.get(a["id"]) for a in annotations)
-    counts = {"labels": len(annotations), **{words: times[verdict] for verdict, words in _COUNTED.items()}}
+    counts = {"labels": times.total(), **{words: times[verdict] for verdict, words in _COUNTED.items()}}
     rows = {NO_LONGER_FIT: [entry.to_json() for entry in lost]}
     stats = check_stats(labels / STATS, read_json(labels / STATS, "the statistics of a label folder"))
     write_json(out / STATS, {**stats, "review": counts, **rows})

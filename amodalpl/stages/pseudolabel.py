@@ -2,7 +2,7 @@
 
 Work goes part by part, a few photos each. Parts are files; any number of processes can make them, and any of these may
 be killed. The first one then puts them together in the order of the photos: the result is the same whoever made them.
-Beside the annotations as they were read, memory holds one part, and two numbers per label.
+Beside the annotations as they were read, memory holds one part, and a few numbers per label.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import __version__
 from ..completion.asking import Scene
 from ..completion.onnx_backend import NETWORK
 from ..completion.plausibility import ShapePrior
@@ -51,7 +52,9 @@ LABELS, ORDER, STATS, DOUBT, REPORT, OVERLAYS = (
     "report.html",
     "overlays.png",
 )
-PARTS = ".parts"
+_ANY_PARTS = ".parts*"
+PARTS = f".parts-{__version__}"
+"""Folder of what is stored while working; another version might label otherwise, so it starts again in its own."""
 PHOTOS_MEASURED = 300
 MASK_BYTES = 2**27  # of photos labelled together; some five times as much is held meanwhile
 
@@ -133,6 +136,9 @@ def pseudolabel(
         },
     )
     if not run.done:
+        if ranks.is_first:
+            _remove_parts_of_other_versions(out, progress)
+        run.record["amodalpl"] = __version__  # whose labels these are, whoever claimed the folder
         chosen, tolerance = _resolve(data, trained, settings.labels, progress)
         name = str(read_json(completer / CARD, "the card of a completer")["method"])
         files = _make_parts(data, images, trained, name, out, chosen, ranks, progress)
@@ -172,6 +178,13 @@ def _resolve(
         settings = settings.model_copy(update={"gap_px": tolerance.gap_px})
     bound = doubtful_above(settings.low_confidence, trained.promise)
     return settings.model_copy(update={"low_confidence": bound}), tolerance
+
+
+def _remove_parts_of_other_versions(out: Path, progress: Progress) -> None:
+    for folder in sorted(out.glob(_ANY_PARTS)):
+        if folder.name != PARTS:
+            progress.warn(f"{folder}: begun by another version than {__version__}; labelling starts again")
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_parts(

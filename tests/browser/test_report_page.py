@@ -183,9 +183,145 @@ def test_decisions_survive_loading_the_page_again(open_page, four):
     page = open_page(four)
     page.keyboard.press("j")
     page.keyboard.press("r")
+    assert verdict(page, 2) == "reject"
     page.reload()
     assert verdict(page, 2) == "reject"
     assert page.locator("#progress-text").text_content() == "1 of 4 decided: 1 rejected"
+
+
+def large_folder(tmp_path, review=()):
+    """Ids that doubles cannot tell apart: the first two, and the last two."""
+    ids = [2**53, 2**53 + 1, 2**63 - 1, 2**63 - 2]
+    labels = [label(id, occluders=[other]) for id, other in zip(ids, [ids[1], ids[0], ids[3], ids[2]], strict=True)]
+    folder = write_labels(tmp_path, labels)
+    write_order(folder, [(ids[1], ids[0])])
+    if review:
+        entries = [{"id": id, "decision": said, "fingerprint": fingerprint(labels[0])} for id, said in review]
+        content = {"format": "amodalpl-review", "version": 1, "labels_sha256": "a" * 64, "decisions": entries}
+        (folder / "review.json").write_text(json.dumps(content))
+    write_label_page(folder, write_photos(tmp_path / "photos"), None)
+    return folder, [str(id) for id in ids]
+
+
+def test_no_digit_of_a_large_id_is_lost(open_page, tmp_path):
+    folder, (first, second, third, fourth) = large_folder(tmp_path)
+    page = open_page(folder)
+    page.get_by_label("Sort by").select_option("id")
+    shown = page.locator(".card").evaluate_all("cards => cards.map(card => card.dataset.id)")
+    assert shown == [first, second, fourth, third]
+    page.locator(f'.card[data-id="{second}"]').get_by_role("button", name="Reject").click()
+    page.locator(f'.card[data-id="{third}"]').get_by_role("button", name="Accept").click()
+    assert [verdict(page, id) for id in (first, second, third, fourth)] == [None, "reject", "accept", None]
+    page.get_by_role("button", name=f"Look closer at cup {first}").click()
+    detail = page.locator("#detail")
+    assert detail.get_by_role("button", name=f"cup #{second}", exact=True).is_visible()  # what it is behind
+    assert page.locator(".order .node.here").get_attribute("aria-label") == f"cup {first}, shown"
+    page.keyboard.press("Escape")
+    page.reload()
+    file = exported(page)
+    assert [(d.id, d.decision) for d in read_review(file).decisions] == [
+        (int(second), "reject"),
+        (int(third), "accept"),
+    ]
+    for id in (second, third):  # taken back, then loaded again
+        page.locator(f'.card[data-id="{id}"]').locator('[aria-pressed="true"]').click()
+    page.locator("#file").set_input_files(file)
+    page.get_by_text("Decisions loaded: 2.").wait_for()
+    assert [verdict(page, id) for id in (first, second, third, fourth)] == [None, "reject", "accept", None]
+
+
+def test_decisions_in_the_folder_go_to_their_own_label(open_page, tmp_path):
+    folder, (first, second, *_) = large_folder(tmp_path, [(2**53 + 1, "reject")])
+    page = open_page(folder)
+    assert [verdict(page, id) for id in (first, second)] == [None, "reject"]
+
+
+def test_decisions_on_labels_that_are_not_shown_keep_their_ids(open_page, tmp_path, monkeypatch):
+    from amodalpl.report import page as report_page
+
+    monkeypatch.setattr(report_page, "PHOTOS", 1)
+    labels = [label(2**53 + 1, image_id=1), label(2**53 + 3, image_id=2)]
+    folder = write_labels(tmp_path, labels, ("a.png", "b.png"))
+    entries = [{"id": a["id"], "decision": "reject", "fingerprint": fingerprint(a)} for a in labels]
+    content = {"format": "amodalpl-review", "version": 1, "labels_sha256": "a" * 64, "decisions": entries}
+    (folder / "review.json").write_text(json.dumps(content))
+    write_label_page(folder, write_photos(tmp_path / "photos", ("a.png", "b.png")), None)
+    page = open_page(folder)
+    assert len(page.locator(".card").all()) == 1
+    saved = read_review(exported(page))
+    assert {d.id for d in saved.decisions} == {2**53 + 1, 2**53 + 3}
+    hidden = next(e for e in entries if str(e["id"]) != page.locator(".card").get_attribute("data-id"))
+    file = tmp_path / "loaded.json"
+    file.write_text(json.dumps({**saved.to_json(), "decisions": [{**hidden, "decision": "keep-modal"}]}))
+    page.locator("#file").set_input_files(file)
+    page.get_by_text("Decisions loaded: 1.").wait_for()
+    page.reload()  # what was loaded is kept, too
+    found = {d.id: d.decision for d in read_review(exported(page)).decisions}
+    assert found[hidden["id"]] == "keep-modal" and len(found) == 2
+
+
+def test_no_text_of_a_review_is_taken_for_an_id(open_page, tmp_path):
+    folder, ids = large_folder(tmp_path)
+    page = open_page(folder)
+    odd = [r'"a\"id\": 7,"', '{"id": 007}', '{"id": 1.5}', '{"id": 1e3}', '{"id": "x", "decision": "accept"}']
+    said = page.evaluate(
+        "texts => texts.map(text => { try { return parseReview(text) } catch { return 'refused' } })", odd
+    )
+    assert said == ['a"id": 7,', "refused", {"id": 1.5}, {"id": 1000}, {"id": "x", "decision": "accept"}]
+    assert page.evaluate("['0', '-7', '12', '012', '', 'x', 7, null].map(isId)") == [True] * 3 + [False] * 5
+
+
+def test_two_tabs_lose_nothing_to_each_other(open_page, four):
+    one = open_page(four)
+    other = one.context.new_page()
+    other.goto(one.url)
+    one.locator('.card[data-id="1"]').get_by_role("button", name="Accept").click()
+    other.locator('.card[data-id="1"][data-verdict="accept"]').wait_for()  # without loading it again
+    other.locator('.card[data-id="2"]').get_by_role("button", name="Reject").click()
+    one.locator('.card[data-id="2"][data-verdict="reject"]').wait_for()
+    assert one.locator("#progress-text").text_content() == "2 of 4 decided: 1 accepted, 1 rejected"
+    other.locator('.card[data-id="1"]').get_by_role("button", name="Keep modal").click()
+    one.locator('.card[data-id="1"][data-verdict="keep-modal"]').wait_for()
+    assert one.get_by_role("button", name="Undo").is_disabled()  # its own decision on 1 holds no more
+    other.get_by_role("button", name="Undo").click()
+    one.locator('.card[data-id="1"][data-verdict="accept"]').wait_for()
+    other.get_by_role("button", name="Undo").click()
+    one.locator('.card[data-id="2"]:not([data-verdict])').wait_for()
+    assert [(d.id, d.decision) for d in read_review(exported(one)).decisions] == [(1, "accept")]
+
+
+def test_a_tab_that_heard_nothing_overwrites_nothing(open_page, four):
+    one = open_page(four)
+    other = one.context.new_page()
+    other.add_init_script("window.addEventListener('storage', event => event.stopImmediatePropagation(), true)")
+    other.goto(one.url)
+    one.locator('.card[data-id="1"]').get_by_role("button", name="Accept").click()
+    assert verdict(other, 1) is None
+    other.locator('.card[data-id="2"]').get_by_role("button", name="Reject").click()
+    expected = [(1, "accept"), (2, "reject")]
+    assert [(d.id, d.decision) for d in read_review(exported(other)).decisions] == expected
+    one.reload()
+    assert [verdict(one, id) for id in (1, 2)] == ["accept", "reject"]
+
+
+def test_a_full_browser_loses_no_decision(open_page, four):
+    page = open_page(four)
+    page.locator('.card[data-id="1"]').get_by_role("button", name="Accept").click()
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('full') } }")
+    page.locator('.card[data-id="1"]').get_by_role("button", name="Reject").click()
+    page.locator('.card[data-id="2"]').get_by_role("button", name="Accept").click()
+    assert page.get_by_text("This browser does not keep decisions").is_visible()
+    assert [(d.id, d.decision) for d in read_review(exported(page)).decisions] == [(1, "reject"), (2, "accept")]
+
+
+def test_decisions_that_an_older_page_kept_are_read(open_page, four):
+    page = open_page(four)
+    page.evaluate("""localStorage.setItem(STORE, '{"1":"reject","2":null}')""")
+    page.reload()
+    assert [verdict(page, id) for id in (1, 2)] == ["reject", None]
+    page.locator('.card[data-id="3"]').get_by_role("button", name="Accept").click()
+    page.reload()
+    assert [verdict(page, id) for id in (1, 2, 3)] == ["reject", None, "accept"]
 
 
 def test_loading_a_review_takes_what_fits(open_page, four, tmp_path):

@@ -24,7 +24,7 @@ from amodalpl.running.progress import Progress
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import resolve
 from amodalpl.stages import pseudolabel as stage
-from amodalpl.stages.pseudolabel import DOUBT, LABELS, ORDER, OVERLAYS, REPORT, STATS, pseudolabel
+from amodalpl.stages.pseudolabel import DOUBT, LABELS, ORDER, OVERLAYS, PARTS, REPORT, STATS, pseudolabel
 
 OUTPUTS = (LABELS, ORDER, DOUBT, STATS, REPORT, OVERLAYS)
 _SCENES = 40  # that are different; their photos serve many entries, each with a part of the objects
@@ -62,6 +62,16 @@ class _Memory(Progress):
             self.begin(label)
         yield lambda units: None
 
+    def begin_with(self, function: str, part: str) -> None:
+        """Let a part of the work begin with the call of a function of the stage."""
+        call = getattr(stage, function)
+
+        def watched(*given: Any) -> Any:
+            self.begin(part)
+            return call(*given)
+
+        setattr(stage, function, watched)
+
     def begin(self, part: str) -> None:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         self.peaks[self.part] = int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) // 1024
@@ -73,13 +83,8 @@ def label(folder: Path, out: Path) -> dict[str, Any]:
     """Label what `draw` wrote; return seconds, labels and the peaks."""
     torch.set_num_threads(1)
     memory, start = _Memory(), time.monotonic()
-    draw_report = stage.write_label_page
-
-    def watched(*given: Any) -> None:
-        memory.begin("drawing the report")
-        draw_report(*given)
-
-    stage.write_label_page = watched
+    memory.begin_with("_put_together", "putting together")
+    memory.begin_with("write_label_page", "drawing the report")
     settings = resolve({"labels": {"gap_px": 2}})
     done = pseudolabel(
         folder / "annotations.json",
@@ -108,12 +113,12 @@ def killed(folder: Path, out: Path, kills: int) -> list[int]:
     found = []
     for stop in sorted(draws.randrange(parts) for _ in range(kills)):
         process = start_labelling(folder, out)
-        while process.poll() is None and len(list((out / ".parts").glob("[0-9]*"))) <= stop:
+        while process.poll() is None and len(list((out / PARTS).glob("[0-9]*"))) <= stop:
             time.sleep(0.05)
         time.sleep(draws.uniform(0, 0.5))
         process.kill()
         process.communicate()
-        found.append(len(list((out / ".parts").glob("[0-9]*"))))
+        found.append(len(list((out / PARTS).glob("[0-9]*"))))
     return found
 
 
@@ -135,9 +140,13 @@ def main() -> None:
         found = killed(given.folder, given.folder / "killed", given.kills)
         print(f"killed {given.kills} times, with so many parts written: {found}", flush=True)
         print("last start:", start_labelling(given.folder, given.folder / "killed").communicate()[0].strip())
-        for name in OUTPUTS:
-            same = (given.folder / "labels" / name).read_bytes() == (given.folder / "killed" / name).read_bytes()
-            print(f"{name}: {'equal' if same else 'DIFFERENT'}")
+        different = [
+            name
+            for name in OUTPUTS
+            if (given.folder / "labels" / name).read_bytes() != (given.folder / "killed" / name).read_bytes()
+        ]
+        print(f"{len(OUTPUTS)} files, different: {', '.join(different) or 'none'}")
+        sys.exit(bool(different))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from amodalpl.labelling.review import fingerprint
 from amodalpl.masks import rle
 from amodalpl.report import draw, gallery, page
 from amodalpl.report.choice import choose, choose_photos
-from amodalpl.report.label_folder import LabelEntry, read_doubts, read_label_folder
+from amodalpl.report.label_folder import ShownLabel, read_doubts, read_label_folder, read_orders
 from amodalpl.report.outline import svg_path, svg_paths
 from amodalpl.report.page import write_label_page
 from amodalpl.report.plots import training_curves
@@ -41,8 +42,12 @@ def read_page(folder):
     return text, json.loads(found[1]) if found else None
 
 
-def entries(annotations):
-    return [LabelEntry(annotation) for annotation in annotations]
+def shown(annotations):
+    return [ShownLabel(annotation) for annotation in annotations]
+
+
+def numbers(annotations):
+    return [label.in_numbers for label in shown(annotations)]
 
 
 def drawn(path, size_hw):
@@ -140,7 +145,7 @@ def test_outlines_of_what_is_not_hidden_and_of_what_is_not_seen():
 
 
 def test_growth_is_counted_from_what_was_drawn():
-    grown, alone, runaway, shared = entries(
+    grown, alone, runaway, shared = shown(
         [
             label(1, growth=2.0),
             label(2, growth=2.0, flags=["no_occluder", "shared_pixels"]),
@@ -166,16 +171,56 @@ def test_entries_of_other_files_are_refused(tmp_path, photos):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", "images: expected a list"),
+        ("[]", "expected a label file in JSON, got something else .Expecting '{' at character 0"),
         ('{"images": [], "annotations": 3}', "annotations: expected a list"),
+        ('{"annotations": []}', "images: expected a list"),
         ("{", "expected a label file in JSON"),
     ],
-    ids=["a list", "no annotations", "cut short"],
+    ids=["a list", "no annotations", "no photos", "cut short"],
 )
 def test_files_that_are_no_label_file(tmp_path, content, message):
     (tmp_path / "pseudo_amodal.json").write_text(content)
     with pytest.raises(DataError, match=message):
         read_label_folder(tmp_path)
+
+
+@pytest.mark.parametrize("layout", [{"indent": 1}, {"sort_keys": True}, {"separators": (",", ":")}])
+def test_label_file_of_another_layout_gives_the_same_page(tmp_path, photos, layout):
+    pages = []
+    for name, how in (("as written", {}), ("written again", layout)):
+        folder = write_labels(tmp_path / name, [label(n, growth=1 + n / 10) for n in range(9)])
+        file = folder / "pseudo_amodal.json"
+        content = {"info": {"year": 2026}, **json.loads(file.read_text())}
+        file.write_text(json.dumps({**content, "annotations": content.pop("annotations")}, **how))
+        write_label_page(folder, photos, None)
+        pages.append(re.sub('"sha256":"[^"]*"', "", (folder / "report.html").read_text(encoding="utf-8")))
+        pages.append((folder / "overlays.png").read_bytes())
+    assert pages[:2] == pages[2:]
+
+
+def test_order_is_kept_of_what_is_shown_and_checked_of_all(tmp_path):
+    write_order(tmp_path, [(1, 2)], image_id=3)
+    assert [*read_orders(tmp_path, {3})] == [3] and read_orders(tmp_path, {4}) == {}
+    write_order(tmp_path, [("1", 2)], image_id=3)
+    with pytest.raises(DataError, match=r"order.json: images\[0\].pairs: expected objects with front and back"):
+        read_orders(tmp_path, {4})
+
+
+def test_little_is_held_of_labels_that_are_not_shown(tmp_path):
+    def most_held(count):
+        many = [label(n, image_id=1 + n // 4, note="x" * 1000) for n in range(count)]
+        folder = write_labels(tmp_path / str(count), many, file_names=["a.png"] * (count // 4))
+        del many
+        tracemalloc.start()
+        try:
+            found = read_label_folder(folder)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert len(found.overview.labels) == count == sum(1 for _ in found.labels)
+        return most
+
+    assert most_held(6000) - most_held(2000) < 4000 * 300 + 1000 * 1000  # of a label and a photo; in the file 1400
 
 
 def test_polygons_are_no_label_file(tmp_path):
@@ -202,7 +247,7 @@ def test_damaged_doubt_names_the_line(tmp_path, line):
 
 
 def test_sheet_holds_the_worst_and_an_even_sample():
-    labels = entries(label(n, growth=1 + n % 20 / 10, uncertainty=(n * 7 % 100) / 100) for n in range(100))
+    labels = numbers(label(n, growth=1 + n % 20 / 10, uncertainty=(n * 7 % 100) / 100) for n in range(100))
     chosen = choose(labels, 20)
     ids = [e.id for group in chosen.values() for e in group]
     assert len(ids) == len(set(ids)) == 20
@@ -216,7 +261,7 @@ def test_sheet_holds_the_worst_and_an_even_sample():
 
 
 def test_photos_are_chosen_whole():
-    labels = entries(label(n, image_id=n // 4, uncertainty=0.9 if n == 33 else 0.1, growth=1.0) for n in range(200))
+    labels = numbers(label(n, image_id=n // 4, uncertainty=0.9 if n == 33 else 0.1, growth=1.0) for n in range(200))
     assert choose_photos(labels, 50, 200) == set(range(50))
     few = choose_photos(labels, 10, 200)
     assert 33 // 4 in few and 1 < len(few) <= 10
@@ -238,11 +283,11 @@ def test_page_holds_every_label_with_what_is_known_of_it(tmp_path, photos, label
     _, data = labels(annotations, photos)
     first, second = data["labels"]
     assert (first["growth"], first["rate"], second["growth"], second["rate"]) == (1.0, 0.0, 1.5, round(1 / 3, 4))
-    assert second["behind"] == [1] and second["flags"] == ["truncated"] and second["ordinary"] == 0.3
+    assert second["behind"] == ["1"] and second["flags"] == ["truncated"] and second["ordinary"] == 0.3
     assert second["box"] == [10, 20, 30, 20]
     assert second["fingerprint"] == fingerprint(annotations[1])
     assert second["map"]["box"] == [10, 20, 40, 20] and "map" not in first
-    assert data["photos"][0]["pairs"] == [[1, 2]]
+    assert data["photos"][0]["pairs"] == [["1", "2"]]
     assert data["photos"][0]["size"] == list(SIZE_HW)
     sheet = cv2.imread(str(folder / "overlays.png"))
     assert sheet is not None and sheet.shape[1] > 1000
@@ -371,7 +416,7 @@ def test_labels_that_are_too_many_are_counted(photos, labels, monkeypatch):
     shown = len(data["labels"])
     assert shown == 2 * len(data["photos"]) and len(data["photos"]) in (1, 2)
     assert f"{shown} of 10 labels are here" in text and f"{10 - shown} are not shown" in text
-    assert {8, 9} <= {entry["id"] for entry in data["labels"]}
+    assert {"8", "9"} <= {entry["id"] for entry in data["labels"]}
 
 
 def test_decisions_of_the_folder_are_shown_where_they_hold(tmp_path, photos, labels):

@@ -15,6 +15,7 @@ from drawn_completer import write_completer
 from interruptions import Killed, KillIn
 from pycocotools.coco import COCO
 
+from amodalpl import __version__
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.formats import read_annotations
 from amodalpl.labelling.review import Decision, Review, fingerprint, read_review, write_review
@@ -33,7 +34,10 @@ FLAGS = {"no_occluder", "truncated", "grew_to_border", "runaway", "shared_pixels
 
 class Watch(Progress):
     def __init__(self):
-        self.done = {}
+        self.done, self.warnings = {}, []
+
+    def warn(self, text):
+        self.warnings.append(text)
 
     @contextmanager
     def task(self, label, total, done=0):
@@ -236,7 +240,7 @@ def test_same_inputs_same_bytes_and_no_parts_left(made, scenes, tmp_path):
     completer = made.out.parent / "completer"
     pseudolabel(scenes.annotations, scenes.images, completer, tmp_path / "out", settings(), device="cpu")
     assert results(tmp_path / "out") == results(made.out)
-    assert not (tmp_path / "out" / ".parts").exists()
+    assert not list((tmp_path / "out").glob(".parts*"))
 
 
 @pytest.mark.parametrize(
@@ -257,6 +261,29 @@ def test_killed_and_started_again(made, scenes, tmp_path, task, units, kept):
     pseudolabel(scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=watch)
     assert watch.done["labelling photos"] == kept
     assert results(out) == results(made.out)
+
+
+def test_parts_of_another_version_are_made_again(made, scenes, tmp_path, monkeypatch):
+    completer, out = made.out.parent / "completer", tmp_path / "out"
+    with monkeypatch.context() as earlier, pytest.raises(Killed):
+        earlier.setattr(stage, "__version__", "0.0.1")
+        earlier.setattr(stage, "PARTS", ".parts-0.0.1")
+        progress = KillIn("labelling photos", 2)
+        pseudolabel(scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=progress)
+    (part,) = out.glob(".parts-0.0.1/[0-9]*")
+    changed = part.read_text().replace('"uncertainty": 0.', '"uncertainty": 0.1')
+    assert changed != part.read_text()
+    part.write_text(changed)
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**record, "amodalpl": "0.0.1"}))
+    watch = Watch()
+    pseudolabel(scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=watch)
+    assert watch.done["labelling photos"] == 0
+    (told,) = watch.warnings
+    assert told == f"{out / '.parts-0.0.1'}: begun by another version than {__version__}; labelling starts again"
+    assert results(out) == results(made.out)
+    assert json.loads((out / "run.json").read_text())["amodalpl"] == __version__
+    assert not list(out.glob(".parts*"))
 
 
 def test_second_call_does_nothing(made, scenes):
