@@ -101,9 +101,11 @@ def complete_image(
         masks: (N, H, W) bool, or N arrays (H, W) bool, the visible parts; or N segmentations as COCO has them
             (polygons, compressed or uncompressed RLE; also RLE as pycocotools returns it). All objects of the photo
             together: an object is completed behind the others.
-        image: the photo, (H, W, 3) uint8 RGB or a file; needed only by completers that were trained to look at it.
+        image: the photo, (H, W, 3) uint8 RGB or a file; needed only by completers that were trained to look at it. A
+            file is read as the stages do: its pixels as stored, but turned as its EXIF note says where the size of the
+            masks fits only the turned photo.
         category_ids: N classes, for `plausibility`.
-        size_hw: height and width of the photo, for polygons without an image.
+        size_hw: height and width of the photo, for polygons without an image, or drawn on a turned one.
         settings: those of the section `labels`, such as `occluders="parents"`; `amodalpl settings` lists them.
             `gap_px` is measured on this photo unless given: take it from `stats.json` to label as `amodalpl
             pseudolabel` did for a whole file.
@@ -117,7 +119,7 @@ def complete_image(
     """
     labels = resolve({"labels": settings}).labels
     size_hw = None if size_hw is None else _checked("size_hw", size_hw)
-    photo = None if image is None else _read_photo(image)
+    photo = None if image is None else _read_photo(image, size_hw or _stated_size(masks))
     frame = size_hw if photo is None else _same(photo.shape[:2], size_hw)
     drawn, size = _read_drawn(masks, frame)
     if category_ids is not None and len(category_ids) != len(drawn):
@@ -154,13 +156,32 @@ def complete_image(
     )
 
 
-def _read_photo(image: np.ndarray | AnyPath) -> np.ndarray:
+def _read_photo(image: np.ndarray | AnyPath, annotated_hw: tuple[int, int] | None) -> np.ndarray:
     if isinstance(image, (str, os.PathLike)):
-        return read_image(Path(image))
+        return read_image(Path(image), annotated_hw)
     photo = _as_array("image", image)
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise DataError(f"image: expected (H, W, 3) uint8 RGB, got {photo.shape} {photo.dtype}")
     return photo
+
+
+def _stated_size(masks: Masks) -> tuple[int, int] | None:
+    """Return the size that masks say they were drawn in; None where they say none, or nothing that could be one."""
+    size: Any
+    if hasattr(masks, "__array__"):
+        size = np.shape(masks)[1:]
+    else:
+        listed = masks if isinstance(masks, Sequence) else ()
+        arrays = [mask for mask in listed if hasattr(mask, "__array__")]
+        size = np.shape(arrays[0]) if arrays else _rle_size(listed)
+    is_size = isinstance(size, Sequence) and len(size) == 2
+    return (
+        (int(size[0]), int(size[1])) if is_size and all(isinstance(side, (int, np.integer)) for side in size) else None
+    )
+
+
+def _rle_size(values: Sequence[Any]) -> Any:
+    return next((v["size"] for v in values if isinstance(v, Mapping) and "size" in v), None)
 
 
 def _read_drawn(masks: Masks, frame: tuple[int, int] | None) -> tuple[list[Rle], tuple[int, int]]:
@@ -185,7 +206,7 @@ def _read_drawn(masks: Masks, frame: tuple[int, int] | None) -> tuple[list[Rle],
 
 
 def _read_segmentations(values: Sequence[Any], frame: tuple[int, int] | None) -> tuple[list[Rle], tuple[int, int]]:
-    stated = next((v["size"] for v in values if isinstance(v, Mapping) and "size" in v), None)
+    stated = _rle_size(values)
     if frame is None and stated is None:
         raise DataError(
             "masks: expected `image` or `size_hw` beside them, since they do not say how large the photo is"

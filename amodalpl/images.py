@@ -2,8 +2,9 @@
 
 Pixels are read as stored: an EXIF note on how to turn the photo is ignored, because COCO's own `width` and `height` and
 most tools that write COCO count stored pixels. Some tools follow the note. Where the size that a photo was annotated in
-fits the turned photo and not the stored one, the photo is therefore read turned (`annotated_hw`), so that masks fit. In
-TIFF the note is part of the format, and every library follows it.
+fits the turned photo and not the stored one, the photo is therefore read turned (`annotated_hw`), so that masks fit. A
+half turn, a mirror image and a turned square have the size of the stored photo, which tells nothing: they stay as
+stored. In TIFF the note is part of the format, and every library follows it.
 
 A header is believed only to refuse: what claims more than `MAX_IMAGE_PX` is not decoded. Of animations the first
 picture is read.

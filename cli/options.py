@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from amodalpl.errors import SettingsError, nearest
+
 SETTINGS_PANEL = "Settings"
 
 
@@ -33,6 +35,24 @@ class Format(str, Enum):
     kins2020 = "kins2020"
     d2sa = "d2sa"
 
+    def __str__(self) -> str:  # as of Device
+        return self.value
+
+
+def known_format(name: str) -> Format:
+    """Return the format of a name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    known = [format.value for format in Format]
+    if name not in known:
+        raise SettingsError(
+            f"--format: expected a known annotation format, got {name!r}{nearest(name, known)}; files of other tools: "
+            "`amodalpl convert`"
+        )
+    return Format(name)
+
 
 def available(device: Device) -> Device:
     """Return the device if it can be used; only CUDA has to be asked for, which imports torch.
@@ -52,7 +72,15 @@ Annotations = Annotated[
 ]
 Images = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder that the file names in ANN start from.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Output folder; an interrupted run there goes on.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="Format of ANN; auto looks at the content.")]
+FormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        parser=known_format,
+        metavar=f"[{'|'.join(format.value for format in Format)}]",
+        help="Format of ANN; auto looks at the content.",
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(

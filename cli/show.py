@@ -16,7 +16,9 @@ def show(
         Path, typer.Argument(metavar="LABELS", help="Folder of `amodalpl pseudolabel`, or any annotation file.")
     ],
     images: options.Images,
-    what: Annotated[str, typer.Argument(metavar="IMAGE|ID", help="File name of a photo, or id of an annotation.")],
+    what: Annotated[
+        str, typer.Argument(metavar="IMAGE|ID", help="Photo (its file name, the suffix may go) or annotation (its id).")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.png", help="Picture to write.", show_default="show_NAME.png")
     ] = None,

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Iterator
-from itertools import combinations
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +20,7 @@ from ..masks import rle
 from ..running.provenance import write_whole
 from .attributes import Value, simple
 from .builder import Builder, Canvas, LeftOut, crop_of_pixels, decimal, ellipse, rectangle, ring
-from .hub import DataSet, Losses, Outline, Photo, Thing
+from .hub import DataSet, Losses, Outline, Thing
 from .source import Source, files_below
 from .tracing import one_ring
 from .unheld import unheld
@@ -196,25 +194,37 @@ def _value(text: str, kind: str) -> Value:
     return text
 
 
-def _in_depth(things: list[Thing], depths: dict[int, int]) -> Iterator[tuple[int, int]]:
-    """Yield pairs (back, front) of a photo's objects whose boxes overlap and whose depths differ."""
+def _in_depth(things: list[Thing], depths: dict[int, int]) -> list[tuple[int, int]]:
+    """Return pairs (back, front) of a photo's objects whose boxes overlap and whose depths differ, lower ids first.
+
+    Only objects that begin left of where another one ends are compared with it.
+    """
     if len(set(depths.values())) < 2:
-        return
-    boxes = {thing.id: _box(thing) for thing in things}
-    for first, second in combinations(sorted(depths), 2):
-        (a0, a1), (b0, b1) = boxes[first], boxes[second]
-        if depths[first] != depths[second] and (a0 < b1).all() and (b0 < a1).all():
-            yield (first, second) if depths[first] < depths[second] else (second, first)
+        return []
+    ranks = {depth: rank for rank, depth in enumerate(sorted(set(depths.values())))}  # depths may be of any size
+    boxes = np.array([_box(thing) for thing in things])
+    from_left = np.argsort(boxes[:, 0], kind="stable")
+    left, top, right, bottom = boxes[from_left].T
+    ids = np.array([thing.id for thing in things])[from_left]
+    rank = np.array([ranks[depths[thing.id]] for thing in things])[from_left]
+    pairs: list[tuple[int, int]] = []
+    for one, end in enumerate(np.searchsorted(left, right).tolist()):
+        later = slice(one + 1, end)
+        meets = (left[one] < right[later]) & (top[one] < bottom[later]) & (top[later] < bottom[one])
+        others, depth = ids[later][meets], rank[later][meets]
+        pairs += ((int(ids[one]), other) for other in others[rank[one] < depth].tolist())
+        pairs += ((other, int(ids[one])) for other in others[rank[one] > depth].tolist())
+    return sorted(pairs, key=sorted)
 
 
-def _box(thing: Thing) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and most x, y."""
+def _box(thing: Thing) -> tuple[float, float, float, float]:
+    """Return the least and most x, y: left, top, right, bottom."""
     assert thing.modal is not None
     if thing.modal.rle is not None:
         x, y, width, height = rle.box_xywh(thing.modal.rle)
-        return np.array([x, y]), np.array([x + width, y + height])
+        return x, y, x + width, y + height
     points = np.concatenate([np.reshape(part, (-1, 2)) for part in thing.modal.polygons])
-    return points.min(axis=0), points.max(axis=0)
+    return *points.min(axis=0), *points.max(axis=0)
 
 
 def write(data: DataSet, out: Path) -> Losses:
@@ -228,6 +238,7 @@ def write(data: DataSet, out: Path) -> Losses:
         data, "whole masks (amodal)", "stuff marks", "scores", "other keys of classes", "other keys of the file"
     )
     names = {category.id: category.name for category in data.categories}
+    stated = _stated_pairs(data)
     things: dict[int, list[Thing]] = {photo.id: [] for photo in data.photos}
     for thing in data.things:
         if thing.modal is None:
@@ -246,7 +257,7 @@ def write(data: DataSet, out: Path) -> Losses:
             "image",
             {"id": str(index), "name": photo.file_name, **subset, "width": str(width), "height": str(height)},
         )
-        depths = _depths(photo, things[photo.id], data, losses)
+        depths = _depths(things[photo.id], stated[photo.id], losses)
         for thing in things[photo.id]:
             _write_shape(image, thing, photo.size_hw, names[thing.category_id], depths.get(thing.id, 0), losses)
     ET.indent(root)
@@ -290,14 +301,22 @@ def _input_type(value: Value) -> str:
     return "checkbox" if isinstance(value, bool) else "number" if isinstance(value, int | float) else "text"
 
 
-def _depths(photo: Photo, things: list[Thing], data: DataSet, losses: Losses) -> dict[int, int]:
-    """Return `z_order` per object such that reading it gives the pairs of `front_of` again; nothing if none does."""
-    ids = {thing.id for thing in things}
-    pairs = {pair for pair in data.front_of if ids.issuperset(pair)}
+def _stated_pairs(data: DataSet) -> dict[int, set[tuple[int, int]]]:
+    """Return the pairs of `front_of` whose objects have visible masks on one photo, by its id."""
+    photo_of = {thing.id: thing.image_id for thing in data.things if thing.modal is not None}
+    pairs: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    for front, back in data.front_of:
+        if front in photo_of and photo_of[front] == photo_of.get(back):
+            pairs[photo_of[front]].add((front, back))
+    return pairs
+
+
+def _depths(things: list[Thing], pairs: set[tuple[int, int]], losses: Losses) -> dict[int, int]:
+    """Return `z_order` per object such that reading it gives the pairs again; nothing if none does."""
     if not pairs:
         return {}
-    depths = dict.fromkeys(sorted(ids), 0)
-    for _ in range(len(ids)):
+    depths = {thing.id: 0 for thing in things}
+    for _ in range(len(depths)):
         raised = {front: depths[back] + 1 for front, back in pairs if depths[front] <= depths[back]}
         depths |= raised
         if not raised:

@@ -8,6 +8,7 @@ import torch
 
 from ..completion.onnx_backend import NETWORK, NOTE, OPSET, write_network
 from ..completion.trained import WEIGHTS, load_completer
+from ..running.locking import lock_folder
 from ..running.progress import SILENT, Progress
 from ..running.provenance import hash_file
 from .summary import Summary
@@ -15,6 +16,8 @@ from .summary import Summary
 
 def export_onnx(completer: Path, progress: Progress = SILENT) -> Summary:
     """Write `completer.onnx` and its note beside the weights; a file from before is replaced.
+
+    The folder is locked meanwhile, so that the weights do not change between reading and noting their hash.
 
     Args:
         completer: output folder of `amodalpl complete`.
@@ -27,13 +30,18 @@ def export_onnx(completer: Path, progress: Progress = SILENT) -> Summary:
         DataError: there is no completer in the folder.
         CheckpointError: the completer is damaged, or the file answers otherwise than torch.
         MissingPackageError: onnx or onnxruntime is not installed.
-        OutputError: the folder cannot be written to.
+        OutputError: the folder cannot be written to, or another process is working in it.
     """
-    trained = load_completer(completer, torch.device("cpu"))
-    with progress.task("writing the network", 1) as advance:
-        weights_sha256 = hash_file(completer / WEIGHTS)
-        difference = write_network(completer, trained.completer, trained.view.patch_px, weights_sha256)
-        advance(1)
+    lock = lock_folder(completer) if completer.is_dir() else None
+    try:
+        trained = load_completer(completer, torch.device("cpu"))
+        with progress.task("writing the network", 1) as advance:
+            weights_sha256 = hash_file(completer / WEIGHTS)
+            difference = write_network(completer, trained.completer, trained.view.patch_px, weights_sha256)
+            advance(1)
+    finally:
+        if lock is not None:
+            lock.release()
     return Summary(
         "export-onnx",
         completer,

@@ -20,6 +20,7 @@ from .summary import Summary
 
 _CLOSE_UP_PX, _TILE_PX = 480, 300
 _MOST = 23  # objects beside the photo
+_MOST_NAMED = 5  # photos in a message
 
 
 class _Shown(NamedTuple):
@@ -38,7 +39,8 @@ def show(annotations: Path, images: Path, what: str, out: Path | None = None) ->
     Args:
         annotations: any supported annotation file, or the folder of `amodalpl pseudolabel`.
         images: folder of the photos.
-        what: id of an annotation, or file name of a photo (its last part is enough where that is unique).
+        what: id of an annotation, or file name of a photo; its last part is enough where that is unique, and so is
+            either without its suffix.
         out: PNG to write; None names it after `what`, in the present folder.
 
     Returns:
@@ -73,12 +75,22 @@ def show(annotations: Path, images: Path, what: str, out: Path | None = None) ->
 
 
 def _photo(data: AnnotationSet, what: str) -> ImageRecord:
-    named = [r for r in data.images if r.file_name == what]
-    found = named or [r for r in data.images if Path(r.file_name).name == Path(what).name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DataError(f"{data.path}: {len(found)} photos are called {what}; give the whole file name of one")
+    wanted = Path(what)
+    for is_meant in (
+        lambda path: path == wanted,
+        lambda path: path.parent / path.stem == wanted,
+        lambda path: path.name == wanted.name,
+        lambda path: path.stem == wanted.name,
+    ):
+        found = [record for record in data.images if is_meant(Path(record.file_name))]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(record.file_name for record in found[:_MOST_NAMED])
+            more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+            raise DataError(
+                f"{data.path}: {len(found)} photos are called {what}: {names}{more}; give the whole file name of one"
+            )
     if what.isdigit():
         raise DataError(f"{data.path}: expected the id of an annotation or the name of a photo, got {what}")
     close = nearest(what, (r.file_name for r in data.images))

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import amodalpl
 from amodalpl import complete_image, load_completer
@@ -233,6 +234,75 @@ def test_completer_that_looks_at_the_photo(tmp_path):
     np.testing.assert_array_equal(given.uncertainty, read.uncertainty)
     other = complete_image(looking, [BACK, FRONT], 255 - photo)
     assert given.uncertainty.tolist() != other.uncertainty.tolist()
+
+
+STORED = {  # the inverse of what a viewer does with EXIF's orientations
+    2: lambda shown: shown[:, ::-1],
+    3: lambda shown: shown[::-1, ::-1],
+    5: lambda shown: shown.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda shown: shown[::-1, ::-1].swapaxes(0, 1),
+    8: lambda shown: np.rot90(shown, -1),
+}
+
+
+@pytest.fixture(scope="module")
+def looking(tmp_path_factory):
+    return load_completer(write_completer(tmp_path_factory.mktemp("looking") / "completer", image=True), device="cpu")
+
+
+def save_turned(path, shown, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(STORED[orientation](shown))).save(path, exif=exif)
+    return path
+
+
+MASKS_THAT_SAY_THEIR_SIZE = [
+    pytest.param(np.stack([BACK, FRONT]), {}, id="an array"),
+    pytest.param([BACK, FRONT], {}, id="a list of arrays"),
+    pytest.param(torch.from_numpy(np.stack([BACK, FRONT])), {}, id="a tensor"),
+    pytest.param([POLYGON, bytes_of(FRONT)], {}, id="RLE beside a polygon"),
+    pytest.param([POLYGON, [[35, 20, 70, 20, 70, 60, 35, 60]]], {"size_hw": SIZE_HW}, id="polygons and a size"),
+]
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_file_is_turned_where_only_that_fits_the_masks(looking, tmp_path, orientation):
+    shown = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)
+    path = save_turned(tmp_path / "a.png", shown, orientation)
+    expected = complete_image(looking, [BACK, FRONT], shown)
+    np.testing.assert_array_equal(complete_image(looking, [BACK, FRONT], path).uncertainty, expected.uncertainty)
+    stored = np.ascontiguousarray(STORED[orientation](shown))
+    lying = [np.ascontiguousarray(STORED[orientation](mask)) for mask in (BACK, FRONT)]
+    found = complete_image(looking, lying, path)  # drawn on the pixels as stored
+    np.testing.assert_array_equal(found.uncertainty, complete_image(looking, lying, stored).uncertainty)
+
+
+@pytest.mark.parametrize(("masks", "more"), MASKS_THAT_SAY_THEIR_SIZE)
+def test_any_masks_that_say_their_size_turn_the_file(looking, tmp_path, masks, more):
+    shown = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)
+    path = save_turned(tmp_path / "a.png", shown, 6)
+    expected = complete_image(looking, [BACK, FRONT], shown)
+    np.testing.assert_array_equal(complete_image(looking, masks, path, **more).uncertainty, expected.uncertainty)
+
+
+def test_polygons_alone_do_not_turn_a_file(looking, tmp_path):
+    path = save_turned(tmp_path / "a.png", np.zeros((*SIZE_HW, 3), np.uint8), 6)
+    assert complete_image(looking, [POLYGON], path).amodal.shape == (1, *SIZE_HW[::-1])
+
+
+@pytest.mark.parametrize("orientation", [2, 3])
+def test_half_turns_and_mirror_images_are_read_as_stored(looking, tmp_path, orientation):
+    shown = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)
+    path = save_turned(tmp_path / "a.png", shown, orientation)
+    stored, as_shown = (
+        complete_image(looking, [BACK, FRONT], np.ascontiguousarray(photo))
+        for photo in (STORED[orientation](shown), shown)
+    )
+    found = complete_image(looking, [BACK, FRONT], path)
+    np.testing.assert_array_equal(found.uncertainty, stored.uncertainty)
+    assert found.uncertainty.tolist() != as_shown.uncertainty.tolist()
 
 
 def test_no_completer(tmp_path):

@@ -23,6 +23,19 @@ def test_formats_are_those_of_the_readers():
     assert {entry.value for entry in Format} == set(FORMATS)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("voc", "known: auto, coco, cocoa, d2sa, kins, kins2020"), ("coca", "did you mean 'cocoa'?")],
+)
+def test_a_format_that_is_none_is_one_line(name, hint):
+    result = CliRunner().invoke(app, ["check", "ann.json", "images", "--format", name])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: --format: expected a known annotation format, got '{name}'; {hint}; files of other tools: "
+        "`amodalpl convert`\n"
+    )
+
+
 def test_check(fake_stage):
     calls = fake_stage("check", "check")
     invoke("check", "ann.json", "images", "--format", "kins", "--thorough")

@@ -1,13 +1,16 @@
 """CVAT for images 1.1: a file as CVAT exports it, and back."""
 
 import math
+import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from drawn_data_sets import SIZE_HW, box, data_set, described, write_photos
 
 from amodalpl.convert import cvat_xml
 from amodalpl.convert.builder import pixels
+from amodalpl.convert.hub import Outline, Thing
 from amodalpl.convert.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
@@ -76,6 +79,44 @@ def test_z_order_is_order_in_depth_where_boxes_meet(tmp_path):
     far = "40,20;45,20;45,25"
     file = write(tmp_path, polygon(z_order=1), polygon(z_order=0), polygon(z_order=5), polygon(far, z_order=9))
     assert sorted(cvat_xml.read(file, None).front_of) == [(1, 2), (3, 1), (3, 2)]
+
+
+def drawn_boxes(count, seed=0, size=1000, side=40):
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, size, (count, 2)).tolist()
+    sides = rng.integers(1, side, (count, 2)).tolist()
+    things = [Thing(n, 1, 1, Outline((box(*corners[n - 1], *sides[n - 1]),))) for n in range(count, 0, -1)]
+    return things, {n: int(z) for n, z in enumerate(rng.integers(-2, 3, count), 1)}
+
+
+@pytest.mark.parametrize("side", [10, 40, 900])
+def test_pairs_are_those_of_comparing_every_box_with_every_other(side):
+    things, depths = drawn_boxes(60, side=side, size=200)
+    depths[7] = 10**30  # as large as a file may say
+    expected = []
+    corners = {thing.id: np.reshape(thing.modal.polygons[0], (-1, 2)) for thing in things}
+    for one in range(1, 61):
+        for other in range(one + 1, 61):
+            a, b = corners[one], corners[other]
+            if (a.min(0) < b.max(0)).all() and (b.min(0) < a.max(0)).all() and depths[one] != depths[other]:
+                expected.append((one, other) if depths[one] < depths[other] else (other, one))
+    assert expected and cvat_xml._in_depth(things, depths) == expected
+
+
+def test_a_line_meets_the_box_that_it_lies_in():
+    things = [Thing(n, 1, 1, Outline((ring,))) for n, ring in enumerate((box(2, 2, 0, 5), box(0, 0, 9, 9)), 1)]
+    assert cvat_xml._in_depth(things, {1: 0, 2: 1}) == [(1, 2)]  # a line within: it lies in the open box
+    things = [Thing(n, 1, 1, Outline((ring,))) for n, ring in enumerate((box(2, 2, 0, 5), box(2, 0, 9, 9)), 1)]
+    assert cvat_xml._in_depth(things, {1: 0, 2: 1}) == []  # on its edge
+
+
+def test_few_boxes_are_looked_at_where_few_are_near():
+    """10 000 boxes in a row: comparing all of them would be 50 million pairs, and take minutes."""
+    things = [Thing(n, 1, 1, Outline((box(10 * n, 0, 15, 5),))) for n in range(1, 10_001)]
+    before = time.process_time()
+    pairs = cvat_xml._in_depth(things, {n: n for n in range(1, 10_001)})
+    assert pairs == [(n, n + 1) for n in range(1, 10_000)]
+    assert time.process_time() - before < 20
 
 
 @pytest.mark.parametrize(

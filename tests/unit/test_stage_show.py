@@ -67,9 +67,38 @@ def test_a_photo_shows_all_its_objects(labels, tmp_path):
 
 def test_the_last_part_of_a_name_is_enough_where_it_is_unique(labels, tmp_path):
     assert show(*labels, "elsewhere/c.png", tmp_path / "c.png").counts["photo"] == "c.png"
-    with pytest.raises(DataError, match="2 photos are called e/a.png; give the whole file name"):
+    with pytest.raises(DataError, match="2 photos are called e/a.png: a.png, b/a.png; give the whole file name"):
         show(*labels, "e/a.png", tmp_path / "a.png")
     assert len(show(*labels, "a.png", tmp_path / "a.png").counts["objects"]) == 2
+
+
+def rename(folder, *names):
+    file = folder / "pseudo_amodal.json"
+    data = json.loads(file.read_text())
+    data["images"] = [{**data["images"][0], "id": k, "file_name": name} for k, name in enumerate(names, 1)]
+    file.write_text(json.dumps(data))
+
+
+def test_a_name_without_its_suffix_is_enough_where_one_photo_has_it(labels, tmp_path):
+    assert show(*labels, "c", tmp_path / "c.png").counts["photo"] == "c.png"
+    assert show(*labels, "b/a", tmp_path / "c.png").counts["photo"] == "b/a.png"
+    assert show(*labels, "a", tmp_path / "c.png").counts["photo"] == "a.png"  # the whole name of one
+    with pytest.raises(DataError, match="2 photos are called e/a: a.png, b/a.png; give the whole file name of one"):
+        show(*labels, "e/a", tmp_path / "x.png")
+
+
+def test_several_photos_of_a_name_are_listed(labels, tmp_path):
+    folder, images = labels
+    rename(folder, "a.png", "a.jpg", "a.jpg.png")
+    assert show(folder, images, "a.png", tmp_path / "x.png").counts["photo"] == "a.png"
+    with pytest.raises(DataError, match="2 photos are called a: a.png, a.jpg; give"):
+        show(folder, images, "a", tmp_path / "x.png")
+    (images / "a.jpg.png").write_bytes((images / "a.png").read_bytes())
+    rename(folder, "a.png", "a.jpg.png")
+    assert show(folder, images, "a.jpg", tmp_path / "x.png").counts["photo"] == "a.jpg.png"
+    rename(folder, *(f"{k}/a.png" for k in range(7)))
+    with pytest.raises(DataError, match="7 photos are called a: 0/a.png, .*, 4/a.png and 2 more; give"):
+        show(folder, images, "a", tmp_path / "x.png")
 
 
 def test_names_it_does_not_know_are_one_line(labels, tmp_path):

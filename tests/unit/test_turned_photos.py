@@ -2,19 +2,26 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from amodalpl.completion.asking import View
+from amodalpl.completion.calibration import Calibration
+from amodalpl.completion.trained import TrainedCompleter, save_completer
 from amodalpl.formats import read_annotations
 from amodalpl.images import read_image
 from amodalpl.masks import rle
+from amodalpl.models.completer import build_completer
 from amodalpl.report.gallery import _photo
 from amodalpl.running.progress import SILENT
-from amodalpl.settings import resolve
+from amodalpl.settings import CompleterSettings, SynthesisSettings, resolve
 from amodalpl.stages.check import check
 from amodalpl.stages.inputs import any_turned
 from amodalpl.stages.photos import require_photos, usable_photos
+from amodalpl.stages.pseudolabel import pseudolabel
 from amodalpl.stages.show import show
 from amodalpl.stages.synth import synth
 
@@ -27,25 +34,29 @@ BOXES = (
 )  # y, x, height, width: nothing maps them to themselves
 STORED = {  # the inverse of what a viewer does
     1: lambda shown: shown,
+    2: lambda shown: shown[:, ::-1],
+    3: lambda shown: shown[::-1, ::-1],
+    4: lambda shown: shown[::-1],
     5: lambda shown: shown.swapaxes(0, 1),
     6: lambda shown: np.rot90(shown),
     7: lambda shown: shown[::-1, ::-1].swapaxes(0, 1),
     8: lambda shown: np.rot90(shown, -1),
 }
 PHOTOS = 6
+GREY = np.full((*SIZE_HW, 3), 120, np.uint8)
 
 
-def write(folder, orientation):
-    """Write red objects on grey, in photos that are stored turned."""
+def write(folder, orientation, photos=PHOTOS, ground=GREY):
+    """Write red objects on a ground, in photos that are stored turned."""
     (folder / "photos").mkdir(parents=True)
-    shown = np.full((*SIZE_HW, 3), 120, np.uint8)
+    shown = ground.copy()
     annotations = []
     for y, x, h, w in BOXES:
         shown[y : y + h, x : x + w] = RED
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](shown)))
-    for n in range(PHOTOS):
+    for n in range(photos):
         stored.save(folder / "photos" / f"{n}.png", exif=exif)
         for y, x, h, w in BOXES:
             ring = [x, y, x + w, y, x + w, y + h, x, y + h]
@@ -57,7 +68,7 @@ def write(folder, orientation):
                     "segmentation": [ring],
                 }
             )
-    images = [{"id": n + 1, "file_name": f"{n}.png", "height": 60, "width": 96} for n in range(PHOTOS)]
+    images = [{"id": n + 1, "file_name": f"{n}.png", "height": 60, "width": 96} for n in range(photos)]
     content = {
         "images": images,
         "categories": [{"id": 1, "name": "cup"}],
@@ -108,6 +119,87 @@ def test_synth_makes_of_them_what_it_makes_of_upright_ones(data, tmp_path):
     for picture in pictures:
         other = tmp_path / "upright" / "synth" / "holdout_images" / picture.name
         assert np.array_equal(read_image(picture), read_image(other))
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_completer_that_looks_at_photos_gives_the_labels_of_upright_ones(orientation, tmp_path):
+    """Beside red objects the photos have a gradient, so that no turn shows the completer the same."""
+    torch.manual_seed(2)
+    network = build_completer("layered", 4, True, init_gain=1.0).eval()
+    trained = TrainedCompleter(network, View(32), 0.5, 0.45, Calibration((0.0, 1.0), (0.05, 0.9)))
+    (tmp_path / "completer").mkdir()
+    save_completer(
+        tmp_path / "completer", trained, CompleterSettings(width=4, image=True), SynthesisSettings(patch_px=32)
+    )
+    gradient = np.add.outer(np.arange(60), 2 * np.arange(96)).astype(np.uint8)[..., None].repeat(3, axis=2)
+    labels = {}
+    for name, turn in {"turned": orientation, "upright": 1, "black": 1}.items():
+        folder = write(tmp_path / name, turn, 1, gradient * (name != "black"))
+        out = folder / "labels"
+        pseudolabel(folder / "in.json", folder / "photos", tmp_path / "completer", out, resolve({}), device="cpu")
+        labels[name] = (out / "pseudo_amodal.json").read_bytes()
+    assert labels["turned"] == labels["upright"] != labels["black"]
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4])
+def test_half_turns_and_mirror_images_stay_as_stored(orientation, tmp_path):
+    """Their size is that of the stored photo and says nothing; COCO counts stored pixels."""
+    folder = write(tmp_path / "a", orientation, 1)
+    stored = np.asarray(Image.open(folder / "photos" / "0.png"))
+    records = read_annotations(folder / "in.json")
+    assert np.array_equal(read_image(folder / "photos" / "0.png", SIZE_HW), stored)
+    assert not any_turned(records, folder / "photos")
+    assert usable_photos(records, folder / "photos", SILENT, 0) is records
+
+
+@pytest.mark.parametrize("orientation", [6, 8])
+def test_turned_squares_stay_as_stored(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    square = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(square).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "a.png", (40, 40)), square)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_the_detector_learns_from_photos_that_fit_their_masks(orientation, tmp_path):
+    """What MMDetection's data set hands to the network, after resizing by two: red where the masks are."""
+    pytest.importorskip("mmdet")
+    from amodalpl.stages.train_detector import require_detector
+
+    require_detector()
+    from mmdet.datasets import CocoDataset
+    from mmengine.registry import DefaultScope
+
+    from amodalpl.detector.config import train_pipeline
+    from amodalpl.detector.data import categories, to_coco
+    from amodalpl.settings import DetectorSettings
+
+    folder = write(tmp_path / "a", 6, 2)
+    if orientation == 3:  # one more, whose masks were drawn on its stored pixels: a half turn stays as it is
+        stored = np.asarray(Image.open(write(tmp_path / "upright", 1, 1) / "photos" / "0.png"))
+        exif = Image.Exif()
+        exif[0x0112] = 3
+        Image.fromarray(stored).save(folder / "photos" / "0.png", exif=exif)
+    records = read_annotations(folder / "in.json")
+    assert any_turned(records, folder / "photos")
+    (folder / "train.json").write_text(json.dumps(to_coco(records, categories(records, False)).coco))
+    pipeline = train_pipeline(DetectorSettings(image_scale=(192, 120)), any_turned(records, folder / "photos"))
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        data_set = CocoDataset(
+            ann_file=str(folder / "train.json"),
+            data_prefix={"img": str(folder / "photos")},
+            metainfo={"classes": ("cup",)},
+            pipeline=pipeline,
+        )
+    for index in range(2):
+        entry = data_set[index]
+        picture = entry["inputs"].numpy().transpose(1, 2, 0)  # BGR
+        masks = entry["data_samples"].gt_instances.masks.to_ndarray().astype(bool)
+        assert picture.shape == (120, 192, 3) and len(masks) == len(BOXES)
+        for mask in masks:
+            inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+            assert inner.any() and (picture[inner] == RED[::-1]).all()
 
 
 def test_the_detector_loads_them(data):
