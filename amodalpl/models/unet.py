@@ -6,16 +6,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .convolution import Convolution
+
 
 class DoubleConv(nn.Sequential):
     """Twice: 3x3 convolution, batch normalisation, ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(
-            nn.Conv2d(channels_in, channels_out, 3, padding=1),
+            Convolution(channels_in, channels_out),
             nn.BatchNorm2d(channels_out),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels_out, channels_out, 3, padding=1),
+            Convolution(channels_out, channels_out),
             nn.BatchNorm2d(channels_out),
             nn.ReLU(inplace=True),
         )
@@ -59,6 +61,13 @@ class UNet(nn.Module):
             x = block(functional.max_pool2d(x, 2))
         for block in self.up:
             x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
+            if self.training and x.requires_grad:
+                x.register_hook(_in_channels_last)
             x = block(torch.cat([skips.pop(), x], dim=1))
         x = self.leave(x)
         return functional.pixel_shuffle(x, self.fold) if self.fold > 1 else x
+
+
+def _in_channels_last(gradient: torch.Tensor) -> torch.Tensor:
+    """Copy what `cat` hands back, a slice: upsampling's own backward takes ten times as long over one on a CPU."""
+    return gradient.contiguous(memory_format=torch.channels_last)
