@@ -33,6 +33,7 @@ from amodalpl.synthesis.on_device import DeviceLoader, Drawn
 from amodalpl.synthesis.recipes import RECIPES
 
 from . import drawn
+from .busy import BusyShare
 from .machine import Machine, best_seconds, measure_machine, wait
 
 
@@ -61,6 +62,7 @@ class Result:
         seconds: wall time of one unit of work, whatever the unit of the value.
         floor_s: the least that the same work can take on this machine.
         machine: as measured beside it.
+        busy: share of the time in which the GPU worked, 0 to 1; None where it was not asked for.
     """
 
     value: float
@@ -68,18 +70,19 @@ class Result:
     seconds: float
     floor_s: float
     machine: Machine
+    busy: float | None = None
 
 
 class Skipped(Exception):
     """The case cannot run here; the text says why."""
 
 
-def sample(recipe: str, with_image: bool, workers: int, setting: Setting) -> Result:
+def sample(recipe: str, with_image: bool, workers: int, setting: Setting, with_boundary: bool = True) -> Result:
     """Time one training sample, in this process or through a loader with workers; the floor is to copy its bytes."""
     photos = drawn.draw_photos(setting.folder, 12)
     bank, settings = drawn.build_bank(setting.folder / "synth", photos, with_image)
     count = 64 if setting.quick else 1024
-    stream = SampleStream(bank, settings.synthesis, drawn.SEED, 10 * count, recipe)
+    stream = SampleStream(bank, settings.synthesis, drawn.SEED, 10 * count, recipe, with_boundary)
     item_bytes = sum(tensor.numel() * tensor.element_size() for tensor in stream[0].values())
     torch.set_num_threads(1)
     machine = measure_machine(torch.device("cpu"))
@@ -144,24 +147,34 @@ def _stream_of_pairs(setting: Setting) -> SampleStream:
 
 
 def training_step(method: str, batch: int, patch_px: int, setting: Setting) -> Result:
-    """Time one optimiser step, samples included, loading overlapped as by default; the floor is its arithmetic."""
+    """Time one optimiser step, samples included, loading overlapped as by default; the floor is its arithmetic.
+
+    A GPU trains in bf16, and long enough for its driver to tell how busy it is.
+    """
+    on_gpu = setting.device.type == "cuda"
     photos = drawn.draw_photos(setting.folder, 12)
     bank, defaults = drawn.build_bank(setting.folder / "synth", photos, with_image=False)
     settings = resolve(merge(defaults.model_dump(mode="json"), {"completer": {"method": method}}))
     synthesis = settings.synthesis.model_copy(update={"patch_px": patch_px})
-    steps = 4 if setting.quick else 12
-    machine = measure_machine(setting.device)
+    steps = (4 if setting.quick else 12) * (250 if on_gpu else 1)
+    machine = measure_machine(setting.device, torch.bfloat16 if on_gpu else torch.float32)
     watch = _Watch("training the completer", setting.device)
 
     def run(steps: int, progress: Progress, workers: int) -> None:
         training = TrainingSettings(
-            steps=steps, batch_size=batch, workers=workers, validate_every=10**6, checkpoint_every=10**6
+            steps=steps,
+            batch_size=batch,
+            workers=workers,
+            precision="bf16" if on_gpu else "fp32",
+            validate_every=10**6,
+            checkpoint_every=10**6,
         )
         completer = drawn.fresh_completer(settings, setting.device)
-        recipe = completer.method.recipe
+        method_row = completer.method
+        sees_boundary = "boundary" in method_row.channels
         train(
             completer,
-            SampleStream(bank, synthesis, drawn.SEED, steps * batch, recipe),
+            SampleStream(bank, synthesis, drawn.SEED, steps * batch, method_row.recipe, sees_boundary),
             training,
             seed=drawn.SEED,
             device=setting.device,
@@ -175,7 +188,7 @@ def training_step(method: str, batch: int, patch_px: int, setting: Setting) -> R
     run(steps, watch, workers=2)
     seconds = watch.seconds_per_unit()
     floor_s = machine.seconds_for(counter.get_total_flops(), 0)
-    return Result(seconds * 1e3, "ms per step", seconds, floor_s, machine)
+    return Result(seconds * 1e3, "ms per step", seconds, floor_s, machine, watch.busy)
 
 
 def complete_eight(method: str, backend: str, setting: Setting) -> Result:
@@ -199,14 +212,18 @@ def complete_eight(method: str, backend: str, setting: Setting) -> Result:
 
 
 def label_photos(method: str, setting: Setting) -> Result:
-    """Time `pseudolabel` as a whole on drawn photos; the floor is the arithmetic of its network calls."""
+    """Time `pseudolabel` as a whole on drawn photos; the floor is the arithmetic of its network calls.
+
+    A GPU gets crops of full size, more photos, and the fp16 that it labels in.
+    """
+    name, on_gpu = setting.device.type, setting.device.type == "cuda"
     photos = drawn.draw_photos(setting.folder, 12)
-    folder = drawn.train_briefly(setting.folder, photos, method, steps=10 if setting.quick else 60)
-    settings = resolve({})
-    name = setting.device.type
+    steps, patch_px = 10 if setting.quick else 60, 256 if on_gpu else 64
+    folder = drawn.train_briefly(setting.folder, photos, method, steps, patch_px)
+    settings = resolve({"labels": {"batch_size": 64}} if on_gpu else {})
     if not setting.quick:
-        photos = drawn.draw_photos(setting.folder / "more", 48)
-    machine = measure_machine(setting.device)
+        photos = drawn.draw_photos(setting.folder / "more", 2000 if on_gpu else 48)
+    machine = measure_machine(setting.device, torch.float16 if on_gpu else torch.float32)
     start = time.perf_counter()
     summary = pseudolabel(photos.annotations, photos.images, folder, setting.folder / "labels", settings, device=name)
     wait(setting.device)
@@ -219,13 +236,14 @@ def label_photos(method: str, setting: Setting) -> Result:
 
 
 def detector_training(setting: Setting) -> Result:
-    """Time photos at detector training with the laptop's settings; the floor is its arithmetic."""
+    """Time photos at detector training, by the paper's settings on a GPU, else the laptop's; floor: its arithmetic."""
     try:
         require_detector()
     except MissingPackageError as error:
         raise Skipped(str(error)) from None
     photos = drawn.draw_photos(setting.folder, 12)
-    values = read_config(Path("coco_cpu"))
+    on_gpu = setting.device.type == "cuda"
+    values = read_config(Path("cocoa_paper" if on_gpu else "coco_cpu"))
     machine = measure_machine(setting.device)
     watch = _Watch("training detector", setting.device)
 
@@ -239,10 +257,10 @@ def detector_training(setting: Setting) -> Result:
 
     counting = _Counting("training detector")
     run(1, counting, workers=0)
-    batch = run(4 if setting.quick else 20, watch, workers=1)
+    batch = run((4 if setting.quick else 20) * (10 if on_gpu else 1), watch, workers=8 if on_gpu else 1)
     seconds = watch.seconds_per_unit() / batch
     floor_s = machine.seconds_for(counting.flops / batch, 0)
-    return Result(1 / seconds, "photos per second", seconds, floor_s, machine)
+    return Result(1 / seconds, "photos per second", seconds, floor_s, machine, watch.busy)
 
 
 def check_large_file(setting: Setting) -> Result:
@@ -260,24 +278,44 @@ def check_large_file(setting: Setting) -> Result:
 
 
 class _Watch(Progress):
-    """Takes the time of every unit of one task."""
+    """Takes the time of the units of one task.
+
+    On a CPU of every unit; on a GPU of all behind the first tenth together, which pays for starting, so that nothing
+    waits for it in between, and how busy it is meanwhile.
+    """
 
     def __init__(self, label: str, device: torch.device) -> None:
         self.label = label
         self.device = device
-        self.times: list[float] = []
+        self.done = 0
+        self.marks: list[tuple[int, float]] = []  # units done, time
+        self.busy: float | None = None
 
     @contextmanager
     def task(self, label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-        yield self._tick if label == self.label else lambda units: None
+        if label != self.label:
+            yield lambda units: None
+            return
+        started, share = max(1, total // 10), BusyShare()
 
-    def _tick(self, units: int) -> None:
-        wait(self.device)
-        self.times.append(time.perf_counter())
+        def tick(units: int) -> None:
+            self.done += units
+            on_gpu = self.device.type == "cuda"
+            if on_gpu and self.done not in (started, total):
+                return
+            wait(self.device)
+            self.marks.append((self.done, time.perf_counter()))
+            if on_gpu and self.done == started:
+                share.start()
+            elif on_gpu:
+                self.busy = share.stop()
+
+        yield tick
 
     def seconds_per_unit(self) -> float:
-        """Return the median over all but the first, which pays for starting."""
-        return float(np.median(np.diff(self.times)))
+        """Return the median over what was taken apart."""
+        done, times = np.array(self.marks).T
+        return float(np.median(np.diff(times) / np.diff(done)))
 
 
 class _Counting(Progress):
@@ -306,6 +344,7 @@ CASES: dict[str, Callable[[Setting], Result]] = {
         for with_image in (False, True)
         for workers in (0, 2)
     },
+    "sample pair without boundary, 1 process": partial(sample, "pair", False, 0, with_boundary=False),  # PCNet-M's
     "numbers of a sample pair": numbers_of_sample,
     "samples pair made on the device": samples_on_device,
     "training step pcnet-m, 8 x 128 px": partial(training_step, "pcnet-m", 8, 128),

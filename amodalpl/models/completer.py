@@ -95,20 +95,24 @@ class Completer(nn.Module):
         self.uses_image = uses_image
 
     def forward(
-        self, modal: torch.Tensor, occluder: torch.Tensor, boundary: torch.Tensor, image: torch.Tensor | None = None
+        self,
+        modal: torch.Tensor,
+        occluder: torch.Tensor,
+        boundary: torch.Tensor | None = None,
+        image: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the raw outputs.
 
         Args:
             modal: (B, 1, P, P) bool, what is visible.
             occluder: (B, 1, P, P) bool.
-            boundary: (B, 1, P, P) bool.
+            boundary: (B, 1, P, P) bool, needed when the method sees it.
             image: (B, 3, P, P) uint8 RGB, needed when `uses_image`.
 
         Returns:
             (B, 2, P, P) float.
         """
-        given = {"occluder": occluder, "boundary": boundary}
+        given = {"occluder": occluder} if boundary is None else {"occluder": occluder, "boundary": boundary}
         channels = [modal.float(), *(given[name].float() for name in self.method.channels)]
         if self.uses_image:
             if image is None:

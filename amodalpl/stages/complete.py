@@ -123,7 +123,14 @@ def _train_and_score(
 
     history = train(
         completer,
-        SampleStream(synth_dir / BANK, synthesis, settings.seed, samples, completer.method.recipe),
+        SampleStream(
+            synth_dir / BANK,
+            synthesis,
+            settings.seed,
+            samples,
+            completer.method.recipe,
+            with_boundary="boundary" in completer.method.channels,
+        ),
         settings.training,
         seed=settings.seed,
         device=device,

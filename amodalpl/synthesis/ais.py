@@ -16,7 +16,6 @@ from __future__ import annotations
 import numpy as np
 
 from ..masks.boxes import Square, crop_square
-from ..masks.geometry import occlusion_boundary
 from ..settings import AisSettings, SynthesisSettings
 from .bank import UNKNOWN_PX, Bank, CutOut, image_square
 from .placed import SKETCH_PX, Placed, in_own_photo, patch_from, photo_with, put, seen_box, warp, whole_in
@@ -141,10 +140,9 @@ def _render(
         own = target.cutout.square(settings.enlarge_box)
         return _render(bank, target, [], (own.x, own.y, own.side, own.side), own, rng, settings)
     image = photo_with(bank, target, pasted, whole, patch_from_frame, settings) if settings.with_image else None
-    boundary = occlusion_boundary(modal, occluder, settings.boundary_px)
     is_hidden = bool((whole & occluder).any())
     unknown = ~inside | (_unknown_in(bank, target, patch_from_frame, settings) & ~whole)
-    return Sample(modal, occluder, boundary, whole, image, is_hidden, unknown)
+    return Sample(modal, occluder, whole, image, is_hidden, settings.boundary_px, unknown)
 
 
 def _within(box: Box, patch_from_frame: np.ndarray, patch_px: int) -> np.ndarray:

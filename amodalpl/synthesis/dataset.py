@@ -20,7 +20,8 @@ class SampleStream(Dataset):
     Every run of `len(bank)` consecutive samples visits each cut-out once, in a shuffled order.
 
     Items are dicts of tensors, all in the frame of the patch:
-        modal, occluder, boundary, target: (1, P, P) bool
+        modal, occluder, target: (1, P, P) bool
+        boundary: (1, P, P) bool, only `with_boundary`
         unknown: (1, P, P) bool, only from the recipe `ais`; see `Sample`
         image: (3, P, P) uint8 RGB, only with `with_image`
     """
@@ -32,6 +33,7 @@ class SampleStream(Dataset):
         seed: int,
         length: int,
         made_for: str,
+        with_boundary: bool = True,
     ) -> None:
         """Open the bank.
 
@@ -41,6 +43,7 @@ class SampleStream(Dataset):
             seed: of the samples.
             length: number of samples.
             made_for: the recipe when `settings.recipe` leaves it to the method; see `models.completer.METHODS`.
+            with_boundary: give the boundary too; a network that does not see it learns the same without, and sooner.
 
         Raises:
             DataError: see `Bank`.
@@ -49,6 +52,7 @@ class SampleStream(Dataset):
         self.settings = settings
         self.draw = recipe_of(settings, made_for)
         self.seed = seed
+        self.with_boundary = with_boundary
         self._length = length
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
@@ -58,7 +62,9 @@ class SampleStream(Dataset):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         cv2.setNumThreads(0)  # workers are the parallelism here; OpenCV's own threads only get in their way
         sample = self.draw(self.bank, *self.start(index), self.settings)
-        masks = {name: getattr(sample, name) for name in ("modal", "occluder", "boundary", "target")}
+        masks = {"modal": sample.modal, "occluder": sample.occluder, "target": sample.target}
+        if self.with_boundary:
+            masks["boundary"] = sample.boundary
         if sample.unknown is not None:
             masks["unknown"] = sample.unknown
         item = {name: torch.from_numpy(np.ascontiguousarray(mask))[None] for name, mask in masks.items()}  # (1, P, P)

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..masks.boxes import Square, crop_square
 from ..masks.gaps import close_gap
-from ..masks.geometry import occlusion_boundary
 from ..settings import LayerSettings, SynthesisSettings
 from .bank import Bank, CutOut
 from .contours import redraw
@@ -124,7 +123,7 @@ def _render(
         occluder = occluder & ~modal
         modal, occluder = close_gap(modal, occluder, ~(modal | occluder), 2 * layers.contour_px)
     is_hidden = bool((whole & ~modal & occluder).any())
-    return Sample(modal, occluder, occlusion_boundary(modal, occluder, settings.boundary_px), whole, image, is_hidden)
+    return Sample(modal, occluder, whole, image, is_hidden, settings.boundary_px)
 
 
 def _told(neighbours: list[Placed], rng: np.random.Generator, layers: LayerSettings) -> list[int]:

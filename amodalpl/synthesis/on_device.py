@@ -130,26 +130,25 @@ class DeviceLoader:
     def _make(self, numbers: Batch) -> Batch:
         stream = self.dataset.stream
         on_device = {name: tensor.to(self.device, non_blocking=True) for name, tensor in numbers.items()}
-        batch, fits = make_pairs(self.bits, on_device, stream.settings.cut_fraction, stream.settings.boundary_px)
+        batch, fits = make_pairs(self.bits, on_device, stream.settings.cut_fraction)
+        if stream.with_boundary:
+            batch["boundary"] = boundaries(batch["modal"], batch["occluder"], stream.settings.boundary_px)
         for place in torch.nonzero(~fits).flatten().tolist():  # a few need more tries, or another occluder
             for name, mask in stream[int(numbers["number"][place])].items():
                 batch[name][place] = mask.to(self.device)
         return batch
 
 
-def make_pairs(
-    bits: torch.Tensor, numbers: Batch, cut_fraction: tuple[float, float], boundary_px: int
-) -> tuple[Batch, torch.Tensor]:
+def make_pairs(bits: torch.Tensor, numbers: Batch, cut_fraction: tuple[float, float]) -> tuple[Batch, torch.Tensor]:
     """Make the pixels of a batch, on the device where its numbers are.
 
     Args:
         bits: (K,) uint8, the bank's masks.
         numbers: batch of `Drawn`.
         cut_fraction: see `place_occluder`.
-        boundary_px: see `occlusion_boundary`.
 
     Returns:
-        modal, occluder, boundary, target: (B, 1, P, P) bool; and (B,) bool, whether one of the tried placements fits.
+        modal, occluder, target: (B, 1, P, P) bool; and (B,) bool, whether one of the tried placements fits.
         Where none does, the masks are of no use.
     """
     rows, columns = numbers["rows"][..., None], numbers["columns"][..., None, :]  # (B, 2, P, 1), (B, 2, 1, P)
@@ -166,9 +165,23 @@ def make_pairs(
     other = tried[torch.arange(len(first), device=first.device), first]
     is_hidden = numbers["is_hidden"][:, None, None]
     modal, occluder = target & ~(other & is_hidden), other & (is_hidden | ~target)
-    grown = functional.max_pool2d(torch.stack([modal, occluder], 1).float(), boundary_px, 1, boundary_px // 2).bool()
-    batch = {"modal": modal, "occluder": occluder, "boundary": grown.all(1), "target": target}
+    batch = {"modal": modal, "occluder": occluder, "target": target}
     return {name: mask[:, None] for name, mask in batch.items()}, right.any(1)
+
+
+def boundaries(modal: torch.Tensor, occluder: torch.Tensor, boundary_px: int) -> torch.Tensor:
+    """Draw the boundary of every sample, as `occlusion_boundary` does.
+
+    Args:
+        modal: (B, 1, P, P) bool.
+        occluder: (B, 1, P, P) bool.
+        boundary_px: odd side of the growing square.
+
+    Returns:
+        (B, 1, P, P) bool.
+    """
+    both = torch.cat([modal, occluder], 1).float()  # (B, 2, P, P)
+    return functional.max_pool2d(both, boundary_px, 1, boundary_px // 2).bool().all(1, keepdim=True)
 
 
 def shifted_each(masks: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from ..masks.geometry import occlusion_boundary, to_patch
 from ..settings import SynthesisSettings
 from .bank import Bank, CutOut, image_square
 from .placement import place_occluder, shifted
-from .views import View, draw_view
+from .views import View, draw_view, picked
 
 OCCLUDERS_TRIED = 10  # other cut-outs drawn when one cannot be placed; on real photos the first almost always fits
 
@@ -24,41 +24,43 @@ class Sample:
     Attributes:
         modal: (P, P) bool, what is given to the network as visible (the reference's `inmodal`).
         occluder: (P, P) bool, the other object as far as it is visible (the reference's `eraser`).
-        boundary: (P, P) bool, ASBU's occlusion boundary between the two.
         target: (P, P) bool, the answer: the object's own mask before anything was put over it.
         image: (P, P, 3) uint8 RGB with the other object pasted in; None without images.
         is_hidden: True for case 1 (the object is behind), False for case 2 (it is in front).
+        boundary_px: see `occlusion_boundary`.
         unknown: (P, P) bool, where the answer is not known and the loss counts nothing; None where all is known.
     """
 
     modal: np.ndarray
     occluder: np.ndarray
-    boundary: np.ndarray
     target: np.ndarray
     image: np.ndarray | None
     is_hidden: bool
+    boundary_px: int
     unknown: np.ndarray | None = None
 
+    @property
+    def boundary(self) -> np.ndarray:
+        """(P, P) bool, ASBU's occlusion boundary between the two; drawn when asked for, which not all methods do."""
+        return occlusion_boundary(self.modal, self.occluder, self.boundary_px)
 
-def compose(target: np.ndarray, other: np.ndarray, is_hidden: bool, boundary_px: int) -> tuple[np.ndarray, ...]:
+
+def compose(target: np.ndarray, other: np.ndarray, is_hidden: bool) -> tuple[np.ndarray, np.ndarray]:
     """Put two masks together, in one of the two cases of Zhan et al. 2020, eq. (1).
 
     Case 1: the other object B is in front of A: given A minus B and B, the answer is A.
     Case 2: A is in front: given A and B minus A, the answer is A again, so that the network learns when not to grow.
-    ASBU's "set 1" and "set 2" are the same two cases (set 2 names the front object "occluder"); its boundary is
-    taken between the masks as given to the network.
+    ASBU's "set 1" and "set 2" are the same two cases (set 2 names the front object "occluder").
 
     Args:
         target: (P, P) bool, A.
         other: (P, P) bool, B.
         is_hidden: case 1.
-        boundary_px: see `occlusion_boundary`.
 
     Returns:
-        modal, occluder, boundary: three (P, P) bool.
+        modal, occluder: two (P, P) bool.
     """
-    modal, occluder = (target & ~other, other) if is_hidden else (target, other & ~target)
-    return modal, occluder, occlusion_boundary(modal, occluder, boundary_px)
+    return (target & ~other, other) if is_hidden else (target, other & ~target)
 
 
 def draw_sample(bank: Bank, index: int, rng: np.random.Generator, settings: SynthesisSettings) -> Sample:
@@ -86,13 +88,13 @@ def draw_sample(bank: Bank, index: int, rng: np.random.Generator, settings: Synt
             break
     else:
         other, offset, is_hidden = np.zeros_like(target), (0, 0), False
-    modal, occluder, boundary = compose(target, other, is_hidden, settings.boundary_px)
+    modal, occluder = compose(target, other, is_hidden)
     image = None
     if settings.with_image:
         background = _look(bank, index, view, settings)
         foreground = shifted(_look(bank, other_index, other_view, settings), *offset)
         image = paste(background, foreground, occluder, settings.feather_px)
-    return Sample(modal, occluder, boundary, target, image, is_hidden)
+    return Sample(modal, occluder, target, image, is_hidden, settings.boundary_px)
 
 
 def paste(background: np.ndarray, foreground: np.ndarray, mask: np.ndarray, feather_px: float) -> np.ndarray:
@@ -119,8 +121,12 @@ def paste(background: np.ndarray, foreground: np.ndarray, mask: np.ndarray, feat
 
 def _jittered(cutout: CutOut, rng: np.random.Generator, settings: SynthesisSettings) -> tuple[np.ndarray, View]:
     view = draw_view(cutout.box_xywh, rng, settings)
-    patch = to_patch(cutout.mask, cutout.matrix(view.square, settings.patch_px), settings.patch_px)
-    return (np.ascontiguousarray(patch[:, ::-1]) if view.flip else patch), view
+    rows, columns = picked(
+        cutout.matrix(view.square, settings.patch_px), np.array(cutout.mask.shape), settings.patch_px
+    )
+    framed = np.zeros((cutout.mask.shape[0] + 1, cutout.mask.shape[1] + 1), dtype=bool)  # -1 takes the false frame
+    framed[:-1, :-1] = cutout.mask
+    return framed.take(columns[::-1] if view.flip else columns, axis=1).take(rows, axis=0), view
 
 
 def _look(bank: Bank, index: int, view: View, settings: SynthesisSettings) -> np.ndarray:

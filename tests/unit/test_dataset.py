@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from amodalpl.settings import SynthesisSettings
 from amodalpl.synthesis.dataset import SampleStream
 from amodalpl.synthesis.recipes import RECIPES
+from amodalpl.synthesis.sample import Sample
 
 SIZE = drawn_cutouts.SIZE
 
@@ -19,8 +20,8 @@ def folder(tmp_path_factory):
     return drawn_cutouts.write_bank(tmp_path_factory.mktemp("bank"))
 
 
-def stream_of(folder, seed=0, length=10, made_for="pair", **synthesis):
-    return SampleStream(folder, SynthesisSettings(patch_px=16, **synthesis), seed, length, made_for)
+def stream_of(folder, seed=0, length=10, made_for="pair", with_boundary=True, **synthesis):
+    return SampleStream(folder, SynthesisSettings(patch_px=16, **synthesis), seed, length, made_for, with_boundary)
 
 
 def same(a, b):
@@ -35,6 +36,15 @@ def test_item_is_what_the_docstring_says(folder):
     with_image = stream_of(folder, length=10, with_image=True)[3]
     assert with_image["image"].shape == (3, 16, 16) and with_image["image"].dtype == torch.uint8
     assert same(item, {name: with_image[name] for name in item})
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_without_the_boundary_all_else_is_the_same(folder, recipe, monkeypatch):
+    whole = [stream_of(folder, recipe=recipe)[i] for i in range(10)]
+    monkeypatch.setattr(Sample, "boundary", property(lambda sample: pytest.fail("the boundary is drawn all the same")))
+    plain = stream_of(folder, recipe=recipe, with_boundary=False)
+    for i in range(10):
+        assert same({**plain[i], "boundary": whole[i]["boundary"]}, whole[i])
 
 
 def test_order_of_access_does_not_matter(folder):

@@ -30,8 +30,9 @@ def folder(tmp_path_factory):
     return drawn_cutouts.write_bank(tmp_path_factory.mktemp("bank"))
 
 
-def stream_of(folder, made_for="pair", **synthesis):
-    return SampleStream(folder, SynthesisSettings(**{"patch_px": 32, **synthesis}), 3, COUNT, made_for)
+def stream_of(folder, made_for="pair", with_boundary=True, **synthesis):
+    settings = SynthesisSettings(**{"patch_px": 32, **synthesis})
+    return SampleStream(folder, settings, 3, COUNT, made_for, with_boundary)
 
 
 def made(stream, batch_size=24, workers=0, device=CPU):
@@ -67,11 +68,18 @@ def test_same_as_on_the_cpu(folder, name, device):
     assert_as_on_the_cpu(stream, batch)
 
 
+def test_without_the_boundary_too(folder):
+    stream = stream_of(folder, with_boundary=False, cut_fraction=(0.4, 0.42))  # some come from the CPU
+    batch = made(stream)
+    assert "boundary" not in batch
+    assert_as_on_the_cpu(stream, batch)
+
+
 def test_most_samples_need_nothing_of_the_cpu(folder):
     stream = stream_of(folder)
     numbers = Drawn(stream).__getitems__(list(range(COUNT)))
     bits = torch.from_numpy(np.load(folder / "bits.npy"))
-    batch, fits = on_device.make_pairs(bits, numbers, stream.settings.cut_fraction, stream.settings.boundary_px)
+    batch, fits = on_device.make_pairs(bits, numbers, stream.settings.cut_fraction)
     assert fits.sum() > 0.95 * COUNT
     for number in torch.nonzero(fits).flatten().tolist():
         assert torch.equal(batch["modal"][number], stream[number]["modal"])
