@@ -119,7 +119,9 @@ def _run_case(options: argparse.Namespace) -> int:
 
 
 def _print_table(rows: dict[str, dict[str, Any]]) -> None:
-    table = Table("case", *(("value", "unit", "floor", "times the floor", "peak memory", "GFLOP/s", "copy GB/s")))
+    table = Table(
+        "case", *(("value", "unit", "floor", "times the floor", "peak memory", "GPU busy", "GFLOP/s", "copy GB/s"))
+    )
     for name, row in rows.items():
         floor = row["floor_s"] * row["value"] / row["seconds"]  # in the unit of the value, when that is a time
         if "per second" in row["unit"]:
@@ -132,6 +134,7 @@ def _print_table(rows: dict[str, dict[str, Any]]) -> None:
             f"{floor:.3g}",
             f"{row['ratio']:.3g}",
             f"{row['peak_mb']:,.0f} MB" if row["peak_mb"] else "-",
+            f"{row['busy']:.0%}" if row.get("busy") is not None else "-",
             f"{machine['gflops']:.0f}",
             f"{machine['copy_gbs']:.1f}",
         )

@@ -37,7 +37,7 @@ def build_bank(folder: Path, photos: scenes.SceneFiles, with_image: bool) -> tup
     return folder / BANK, settings
 
 
-def train_briefly(folder: Path, photos: scenes.SceneFiles, method: str, steps: int) -> Path:
+def train_briefly(folder: Path, photos: scenes.SceneFiles, method: str, steps: int, patch_px: int = 64) -> Path:
     """Train a completer until its answers are no longer noise, on small patches, and return its folder.
 
     The network is of full size; what matters for speed is that masks grow about as they would in use.
@@ -46,7 +46,7 @@ def train_briefly(folder: Path, photos: scenes.SceneFiles, method: str, steps: i
     synth(photos.annotations, photos.images, prepared, resolve({"seed": SEED, "synthesis": {"holdout_scenes": 1}}))
     values = {
         "completer": {"method": method},
-        "synthesis": {"patch_px": 64},
+        "synthesis": {"patch_px": patch_px},
         "training": {
             "steps": steps,
             "batch_size": 8,

@@ -18,7 +18,7 @@ class Machine:
     """Measured limits.
 
     Attributes:
-        gflops: 10**9 fp32 operations per second in a large matrix product.
+        gflops: 10**9 operations per second in a large matrix product, of the numbers that the case computes with.
         copy_gbs: 10**9 bytes per second copied from memory to memory.
     """
 
@@ -30,10 +30,10 @@ class Machine:
         return max(flops / (self.gflops * 1e9), copied_bytes / (self.copy_gbs * 1e9))
 
 
-def measure_machine(device: torch.device) -> Machine:
-    """Measure the limits on the device, each as the best of a few times."""
+def measure_machine(device: torch.device, dtype: torch.dtype = torch.float32) -> Machine:
+    """Measure the limits on the device, each as the best of a few times; `dtype` is of the matrices."""
     side, count = _MATRIX_SIDE[device.type], _COPY_BYTES[device.type]
-    a, b = torch.rand(side, side, device=device), torch.rand(side, side, device=device)
+    a, b = torch.rand(2, side, side, device=device, dtype=dtype)
     source = torch.zeros(count, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     product_s = best_seconds(lambda: torch.mm(a, b), device)

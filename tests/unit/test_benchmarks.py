@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 import pytest
 import torch
 
 from amodalpl.stages.check import check
+from benchmarks import __main__ as command
+from benchmarks.busy import BusyShare
+from benchmarks.cases import _Watch
 from benchmarks.compare import slower_than_stored
 from benchmarks.drawn import PHOTO_HW, scene_of_eight, write_large_file
 from benchmarks.machine import Machine, measure_machine
@@ -62,3 +66,54 @@ def test_scene_has_eight_instances_at_the_size_of_a_photo():
     masks, image = scene_of_eight()
     assert masks.shape == (8, *PHOTO_HW) and image.shape == (*PHOTO_HW, 3)
     assert masks.any(axis=(1, 2)).all() and masks.sum(axis=0).max() == 1
+
+
+@pytest.mark.parametrize(("ratio", "code"), [(3.9, 0), (4.1, 1)], ids=["as fast", "slower by over a third"])
+def test_check_fails_when_a_ratio_is_worse(tmp_path, monkeypatch, capsys, ratio, code):
+    stored = tmp_path / "ratios.json"
+    stored.write_text(json.dumps({"quick cpu": {"numbers of a sample pair": 3.0}}))
+    machine = {"gflops": 100.0, "copy_gbs": 10.0}
+    row = {"value": 1.0, "unit": "ms", "seconds": ratio, "floor_s": 1.0, "ratio": ratio, "machine": machine}
+    monkeypatch.setattr(command, "RATIOS", stored)
+    monkeypatch.setattr(command, "_in_own_process", lambda *_: {**row, "busy": None, "peak_mb": 100.0})
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick", "--check", "--only", "numbers"])
+    assert command.main() == code
+    assert ("slower: numbers of a sample pair: 4.1 times the floor" in capsys.readouterr().err) == (code == 1)
+
+
+def test_busy_share_is_the_mean_of_what_the_driver_says(tmp_path):
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 100\necho 80\necho '[N/A]'\necho 90\nexec sleep 60\n")
+    driver.chmod(0o755)
+    share = BusyShare(str(driver))
+    share.start()
+    time.sleep(0.5)
+    assert share.stop() == pytest.approx(0.9)
+    assert share.stop() is None
+    nobody = BusyShare(str(tmp_path / "missing"))
+    nobody.start()
+    assert nobody.stop() is None
+
+
+def test_watch_takes_one_task_only(monkeypatch):
+    clock = iter([0.0, 2.0, 2.0, 5.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    watch = _Watch("training", torch.device("cpu"))
+    with watch.task("loading", 3) as advance:
+        advance(1)
+    with watch.task("training", 6) as advance:
+        for units in (1, 2, 1, 2):
+            advance(units)
+    assert watch.marks == [(1, 0.0), (3, 2.0), (4, 2.0), (6, 5.0)]
+    assert watch.seconds_per_unit() == 1.0  # of 1, 0 and 1.5
+
+
+def test_watch_does_not_hold_a_gpu_up(monkeypatch):
+    waits = []
+    monkeypatch.setattr("benchmarks.cases.wait", waits.append)
+    monkeypatch.setattr("benchmarks.cases.BusyShare", lambda: BusyShare("no such command"))
+    watch = _Watch("training", torch.device("cuda"))
+    with watch.task("training", 50) as advance:
+        for _ in range(50):
+            advance(1)
+    assert [done for done, _ in watch.marks] == [5, 50] and len(waits) == 2
