@@ -116,7 +116,14 @@ class SynthesisSettings(Settings):
     holdout_fraction: float = Field(0.15, gt=0, lt=1, description="share of the photos that training never sees")
     holdout_scenes: int = Field(3, ge=1, description="hold-out scenes drawn from each held-out photo")
     holdout_occluded: float = Field(0.8, ge=0, le=1, description="share of hold-out targets that get an occluder")
-    holdout_size: Fraction = Field((0.5, 1.5), description="size of a pasted occluder relative to what it hides")
+    holdout_placement: Literal["wide", "pairs"] = Field(
+        "wide",
+        description="where occluders of the hold-out are: wide (of many sizes, anywhere over the object or beside it), "
+        "pairs (boxes of equal area, shifted as in the training samples of PCNet-M and ASBU)",
+    )
+    holdout_size: Fraction = Field(
+        (0.5, 1.5), description="size of a pasted occluder relative to what it hides, of `wide`"
+    )
     holdout_hidden: Fraction = Field((0.02, 0.5), description="least and most hidden share of a hold-out target")
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from ..masks import rle
 from ..masks.boxes import tight_box
 from ..masks.geometry import dilate
 from ..settings import SynthesisSettings
+from .placement import draw_offset
 from .sample import paste
 
 APART_PX = 4  # kept objects have at least this many free pixels between them, more than any neighbour tolerance in use
@@ -104,26 +105,12 @@ def _paste_over(
 ) -> tuple[Layered, np.ndarray] | None:
     height, width = target.amodal.shape
     whole_px = int(target.amodal.sum())
-    x, y, w, h = tight_box(target.amodal)
+    _, _, w, h = tight_box(target.amodal)
     for _ in range(PASTE_TRIES):
         donor = others[int(rng.integers(len(others)))]
         pick = int(rng.integers(len(donor.masks)))
-        bx, by, bw, bh = tight_box(donor.masks[pick])
-        area_px = int(donor.masks[pick].sum())
-        scale = float(rng.uniform(*settings.holdout_size)) * np.sqrt(whole_px / area_px)
-        if max(bw, bh) * scale > 2 * max(height, width):
-            continue
-        centre = rng.uniform((x - 0.3 * w, y - 0.3 * h), (x + 1.3 * w, y + 1.3 * h))
-        flip = -1.0 if rng.random() < 0.5 else 1.0
-        matrix = np.array(
-            [
-                [flip * scale, 0.0, centre[0] - flip * scale * (bx + bw / 2)],
-                [0.0, scale, centre[1] - scale * (by + bh / 2)],
-            ]
-        )
-        mask = cv2.warpAffine(donor.masks[pick].view(np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST).view(
-            bool
-        )
+        cutout = donor.masks[pick]
+        matrix, mask = PLACEMENTS[settings.holdout_placement](target.amodal, cutout, rng, settings)
         hidden = int((target.amodal & mask).sum()) / whole_px
         if not mask.any() or not settings.holdout_hidden[0] <= hidden <= settings.holdout_hidden[1]:
             continue
@@ -138,6 +125,61 @@ def _paste_over(
         feather_px = settings.feather_px * max(w, h) / settings.patch_px
         return Layered(mask, mask.copy(), donor.categories[pick]), paste(image, pixels, mask, feather_px)
     return None
+
+
+def place_wide(
+    target: np.ndarray, cutout: np.ndarray, rng: np.random.Generator, settings: SynthesisSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put an occluder anywhere over an object or beside it, its size relative to the object's by area.
+
+    Args:
+        target: (H, W) bool, the object.
+        cutout: (h, w) bool, the occluder in its own photo.
+        rng: source of randomness.
+        settings: `holdout_size` is used.
+
+    Returns:
+        (2, 3) matrix from the occluder's photo to the object's, and its mask there, (H, W) bool; empty where it would
+        be larger than the photo by far.
+    """
+    (x, y, w, h), (_, _, bw, bh) = tight_box(target), tight_box(cutout)
+    scale = float(rng.uniform(*settings.holdout_size)) * np.sqrt(int(target.sum()) / int(cutout.sum()))
+    if max(bw, bh) * scale > 2 * max(target.shape):
+        return np.zeros((2, 3)), np.zeros_like(target)
+    centre = rng.uniform((x - 0.3 * w, y - 0.3 * h), (x + 1.3 * w, y + 1.3 * h))
+    matrix = _moved(cutout, scale, centre, rng)
+    size = target.shape[::-1]
+    return matrix, cv2.warpAffine(cutout.view(np.uint8), matrix, size, flags=cv2.INTER_NEAREST).view(bool)
+
+
+def place_as_pairs(
+    target: np.ndarray, cutout: np.ndarray, rng: np.random.Generator, settings: SynthesisSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put an occluder where the training samples of PCNet-M and ASBU have it: boxes of equal area, one shifted.
+
+    Args and returns are those of `place_wide`; `scale`, `enlarge_box` and `overlap_fraction` are used. The mask is
+    resampled smoothly, so that no steps along its contour tell that it was pasted.
+    """
+    (x, y, w, h), (_, _, bw, bh) = tight_box(target), tight_box(cutout)
+    scale = float(rng.uniform(*settings.scale) / rng.uniform(*settings.scale)) * np.sqrt(w * h / (bw * bh))
+    shift = np.array(draw_offset(rng, settings.overlap_fraction)) * np.sqrt(settings.enlarge_box * w * h)
+    matrix = _moved(cutout, scale, np.array([x + w / 2, y + h / 2]) + shift, rng)
+    grey = cv2.warpAffine(cutout * np.uint8(255), matrix, target.shape[::-1], flags=cv2.INTER_LINEAR)
+    return matrix, grey > 127
+
+
+def _moved(cutout: np.ndarray, scale: float, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    x, y, w, h = tight_box(cutout)
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    return np.array(
+        [
+            [flip * scale, 0.0, centre[0] - flip * scale * (x + w / 2)],
+            [0.0, scale, centre[1] - scale * (y + h / 2)],
+        ]
+    )
+
+
+PLACEMENTS = {"wide": place_wide, "pairs": place_as_pairs}
 
 
 def scene_entries(
