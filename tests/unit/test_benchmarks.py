@@ -82,12 +82,15 @@ def test_check_fails_when_a_ratio_is_worse(tmp_path, monkeypatch, capsys, ratio,
 
 
 def test_busy_share_is_the_mean_of_what_the_driver_says(tmp_path):
-    driver = tmp_path / "nvidia-smi"
-    driver.write_text("#!/bin/sh\necho 100\necho 80\necho '[N/A]'\necho 90\nexec sleep 60\n")
+    driver, has_said = tmp_path / "nvidia-smi", tmp_path / "has_said"
+    driver.write_text(f"#!/bin/sh\necho 100\necho 80\necho '[N/A]'\necho 90\ntouch '{has_said}'\nexec sleep 60\n")
     driver.chmod(0o755)
     share = BusyShare(str(driver))
     share.start()
-    time.sleep(0.5)
+    for _ in range(600):
+        if has_said.exists():
+            break
+        time.sleep(0.05)
     assert share.stop() == pytest.approx(0.9)
     assert share.stop() is None
     nobody = BusyShare(str(tmp_path / "missing"))
