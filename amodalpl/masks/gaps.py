@@ -19,7 +19,7 @@ from .geometry import dilate
 
 FARTHEST_PX = 40  # gaps are counted up to here
 WIDEST_PX = 20  # no tolerance is wider: objects further apart do not touch in any sensible annotation
-COVERED = 0.97  # share of the pairs in contact that a tolerance must cover
+OF_CONTACT = 0.1  # share of the pairs in contact below which distances that stand out do so by chance
 SMALLEST_PX = 1  # polygons drawn along one another leave single pixels free
 OF_PEAK = 0.05  # and as many as this share of the commonest distance
 FEWEST_PAIRS = 50  # fewer say too little
@@ -90,8 +90,8 @@ def derive_tolerance(gaps: Iterable[int]) -> GapTolerance:
     """Derive how many free pixels between two masks still mean contact.
 
     Unrelated objects stand at any distance about equally often, objects in contact at a few distances only, so the
-    median shows how many pairs chance puts at each. What the near ones have beyond that, clear of noise, is contact;
-    the tolerance is the smallest distance that covers 97 % of them, and at most 20 pixels. With fewer
+    median shows how many pairs chance puts at each. Neighbouring distances that all have clearly more, and together a
+    tenth of what is so much more, show contact; the tolerance is the largest of them, and at most 20 pixels. With fewer
     than 50 pairs it is 2.
 
     Args:
@@ -105,11 +105,12 @@ def derive_tolerance(gaps: Iterable[int]) -> GapTolerance:
     by_chance = float(np.median(counts))
     near = counts[: WIDEST_PX + 1]
     clear = np.maximum(by_chance + DEVIATIONS * np.sqrt(by_chance + 1), OF_PEAK * near.max())
-    contact = np.cumsum(np.where(near > clear, near - by_chance, 0.0))
     if counts.sum() < FEWEST_PAIRS:
         return GapTolerance(UNMEASURED_PX, tuple(int(c) for c in counts), by_chance)
-    covered = int(np.argmax(contact >= COVERED * contact[-1])) if contact[-1] > 0 else 0
-    return GapTolerance(max(covered, SMALLEST_PX), tuple(int(c) for c in counts), by_chance)
+    contact = np.where(near > clear, near - by_chance, 0.0)
+    runs = np.split(np.arange(len(near)), np.flatnonzero(np.diff(contact > 0)) + 1)
+    widest = max((int(run[-1]) for run in runs if contact[run].sum() > OF_CONTACT * contact.sum()), default=0)
+    return GapTolerance(max(widest, SMALLEST_PX), tuple(int(c) for c in counts), by_chance)
 
 
 def close_gap(modal: np.ndarray, occluder: np.ndarray, free: np.ndarray, gap_px: int) -> tuple[np.ndarray, np.ndarray]:

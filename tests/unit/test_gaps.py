@@ -104,6 +104,17 @@ def test_tolerance(gaps, gap_px):
     assert derive_tolerance(gaps).gap_px == gap_px
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [
+        pytest.param([146, 4, 2, 2, 1, 1, 4, 4, 4, 9, 2, 4, 1, 6, 11] + 26 * [4], id="at 14, by chance"),
+        pytest.param([193, 2, 6, 4, 6, 12, 3, 18, 8, 8, 12] + 30 * [8], id="at 7, by chance"),
+    ],
+)
+def test_one_distance_that_stands_out_is_no_contact(counts):
+    assert derive_tolerance([gap for gap, count in enumerate(counts) for _ in range(count)]).gap_px == SMALLEST_PX
+
+
 def test_tolerance_says_what_was_measured():
     found = derive_tolerance(spread(10, g0=5, g2=7))
     assert found.by_chance == 10 and len(found.counts) == FARTHEST_PX + 1
