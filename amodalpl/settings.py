@@ -119,7 +119,7 @@ class SynthesisSettings(Settings):
     holdout_placement: Literal["wide", "pairs"] = Field(
         "wide",
         description="where occluders of the hold-out are: wide (of many sizes, anywhere over the object or beside it), "
-        "pairs (boxes of equal area, shifted as in the training samples of PCNet-M and ASBU)",
+        "pairs (as in the training samples of PCNet-M and ASBU: crops of one size, one shifted)",
     )
     holdout_size: Fraction = Field(
         (0.5, 1.5), description="size of a pasted occluder relative to what it hides, of `wide`"

@@ -305,10 +305,10 @@ class _Watch(Progress):
                 return
             wait(self.device)
             self.marks.append((self.done, time.perf_counter()))
-            if on_gpu and self.done == started:
-                share.start()
-            elif on_gpu:
+            if on_gpu and self.done == total:
                 self.busy = share.stop()
+            elif on_gpu:
+                share.start()
 
         yield tick
 

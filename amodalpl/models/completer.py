@@ -30,7 +30,7 @@ class Method:
 
     Attributes:
         channels: what the network sees beside the visible part.
-        loss: see `amodalpl.losses`.
+        loss: see `models.losses`.
         has_uncertainty: whether channel 1 of the output is an uncertainty.
         order_from_pairs: recover the order by completing pair by pair, as both reference codes do, not from completions
             behind all neighbours (the text of ASBU's eq. 3), which takes training on several neighbours at once.

@@ -47,9 +47,12 @@ function takeKept() {
 function keepDecisions(ids) {
   try {
     const kept = readKept();
-    for (const id of ids) kept.here[id] = decisions.get(id) || null;
     const others = new Map(kept.elsewhere.map((entry) => [entry.id, entry]));
-    kept.elsewhere = [...new Map([...others, ...elsewhere]).values()];
+    for (const id of ids) {
+      if (byId.has(id)) kept.here[id] = decisions.get(id) || null;
+      else others.set(id, elsewhere.get(id));
+    }
+    kept.elsewhere = [...others.values()];
     localStorage.setItem(STORE, JSON.stringify(kept));
   } catch {
     stopKeeping();
@@ -131,6 +134,7 @@ function loadReview(text) {
       loaded += 1;
     } else if (!label && same && data.labels.length < data.all) {
       elsewhere.set(entry.id, { id: entry.id, decision: entry.decision, fingerprint: entry.fingerprint });
+      changed.push(entry.id);
       loaded += 1;
     } else passed += 1;
   }

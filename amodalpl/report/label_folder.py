@@ -152,7 +152,7 @@ class ShownLabel:
 
 @dataclass
 class Overview:
-    """What the report says of all labels together, added up label by label; of each some 200 bytes are kept.
+    """What the report says of all labels together, added up label by label; of each some 300 bytes are kept.
 
     Attributes:
         labels: in file order.

@@ -17,6 +17,7 @@ from .provenance import write_whole
 
 _CHARACTERS = 2**18  # read at once; an entry may be longer
 _OPEN_TAIL = 3  # characters of a number that may be left after what is one already: 1 of 1e+5
+_LONGEST_WORD = 12  # characters of what is wrong as long as it is cut: -Infinity, an escape of two surrogates
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 
@@ -105,8 +106,8 @@ class _Text:
             except RecursionError as error:
                 raise self.wrong(str(error)) from None
             except ValueError as error:
-                if self._read_on():
-                    continue  # it may only have been cut
+                if self._may_be_cut(error) and self._read_on():
+                    continue
                 self._at = getattr(error, "pos", self._at)
                 raise self.wrong(getattr(error, "msg", str(error))) from None
             if end + _OPEN_TAIL <= len(self._text) or not self._read_on():
@@ -119,6 +120,11 @@ class _Text:
             f"{self._path}: expected {self._what} in JSON, got something else "
             f"({reason[:120]} at character {self._before + self._at})"
         )
+
+    def _may_be_cut(self, error: ValueError) -> bool:
+        """Tell whether what is wrong may be only that the text held here ends."""
+        at, what = getattr(error, "pos", 0), getattr(error, "msg", "")
+        return at > len(self._text) - _LONGEST_WORD or what.startswith("Unterminated string")
 
     def _read_on(self) -> bool:
         """Add to the text at least as much as is left of it; False at the end of the file."""

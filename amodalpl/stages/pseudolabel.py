@@ -36,7 +36,7 @@ from ..report.page import write_label_page
 from ..running import watch
 from ..running.devices import pick_device
 from ..running.progress import SILENT, Progress
-from ..running.provenance import RUN_FILE, StageRun, hash_file, read_json, write_json
+from ..running.provenance import RUN_FILE, StageRun, git_state, hash_file, read_json, write_json
 from ..running.ranks import Ranks, wait_for_files
 from ..running.streaming import finite, write_lines, write_object
 from ..settings import LabelSettings, PipelineSettings
@@ -138,7 +138,10 @@ def pseudolabel(
     if not run.done:
         if ranks.is_first:
             _remove_parts_of_other_versions(out, progress)
-        run.record["amodalpl"] = __version__  # whose labels these are, whoever claimed the folder
+        run.record |= {
+            "amodalpl": __version__,
+            "git": git_state(),
+        }  # of who labels, whoever claimed it
         chosen, tolerance = _resolve(data, trained, settings.labels, progress)
         name = str(read_json(completer / CARD, "the card of a completer")["method"])
         files = _make_parts(data, images, trained, name, out, chosen, ranks, progress)

@@ -20,6 +20,7 @@ from ..masks.geometry import dilate
 from ..settings import SynthesisSettings
 from .placement import draw_offset
 from .sample import paste
+from .views import draw_view
 
 APART_PX = 4  # kept objects have at least this many free pixels between them, more than any neighbour tolerance in use
 PASTE_TRIES = 60
@@ -155,15 +156,17 @@ def place_wide(
 def place_as_pairs(
     target: np.ndarray, cutout: np.ndarray, rng: np.random.Generator, settings: SynthesisSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put an occluder where the training samples of PCNet-M and ASBU have it: boxes of equal area, one shifted.
+    """Put an occluder where the training samples of PCNet-M and ASBU have it: in a shifted crop of its own.
 
-    Args and returns are those of `place_wide`; `scale`, `enlarge_box` and `overlap_fraction` are used. The mask is
+    Args and returns are those of `place_wide`; `draw_view` and `draw_offset` say what settings are used. The mask is
     resampled smoothly, so that no steps along its contour tell that it was pasted.
     """
-    (x, y, w, h), (_, _, bw, bh) = tight_box(target), tight_box(cutout)
-    scale = float(rng.uniform(*settings.scale) / rng.uniform(*settings.scale)) * np.sqrt(w * h / (bw * bh))
-    shift = np.array(draw_offset(rng, settings.overlap_fraction)) * np.sqrt(settings.enlarge_box * w * h)
-    matrix = _moved(cutout, scale, np.array([x + w / 2, y + h / 2]) + shift, rng)
+    behind, front = (draw_view(tight_box(mask), rng, settings) for mask in (target, cutout))
+    scale = behind.square.side / front.square.side
+    shift = np.array(draw_offset(rng, settings.overlap_fraction)) * behind.square.side
+    x, y, w, h = tight_box(cutout)
+    middle = scale * np.array([x + w / 2 - front.square.x, y + h / 2 - front.square.y])  # of its box, in the crop
+    matrix = _moved(cutout, scale, np.array([behind.square.x, behind.square.y]) + shift + middle, rng)
     grey = cv2.warpAffine(cutout * np.uint8(255), matrix, target.shape[::-1], flags=cv2.INTER_LINEAR)
     return matrix, grey > 127
 

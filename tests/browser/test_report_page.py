@@ -304,6 +304,15 @@ def test_a_tab_that_heard_nothing_overwrites_nothing(open_page, four):
     assert [verdict(one, id) for id in (1, 2)] == ["accept", "reject"]
 
 
+def test_decisions_elsewhere_stay_as_another_tab_put_them(open_page, four):
+    page = open_page(four)
+    page.evaluate("elsewhere.set('9', { id: '9', decision: 'reject', fingerprint: 'f' })")
+    theirs = [{"id": "9", "decision": "accept", "fingerprint": "f"}]
+    page.evaluate("theirs => localStorage.setItem(STORE, JSON.stringify({ here: {}, elsewhere: theirs }))", theirs)
+    page.locator('.card[data-id="1"]').get_by_role("button", name="Accept").click()
+    assert page.evaluate("readKept()") == {"here": {"1": "accept"}, "elsewhere": theirs}
+
+
 def test_a_full_browser_loses_no_decision(open_page, four):
     page = open_page(four)
     page.locator('.card[data-id="1"]').get_by_role("button", name="Accept").click()

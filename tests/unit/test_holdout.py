@@ -64,26 +64,27 @@ def test_hidden_shares_keep_to_the_settings(sources):
     assert max(shares) > 0.1
 
 
-def test_placed_as_pairs_the_boxes_have_one_area():
+def test_placed_as_pairs_the_crops_have_one_size():
     target, cutout = np.zeros((2, 200, 300), bool)
-    target[80:120, 100:180] = True  # 80 x 40
-    cutout[10:20, 10:30] = True  # 20 x 10, so four times as large there
-    settings = SETTINGS.model_copy(update={"scale": (1.0, 1.0), "overlap_fraction": (0.5, 0.5)})
-    side = np.sqrt(settings.enlarge_box * 80 * 40)
+    target[80:120, 100:180] = True  # 80 x 40: a crop of sqrt(3 * 3200) = 98.0
+    cutout[10:15, 10:50] = True  # 40 x 5: its crop is 1.1 times the longer side, 44
+    settings = SETTINGS.model_copy(update={"scale": (1.0, 1.0), "shift": 0.0, "overlap_fraction": (0.5, 0.5)})
+    side = np.sqrt(3 * 80 * 40)
     for seed in range(20):
         matrix, mask = place_as_pairs(target, cutout, np.random.default_rng(seed), settings)
-        assert abs(matrix[0, 0]) == matrix[1, 1] == pytest.approx(4)
-        dx, dy = np.abs(matrix @ [20, 15, 1] - [140, 100]) / side  # between the middles of the boxes
+        assert abs(matrix[0, 0]) == matrix[1, 1] == pytest.approx(side / 44)
+        dx, dy = np.abs(matrix @ [30, 12.5, 1] - [140, 100]) / side  # between the middles of the boxes
         assert (1 - dx) * (1 - dy) == pytest.approx(0.5)
-        assert mask.sum() == pytest.approx(80 * 40, rel=0.05)
+        assert mask.sum() == pytest.approx(40 * 5 * (side / 44) ** 2, rel=0.15)
 
 
 def test_pairs_are_a_placement_of_the_holdout(sources):
-    settings = SETTINGS.model_copy(update={"holdout_placement": "pairs", "holdout_hidden": (0.001, 0.9)})
-    pasted = [s.objects[-1] for _, s in scenes(sources, settings) if len(s.objects) > 1]
-    assert len(pasted) > 8
-    others = [s.objects[-1] for _, s in scenes(sources) if len(s.objects) > 1]
-    assert [o.amodal.sum() for o in pasted] != [o.amodal.sum() for o in others]
+    areas = {}
+    for placement in ("wide", "pairs"):
+        settings = SETTINGS.model_copy(update={"holdout_placement": placement, "holdout_hidden": (0.001, 0.9)})
+        areas[placement] = [s.objects[-1].amodal.sum() for _, s in scenes(sources, settings) if len(s.objects) > 1]
+    assert len(areas["pairs"]) > 8
+    assert areas["pairs"] != areas["wide"]
 
 
 def test_photo_changes_only_under_the_occluders(sources):

@@ -142,6 +142,17 @@ def test_place_of_the_damage_is_told(tmp_path, monkeypatch):
         gathered(tmp_path / "a.json", "l")
 
 
+def test_damage_is_found_without_reading_on(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"entries": [{"a": nothing}, ' + ", ".join(["12345678"] * 500_000) + "]}")
+    tracemalloc.start()
+    with pytest.raises(DataError, match="Expecting value at character 19"):
+        list(read_entries(path, "a file", "entries"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**21 < path.stat().st_size / 2
+
+
 def test_two_members_of_a_name_are_refused(tmp_path):
     (tmp_path / "a.json").write_text('{"l": [1], "l": [2]}')
     with pytest.raises(DataError, match="'l' a second time at character 14"):
