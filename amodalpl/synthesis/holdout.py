@@ -148,9 +148,7 @@ def place_wide(
     if max(bw, bh) * scale > 2 * max(target.shape):
         return np.zeros((2, 3)), np.zeros_like(target)
     centre = rng.uniform((x - 0.3 * w, y - 0.3 * h), (x + 1.3 * w, y + 1.3 * h))
-    matrix = _moved(cutout, scale, centre, rng)
-    size = target.shape[::-1]
-    return matrix, cv2.warpAffine(cutout.view(np.uint8), matrix, size, flags=cv2.INTER_NEAREST).view(bool)
+    return _put(cutout, _moved(cutout, scale, centre, rng), target)
 
 
 def place_as_pairs(
@@ -158,8 +156,7 @@ def place_as_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Put an occluder where the training samples of PCNet-M and ASBU have it: in a shifted crop of its own.
 
-    Args and returns are those of `place_wide`; `draw_view` and `draw_offset` say what settings are used. The mask is
-    resampled smoothly, so that no steps along its contour tell that it was pasted.
+    Args and returns are those of `place_wide`; `draw_view` and `draw_offset` say what settings are used.
     """
     behind, front = (draw_view(tight_box(mask), rng, settings) for mask in (target, cutout))
     scale = behind.square.side / front.square.side
@@ -167,8 +164,7 @@ def place_as_pairs(
     x, y, w, h = tight_box(cutout)
     middle = scale * np.array([x + w / 2 - front.square.x, y + h / 2 - front.square.y])  # of its box, in the crop
     matrix = _moved(cutout, scale, np.array([behind.square.x, behind.square.y]) + shift + middle, rng)
-    grey = cv2.warpAffine(cutout * np.uint8(255), matrix, target.shape[::-1], flags=cv2.INTER_LINEAR)
-    return matrix, grey > 127
+    return _put(cutout, matrix, target)
 
 
 def _moved(cutout: np.ndarray, scale: float, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -180,6 +176,12 @@ def _moved(cutout: np.ndarray, scale: float, centre: np.ndarray, rng: np.random.
             [0.0, scale, centre[1] - scale * (y + h / 2)],
         ]
     )
+
+
+def _put(cutout: np.ndarray, matrix: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the matrix and the mask there, resampled smoothly: no steps along its contour tell that it was pasted."""
+    grey = cv2.warpAffine(cutout * np.uint8(255), matrix, target.shape[::-1], flags=cv2.INTER_LINEAR)
+    return matrix, grey > 127
 
 
 PLACEMENTS = {"wide": place_wide, "pairs": place_as_pairs}
