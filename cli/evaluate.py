@@ -1,4 +1,4 @@
-"""`amodalpl evaluate completion|order|detector|detections|compare`."""
+"""`amodalpl evaluate completion|order|completer|detector|detections|compare`."""
 
 from __future__ import annotations
 
@@ -95,6 +95,33 @@ def order(
 
     show(
         lambda progress: stage(truth, labels, things_only=things_only, gap_px=gap_px, out=out, progress=progress),
+        as_json,
+    )
+
+
+@evaluate.command()
+def completer(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of `amodalpl complete`.")],
+    synth_dir: Annotated[Path, typer.Argument(metavar="SYNTH", help="Output folder of `amodalpl synth`.")],
+    out: ScoresOut = None,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    seed: options.Seed = None,
+    device: options.DeviceOption = options.Device.auto,
+    as_json: options.Json = False,
+) -> None:
+    """Score a trained completer on another hold-out of the same photos, with more occluders or others.
+
+    Example: [bold]amodalpl evaluate completer runs/completer runs/pairs --out scores/completer[/bold]
+    """
+    from amodalpl.settings import resolve
+
+    labels = resolve(options.explicit(config, overrides, seed)).labels
+
+    from amodalpl.stages.evaluate import evaluate_completer as stage
+
+    show(
+        lambda progress: stage(folder, synth_dir, labels, out=out, device=device.value, progress=progress),
         as_json,
     )
 
