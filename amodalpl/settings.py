@@ -34,8 +34,8 @@ class LayerSettings(Settings):
     size: Fraction = Field((0.4, 2.0), description="least and most size of a neighbour relative to the object")
     natural_sizes: float = Field(0.25, ge=0, le=1, description="chance that a neighbour keeps the size of its photo")
     rotation_deg: float = Field(15.0, ge=0, le=180, description="largest turn of a neighbour")
-    told: float = Field(0.5, ge=0, le=1, description="chance that only neighbours in front are shown, as when ordered")
-    alone: float = Field(0.2, ge=0, le=1, description="chance that one neighbour is shown alone, as when ordering")
+    told: float = Field(0.35, ge=0, le=1, description="chance that only neighbours in front are shown, as when ordered")
+    alone: float = Field(0.25, ge=0, le=1, description="chance that one neighbour is shown alone, as when ordering")
     redrawn: float = Field(0.3, ge=0, le=1, description="chance of loose, tight or coarse contours, with gaps closed")
     contour_px: int = Field(2, ge=1, description="largest amount of such changes, in patch pixels")
     shift: float = Field(0.1, ge=0, le=1, description="largest shift of the crop around the visible part, in its sides")
@@ -143,12 +143,7 @@ class CompleterSettings(Settings):
     """Which completer, and the size of its network."""
 
     method: Method = Field("layered", description="layered (ours), pcnet-m, asbu, or an ablation of the ASBU paper")
-    width: int | None = Field(
-        None,
-        ge=4,
-        le=1024,
-        description="channels of the UNet's first level; the method's own unless given: 32 in the papers",
-    )
+    width: int = Field(32, ge=4, le=1024, description="channels of the UNet's first level; 32 in the papers")
     image: bool = Field(False, description="also give the network the photo, with the occluder pasted in training")
     init_gain: float | None = Field(
         None, gt=0, description="gain of the Xavier start of each convolution; the method's own unless given"

@@ -160,8 +160,11 @@ class _Trainable(BaseModel):
     ) -> dict[str, torch.Tensor]:
         with torch.autocast(self.device_type, torch.bfloat16, enabled=self.bf16):
             outputs = self.completer(**inputs)
-        weight = pixel_weight(inputs["occluder"], self.inside_weight, unknown)
-        return {"loss": self.completer.method.loss(outputs, target, weight)}
+        method = self.completer.method
+        weight = pixel_weight(
+            inputs["occluder"], self.inside_weight, unknown, modal=inputs["modal"], contact=method.contact_weight
+        )
+        return {"loss": method.loss(outputs, target, weight)}
 
     def parse_losses(self, losses: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the loss of this process's samples to learn from, and that of all processes' for the curve.

@@ -2,7 +2,7 @@
 
 PCNet-M, ASBU and the ablations of the ASBU paper differ in two choices only: the second input channel (the occluder's
 mask, or the boundary with it) and the loss. `layered` is ours, and the default: it sees both, learns from richer
-samples (`synthesis/layers.py`), and works on folded pixels, where the same arithmetic buys a wider network.
+samples (`synthesis/layers.py`), and most where two objects meet.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ class Method:
             behind all neighbours (the text of ASBU's eq. 3), which takes training on several neighbours at once.
         order_rule: how completions are compared, unless the label settings say otherwise; see `labelling.ordering`.
         recipe: training samples it was made for.
-        width: channels of the UNet's first level.
-        fold: see `UNet`.
         init_gain: see `UNet`.
         inside_weight: weight of the loss under the occluder, where answers are looked for, against 1 elsewhere.
+        contact_weight: factor on it near the visible part, see `losses.pixel_weight`.
         widens: whether an answer that its crop cuts off is asked for again in a wider one.
     """
 
@@ -49,10 +48,9 @@ class Method:
     order_from_pairs: bool
     order_rule: Literal["contact", "inside", "whole"] = "inside"
     recipe: Literal["pair", "layers"] = "pair"
-    width: int = 32
-    fold: int = 1
     init_gain: float = 0.02
     inside_weight: float = 5.0
+    contact_weight: float = 1.0
     widens: bool = False
 
 
@@ -64,10 +62,9 @@ METHODS: dict[str, Method] = {
         order_from_pairs=False,
         order_rule="contact",
         recipe="layers",
-        width=48,
-        fold=2,
         init_gain=1.4,
         inside_weight=50.0,
+        contact_weight=3.0,
         widens=True,
     ),
     "pcnet-m": Method(("occluder",), losses.weighted_cross_entropy, False, True),
@@ -137,18 +134,18 @@ class Completer(nn.Module):
         return torch.sigmoid(outputs[:, 1] - outputs[:, 0])
 
 
-def build_completer(method: str, width: int | None, uses_image: bool, init_gain: float | None = None) -> Completer:
+def build_completer(method: str, width: int, uses_image: bool, init_gain: float | None = None) -> Completer:
     """Put a completer together, with fresh weights.
 
     Args:
         method: a key of `METHODS`.
-        width: channels of the first level; None takes the method's own.
+        width: channels of the first level.
         uses_image: whether the photo is given too.
         init_gain: gain of the start weights; None takes the method's own.
     """
     row = METHODS[method]
     channels_in = 1 + len(row.channels) + (3 if uses_image else 0)
-    network = UNet(channels_in, width or row.width, init_gain or row.init_gain, row.fold)
+    network = UNet(channels_in, width, init_gain or row.init_gain)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
     return Completer(network, row, uses_image)
 

@@ -13,21 +13,37 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+CONTACT_PX = 6  # patch pixels; twice what ASBU's boundary reaches on either side
 UNCERTAINTY_FLOOR = 1e-6  # added to the softplus in the reference code; the paper has none
 
 
-def pixel_weight(occluder: torch.Tensor, inside: float, unknown: torch.Tensor | None = None) -> torch.Tensor:
+def pixel_weight(
+    occluder: torch.Tensor,
+    inside: float,
+    unknown: torch.Tensor | None = None,
+    *,
+    modal: torch.Tensor | None = None,
+    contact: float = 1.0,
+) -> torch.Tensor:
     """Return how much each pixel counts.
 
     Args:
         occluder: (B, 1, H, W) bool.
         inside: weight under the occluder; elsewhere it is 1.
         unknown: (B, 1, H, W) bool, pixels that count nothing (Li and Malik 2016: the object may go on there unseen).
+        modal: (B, 1, H, W) bool, what is visible; needed when `contact` is not 1.
+        contact: factor on the weight of the occluder's pixels within `CONTACT_PX` of what is visible, where it can be
+            seen who is in front (`labelling.ordering.order_by_contact`); 1 in the papers.
 
     Returns:
         (B, 1, H, W) float.
     """
     weight = 1 + (inside - 1) * occluder.float()
+    if contact != 1.0:
+        if modal is None:
+            raise ValueError("a contact weight needs the visible part: expected modal, got None")
+        around = functional.max_pool2d(modal.float(), 2 * CONTACT_PX + 1, stride=1, padding=CONTACT_PX)
+        weight = weight * (1 + (contact - 1) * around * occluder)
     return weight if unknown is None else weight * ~unknown
 
 

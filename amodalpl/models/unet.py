@@ -30,19 +30,16 @@ class UNet(nn.Module):
         channels_in: of the input patch.
         width: channels of the first level; the levels have 1, 2, 4, 8, 8 times as many.
         init_gain: gain of the Xavier normal start of every convolution (0.02 in the reference).
-        fold: pixels of this side are folded into channels on the way in and unfolded on the way out (Shi et al. 2016),
-            which loses nothing of a mask and moves all work to a coarser grid; 1, the reference, does not fold.
 
-    Shapes: (B, channels_in, H, W) float -> (B, 2, H, W) float, raw; H and W multiples of 16 times `fold`.
+    Shapes: (B, channels_in, H, W) float -> (B, 2, H, W) float, raw; H and W multiples of 16.
     """
 
-    def __init__(self, channels_in: int, width: int = 32, init_gain: float = 0.02, fold: int = 1) -> None:
+    def __init__(self, channels_in: int, width: int = 32, init_gain: float = 0.02) -> None:
         super().__init__()
-        self.fold = fold
-        self.enter = DoubleConv(channels_in * fold**2, width)
+        self.enter = DoubleConv(channels_in, width)
         self.down = nn.ModuleList(DoubleConv(a * width, b * width) for a, b in ((1, 2), (2, 4), (4, 8), (8, 8)))
         self.up = nn.ModuleList(DoubleConv(a * width, b * width) for a, b in ((16, 4), (8, 2), (4, 1), (2, 1)))
-        self.leave = nn.Conv2d(width, 2 * fold**2, 1)
+        self.leave = nn.Conv2d(width, 2, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_normal_(module.weight, init_gain)
@@ -52,8 +49,6 @@ class UNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the two raw channels."""
-        if self.fold > 1:
-            x = functional.pixel_unshuffle(x, self.fold).contiguous(memory_format=torch.channels_last)
         x = self.enter(x)
         skips = []
         for block in self.down:
@@ -64,8 +59,7 @@ class UNet(nn.Module):
             if self.training and x.requires_grad:
                 x.register_hook(_in_channels_last)
             x = block(torch.cat([skips.pop(), x], dim=1))
-        x = self.leave(x)
-        return functional.pixel_shuffle(x, self.fold) if self.fold > 1 else x
+        return self.leave(x)
 
 
 def _in_channels_last(gradient: torch.Tensor) -> torch.Tensor:

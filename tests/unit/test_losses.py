@@ -75,6 +75,15 @@ def test_weight_of_pixels():
     assert losses.pixel_weight(occluder, 5.0, unknown).flatten().tolist() == [1, 5, 0, 0]
 
 
+def test_weight_along_the_contact():
+    modal, occluder = torch.zeros(2, 1, 1, 1, 20, dtype=torch.bool)
+    modal[..., :4], occluder[..., 4:15] = True, True
+    weight = losses.pixel_weight(occluder, 5.0, modal=modal, contact=3.0)
+    assert weight.flatten().tolist() == [1] * 4 + [15] * losses.CONTACT_PX + [5] * 5 + [1] * 5
+    with pytest.raises(ValueError, match="expected modal, got None"):
+        losses.pixel_weight(occluder, 5.0, contact=3.0)
+
+
 @each_loss
 def test_the_answer_does_not_matter_where_it_is_unknown(loss):
     outputs, target, _ = drawn()
