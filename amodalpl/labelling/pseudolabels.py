@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -83,11 +83,8 @@ def label_scenes(
     elif orders_from_pairs(trained, settings):
         orders = _order_pairwise(trained, scenes, neighbours, settings)
     else:
-        answers = _ask_again(trained, scenes, [neighbours_both_ways(pairs) for pairs in neighbours], {}, settings)
-        orders = [
-            _order_completed(trained, number, scene, pairs, answers, settings)
-            for number, (scene, pairs) in enumerate(zip(scenes, neighbours, strict=True))
-        ]
+        answers = _ask_behind_all(trained, scenes, neighbours, settings)
+        orders = _orders_completed(trained, scenes, neighbours, answers, settings)
     if who == "neighbours":
         occluders = [neighbours_both_ways(pairs) for pairs in neighbours]
     else:
@@ -220,6 +217,47 @@ def _runs_away(answer: Answer, local: np.ndarray, settings: LabelSettings) -> bo
     return count_px(local) > settings.max_growth * count_px(answer.modal)
 
 
+def orders_at(
+    trained: TrainedCompleter, scenes: Sequence[Scene], settings: LabelSettings, thresholds: Iterable[float]
+) -> list[list[list[Pair]]]:
+    """Return the order that completions behind all neighbours give, for each threshold and scene.
+
+    Args:
+        trained: the completer; its own threshold is not used.
+        scenes: images with disjoint visible masks.
+        settings: neighbours, order rule, batches.
+        thresholds: probabilities above which a pixel counts as grown.
+    """
+    neighbours = [near_pairs(scene.masks, settings.near_px) for scene in scenes]
+    answers = _ask_behind_all(trained, scenes, neighbours, settings)
+    return [
+        _orders_completed(replace(trained, order_threshold=threshold), scenes, neighbours, answers, settings)
+        for threshold in thresholds
+    ]
+
+
+def _ask_behind_all(
+    trained: TrainedCompleter,
+    scenes: Sequence[Scene],
+    neighbours: Sequence[Sequence[tuple[int, int]]],
+    settings: LabelSettings,
+) -> _Answers:
+    return _ask_again(trained, scenes, [neighbours_both_ways(pairs) for pairs in neighbours], {}, settings)
+
+
+def _orders_completed(
+    trained: TrainedCompleter,
+    scenes: Sequence[Scene],
+    neighbours: Sequence[Sequence[tuple[int, int]]],
+    answers: _Answers,
+    settings: LabelSettings,
+) -> list[list[Pair]]:
+    return [
+        _order_completed(trained, number, scene, pairs, answers, settings)
+        for number, (scene, pairs) in enumerate(zip(scenes, neighbours, strict=True))
+    ]
+
+
 def _order_completed(
     trained: TrainedCompleter,
     number: int,
@@ -231,7 +269,7 @@ def _order_completed(
     grown = np.zeros_like(scene.masks)
     for target in {index for pair in pairs for index in pair}:
         answer = answers[number, target]
-        local = amodal_in_window(answer, trained.threshold, settings.behind_neighbours)
+        local = amodal_in_window(answer, trained.order_threshold, settings.behind_neighbours)
         if not _runs_away(answer, local, settings):
             grown[target][answer.window] = local & ~answer.modal
     rule = settings.order_rule or trained.completer.method.order_rule

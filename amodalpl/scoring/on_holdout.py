@@ -18,6 +18,7 @@ from ..labelling.pseudolabels import (
     amodal_in_window,
     label_scenes,
     neighbours_both_ways,
+    orders_at,
     orders_from_pairs,
     pair_growth_px,
     pair_queries,
@@ -37,6 +38,7 @@ from . import baselines
 from .tally import Tally, Trust, examine
 
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
+COMPLETION_THRESHOLDS = THRESHOLDS[::2]  # for the order, which looks at every contact again for each
 SCENES_AT_ONCE = 8
 ERODED_PX = (1, 2, 3)  # contours drawn too tight, or predicted: they leave gaps of twice as many pixels
 QUICK_SCENES = 24  # hold-out scenes scored while training; enough to see a curve, few enough not to slow it
@@ -108,7 +110,8 @@ def quick_score(completer: Completer, view: View, holdout: Holdout, settings: La
             for target, group in ancestors(case.true_order()).items()
         ]
         for answer in ask(completer, [c.scene for c in chunk], queries, view_for(view, settings), settings.batch_size):
-            counts.append(_count(answer, chunk, 0.5, settings))
+            case = chunk[answer.query.scene]
+            counts.append(_count(answer, case, case.scene, 0.5, settings))
     scores = metrics.compute_micro(counts)
     return {f"hold-out {name}": float(scores[name] or 0.0) for name in ("miou", "invisible_miou")}
 
@@ -118,27 +121,26 @@ def choose(
 ) -> TrainedCompleter:
     """Choose thresholds, calibration and promise on the choosing half of the hold-out.
 
-    The order threshold has the best accuracy over pairs with a true order; the threshold has the best micro invisible
-    mIoU over all objects that were asked about, told their true occluders (all neighbours, if labels are made so).
-    With both, the half is labelled as photos will be, by the recovered order, and the rest is fitted to these labels.
+    The order threshold has the best order: accuracy over pairs with a true order where they are completed pair by pair,
+    F1 of directed pairs where the order is read from completions behind all neighbours, which may find both directions.
+    The threshold has the best micro invisible mIoU over all objects that were asked about, told their true occluders
+    (all neighbours, if labels are made so); once more with every visible mask eroded, for masks that leave such gaps.
+    With these, the half is labelled as photos will be, by the recovered order, and the rest is fitted to these labels.
     """
     ids = holdout.cases("choose")
-    settings = with_tolerance(holdout, ids, settings)
-    if orders_from_pairs(trained, settings):
-        trained = replace(trained, order_threshold=_choose_order_threshold(trained, holdout, ids, settings, progress))
-    counts: list[list[metrics.Counts]] = [[] for _ in THRESHOLDS]
-    view = view_for(trained.view, settings)
-    with progress.task("choosing the threshold", len(ids)) as advance:
-        for chunk in holdout.chunks(ids):
-            queries = [q for n, case in enumerate(chunk) for q in _queries(n, case, settings)]
-            for answer in ask(trained.completer, [c.scene for c in chunk], queries, view, settings.batch_size):
-                for k, threshold in enumerate(THRESHOLDS):
-                    counts[k].append(_count(answer, chunk, threshold, settings))
-            advance(len(chunk))
-    if not counts[0]:
+    given, settings = settings, with_tolerance(holdout, ids, settings)
+    choose_order = _choose_pair_threshold if orders_from_pairs(trained, settings) else _choose_completion_threshold
+    trained = replace(trained, order_threshold=choose_order(trained, holdout, ids, settings, progress))
+    threshold = _choose_threshold(trained, holdout, ids, settings, 0, progress)
+    if threshold is None:
         return trained
-    best = _best([metrics.compute_micro(rows)["invisible_miou"] or 0.0 for rows in counts])
-    trained = replace(trained, threshold=float(THRESHOLDS[best]))
+    across_gaps: list[tuple[int, float]] = []
+    for radius_px in ERODED_PX:
+        eroded = with_tolerance(holdout, ids, given, radius_px)
+        if eroded.near_px > (across_gaps[-1][0] if across_gaps else settings.near_px):
+            lower = _choose_threshold(trained, holdout, ids, eroded, radius_px, progress)
+            across_gaps += [(eroded.near_px, lower)] if lower is not None else []
+    trained = replace(trained, threshold=threshold, across_gaps=tuple(across_gaps))
     tally = Tally()
     with progress.task("calibrating", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
@@ -254,22 +256,66 @@ def _count_order(
         yield name, ordering.count_image(len(modal), truth_one_way, truth, forced, directed)
 
 
-def _queries(number: int, case: Case, settings: LabelSettings) -> list[Query]:
+def _queries(number: int, case: Case, scene: Scene, settings: LabelSettings) -> list[Query]:
     if settings.occluders == "neighbours":
-        groups = neighbours_both_ways(near_pairs(case.scene.masks, settings.near_px))
+        groups = neighbours_both_ways(near_pairs(scene.masks, settings.near_px))
     else:
         groups = ancestors(case.true_order())
-    return [Query(number, target, tuple(group)) for target, group in groups.items()]
+    return [Query(number, target, tuple(group)) for target, group in groups.items() if scene.masks[target].any()]
 
 
-def _count(answer: Answer, chunk: Sequence[Case], threshold: float, settings: LabelSettings) -> metrics.Counts:
-    case, target = chunk[answer.query.scene], answer.query.target
-    amodal = case.scene.masks[target].copy()
+def _count(answer: Answer, case: Case, scene: Scene, threshold: float, settings: LabelSettings) -> metrics.Counts:
+    target = answer.query.target
+    amodal = scene.masks[target].copy()
     amodal[answer.window] |= amodal_in_window(answer, threshold, settings.behind_neighbours)
     return metrics.count_instance(amodal, case.amodal[target], case.scene.masks[target])
 
 
-def _choose_order_threshold(
+def _choose_threshold(
+    trained: TrainedCompleter,
+    holdout: Holdout,
+    ids: Sequence[int],
+    settings: LabelSettings,
+    eroded_px: int,
+    progress: Progress,
+) -> float | None:
+    """Return the best threshold with visible masks eroded; None where no object is asked about, or nothing is left."""
+    counts: list[list[metrics.Counts]] = [[] for _ in THRESHOLDS]
+    view = view_for(trained.view, settings)
+    with progress.task(f"choosing the threshold{_eroded_by(eroded_px)}", len(ids)) as advance:
+        for chunk in holdout.chunks(ids):
+            scenes = [case.eroded(eroded_px) if eroded_px else case.scene for case in chunk]
+            queries = [q for n, case in enumerate(chunk) for q in _queries(n, case, scenes[n], settings)]
+            for answer in ask(trained.completer, scenes, queries, view, settings.batch_size):
+                n = answer.query.scene
+                for k, threshold in enumerate(THRESHOLDS):
+                    counts[k].append(_count(answer, chunk[n], scenes[n], threshold, settings))
+            advance(len(chunk))
+    if not counts[0]:
+        return None
+    scores = [metrics.compute_micro(rows)["invisible_miou"] or 0.0 for rows in counts]
+    return float(THRESHOLDS[_best(scores)]) if eroded_px == 0 or any(scores) else None
+
+
+def _choose_completion_threshold(
+    trained: TrainedCompleter, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
+) -> float:
+    hits, predicted = np.zeros((2, len(COMPLETION_THRESHOLDS)))
+    true = 0
+    with progress.task("choosing the order threshold", len(ids)) as advance:
+        for chunk in holdout.chunks(ids):
+            scenes = [case.scene for case in chunk]
+            truth = [{(p.front, p.back) for p in case.true_order()} for case in chunk]
+            true += sum(len(pairs) for pairs in truth)
+            for k, orders in enumerate(orders_at(trained, scenes, settings, COMPLETION_THRESHOLDS)):
+                for order, pairs in zip(orders, truth, strict=True):
+                    hits[k] += sum((pair.front, pair.back) in pairs for pair in order)
+                    predicted[k] += len(order)
+            advance(len(chunk))
+    return float(COMPLETION_THRESHOLDS[_best(2 * hits / np.maximum(predicted + true, 1))])
+
+
+def _choose_pair_threshold(
     trained: TrainedCompleter, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
 ) -> float:
     correct = np.zeros(len(THRESHOLDS))

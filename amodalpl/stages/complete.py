@@ -15,8 +15,8 @@ from ..completion.asking import View
 from ..completion.plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
 from ..completion.trained import CARD, SHAPES, WEIGHTS, TrainedCompleter, save_completer
 from ..completion.training import train
-from ..errors import DataError, SettingsError
-from ..models.completer import METHODS, Completer, build_completer
+from ..errors import DataError
+from ..models.completer import Completer, build_completer
 from ..report.plots import reliability_diagram, risk_coverage, training_curves
 from ..running import watch
 from ..running.devices import pick_device
@@ -64,12 +64,6 @@ def complete(
         raise DataError(
             f"{synth_dir}: completer.image needs photos in the bank, it has masks only; "
             "run `amodalpl synth` with --set synthesis.with_image=true"
-        )
-    multiple_of = 16 * METHODS[settings.completer.method].fold
-    if settings.synthesis.patch_px % multiple_of:
-        raise SettingsError(
-            f"synthesis.patch_px: expected a multiple of {multiple_of} for completer.method "
-            f"{settings.completer.method}, got {settings.synthesis.patch_px}"
         )
     where = pick_device(device)
     sections = ("synthesis", "completer", "training", "labels")
@@ -149,7 +143,11 @@ def _train_and_score(
     training_curves(history, out / CURVES)
     reliability_diagram(trust.reliability, out / RELIABILITY)
     risk_coverage(trust.risk_coverage, out / RISK)
-    chosen = {"threshold": trained.threshold, "order threshold": trained.order_threshold}
+    chosen = {
+        "threshold": trained.threshold,
+        **{f"threshold across gaps of {gap_px} px": value for gap_px, value in trained.across_gaps},
+        "order threshold": trained.order_threshold,
+    }
     write_json(
         out / METRICS,
         {

@@ -16,6 +16,7 @@ from amodalpl.formats import read_annotations
 from amodalpl.labelling.ordering import Pair
 from amodalpl.masks import rle
 from amodalpl.models.completer import METHODS, Completer
+from amodalpl.scoring import on_holdout
 from amodalpl.scoring.on_holdout import Case, Holdout, _best, choose, quick_score, score
 from amodalpl.scoring.tally import PIXELS, PROMISE
 from amodalpl.settings import LabelSettings
@@ -119,6 +120,40 @@ def test_threshold_is_the_best_on_the_choosing_half(tmp_path, probability, expec
     chosen = choose(trained(probability), holdout(tmp_path), SETTINGS)
     assert chosen.threshold == pytest.approx(expected)
     assert chosen.order_threshold == pytest.approx(expected)
+
+
+class Doubtful(Sure):
+    """Gives squares beside a bar thinner than it was drawn a probability of 0.24."""
+
+    def forward(self, x):
+        sure, doubtful = super().forward(x), Sure(0.24).forward(x)
+        is_thin = x[:, 1].sum(dim=(1, 2)) < 0.18 * x[:, 0].sum(dim=(1, 2))
+        return torch.where(is_thin.view(-1, 1, 1, 1), doubtful, sure)
+
+
+def test_masks_that_leave_gaps_get_a_threshold_of_their_own(tmp_path, monkeypatch):
+    """Eroded by one pixel the bar is half as wide; by two it is gone, and there is nothing to choose by."""
+    tolerances = {0: 0, 1: 2, 2: 4, 3: 6}
+    monkeypatch.setattr(
+        on_holdout, "with_tolerance", lambda _, ids, s, r=0: s.model_copy(update={"gap_px": tolerances[r]})
+    )
+    doubtful = TrainedCompleter(Completer(Doubtful(0.72), METHODS["pcnet-m"]).eval(), VIEW)
+    chosen = choose(doubtful, holdout(tmp_path), LabelSettings())
+    assert chosen.threshold == 0.5 and chosen.across_gaps == ((2, 0.2),)
+    tolerances[1] = 0  # as when the settings give a tolerance
+    assert choose(doubtful, holdout(tmp_path), LabelSettings()).across_gaps == ()
+
+
+@pytest.mark.parametrize(
+    ("probability", "expected"),
+    [pytest.param(0.999, 0.5, id="sure"), pytest.param(0.42, 0.4, id="hesitant"), pytest.param(0.24, 0.2, id="timid")],
+)
+def test_order_threshold_of_completions_behind_all_neighbours(tmp_path, probability, expected):
+    """Every threshold below the probability finds the one true pair and nothing else."""
+    chosen = choose(trained(probability, "layered"), holdout(tmp_path), SETTINGS)
+    assert chosen.order_threshold == pytest.approx(expected)
+    found = score(chosen, holdout(tmp_path), SETTINGS).scores["hold-out order, directed pairs (InstaOrder)"]
+    assert found["labels"]["f1"] == 1.0
 
 
 def test_threshold_still_lets_grow_where_a_quarter_is_right(tmp_path):
