@@ -199,7 +199,7 @@ def _labels(
             uncertainty = trained.calibration.unasked if target in near else 0.0
             labels.append(Label(visible, uncertainty, (), False, False) if visible.any() else None)
             continue
-        local = amodal_in_window(answer, trained.threshold, settings.behind_neighbours)
+        local = amodal_in_window(answer, trained.threshold_at(settings.near_px), settings.behind_neighbours)
         in_front = answer.query.occluders
         doubt = doubt_of(answer, trained.calibration, settings.behind_neighbours)
         if _runs_away(answer, local, settings):

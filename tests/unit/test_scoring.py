@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from amodalpl.completion.calibration import Promise
 from amodalpl.completion.trained import TrainedCompleter
 from amodalpl.formats import read_annotations
 from amodalpl.labelling.ordering import Pair
+from amodalpl.labelling.pseudolabels import label_scenes
 from amodalpl.masks import rle
 from amodalpl.models.completer import METHODS, Completer
 from amodalpl.scoring import on_holdout
@@ -142,6 +144,15 @@ def test_masks_that_leave_gaps_get_a_threshold_of_their_own(tmp_path, monkeypatc
     assert chosen.threshold == 0.5 and chosen.across_gaps == ((2, 0.2),)
     tolerances[1] = 0  # as when the settings give a tolerance
     assert choose(doubtful, holdout(tmp_path), LabelSettings()).across_gaps == ()
+
+
+def test_labels_take_the_threshold_of_their_tolerance():
+    """The square's 0.42 is under the threshold for masks that touch, and over that for masks that leave gaps."""
+    completer = replace(trained(0.42), threshold=0.5, order_threshold=0.3, across_gaps=((3, 0.4),))
+    scene, whole = Scene(np.stack([BAR, SQUARE, ALONE])), {2: SQUARE, 3: SQUARE_WHOLE}
+    for gap_px, expected in whole.items():
+        (found,) = label_scenes(completer, [scene], LabelSettings(gap_px=gap_px))
+        np.testing.assert_array_equal(found.labels[1].amodal, expected)
 
 
 @pytest.mark.parametrize(
