@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-CONTACT_PX = 6  # patch pixels; twice what ASBU's boundary reaches on either side
+CONTACT_PX = 6  # patch pixels; of 128, about the band in which `order_by_contact` compares two objects
 UNCERTAINTY_FLOOR = 1e-6  # added to the softplus in the reference code; the paper has none
 
 

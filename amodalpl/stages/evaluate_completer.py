@@ -46,8 +46,8 @@ def evaluate_completer(
         DataError: the completer was trained on cut-outs other than those beside this hold-out.
         CheckpointError: the completer is damaged.
     """
-    trained_on = finished_run(completer, "complete")["inputs"].get("bank")
-    beside = finished_run(synth_dir, "synth")["outputs"].get("bank/table.npy")
+    trained_on = (finished_run(completer, "complete").get("inputs") or {}).get("bank")
+    beside = (finished_run(synth_dir, "synth").get("outputs") or {}).get("bank/table.npy")
     if trained_on != beside or beside is None:
         raise DataError(
             f"{synth_dir}: expected a hold-out of the photos that {completer} was trained without, got one beside "

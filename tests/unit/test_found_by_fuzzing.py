@@ -7,7 +7,7 @@ import torch
 from drawn_completer import write_completer
 from PIL import Image
 
-from amodalpl.completion.trained import load_completer
+from amodalpl.completion.trained import FORMAT, load_completer
 from amodalpl.convert import cityscapes, cvat_xml, sam, turned
 from amodalpl.convert.builder import Builder
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
@@ -67,7 +67,7 @@ def test_card_of_a_completer_that_would_fill_the_memory(tmp_path, change):
 
 
 def test_card_of_a_completer_with_a_long_method(tmp_path):
-    (tmp_path / "completer.json").write_text(json.dumps({"format": 2, "method": LONG}))
+    (tmp_path / "completer.json").write_text(json.dumps({"format": FORMAT, "method": LONG}))
     refused(CheckpointError, load_completer, tmp_path, torch.device("cpu"), match="unknown method 'xxx")
 
 
