@@ -107,8 +107,8 @@ def complete_image(
         category_ids: N classes, for `plausibility`.
         size_hw: height and width of the photo, for polygons without an image, or drawn on a turned one.
         settings: those of the section `labels`, such as `occluders="parents"`; `amodalpl settings` lists them.
-            `gap_px` is measured on this photo unless given: take it from `stats.json` to label as `amodalpl
-            pseudolabel` did for a whole file.
+            `gap_px` and `tight_px` are measured on this photo unless given: take them from `stats.json` to label as
+            `amodalpl pseudolabel` did for a whole file.
 
     Returns:
         The masks of whole objects, and what is to be known of them.
@@ -127,8 +127,9 @@ def complete_image(
     if completer.completer.uses_image and photo is None:
         raise DataError("image: expected the photo, since this completer was trained to look at it; got None")
     owned = ownership.resolve(drawn, size)
-    if labels.gap_px is None:
-        labels = labels.model_copy(update={"gap_px": derive_tolerance(pair_gaps(owned.masks)).gap_px})
+    if labels.gap_px is None or labels.tight_px is None:
+        tolerance = derive_tolerance(pair_gaps(owned.masks))
+        labels = labels.measured(tolerance.gap_px, tolerance.tight_px)
     scene = Scene(owned.masks, photo if completer.completer.uses_image else None)
     (answer,) = label_scenes(completer, [scene], labels)
 

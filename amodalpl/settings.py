@@ -186,6 +186,12 @@ class LabelSettings(Settings):
     gap_px: int | None = Field(
         None, ge=0, description="free image pixels between two masks that still count as contact; measured unless given"
     )
+    tight_px: int | None = Field(
+        None,
+        ge=0,
+        description="by how many image pixels masks are loosened before they are looked at, because their contours are "
+        "drawn too tight; half of the typical gap, measured unless given",
+    )
     occluders: Literal["ancestors", "parents", "neighbours"] = Field(
         "ancestors",
         description="who may hide an object: all in front of it by the order, the next in front, or all near",
@@ -220,6 +226,21 @@ class LabelSettings(Settings):
     def near_px(self) -> int:
         """The tolerance for gaps; 2, which suits hand-drawn polygons, where it is neither given nor measured."""
         return 2 if self.gap_px is None else self.gap_px
+
+    @property
+    def loosened_px(self) -> int:
+        """By how much masks are loosened; 0 where it is neither given nor measured."""
+        return self.tight_px or 0
+
+    def measured(self, gap_px: int, tight_px: int) -> LabelSettings:
+        """Return the settings with what was measured of the gaps, where they leave it open."""
+        gap_px = gap_px if self.gap_px is None else self.gap_px
+        tight_px = min(tight_px, gap_px // 2) if self.tight_px is None else self.tight_px
+        return self.model_copy(update={"gap_px": gap_px, "tight_px": tight_px})
+
+    def of_loosened(self) -> LabelSettings:
+        """Return the settings for masks that have been loosened: each gap is narrower from both sides."""
+        return self.model_copy(update={"gap_px": max(0, self.near_px - 2 * self.loosened_px), "tight_px": 0})
 
 
 class DetectorSettings(Settings):

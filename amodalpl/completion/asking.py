@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..masks.boxes import Square, crop_square, tight_box
-from ..masks.gaps import close_gap
+from ..masks.gaps import close_gap, loosen
 from ..masks.geometry import from_patch, occlusion_boundary, to_patch
 from ..models.completer import Completer
 
@@ -40,6 +40,10 @@ class Scene:
     def covered(self) -> np.ndarray:
         """(H, W) bool, the pixels of any object."""
         return np.any(self.masks, axis=0)
+
+    def loosened(self, by_px: int) -> Scene:
+        """Return the scene with contours that were drawn too tight grown by so many pixels (`masks.gaps.loosen`)."""
+        return Scene(loosen(self.masks, by_px), self.image) if by_px else self
 
 
 @dataclass(frozen=True)

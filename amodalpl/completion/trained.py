@@ -23,7 +23,7 @@ from .onnx_backend import BACKENDS, read_network
 from .plausibility import ShapePrior, load_shape_prior, save_shape_prior
 
 WEIGHTS, CARD, SHAPES = "weights.pth", "completer.json", "shapes.pth"
-FORMAT = 3  # of the card; 2 has calibrated pixels and a promise, 3 thresholds for masks that leave gaps
+FORMAT = 4  # of the card; 2 has calibrated pixels and a promise, 3 thresholds for gaps, 4 none since masks are loosened
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class TrainedCompleter:
         calibration: from the network's probabilities to those of pixels, and to the expected error of labels.
         promise: up to which uncertainty labels are good; None where the hold-out allows none.
         shapes: how ordinary a shape is; None where there were too few whole objects to learn it from.
-        across_gaps: thresholds for masks that leave gaps: from which tolerance in pixels on, and the threshold; rising.
     """
 
     completer: Completer
@@ -48,14 +47,6 @@ class TrainedCompleter:
     calibration: Calibration = field(default_factory=Calibration)
     promise: Promise | None = None
     shapes: ShapePrior | None = None
-    across_gaps: tuple[tuple[int, float], ...] = ()
-
-    def threshold_at(self, gap_px: int) -> float:
-        """Return the threshold for masks with this tolerance for gaps.
-
-        Contours drawn too tight make the network doubt: the same pixels get lower probabilities.
-        """
-        return [self.threshold, *(value for from_px, value in self.across_gaps if from_px <= gap_px)][-1]
 
 
 def save_completer(
@@ -75,7 +66,6 @@ def save_completer(
         "enlarge_box": synthesis.enlarge_box,
         "boundary_px": synthesis.boundary_px,
         "threshold": trained.threshold,
-        "across_gaps": [list(pair) for pair in trained.across_gaps],
         "order_threshold": trained.order_threshold,
         "calibration": trained.calibration.to_json(),
         "promise": trained.promise.to_json() if trained.promise else None,
@@ -102,14 +92,14 @@ def load_completer(folder: Path, device: torch.device, backend: str = "torch") -
     if backend not in BACKENDS:
         raise SettingsError(f"--backend: expected torch or onnx, got {backend!r}{nearest(str(backend), BACKENDS)}")
     card = read_json(folder / CARD, "the card of a trained completer; train one with `amodalpl complete`")
-    method, width, view, chosen, across_gaps = _read_card(folder / CARD, card)
+    method, width, view, chosen = _read_card(folder / CARD, card)
     uses_image = bool(card["image"])
     if backend == "onnx":
         network = read_network(folder, card.get("weights_sha256"), device)
         completer = Completer(network, METHODS[method], uses_image).eval()
     else:
         completer = _read_weights(folder, card, build_completer(method, width, uses_image)).to(device)
-    return TrainedCompleter(completer, view, *chosen, _read_shapes(folder, card), across_gaps)
+    return TrainedCompleter(completer, view, *chosen, _read_shapes(folder, card))
 
 
 def _read_weights(folder: Path, card: Any, completer: Completer) -> Completer:
@@ -139,7 +129,7 @@ def _require_hash(path: Path, expected: object) -> None:
 _Chosen = tuple[float, float, Calibration, Promise | None]
 
 
-def _read_card(path: Path, card: Any) -> tuple[str, int, View, _Chosen, tuple[tuple[int, float], ...]]:
+def _read_card(path: Path, card: Any) -> tuple[str, int, View, _Chosen]:
     method = card.get("method") if isinstance(card, dict) else None
     if method is not None and card.get("format") != FORMAT:
         raise CheckpointError(
@@ -152,7 +142,6 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, View, _Chosen, tuple[tu
         view = View(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
         promise = None if card["promise"] is None else Promise.from_json(card["promise"])
         calibration = Calibration.from_json(card["calibration"])
-        across_gaps = tuple((int(from_px), float(value)) for from_px, value in card["across_gaps"])
         chosen = (float(card["threshold"]), float(card["order_threshold"]), calibration, promise)
         width = CompleterSettings(width=card["width"], image=card["image"], method=card["method"]).width
         SynthesisSettings(patch_px=view.patch_px, enlarge_box=view.enlarge_box, boundary_px=view.boundary_px)
@@ -164,7 +153,7 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, View, _Chosen, tuple[tu
         raise CheckpointError(
             f"{path}: expected a trained completer's card, got a damaged one ({problem[:200]})"
         ) from None
-    return card["method"], width, view, chosen, across_gaps
+    return card["method"], width, view, chosen
 
 
 def load_weights(completer: Completer, weights: Any, path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ..completion.asking import Answer, Query, Scene, View, ask, reaches_inner_edge
 from ..completion.calibration import weigh
 from ..completion.trained import TrainedCompleter
-from ..masks.geometry import count_px
+from ..masks.geometry import count_px, dilate
 from ..masks.neighbours import near_pairs
 from ..settings import LabelSettings
 from .doubt import Doubt, doubt_of
@@ -75,6 +75,8 @@ def label_scenes(
     Returns:
         One result per scene.
     """
+    drawn, tight_px = scenes, settings.loosened_px
+    scenes, settings = loosened(scenes, settings)
     who = settings.occluders
     neighbours = [near_pairs(scene.masks, settings.near_px) for scene in scenes]
     answers: _Answers = {}
@@ -91,9 +93,16 @@ def label_scenes(
         occluders = [(parents if who == "parents" else ancestors)(order) for order in orders]
     answers = _ask_again(trained, scenes, occluders, answers, settings)
     return [
-        SceneLabels(_labels(trained, number, scene, {i for pair in pairs for i in pair}, answers, settings), order)
-        for number, (scene, pairs, order) in enumerate(zip(scenes, neighbours, orders, strict=True))
+        SceneLabels(_labels(trained, number, scene, {i for p in pairs for i in p}, answers, settings, tight_px), order)
+        for number, (scene, pairs, order) in enumerate(zip(drawn, neighbours, orders, strict=True))
     ]
+
+
+def loosened(scenes: Sequence[Scene], settings: LabelSettings) -> tuple[Sequence[Scene], LabelSettings]:
+    """Return the scenes as the network and the order see them, and the settings that go with them."""
+    if not settings.loosened_px:
+        return scenes, settings
+    return [scene.loosened(settings.loosened_px) for scene in scenes], settings.of_loosened()
 
 
 def orders_from_pairs(trained: TrainedCompleter, settings: LabelSettings) -> bool:
@@ -118,6 +127,24 @@ def amodal_in_window(answer: Answer, threshold: float, behind_neighbours: bool) 
     if behind_neighbours:
         grown &= answer.behind
     return grown | answer.modal
+
+
+def as_drawn(visible: np.ndarray, answer: Answer, local: np.ndarray, tight_px: int) -> np.ndarray:
+    """Return the amodal mask with the visible contour as it was drawn, not as it was loosened.
+
+    Args:
+        visible: (H, W) bool, the mask as it was drawn.
+        answer: about the loosened mask.
+        local: (h, w) bool, the amodal mask within the answer's window.
+        tight_px: by how much the mask was loosened; what that added stays only beside what has grown.
+
+    Returns:
+        (H, W) bool.
+    """
+    amodal = visible.copy()
+    within = amodal[answer.window]
+    within |= local & dilate(local & ~answer.modal, tight_px) if tight_px else local
+    return amodal
 
 
 def neighbours_both_ways(pairs: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
@@ -190,23 +217,28 @@ def _is_known(query: Query, known: _Answers) -> bool:
 
 
 def _labels(
-    trained: TrainedCompleter, number: int, scene: Scene, near: set[int], answers: _Answers, settings: LabelSettings
+    trained: TrainedCompleter,
+    number: int,
+    drawn: Scene,
+    near: set[int],
+    answers: _Answers,
+    settings: LabelSettings,
+    tight_px: int,
 ) -> list[Label | None]:
     labels: list[Label | None] = []
-    for target, visible in enumerate(scene.masks):
+    for target, visible in enumerate(drawn.masks):
         answer = answers.get((number, target))
         if answer is None:
             uncertainty = trained.calibration.unasked if target in near else 0.0
             labels.append(Label(visible, uncertainty, (), False, False) if visible.any() else None)
             continue
-        local = amodal_in_window(answer, trained.threshold_at(settings.near_px), settings.behind_neighbours)
+        local = amodal_in_window(answer, trained.threshold, settings.behind_neighbours)
         in_front = answer.query.occluders
         doubt = doubt_of(answer, trained.calibration, settings.behind_neighbours)
         if _runs_away(answer, local, settings):
             labels.append(Label(visible, 1.0, in_front, True, False, runaway=True, doubt=doubt))
             continue
-        amodal = visible.copy()
-        amodal[answer.window] |= local
+        amodal = as_drawn(visible, answer, local, tight_px)
         uncertainty = trained.calibration.uncertainty(weigh(answer, local))
         cut_off = reaches_inner_edge(answer, local, visible.shape)
         labels.append(Label(amodal, uncertainty, in_front, True, cut_off, doubt=doubt))
@@ -228,6 +260,7 @@ def orders_at(
         settings: neighbours, order rule, batches.
         thresholds: probabilities above which a pixel counts as grown.
     """
+    scenes, settings = loosened(scenes, settings)
     neighbours = [near_pairs(scene.masks, settings.near_px) for scene in scenes]
     answers = _ask_behind_all(trained, scenes, neighbours, settings)
     return [

@@ -16,7 +16,9 @@ from ..labelling.ordering import Pair, ancestors, compare
 from ..labelling.pseudolabels import (
     SceneLabels,
     amodal_in_window,
+    as_drawn,
     label_scenes,
+    loosened,
     neighbours_both_ways,
     orders_at,
     orders_from_pairs,
@@ -109,9 +111,8 @@ def quick_score(completer: Completer, view: View, holdout: Holdout, settings: La
             for n, case in enumerate(chunk)
             for target, group in ancestors(case.true_order()).items()
         ]
-        for answer in ask(completer, [c.scene for c in chunk], queries, view_for(view, settings), settings.batch_size):
-            case = chunk[answer.query.scene]
-            counts.append(_count(answer, case, case.scene, 0.5, settings))
+        for answer in _ask(completer, view, chunk, queries, settings):
+            counts.append(_count(answer, chunk[answer.query.scene], 0.5, settings))
     scores = metrics.compute_micro(counts)
     return {f"hold-out {name}": float(scores[name] or 0.0) for name in ("miou", "invisible_miou")}
 
@@ -124,23 +125,17 @@ def choose(
     The order threshold has the best order: accuracy over pairs with a true order where they are completed pair by pair,
     F1 of directed pairs where the order is read from completions behind all neighbours, which may find both directions.
     The threshold has the best micro invisible mIoU over all objects that were asked about, told their true occluders
-    (all neighbours, if labels are made so); once more with every visible mask eroded, for masks that leave such gaps.
-    With these, the half is labelled as photos will be, by the recovered order, and the rest is fitted to these labels.
+    (all neighbours, if labels are made so). With these, the half is labelled as photos will be, by the recovered order,
+    and the rest is fitted to these labels.
     """
     ids = holdout.cases("choose")
-    given, settings = settings, with_tolerance(holdout, ids, settings)
+    settings = with_tolerance(holdout, ids, settings)
     choose_order = _choose_pair_threshold if orders_from_pairs(trained, settings) else _choose_completion_threshold
     trained = replace(trained, order_threshold=choose_order(trained, holdout, ids, settings, progress))
-    threshold = _choose_threshold(trained, holdout, ids, settings, 0, progress)
+    threshold = _choose_threshold(trained, holdout, ids, settings, progress)
     if threshold is None:
         return trained
-    across_gaps: list[tuple[int, float]] = []
-    for radius_px in ERODED_PX:
-        eroded = with_tolerance(holdout, ids, given, radius_px)
-        if eroded.near_px > (across_gaps[-1][0] if across_gaps else settings.near_px):
-            lower = _choose_threshold(trained, holdout, ids, eroded, radius_px, progress)
-            across_gaps += [(eroded.near_px, lower)] if lower is not None else []
-    trained = replace(trained, threshold=threshold, across_gaps=tuple(across_gaps))
+    trained = replace(trained, threshold=threshold)
     tally = Tally()
     with progress.task("calibrating", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
@@ -204,20 +199,21 @@ def score(trained: TrainedCompleter, holdout: Holdout, settings: LabelSettings, 
 def with_tolerance(
     holdout: Holdout, image_ids: Sequence[int], settings: LabelSettings, eroded_px: int = 0
 ) -> LabelSettings:
-    """Return the settings with the tolerance for gaps that these scenes ask for, unless one is given.
+    """Return the settings with what is measured of the gaps of these scenes, where they leave it open.
 
     Args:
         holdout: the scenes.
         image_ids: which of them.
-        settings: kept as they are when `gap_px` is given.
+        settings: kept as they are when `gap_px` and `tight_px` are given.
         eroded_px: measure with every visible mask shrunk by so many pixels.
     """
-    if settings.gap_px is not None:
+    if settings.gap_px is not None and settings.tight_px is not None:
         return settings
     gaps: list[int] = []
     for case in holdout.read(image_ids):
         gaps += pair_gaps((case.eroded(eroded_px) if eroded_px else case.scene).masks)
-    return settings.model_copy(update={"gap_px": derive_tolerance(gaps).gap_px})
+    tolerance = derive_tolerance(gaps)
+    return settings.measured(tolerance.gap_px, tolerance.tight_px)
 
 
 def _eroded_by(radius_px: int) -> str:
@@ -256,45 +252,45 @@ def _count_order(
         yield name, ordering.count_image(len(modal), truth_one_way, truth, forced, directed)
 
 
-def _queries(number: int, case: Case, scene: Scene, settings: LabelSettings) -> list[Query]:
+def _queries(number: int, case: Case, settings: LabelSettings) -> list[Query]:
     if settings.occluders == "neighbours":
-        groups = neighbours_both_ways(near_pairs(scene.masks, settings.near_px))
+        groups = neighbours_both_ways(near_pairs(case.scene.masks, settings.near_px))
     else:
         groups = ancestors(case.true_order())
-    return [Query(number, target, tuple(group)) for target, group in groups.items() if scene.masks[target].any()]
+    return [Query(number, target, tuple(group)) for target, group in groups.items() if case.scene.masks[target].any()]
 
 
-def _count(answer: Answer, case: Case, scene: Scene, threshold: float, settings: LabelSettings) -> metrics.Counts:
+def _count(answer: Answer, case: Case, threshold: float, settings: LabelSettings) -> metrics.Counts:
     target = answer.query.target
-    amodal = scene.masks[target].copy()
-    amodal[answer.window] |= amodal_in_window(answer, threshold, settings.behind_neighbours)
-    return metrics.count_instance(amodal, case.amodal[target], case.scene.masks[target])
+    visible = case.scene.masks[target]
+    local = amodal_in_window(answer, threshold, settings.behind_neighbours)
+    amodal = as_drawn(visible, answer, local, settings.loosened_px)
+    return metrics.count_instance(amodal, case.amodal[target], visible)
 
 
 def _choose_threshold(
-    trained: TrainedCompleter,
-    holdout: Holdout,
-    ids: Sequence[int],
-    settings: LabelSettings,
-    eroded_px: int,
-    progress: Progress,
+    trained: TrainedCompleter, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
 ) -> float | None:
-    """Return the best threshold with visible masks eroded; None where no object is asked about, or nothing is left."""
+    """Return the best threshold; None where no object is asked about."""
     counts: list[list[metrics.Counts]] = [[] for _ in THRESHOLDS]
-    view = view_for(trained.view, settings)
-    with progress.task(f"choosing the threshold{_eroded_by(eroded_px)}", len(ids)) as advance:
+    with progress.task("choosing the threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
-            scenes = [case.eroded(eroded_px) if eroded_px else case.scene for case in chunk]
-            queries = [q for n, case in enumerate(chunk) for q in _queries(n, case, scenes[n], settings)]
-            for answer in ask(trained.completer, scenes, queries, view, settings.batch_size):
-                n = answer.query.scene
+            queries = [q for n, case in enumerate(chunk) for q in _queries(n, case, settings)]
+            for answer in _ask(trained.completer, trained.view, chunk, queries, settings):
                 for k, threshold in enumerate(THRESHOLDS):
-                    counts[k].append(_count(answer, chunk[n], scenes[n], threshold, settings))
+                    counts[k].append(_count(answer, chunk[answer.query.scene], threshold, settings))
             advance(len(chunk))
     if not counts[0]:
         return None
-    scores = [metrics.compute_micro(rows)["invisible_miou"] or 0.0 for rows in counts]
-    return float(THRESHOLDS[_best(scores)]) if eroded_px == 0 or any(scores) else None
+    return float(THRESHOLDS[_best([metrics.compute_micro(rows)["invisible_miou"] or 0.0 for rows in counts])])
+
+
+def _ask(
+    completer: Completer, view: View, cases: Sequence[Case], queries: Sequence[Query], settings: LabelSettings
+) -> Iterator[Answer]:
+    """Ask about scenes as labelling shows them."""
+    scenes, own = loosened([case.scene for case in cases], settings)
+    return ask(completer, scenes, queries, view_for(view, own), own.batch_size)
 
 
 def _choose_completion_threshold(
@@ -319,14 +315,13 @@ def _choose_pair_threshold(
     trained: TrainedCompleter, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
 ) -> float:
     correct = np.zeros(len(THRESHOLDS))
-    view = view_for(trained.view, settings)
     with progress.task("choosing the order threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
             near = [near_pairs(case.scene.masks, settings.near_px) for case in chunk]
             truth = [{(p.front, p.back) for p in case.true_order()} for case in chunk]
             growth: dict[tuple[int, int, int], list[float]] = {}
             queries = pair_queries(near)
-            for answer in ask(trained.completer, [c.scene for c in chunk], queries, view, settings.batch_size):
+            for answer in _ask(trained.completer, trained.view, chunk, queries, settings):
                 key = (answer.query.scene, answer.query.target, answer.query.occluders[0])
                 growth[key] = [pair_growth_px(answer, threshold) for threshold in THRESHOLDS]
             for n, pairs in enumerate(near):

@@ -25,7 +25,7 @@ from ..completion.calibration import (
     weigh,
 )
 from ..completion.trained import TrainedCompleter
-from ..labelling.pseudolabels import Label, SceneLabels, neighbours_both_ways, view_for
+from ..labelling.pseudolabels import Label, SceneLabels, loosened, neighbours_both_ways, view_for
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs
 from ..metrics.completion import Scores
@@ -85,12 +85,13 @@ class Tally:
             for target, label in enumerate(scene.labels)
             if label is not None and label.asked
         ]
-        for answer in ask(trained.completer, scenes, queries, view_for(trained.view, settings), settings.batch_size):
+        shown, own = loosened(scenes, settings)
+        for answer in ask(trained.completer, shown, queries, view_for(trained.view, own), own.batch_size):
             number, target = answer.query.scene, answer.query.target
             label = found[number].labels[target]
             self.pixels.add(answer, amodal[number][target][answer.window])
             if label is not None and not label.runaway:
-                evidence[number, target] = weigh(answer, label.amodal[answer.window])
+                evidence[number, target] = weigh(answer, label.amodal[answer.window] | answer.modal)
         for number, scene in enumerate(scenes):
             near = neighbours_both_ways(near_pairs(scene.masks, settings.near_px))
             for target, label in enumerate(found[number].labels):

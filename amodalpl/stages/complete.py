@@ -145,7 +145,6 @@ def _train_and_score(
     risk_coverage(trust.risk_coverage, out / RISK)
     chosen = {
         "threshold": trained.threshold,
-        **{f"threshold across gaps of {gap_px} px": value for gap_px, value in trained.across_gaps},
         "order threshold": trained.order_threshold,
     }
     write_json(

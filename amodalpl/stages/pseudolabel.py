@@ -176,9 +176,9 @@ def _resolve(
 ) -> tuple[LabelSettings, GapTolerance | None]:
     """Choose what the settings leave open; every process does, and finds the same."""
     tolerance: GapTolerance | None = None
-    if settings.gap_px is None:
+    if settings.gap_px is None or settings.tight_px is None:
         tolerance = measure_gaps(data, progress)
-        settings = settings.model_copy(update={"gap_px": tolerance.gap_px})
+        settings = settings.measured(tolerance.gap_px, tolerance.tight_px)
     bound = doubtful_above(settings.low_confidence, trained.promise)
     return settings.model_copy(update={"low_confidence": bound}), tolerance
 
@@ -256,6 +256,7 @@ def _put_together(
     stats = statistics.to_json(data, left_out)
     counts = stats["counts"]
     counts["gap px"] = settings.gap_px
+    counts["tight px"] = settings.loosened_px
     counts["promise"] = str(trained.promise or "none: see the completer's hold-out scores")
     if tolerance is not None:
         stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}

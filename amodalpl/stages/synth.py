@@ -174,6 +174,7 @@ def _build(
         "instances with shared pixels": overlaps,
         "shared pixels": shared_px,
         "gap px": tolerance.gap_px,
+        "tight px": tolerance.tight_px,
         **scenes,
         **({"warnings": warnings} if warnings else {}),
     }

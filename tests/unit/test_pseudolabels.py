@@ -223,6 +223,45 @@ def test_gaps_are_bridged_up_to_the_tolerance(free_px):
         assert not square.asked and found.order == []
 
 
+def test_tight_contours_are_loosened_and_labels_keep_them_as_drawn():
+    """Square and bar eroded by two pixels are shown as they were; the label has the square as drawn, and its growth."""
+    shown = []
+
+    def looks(modal):
+        shown.append(int(modal.sum()))
+        return squares_only(modal)
+
+    bar = rectangle((10, 50), (40, 50))
+    tight_square, tight_bar = rectangle((22, 38), (22, 38)), rectangle((12, 48), (42, 48))
+    settings = LabelSettings(gap_px=4, tight_px=2)
+    (as_drawn,) = label_scenes(trained("asbu", looks), [Scene(np.stack([tight_square, tight_bar]))], settings)
+    of_tight, shown = shown, []
+    (untouched,) = label_scenes(trained("asbu", looks), [Scene(np.stack([SQUARE, bar]))], NO_GAP)
+    assert of_tight == shown
+    assert [(p.front, p.back) for p in as_drawn.order] == [(p.front, p.back) for p in untouched.order] == [(1, 0)]
+    grown = untouched.labels[0].amodal & ~SQUARE
+    label = as_drawn.labels[0].amodal
+    np.testing.assert_array_equal(label[:, 40:], grown[:, 40:])
+    assert not label[:, :22].any() and not label[:20, :40].any() and not label[40:, :40].any()  # the rest as drawn
+    assert label[22:38, 22:40].all()  # and the gap between the square and its growth is filled
+    np.testing.assert_array_equal(as_drawn.labels[1].amodal, tight_bar)
+
+
+def test_measured_gaps_fill_what_the_settings_leave_open():
+    assert LabelSettings().loosened_px == 0 and LabelSettings().near_px == 2
+    for given, expected in (
+        ({}, (6, 3)),
+        ({"gap_px": 3}, (3, 1)),  # a gap that is no contact is not closed from both sides either
+        ({"gap_px": 0}, (0, 0)),
+        ({"tight_px": 1}, (6, 1)),
+        ({"gap_px": 9, "tight_px": 0}, (9, 0)),
+    ):
+        found = LabelSettings(**given).measured(6, 3)
+        assert (found.gap_px, found.tight_px) == expected
+    assert LabelSettings(gap_px=7, tight_px=3).of_loosened() == LabelSettings(gap_px=1, tight_px=0)
+    assert LabelSettings(gap_px=2, tight_px=3).of_loosened().near_px == 0
+
+
 def test_uncertainty_is_the_calibrated_error_that_the_pixels_imply():
     completer = trained("pcnet-m", squares_only, Calibration((0.0, 1.0), (0.1, 0.5), belongs=(0.0, 0.75), unasked=0.02))
     (found,) = label_scenes(completer, [SCENE], NO_GAP)

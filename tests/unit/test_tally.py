@@ -14,7 +14,7 @@ from amodalpl.completion.asking import Scene, View
 from amodalpl.completion.calibration import Calibration, Promise
 from amodalpl.completion.trained import TrainedCompleter
 from amodalpl.labelling.ordering import Pair
-from amodalpl.labelling.pseudolabels import Label, SceneLabels
+from amodalpl.labelling.pseudolabels import Label, SceneLabels, label_scenes
 from amodalpl.models.completer import METHODS, Completer
 from amodalpl.scoring.tally import LABELS, PIXELS, PROMISE, RISK, Entry, Tally, examine
 from amodalpl.settings import LabelSettings
@@ -78,6 +78,17 @@ def test_entries_of_a_scene():
 def test_pixels_behind_the_occluder():
     counts = tally(scenes=2).pixels
     assert counts.pixels[700] == counts.pixels.sum() == 160 and counts.inside[700] == counts.inside.sum() == 80
+
+
+def test_tight_contours_are_weighed_as_labelling_weighs_them():
+    """Masks eroded by a pixel are shown as they were, so the evidence is that of masks drawn well."""
+    tight = Scene(np.stack([rectangle((21, 39), (41, 43)), rectangle((21, 39), (21, 39)), ALONE]))
+    settings = LabelSettings(gap_px=2, tight_px=1)
+    (found,) = label_scenes(trained(), [tight], settings, [[Pair(0, 1, 80.0)]])
+    made = Tally()
+    made.add(trained(), [tight], [AMODAL], [found], settings)
+    evidence = made.entries[1].evidence
+    assert evidence.visible_px == 400 and evidence.added[700] == evidence.added.sum() == 80
 
 
 def test_runaways_and_empty_masks():

@@ -24,9 +24,7 @@ def save(folder, method="asbu", width=4, image=False, seed=0, promise=None, shap
     torch.manual_seed(seed)
     completer = build_completer(method, width, image, init_gain=1.0).eval()
     calibration = Calibration((0.1, 0.5), (0.0, 0.25), (0.0, 0.9), (0.1, 0.8), 0.04)
-    trained = TrainedCompleter(
-        completer, View(32, 4.0, 7), 0.35, 0.15, calibration, promise, shapes, ((2, 0.3), (5, 0.2))
-    )
+    trained = TrainedCompleter(completer, View(32, 4.0, 7), 0.35, 0.15, calibration, promise, shapes)
     folder.mkdir(exist_ok=True)
     save_completer(
         folder,
@@ -48,7 +46,6 @@ def test_round_trip(tmp_path, image):
     trained = save(tmp_path, "pcnet-m", image=image, promise=Promise(0.21) if image else None)
     loaded = load_completer(tmp_path, CPU)
     assert loaded.threshold == 0.35 and loaded.order_threshold == 0.15
-    assert [loaded.threshold_at(gap_px) for gap_px in (0, 1, 2, 4, 5, 20)] == [0.35, 0.35, 0.3, 0.3, 0.2, 0.2]
     assert loaded.calibration == trained.calibration and loaded.promise == trained.promise
     assert (loaded.view.patch_px, loaded.view.enlarge_box, loaded.view.boundary_px) == (32, 4.0, 7)
     assert loaded.completer.method == trained.completer.method and loaded.completer.uses_image is image
@@ -115,10 +112,9 @@ def test_damaged_weights(tmp_path):
         pytest.param({"calibration": KNOTS | {"belongs": [0, 2]}}, "numbers from 0 to 1 .*`belongs`", id="above 1"),
         pytest.param({"calibration": KNOTS | {"unasked": None}}, "a damaged one", id="no error of the unasked"),
         pytest.param({"promise": {"share": 0.95}}, r"a damaged one \('uncertainty_at_most'\)", id="half a promise"),
-        pytest.param({"format": None}, "expected a card of format 3, got 1, .* train it again", id="an older card"),
-        pytest.param({"format": 4}, "expected a card of format 3, got 4", id="a newer card"),
+        pytest.param({"format": None}, "expected a card of format 4, got 1, .* train it again", id="an older card"),
+        pytest.param({"format": 5}, "expected a card of format 4, got 5", id="a newer card"),
         pytest.param({"threshold": [1]}, "a damaged one", id="threshold is a list"),
-        pytest.param({"across_gaps": [[2]]}, "a damaged one", id="gap without a threshold"),
         pytest.param({"weights_sha256": None}, "SHA-256 differs", id="no hash"),
     ],
 )
