@@ -235,18 +235,18 @@ def _labels(
         local = amodal_in_window(answer, trained.threshold, settings.behind_neighbours)
         in_front = answer.query.occluders
         doubt = doubt_of(answer, trained.calibration, settings.behind_neighbours)
-        if _runs_away(answer, local, settings):
+        amodal = as_drawn(visible, answer, local, tight_px)
+        if _runs_away(amodal, visible, settings):
             labels.append(Label(visible, 1.0, in_front, True, False, runaway=True, doubt=doubt))
             continue
-        amodal = as_drawn(visible, answer, local, tight_px)
         uncertainty = trained.calibration.uncertainty(weigh(answer, local))
         cut_off = reaches_inner_edge(answer, local, visible.shape)
         labels.append(Label(amodal, uncertainty, in_front, True, cut_off, doubt=doubt))
     return labels
 
 
-def _runs_away(answer: Answer, local: np.ndarray, settings: LabelSettings) -> bool:
-    return count_px(local) > settings.max_growth * count_px(answer.modal)
+def _runs_away(amodal: np.ndarray, visible: np.ndarray, settings: LabelSettings) -> bool:
+    return count_px(amodal) > settings.max_growth * count_px(visible)
 
 
 def orders_at(
@@ -303,7 +303,7 @@ def _order_completed(
     for target in {index for pair in pairs for index in pair}:
         answer = answers[number, target]
         local = amodal_in_window(answer, trained.order_threshold, settings.behind_neighbours)
-        if not _runs_away(answer, local, settings):
+        if not _runs_away(local, answer.modal, settings):
             grown[target][answer.window] = local & ~answer.modal
     rule = settings.order_rule or trained.completer.method.order_rule
     if rule == "contact":
