@@ -192,6 +192,15 @@ class LabelSettings(Settings):
         description="by how many image pixels masks are loosened before they are looked at, because their contours are "
         "drawn too tight; half of the typical gap, measured unless given",
     )
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="probability above which a pixel belongs to an object; the completer's unless given",
+    )
+    order_threshold: float | None = Field(
+        None, gt=0, lt=1, description="the same, where growth tells who is in front; the completer's unless given"
+    )
     occluders: Literal["ancestors", "parents", "neighbours"] = Field(
         "ancestors",
         description="who may hide an object: all in front of it by the order, the next in front, or all near",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,12 @@ class TrainedCompleter:
     calibration: Calibration = field(default_factory=Calibration)
     promise: Promise | None = None
     shapes: ShapePrior | None = None
+
+    def with_thresholds(self, threshold: float | None, order_threshold: float | None) -> TrainedCompleter:
+        """Return it with other thresholds; None keeps its own."""
+        return replace(
+            self, threshold=threshold or self.threshold, order_threshold=order_threshold or self.order_threshold
+        )
 
 
 def save_completer(

@@ -27,11 +27,11 @@ class Fake(nn.Module):
         self.anchor = nn.Parameter(torch.zeros(1))
         self.grows, self.logits = grows, logits
         self.raw_doubt = float(np.log(np.expm1(softplus)))
-        self.calls = 0
+        self.calls, self.sure = 0, 40.0
 
     def forward(self, x):
         self.calls += len(x)
-        sure = torch.tensor([40.0 if self.grows(p[0]) else -40.0 for p in x]).view(-1, 1, 1).expand_as(x[:, 0])
+        sure = torch.tensor([self.sure if self.grows(p[0]) else -40.0 for p in x]).view(-1, 1, 1).expand_as(x[:, 0])
         return torch.stack([-sure, sure] if self.logits else [sure, torch.full_like(sure, self.raw_doubt)], dim=1)
 
 
@@ -257,6 +257,16 @@ def test_growth_is_refused_by_the_mask_as_drawn():
     lenient = settings.model_copy(update={"max_growth": 40.0})
     (kept,) = label_scenes(trained("asbu", lambda modal: modal.mean() < 0.2), [scene], lenient, [[Pair(1, 0, 1.0)]])
     assert not kept.labels[0].runaway and kept.labels[0].amodal.sum() > 4 * sliver.sum()
+
+
+@pytest.mark.parametrize("settings", [{}, {"threshold": 0.9}, {"order_threshold": 0.9}], ids=str)
+def test_thresholds_of_the_settings_replace_the_completers(settings):
+    """The network gives 0.7 to all, and the completer asks for 0.5 of it."""
+    completer = trained("asbu", squares_only)
+    completer.completer.network.sure = float(np.log(0.7 / 0.3))
+    (found,) = label_scenes(completer, [SCENE], NO_GAP.model_copy(update=settings))
+    assert len(found.order) == ("order_threshold" not in settings)
+    assert (found.labels[2].amodal.sum() > SQUARE.sum()) == (not settings)
 
 
 def test_measured_gaps_fill_what_the_settings_leave_open():
