@@ -103,14 +103,14 @@ def pseudolabel(
     ranks.settle()
     if not ranks.is_first:
         progress = SILENT
-    data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
-    if not any(i.modal is not None and not i.is_crowd for i in data.instances):
-        raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     decided = read_review(review) if review else None
     where = pick_device(device)
     trained = load_completer(completer, where, backend)
     if backend == "torch":
         trained = replace(trained, completer=in_precision(trained.completer, settings.labels.precision, where))
+    data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
+    if not any(i.modal is not None and not i.is_crowd for i in data.instances):
+        raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     inputs = {"completer": hash_file(completer / CARD)}
     if backend == "onnx":
         inputs["network in ONNX"] = hash_file(completer / NETWORK)
