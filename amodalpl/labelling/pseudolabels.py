@@ -66,6 +66,8 @@ def label_scenes(
     completed again behind their ancestors. With `settings.occluders` "neighbours" too the first completion stands, as
     the ASBU paper's text has it.
 
+    Masks that are drawn too tight (`settings.tight_px`) are loosened before all this; labels keep the contour as drawn.
+
     Args:
         trained: the completer.
         scenes: images with disjoint visible masks; kept in memory together.
