@@ -20,6 +20,7 @@ from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsErr
 from amodalpl.formats import read_annotations
 from amodalpl.labelling.review import Decision, Review, fingerprint, read_review, write_review
 from amodalpl.masks import rle
+from amodalpl.masks.geometry import dilate
 from amodalpl.models.completer import METHODS, build_completer
 from amodalpl.running.progress import Progress
 from amodalpl.running.provenance import hash_file
@@ -303,6 +304,31 @@ def label(scenes, completer, out, annotations=None, images=None, **labels):
     return pseudolabel(
         annotations or scenes.annotations, images or scenes.images, completer, out, settings(**labels), device="cpu"
     )
+
+
+def test_tight_masks_are_recognised_and_kept_as_drawn(completer, tmp_path):
+    """Sixty photos of two walls that touch, drawn too tight by two pixels, and nothing else."""
+    masks = np.zeros((2, 60, 80), bool)
+    masks[0, 10:50, 10:40], masks[1, 15:45, 40:70] = True, True
+    tight = [~dilate(~mask, 2) for mask in masks]
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    data = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "wall"}]}
+    for number in range(1, 61):
+        cv2.imwrite(str(photos / f"{number}.png"), np.full((60, 80, 3), number, np.uint8))
+        data["images"].append({"id": number, "file_name": f"{number}.png", "height": 60, "width": 80})
+        for k, mask in enumerate(tight):
+            segmentation = rle.to_json(rle.encode(mask))
+            entry = {"id": 2 * number + k, "image_id": number, "category_id": 1, "segmentation": segmentation}
+            data["annotations"].append(entry)
+    (tmp_path / "tight.json").write_text(json.dumps(data))
+    made = pseudolabel(tmp_path / "tight.json", photos, completer, tmp_path / "out", settings(), device="cpu")
+    assert (made.counts["gap px"], made.counts["tight px"]) == (4, 2)
+    for written in json.loads(made.files["labels"].read_text())["annotations"]:
+        drawn, amodal = tight[written["id"] % 2], rle.decode(written["segmentation"])
+        np.testing.assert_array_equal(rle.decode(written["visible_mask"]), drawn)
+        assert (amodal | ~drawn).all()
+        assert not (amodal & ~drawn & ~masks.any(axis=0)).any()  # it grows into the gap and the other, nowhere else
 
 
 def test_part_size_is_no_matter_of_taste_for_the_labels(scenes, completer, tmp_path):
