@@ -125,6 +125,11 @@ class SynthesisSettings(Settings):
         (0.5, 1.5), description="size of a pasted occluder relative to what it hides, of `wide`"
     )
     holdout_hidden: Fraction = Field((0.02, 0.5), description="least and most hidden share of a hold-out target")
+    holdout_whole: bool = Field(
+        False,
+        description="hold-out scenes only from objects that nothing is near and no border of the photo cuts off, so "
+        "that nothing but what is pasted hides any of them",
+    )
 
     @model_validator(mode="after")
     def _ranges(self) -> SynthesisSettings:

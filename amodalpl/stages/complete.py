@@ -25,7 +25,7 @@ from ..running.provenance import StageRun, finished_run, hash_file, read_json, w
 from ..scoring.on_holdout import Holdout, choose, quick_score, score
 from ..scoring.tally import PROMISE
 from ..settings import PipelineSettings, merge, resolve
-from ..synthesis.bank import Bank, unoccluded
+from ..synthesis.bank import Bank, sure_to_be_whole
 from ..synthesis.dataset import SampleStream
 from .summary import Summary
 from .synth import BANK, HOLDOUT, HOLDOUT_IMAGES, read_holdout
@@ -180,7 +180,7 @@ def _train_and_score(
 
 def _learn_shapes(bank: Bank, seed: int, progress: Progress) -> ShapePrior | None:
     """Learn what whole objects look like from those that nothing can hide; None where there are too few."""
-    whole = np.flatnonzero(unoccluded(bank.table))
+    whole = np.flatnonzero(sure_to_be_whole(bank.table))
     if len(whole) < FEWEST_SHAPES:
         progress.note(
             f"{len(whole)} objects are sure to be whole, {FEWEST_SHAPES} are needed to judge shapes: left out"

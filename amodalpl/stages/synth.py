@@ -34,8 +34,8 @@ from ..synthesis.bank import (
     BankWriter,
     cut_out,
     image_square,
+    sure_to_be_whole,
     surroundings,
-    unoccluded,
 )
 from ..synthesis.holdout import Source, draw_scene, scene_entries
 from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
@@ -133,20 +133,25 @@ def _build(
             kept = [k for k, reason in enumerate(reasons) if reason is None]
             needs_photo = record.id in held_out or image_px
             photo = read_image(image_path(images, record.file_name), record.size_hw) if kept and needs_photo else None
-            if kept and record.id in held_out and photo is not None:
-                categories = [instances[k].category_id for k in kept]
-                sources.append(Source(photo, owned.masks[kept], categories, record.id))
-            elif kept and record.id not in held_out:
-                owners = _owners(owned.masks, crowds)
-                for k in kept:
-                    cutout = cut_out(owned.masks[k], synthesis.cutout_px)
-                    instance = instances[k]
-                    look = None
-                    if image_px and photo is not None:
-                        square = image_square(cutout, synthesis.enlarge_box)
-                        look = to_patch(photo, square.patch_from_raster(image_px), image_px, linear=True)
-                    around = surroundings(owners, FIRST_OBJECT + k, cutout, synthesis.enlarge_box)
-                    writer.add(cutout, (instance.id, instance.image_id, instance.category_id), look, around)
+            owners = _owners(owned.masks, crowds)
+            sure: list[int] = []
+            for k in kept:
+                cutout = cut_out(owned.masks[k], synthesis.cutout_px)
+                around = surroundings(owners, FIRST_OBJECT + k, cutout, synthesis.enlarge_box)
+                if around.sure_to_be_whole:
+                    sure.append(k)
+                if record.id in held_out:
+                    continue
+                instance = instances[k]
+                look = None
+                if image_px and photo is not None:
+                    square = image_square(cutout, synthesis.enlarge_box)
+                    look = to_patch(photo, square.patch_from_raster(image_px), image_px, linear=True)
+                writer.add(cutout, (instance.id, instance.image_id, instance.category_id), look, around)
+            if record.id in held_out and photo is not None:
+                used = sure if synthesis.holdout_whole else kept
+                categories = [instances[k].category_id for k in used]
+                sources.append(Source(photo, owned.masks[used], categories, record.id))
             advance(1)
     in_bank = writer.close()
     in_holdout = sum(len(s.masks) for s in sources)
@@ -154,6 +159,7 @@ def _build(
         raise DataError(
             f"{data.path}: expected at least 2 usable instances for training and 1 in other photos for the hold-out, "
             f"got {in_bank} and {in_holdout} in {len(data.images)} photos; run `amodalpl check` to see what is left out"
+            + (", or set synthesis.holdout_whole=false" if synthesis.holdout_whole else "")
         )
     bank = Bank(out / BANK, synthesis.only_unoccluded)
     scenes = _write_holdout(data, sources, out, settings, progress)
@@ -168,7 +174,7 @@ def _build(
         "in bank": in_bank,
         "in bank, nothing near": int(table["alone"].sum()),
         "in bank, cut off by the photo": int(table["truncated"].sum()),
-        "in bank, sure to be whole": int(unoccluded(table).sum()),
+        "in bank, sure to be whole": int(sure_to_be_whole(table).sum()),
         "in hold-out photos": in_holdout,
         "left out": {reason: n for reason, n in sorted(left_out.items()) if n},
         "instances with shared pixels": overlaps,

@@ -106,6 +106,11 @@ class Surroundings:
     truncated: bool = False
     unknown: np.ndarray = field(default_factory=lambda: np.zeros((UNKNOWN_PX, UNKNOWN_PX), dtype=bool))
 
+    @property
+    def sure_to_be_whole(self) -> bool:
+        """Whether neither another object nor the border of the photo can have cut it."""
+        return self.alone and not self.truncated
+
 
 def surroundings(owners: np.ndarray, number: int, cutout: CutOut, enlarge_area: float) -> Surroundings:
     """Look around a cut-out.
@@ -223,7 +228,7 @@ class Bank:
                 f"{folder / 'images.npy'}: expected the photos of this cut-out bank's {len(table)} rows, "
                 f"got {self._images.shape[0] if self._images.ndim else 0}; run `amodalpl synth` again"
             )
-        self._used = np.flatnonzero(unoccluded(table)) if only_unoccluded else np.arange(len(table))
+        self._used = np.flatnonzero(sure_to_be_whole(table)) if only_unoccluded else np.arange(len(table))
         if only_unoccluded and len(self._used) < 2:
             raise DataError(
                 f"{folder}: expected at least 2 cut-outs that nothing hides and no border cuts off, got "
@@ -260,6 +265,6 @@ class Bank:
         return np.unpackbits(self._unknown[self._used[index]], axis=1).view(bool)
 
 
-def unoccluded(table: np.ndarray) -> np.ndarray:
+def sure_to_be_whole(table: np.ndarray) -> np.ndarray:
     """Tell which rows of a bank's table are sure to be whole objects, (N,) bool."""
     return table["alone"] & ~table["truncated"]

@@ -318,6 +318,27 @@ def test_nothing_sure_to_be_whole_is_one_clear_line(scenes, tmp_path):
     assert nothing_written(tmp_path / "out")
 
 
+def test_holdout_of_what_is_sure_to_be_whole(scenes, tmp_path):
+    """Two that touch, one alone, one alone at the border; what is pasted is cut out of the other photos' lone one."""
+    boxes = ((5, 5, 10, 10), (15, 5, 10, 10), (40, 25, 10, 10), (60, 0, 10, 10))
+    file = changed(scenes, tmp_path / "a.json", squares(*boxes))
+    for whole, kept in ((True, {(40, 25, 10, 10)}), (False, {*boxes})):
+        given = settings(holdout_whole=whole, holdout_occluded=1.0, holdout_fraction=0.4)
+        made = synth(file, scenes.images, tmp_path / f"whole {whole}", given)
+        annotations = json.loads(made.files["hold-out"].read_text())["annotations"]
+        assert {a["image_id"] for a in annotations} == set(range(1, made.counts["hold-out scenes"] + 1))
+        unpasted = {tuple(a["bbox"]) for a in annotations} & {*boxes}
+        assert unpasted == kept if whole else unpasted > {(40, 25, 10, 10)}
+        assert len(annotations) > made.counts["hold-out scenes"]  # each with something pasted
+
+
+def test_holdout_without_anything_whole_is_one_clear_line(scenes, tmp_path):
+    file = changed(scenes, tmp_path / "a.json", squares((5, 5, 10, 10), (15, 5, 10, 10)))
+    with pytest.raises(DataError, match="got 12 and 0 in 8 photos; .*, or set synthesis.holdout_whole=false"):
+        synth(file, scenes.images, tmp_path / "out", settings(holdout_whole=True))
+    assert nothing_written(tmp_path / "out")
+
+
 def test_unusable_data_leaves_no_claim_behind(tmp_path):
     """The corrected file is another run, and must not find the folder taken."""
     scenes = write_scenes(tmp_path / "scenes", 4, seed=0, size_hw=(64, 80))
