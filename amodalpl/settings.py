@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator, model_validator
 
 from .errors import SettingsError, nearest
 from .plain_yaml import load_yaml
@@ -219,6 +219,11 @@ class LabelSettings(Settings):
         None,
         description="compare completions along the contact (ours), within the other's mask (the codes) or as a whole "
         "(ASBU eq. 3); the method's own unless given",
+    )
+    close_looks: tuple[PositiveFloat, ...] = Field(
+        (1.5, 2.5),
+        description="further crops where two objects meet whose order by the rule contact is doubtful, in sides of the "
+        "contact's box; [] for none",
     )
     behind_neighbours: bool = Field(
         True, description="let masks grow only behind neighbours, since other pixels are seen to be something else"

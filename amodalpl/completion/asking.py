@@ -48,11 +48,15 @@ class Scene:
 
 @dataclass(frozen=True)
 class Query:
-    """A question: how far does `target` reach behind `occluders`? All are indices into `scenes` and `scene.masks`."""
+    """A question: how far does `target` reach behind `occluders`? All are indices into `scenes` and `scene.masks`.
+
+    The network is shown a crop around the target, or the part of the image that `crop` says.
+    """
 
     scene: int
     target: int
     occluders: tuple[int, ...]
+    crop: Square | None = None
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,9 @@ def ask(
 ) -> Iterator[Answer]:
     """Answer queries in order, `batch_size` crops per call of the network.
 
-    An answer that reaches the edge of its crop is asked for again in a wider one, by methods that were trained for it:
-    the box expansion of Li and Malik 2016, section 3.3, once and on all four sides instead of side by side.
+    An answer that reaches the edge of a crop around its target is asked for again in a wider one, by methods that were
+    trained for it: the box expansion of Li and Malik 2016, section 3.3, once and on all four sides instead of side by
+    side.
 
     Args:
         completer: in eval mode, on its device.
@@ -142,6 +147,8 @@ def reaches_inner_edge(answer: Answer, amodal: np.ndarray, size_hw: Sequence[int
 
 
 def _is_cut_off(answer: Answer, scenes: Sequence[Scene]) -> bool:
+    if answer.query.crop is not None:
+        return False
     likely = (answer.probability > 0.5) & answer.behind
     return reaches_inner_edge(answer, likely, scenes[answer.query.scene].masks.shape[1:])
 
@@ -182,10 +189,7 @@ class _Crop:
 
 
 def _crop(scene: Scene, query: Query, view: View, widening: float) -> _Crop:
-    box = tight_box(scene.masks[query.target])
-    square = crop_square(box, view.enlarge_box)
-    over_the_gap = BEYOND_GAP * max(box[2:]) + 2 * view.gap_px  # a small object's crop may end before its neighbour
-    square = square.widened(max(1.0, over_the_gap / square.side) * widening)
+    square = (query.crop or _around(scene.masks[query.target], view)).widened(widening)
     window = _covered(square, scene.masks.shape[1:])
     modal = np.ascontiguousarray(scene.masks[query.target][window])
     occluder = np.zeros_like(modal)
@@ -203,6 +207,13 @@ def _crop(scene: Scene, query: Query, view: View, widening: float) -> _Crop:
     if scene.image is not None:
         patches["image"] = to_patch(np.ascontiguousarray(scene.image[window]), matrix, view.patch_px, linear=True)
     return _Crop(window, matrix, modal, occluder | (shown & ~modal), patches)
+
+
+def _around(mask: np.ndarray, view: View) -> Square:
+    box = tight_box(mask)
+    square = crop_square(box, view.enlarge_box)
+    over_the_gap = BEYOND_GAP * max(box[2:]) + 2 * view.gap_px  # a small object's crop may end before its neighbour
+    return square.widened(max(1.0, over_the_gap / square.side))
 
 
 def _covered(square: Square, size_hw: Sequence[int]) -> Window:

@@ -1,4 +1,4 @@
-"""Who hides whom: recovered from completions or pair by pair (PCNet-M), and what follows for each object."""
+"""Who hides whom: directed pairs, how the growth of two objects orders them, and what follows for each object."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..masks.boxes import tight_box
-from ..masks.gaps import distance_px
-from ..masks.geometry import count_px, dilate
-
-CONTACT_SHARE = 0.03  # width of the contact on each side, in sides of the smaller object's box
-MUTUAL_SHARE = 0.2  # two objects hide each other when each gives way to the other along a fifth of their contact
+from ..masks.geometry import count_px
 
 
 @dataclass(frozen=True)
@@ -79,40 +74,6 @@ def order_pairs(neighbours: Iterable[tuple[int, int]], growth_px: Callable[[int,
             or anywhere (ASBU eq. 3).
     """
     return [pair for i, j in neighbours for pair in compare(i, j, growth_px(i, j), growth_px(j, i))]
-
-
-def order_by_contact(
-    neighbours: Iterable[tuple[int, int]], grown: np.ndarray, masks: np.ndarray, gap_px: int
-) -> list[Pair]:
-    """Order every pair of neighbours by who gives way along their contact; both may, in different places.
-
-    Whose contour it is where two objects meet can be seen there; how far the hidden one goes on behind the other is a
-    guess that weighs thousands of pixels. So only pixels near both objects count, and only where one of them grows
-    into the other and the other does not grow back.
-
-    Args:
-        neighbours: unordered pairs of object indices.
-        grown: (N, H, W) bool, amodal minus modal.
-        masks: (N, H, W) bool, visible.
-        gap_px: tolerance for gaps; the pairs are no further apart.
-    """
-    order = []
-    for i, j in neighbours:
-        x, y, w, h = np.array([tight_box(masks[i]), tight_box(masks[j])]).T
-        width = max(1, round(CONTACT_SHARE * min(max(w[0], h[0]), max(w[1], h[1]))))
-        margin = 2 * (width + gap_px)
-        window = np.s_[
-            max(y.max() - margin, 0) : (y + h).min() + margin, max(x.max() - margin, 0) : (x + w).min() + margin
-        ]
-        first, second = (np.ascontiguousarray(masks[k][window]) for k in (i, j))
-        reach = width + max(0, int(distance_px(first)[second].min()) - 1)  # over their own gap, up to the tolerance
-        contact = dilate(first, reach) & dilate(second, reach)
-        first_claims = dilate(grown[i][window] & second & contact, reach) & contact
-        second_claims = dilate(grown[j][window] & first & contact, reach) & contact
-        first_px = count_px(first_claims & ~second_claims)
-        second_px = count_px(second_claims & ~first_claims)
-        order += compare(i, j, first_px, second_px, MUTUAL_SHARE * count_px(contact))
-    return order
 
 
 def mutual(pairs: Iterable[Pair]) -> list[tuple[int, int]]:

@@ -33,7 +33,7 @@ def pixel_weight(
         unknown: (B, 1, H, W) bool, pixels that count nothing (Li and Malik 2016: the object may go on there unseen).
         modal: (B, 1, H, W) bool, what is visible; needed when `contact` is not 1.
         contact: factor on the weight of the occluder's pixels within `CONTACT_PX` of what is visible, where it can be
-            seen who is in front (`labelling.ordering.order_by_contact`); 1 in the papers.
+            seen who is in front (`labelling.contact.order_by_contact`); 1 in the papers.
 
     Returns:
         (B, 1, H, W) float.

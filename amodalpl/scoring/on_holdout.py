@@ -12,20 +12,10 @@ import numpy as np
 from ..completion.asking import Answer, Query, Scene, View, ask
 from ..completion.trained import TrainedCompleter
 from ..images import image_path, read_image
+from ..labelling.answers import amodal_in_window, loosened, neighbours_both_ways, view_for
 from ..labelling.ordering import Pair, ancestors, compare
-from ..labelling.pseudolabels import (
-    SceneLabels,
-    amodal_in_window,
-    as_drawn,
-    label_scenes,
-    loosened,
-    neighbours_both_ways,
-    orders_at,
-    orders_from_pairs,
-    pair_growth_px,
-    pair_queries,
-    view_for,
-)
+from ..labelling.pseudolabels import SceneLabels, as_drawn, label_scenes
+from ..labelling.recovery import orders_at, orders_from_pairs, pair_growth_px, pair_queries
 from ..masks import rle
 from ..masks.gaps import derive_tolerance, pair_gaps
 from ..masks.geometry import count_px, dilate

@@ -25,7 +25,8 @@ from ..completion.calibration import (
     weigh,
 )
 from ..completion.trained import TrainedCompleter
-from ..labelling.pseudolabels import Label, SceneLabels, loosened, neighbours_both_ways, view_for
+from ..labelling.answers import loosened, neighbours_both_ways, view_for
+from ..labelling.pseudolabels import Label, SceneLabels
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs
 from ..metrics.completion import Scores

@@ -27,7 +27,8 @@ from ..images import image_path, read_image
 from ..labelling.flags import doubtful_above, flags_of
 from ..labelling.label_statistics import LabelStatistics
 from ..labelling.ordering import Pair, cycles, mutual
-from ..labelling.pseudolabels import Label, label_scenes, orders_from_pairs
+from ..labelling.pseudolabels import Label, label_scenes
+from ..labelling.recovery import orders_from_pairs
 from ..labelling.review import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
 from ..masks import ownership, rle
 from ..masks.gaps import GapTolerance, derive_tolerance, pair_gaps

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from amodalpl.completion.asking import Query, Scene, View, ask
+from amodalpl.masks.boxes import Square
 from amodalpl.masks.geometry import occlusion_boundary
 from amodalpl.models.completer import METHODS, Completer, build_completer
 
@@ -64,6 +65,24 @@ def test_window_is_the_crop_in_whole_pixels():
     # side sqrt(3 * 400) = 34.64 about (30, 30): 12.68 to 47.32
     assert answer.window == (slice(12, 48), slice(12, 48))
     assert answer.probability.shape == answer.behind.shape == answer.modal.shape == (36, 36)
+
+
+def test_a_crop_can_be_given():
+    completer = fake(everywhere, "layered")
+    answer = ask_one(completer, query=Query(0, 0, (1,), Square(30.5, 20.0, 20.0)))
+    assert answer.window == (slice(20, 40), slice(30, 51))
+    np.testing.assert_array_equal(answer.modal, SQUARE[answer.window])
+    np.testing.assert_array_equal(answer.behind, BAR[answer.window])
+    assert len(completer.network.shown) == 1  # what reaches its edge is not asked again in a wider one
+    shown = completer.network.shown[0][0, 0]
+    assert (
+        shown[:, : int(9.5 / 20 * 64)].all() and not shown[:, 32:].any()
+    )  # the square ends after 9.5 of its 20 pixels
+
+
+def test_a_crop_may_leave_the_image_and_miss_the_object():
+    answer = ask_one(fake(everywhere), query=Query(0, 0, (1,), Square(70.0, 50.0, 30.0)))
+    assert answer.window == (slice(50, 60), slice(70, 80)) and not answer.modal.any()
 
 
 def test_what_is_visible_and_what_is_behind():

@@ -15,7 +15,6 @@ from amodalpl.labelling.ordering import (
     growth_inside,
     growth_whole,
     mutual,
-    order_by_contact,
     order_pairs,
     parents,
 )
@@ -53,51 +52,6 @@ def test_equation_3(first_px, second_px, expected):
 def test_mutual_pairs_have_a_score_each(growth_px, expected):
     found = {(pair.front, pair.back): pair.score for pair in compare(0, 1, *growth_px, mutual_px=30)}
     assert found == pytest.approx(expected)
-
-
-def halves():
-    """Two squares of 20 pixels side by side, and what either would claim of the other along rows."""
-    masks = np.zeros((2, 30, 50), dtype=bool)
-    masks[0, 5:25, 5:25], masks[1, 5:25, 25:45] = True, True
-
-    def claims(first_rows, second_rows):
-        grown = np.zeros_like(masks)
-        grown[0, slice(*first_rows), 25:35], grown[1, slice(*second_rows), 15:25] = True, True
-        return grown
-
-    return masks, claims
-
-
-@pytest.mark.parametrize(
-    ("first_rows", "second_rows", "expected"),
-    [
-        pytest.param((5, 25), (5, 5), {(1, 0)}, id="the first goes on behind the second"),
-        pytest.param((5, 5), (8, 25), {(0, 1)}, id="the second behind the first"),
-        pytest.param((5, 14), (16, 25), {(0, 1), (1, 0)}, id="each above or below the other: mutual"),
-        pytest.param((5, 25), (5, 25), set(), id="both claim the same places: nobody knows"),
-        pytest.param((5, 25), (10, 20), {(1, 0)}, id="claims that contradict each other do not count"),
-        pytest.param((5, 5), (5, 5), set(), id="nobody grows"),
-    ],
-)
-def test_contact_order(first_rows, second_rows, expected):
-    masks, claims = halves()
-    found = order_by_contact([(0, 1)], claims(first_rows, second_rows), masks, gap_px=0)
-    assert {(pair.front, pair.back) for pair in found} == expected
-
-
-def test_contact_order_does_not_weigh_the_far_end_of_a_guess():
-    masks, claims = halves()
-    grown = claims((5, 25), (5, 5))
-    grown[1, 5:25, 5:20] = True  # far from the contact
-    assert [(pair.front, pair.back) for pair in order_by_contact([(0, 1)], grown, masks, 0)] == [(1, 0)]
-
-
-@pytest.mark.parametrize("gap_px", [1, 3])
-def test_contact_order_reaches_over_a_gap(gap_px):
-    masks, claims = halves()
-    masks[1] = np.roll(masks[1], gap_px, axis=1)
-    grown = np.roll(claims((5, 25), (5, 5)), gap_px, axis=2)
-    assert order_by_contact([(0, 1)], grown, masks, gap_px)[0].front == 1
 
 
 def test_mutual_pairs_are_no_cycle_but_their_circles_are():

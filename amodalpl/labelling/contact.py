@@ -1,0 +1,106 @@
+"""Where two neighbours meet, and which of them gives way there: the order of `layered`.
+
+Whose contour it is where two objects meet can be seen there; how far the hidden one goes on behind the other is a guess
+that weighs thousands of pixels. So only pixels near both count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..completion.asking import Window
+from ..masks.boxes import Square, tight_box
+from ..masks.gaps import distance_px
+from ..masks.geometry import count_px, dilate
+from .ordering import Pair, compare
+
+CONTACT_SHARE = 0.03  # depth of the contact on each side, in sides of the smaller object's box
+MUTUAL_SHARE = 0.2  # two objects hide each other when each gives way to the other along a fifth of their contact
+GOES_ON = 0.5  # where an object is as likely to go on as not
+CLEAR_LEAD = 0.4  # share of the contact by which one must win to be behind beyond doubt
+SMALLEST_PX = 24  # no look is closer
+
+
+@dataclass(frozen=True)
+class Contact:
+    """The pixels near both of two objects.
+
+    Attributes:
+        pair: indices of the two.
+        window: rows and columns of the image that hold it.
+        near: (h, w) bool, the contact.
+        visible: for each of the two (h, w) bool, what is visible of it in the contact.
+        reach_px: how far from either object the contact goes, over their own gap.
+        smaller_px: longer side of the smaller object's box.
+    """
+
+    pair: tuple[int, int]
+    window: Window
+    near: np.ndarray
+    visible: tuple[np.ndarray, np.ndarray]
+    reach_px: int
+    smaller_px: int
+
+    def square(self, sides: float) -> Square:
+        """Return the crop that shows it closely, in image pixels.
+
+        Args:
+            sides: of the crop over those of the contact's box; the smaller object would always fit in.
+        """
+        x, y, w, h = tight_box(self.near)
+        side = float(max(sides * max(w, h), self.smaller_px, SMALLEST_PX))
+        rows, columns = self.window
+        return Square(columns.start + x + (w - side) / 2, rows.start + y + (h - side) / 2, side)
+
+
+def contact_of(masks: np.ndarray, pair: tuple[int, int], gap_px: int) -> Contact:
+    """Find where two neighbours meet.
+
+    Args:
+        masks: (N, H, W) bool, visible.
+        pair: indices of two of them.
+        gap_px: tolerance for gaps; the two are no further apart.
+    """
+    x, y, w, h = np.array([tight_box(masks[k]) for k in pair]).T
+    smaller_px = int(np.maximum(w, h).min())
+    depth = max(1, round(CONTACT_SHARE * smaller_px))
+    margin = 2 * (depth + gap_px)
+    height, width = masks.shape[1:]
+    window = np.s_[
+        max(int(y.max()) - margin, 0) : min(int((y + h).min()) + margin, height),
+        max(int(x.max()) - margin, 0) : min(int((x + w).min()) + margin, width),
+    ]
+    first, second = (np.ascontiguousarray(masks[k][window]) for k in pair)
+    reach = depth + max(0, int(distance_px(first)[second].min()) - 1)
+    near = dilate(first, reach) & dilate(second, reach)
+    return Contact(pair, window, near, (first & near, second & near), reach, smaller_px)
+
+
+def order_by_contact(contact: Contact, first: np.ndarray, second: np.ndarray, threshold: float) -> list[Pair]:
+    """Order two neighbours by who gives way along their contact; both may, in different places.
+
+    One gives way where it goes on within the other, and the other does not go on back.
+
+    Args:
+        contact: of the two.
+        first: (h, w) float32 within the contact's window, the probability that the first goes on there unseen.
+        second: (h, w) float32, the same of the second.
+        threshold: probability above which it does.
+    """
+    return compare(*contact.pair, *_won_px(contact, first, second, threshold), MUTUAL_SHARE * count_px(contact.near))
+
+
+def is_doubtful(contact: Contact, first: np.ndarray, second: np.ndarray) -> bool:
+    """Tell whether neither of two neighbours clearly gives way; the arguments are those of `order_by_contact`."""
+    first_px, second_px = _won_px(contact, first, second, GOES_ON)
+    return abs(first_px - second_px) < max(1, CLEAR_LEAD * count_px(contact.near))
+
+
+def _won_px(contact: Contact, first: np.ndarray, second: np.ndarray, threshold: float) -> tuple[int, int]:
+    claims = [
+        dilate((goes_on > threshold) & other, contact.reach_px) & contact.near
+        for goes_on, other in zip((first, second), contact.visible[::-1], strict=True)
+    ]
+    return count_px(claims[0] & ~claims[1]), count_px(claims[1] & ~claims[0])
