@@ -109,6 +109,15 @@ def test_best_prefers_the_middle_among_equals(values, expected):
 
 
 @pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0.5, 0.9, 0.896, 0.8, 0.9], 2), ([0.5, 0.9, 0.89, 0.8, 0.9], 1), ([0.7, 0.899, 0.5, 0.9, 0.7], 3)],
+    ids=["within the noise: middle", "beyond it: nearest of the best", "equally far: the larger"],
+)
+def test_best_does_not_follow_noise(values, expected):
+    assert _best(np.array(values), noise=0.005) == expected
+
+
+@pytest.mark.parametrize(
     ("probability", "expected"),
     [
         pytest.param(0.999, 0.5, id="sure: any threshold, so the middle"),
