@@ -28,6 +28,7 @@ class LabelStatistics:
         growth: of the labels with a possible occluder, whole over drawn area.
         uncertainty: of the same.
         order: ordered pairs, mutual pairs and cycles.
+        ordered: objects that are in any pair.
     """
 
     labels: int = 0
@@ -37,6 +38,7 @@ class LabelStatistics:
     growth: array = field(default_factory=lambda: array("d"))
     uncertainty: array = field(default_factory=lambda: array("d"))
     order: Counter[str] = field(default_factory=Counter)
+    ordered: int = 0
 
     def watch_labels(self, labels: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """Pass the annotations of a label file on, and count them."""
@@ -56,6 +58,7 @@ class LabelStatistics:
         for photo in photos:
             for kind in ("pairs", "mutual", "cycles"):
                 self.order[kind] += len(photo[kind])
+            self.ordered += len({pair[side] for pair in photo["pairs"] for side in ("front", "back")})
             yield photo
 
     def to_json(self, data: AnnotationSet, left_out: list[dict[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ..masks import rle
 FEWEST = 100  # labels or pairs below which shares say too little
 BARELY_GROWS = 1.005  # median of whole over visible area
 CLEARLY_GROWN = 1.05
-NEARLY_ALL = 0.95  # of a usual label file, four in five grow clearly
+NEARLY_ALL = 0.95  # of objects in front of or behind others; where two meet, one of them is whole
 ONE_WAY = 0.97
 GROWS_UNHIDDEN = 0.10  # mean growth of objects that nothing hides, on the hold-out
 FEWEST_POINTS = 8  # of a loss curve
@@ -73,19 +73,20 @@ def of_holdout(unoccluded_growth: float | None, invisible_iou: float | None) -> 
     return found
 
 
-def of_labels(growth: np.ndarray) -> list[str]:
-    """Look at how much labels with a possible occluder grew.
+def of_labels(growth: np.ndarray, ordered: int) -> list[str]:
+    """Look at how many of the objects that are in front of or behind others grew, and by how much.
 
     Args:
-        growth: (N,) of their whole over drawn area.
+        growth: (N,) of labels with a possible occluder, whole over drawn area.
+        ordered: objects that are in front of or behind another; those in front need not grow.
     """
     if len(growth) < FEWEST:
         return []
     clearly = int((growth > CLEARLY_GROWN).sum())
-    if clearly > NEARLY_ALL * len(growth):
+    if clearly > NEARLY_ALL * ordered:
         return [
-            f"everything grows: {clearly} of {len(growth)} labels with a possible occluder by more than "
-            f"{100 * (CLEARLY_GROWN - 1):.0f} %; look at report.html"
+            f"everything grows: {clearly} labels by more than {100 * (CLEARLY_GROWN - 1):.0f} %, of {ordered} objects "
+            "in front of or behind others; look at report.html"
         ]
     if np.median(growth) < BARELY_GROWS:
         return [

@@ -266,7 +266,7 @@ def _put_together(
         write_review(out / REVIEW_FILE, kept)
         counts["decisions kept"], counts[NO_LONGER_FIT] = len(kept.decisions), len(lost)
         stats[NO_LONGER_FIT] = [decision.to_json() for decision in lost]
-    warnings = [*watch.of_labels(np.array(statistics.growth)), *_order_of(files).warnings()]
+    warnings = [*watch.of_labels(np.array(statistics.growth), statistics.ordered), *_order_of(files).warnings()]
     if tolerance is not None:
         warnings = [*watch.of_gaps(sum(tolerance.counts), len(data.images)), *warnings]
     if warnings:

@@ -35,8 +35,10 @@ LABELS = [
 def test_numbers():
     statistics = LabelStatistics()
     assert list(statistics.watch_labels(iter(LABELS))) == LABELS
-    photos = [{"pairs": [1, 2, 3], "mutual": [1], "cycles": []}, {"pairs": [], "mutual": [], "cycles": [[1]]}]
+    pairs = [{"front": front, "back": back} for front, back in ((1, 2), (2, 1), (1, 7))]
+    photos = [{"pairs": pairs, "mutual": [[1, 2]], "cycles": []}, {"pairs": [], "mutual": [], "cycles": [[1]]}]
     assert list(statistics.watch_order(iter(photos))) == photos
+    assert statistics.ordered == 3
     row = {"reason": "no mask: an empty list"}
     found = statistics.to_json(DATA, [row, row])
     assert found["counts"] == {

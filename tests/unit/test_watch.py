@@ -43,12 +43,16 @@ def test_labels():
     def labels(*parts):
         return np.concatenate([np.full(count, value) for count, value in parts])
 
-    assert watch.of_labels(labels((500, 1.0), (500, 1.1))) == []
-    assert watch.of_labels(labels((99, 2.0))) == []  # too few to say
-    assert watch.of_labels(labels((950, 1.1), (50, 1.0))) == []
-    assert watch.of_labels(labels((951, 1.1), (49, 1.0)))[0].startswith("everything grows: 951 of 1000 labels")
-    assert watch.of_labels(labels((1000, 1.04))) == []
-    assert watch.of_labels(labels((600, 1.004), (400, 1.5)))[0].startswith("labels barely grow: half of 1000")
+    assert watch.of_labels(labels((500, 1.0), (500, 1.1)), 1000) == []
+    assert watch.of_labels(labels((1000, 1.5)), 2000) == []  # each behind another that is whole
+    assert watch.of_labels(labels((99, 2.0)), 99) == []  # too few to say
+    assert watch.of_labels(labels((950, 1.1), (50, 1.0)), 1000) == []
+    assert watch.of_labels(labels((951, 1.1), (49, 1.0)), 1000)[0].startswith(
+        "everything grows: 951 labels by more than 5 %, of 1000 objects in front of or behind others"
+    )
+    assert watch.of_labels(labels((200, 1.1)), 0)[0].startswith("everything grows: 200 labels")  # without an order
+    assert watch.of_labels(labels((1000, 1.04)), 1000) == []
+    assert watch.of_labels(labels((600, 1.004), (400, 1.5)), 1000)[0].startswith("labels barely grow: half of 1000")
 
 
 def test_order_all_one_way():
