@@ -29,7 +29,7 @@ class Contact:
 
     Attributes:
         pair: indices of the two.
-        window: rows and columns of the image that hold it.
+        window: rows and columns of the smallest box of the image that holds it.
         near: (h, w) bool, the contact.
         visible: for each of the two (h, w) bool, what is visible of it in the contact.
         reach_px: how far from either object the contact goes, over their own gap.
@@ -49,10 +49,10 @@ class Contact:
         Args:
             sides: of the crop over those of the contact's box; the smaller object would always fit in.
         """
-        x, y, w, h = tight_box(self.near)
-        side = float(max(sides * max(w, h), self.smaller_px, SMALLEST_PX))
+        height, width = self.near.shape
+        side = float(max(sides * max(height, width), self.smaller_px, SMALLEST_PX))
         rows, columns = self.window
-        return Square(columns.start + x + (w - side) / 2, rows.start + y + (h - side) / 2, side)
+        return Square(columns.start + (width - side) / 2, rows.start + (height - side) / 2, side)
 
 
 def contact_of(masks: np.ndarray, pair: tuple[int, int], gap_px: int) -> Contact:
@@ -67,15 +67,15 @@ def contact_of(masks: np.ndarray, pair: tuple[int, int], gap_px: int) -> Contact
     smaller_px = int(np.maximum(w, h).min())
     depth = max(1, round(CONTACT_SHARE * smaller_px))
     margin = 2 * (depth + gap_px)
-    height, width = masks.shape[1:]
-    window = np.s_[
-        max(int(y.max()) - margin, 0) : min(int((y + h).min()) + margin, height),
-        max(int(x.max()) - margin, 0) : min(int((x + w).min()) + margin, width),
-    ]
-    first, second = (np.ascontiguousarray(masks[k][window]) for k in pair)
+    top, left = max(int(y.max()) - margin, 0), max(int(x.max()) - margin, 0)
+    around = np.s_[top : int((y + h).min()) + margin, left : int((x + w).min()) + margin]
+    first, second = (np.ascontiguousarray(masks[k][around]) for k in pair)
     reach = depth + max(0, int(distance_px(first)[second].min()) - 1)
     near = dilate(first, reach) & dilate(second, reach)
-    return Contact(pair, window, near, (first & near, second & near), reach, smaller_px)
+    x0, y0, width, height = tight_box(near)
+    box = np.s_[y0 : y0 + height, x0 : x0 + width]
+    window = np.s_[top + y0 : top + y0 + height, left + x0 : left + x0 + width]
+    return Contact(pair, window, near[box], ((first & near)[box], (second & near)[box]), reach, smaller_px)
 
 
 def order_by_contact(contact: Contact, first: np.ndarray, second: np.ndarray, threshold: float) -> list[Pair]:
@@ -85,8 +85,9 @@ def order_by_contact(contact: Contact, first: np.ndarray, second: np.ndarray, th
 
     Args:
         contact: of the two.
-        first: (h, w) float32 within the contact's window, the probability that the first goes on there unseen.
-        second: (h, w) float32, the same of the second.
+        first: (K,) float32, the probability that the first goes on unseen, at each pixel of the second in the contact
+            (`contact.visible[1]`).
+        second: (L,) float32, the same of the second within the first.
         threshold: probability above which it does.
     """
     return compare(*contact.pair, *_won_px(contact, first, second, threshold), MUTUAL_SHARE * count_px(contact.near))
@@ -99,8 +100,9 @@ def is_doubtful(contact: Contact, first: np.ndarray, second: np.ndarray) -> bool
 
 
 def _won_px(contact: Contact, first: np.ndarray, second: np.ndarray, threshold: float) -> tuple[int, int]:
-    claims = [
-        dilate((goes_on > threshold) & other, contact.reach_px) & contact.near
-        for goes_on, other in zip((first, second), contact.visible[::-1], strict=True)
-    ]
+    claims = []
+    for goes_on, other in zip((first, second), contact.visible[::-1], strict=True):
+        claimed = np.zeros_like(contact.near)
+        claimed[other] = goes_on > threshold
+        claims.append(dilate(claimed, contact.reach_px) & contact.near)
     return count_px(claims[0] & ~claims[1]), count_px(claims[1] & ~claims[0])

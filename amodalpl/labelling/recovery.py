@@ -145,7 +145,7 @@ def _grown(
 
 @dataclass
 class _Meeting:
-    """Two neighbours, and the probability that each goes on unseen, (h, w) float32 within their contact's window."""
+    """Two neighbours, and the probability that each goes on within the other, as `order_by_contact` takes it."""
 
     contact: Contact
     first: np.ndarray
@@ -167,7 +167,12 @@ def _look_where_they_meet(
     meetings = []
     for number, (scene, pairs) in enumerate(zip(scenes, neighbours, strict=True)):
         contacts = [contact_of(scene.masks, pair, settings.near_px) for pair in pairs]
-        meetings.append([_Meeting(c, *(_goes_on(answers[number, k], c, settings) for k in c.pair)) for c in contacts])
+        meetings.append(
+            [
+                _Meeting(c, *(_far(answers[number, k], c, other, settings) for k, other in _each_in_other(c)))
+                for c in contacts
+            ]
+        )
     if not settings.close_looks:
         return meetings
     around = [neighbours_both_ways(pairs) for pairs in neighbours]
@@ -187,17 +192,23 @@ def _look_where_they_meet(
     for _, meeting in doubtful:
         window = meeting.contact.window
         meeting.first, meeting.second = (
-            np.mean([far, *(_unseen_in(window, next(found)) for _ in settings.close_looks)], axis=0)
-            for far in (meeting.first, meeting.second)
+            np.mean([far, *(_unseen_in(window, next(found))[other] for _ in settings.close_looks)], axis=0)
+            for far, (_, other) in zip((meeting.first, meeting.second), _each_in_other(meeting.contact), strict=True)
         )
     return meetings
 
 
-def _goes_on(answer: Answer, contact: Contact, settings: LabelSettings) -> np.ndarray:
+def _each_in_other(contact: Contact) -> Iterable[tuple[int, np.ndarray]]:
+    """Return each object's index with what is visible of the other one."""
+    return zip(contact.pair, contact.visible[::-1], strict=True)
+
+
+def _far(answer: Answer, contact: Contact, other: np.ndarray, settings: LabelSettings) -> np.ndarray:
+    """Return what the answer about an object alone says of its contact, nothing where it runs away, (K,) float32."""
     local = amodal_in_window(answer, GOES_ON, settings.behind_neighbours)
     if runs_away(local, answer.modal, settings):
-        return np.zeros(contact.near.shape, dtype=np.float32)
-    return _unseen_in(contact.window, answer)
+        return np.zeros(np.count_nonzero(other), dtype=np.float32)
+    return _unseen_in(contact.window, answer)[other]
 
 
 def _unseen_in(window: Window, answer: Answer) -> np.ndarray:

@@ -18,12 +18,12 @@ def halves(gap_px=0):
 
 
 def meeting(first_rows, second_rows, gap_px=0, value=SURE):
-    """The squares' contact, and the probability that either goes on within the whole of the other along rows."""
+    """The squares' contact, and the probability that either goes on within the other along rows."""
     masks = halves(gap_px)
     contact = contact_of(masks, (0, 1), gap_px)
     maps = np.zeros((2, *masks.shape[1:]), dtype=np.float32)
     maps[0, slice(*first_rows), 25 + gap_px : 45 + gap_px] = maps[1, slice(*second_rows), 5:25] = value
-    return contact, *(m[contact.window] for m in maps)
+    return contact, *(m[contact.window][other] for m, other in zip(maps, contact.visible[::-1], strict=True))
 
 
 def directions(order):
@@ -62,10 +62,10 @@ def test_threshold(threshold, expected):
     assert directions(order_by_contact(contact, first, second, threshold)) == expected
 
 
-def test_the_far_end_of_a_guess_does_not_count():
-    contact, first, second = meeting((5, 25), (5, 5))
-    second[:, : second.shape[1] // 2 - 1] = SURE  # in the first's pixels, none of them beside the second
-    assert directions(order_by_contact(contact, first, second, 0.5)) == {(1, 0)}
+def test_the_far_end_of_an_object_is_no_part_of_the_contact():
+    contact = contact_of(halves(), (0, 1), 0)
+    assert contact.window == np.s_[4:26, 24:26]  # a column of each, and a row beyond either end
+    assert [mask.sum() for mask in contact.visible] == [20, 20]
 
 
 @pytest.mark.parametrize("gap_px", [1, 3, 10])
@@ -112,6 +112,4 @@ def test_contact_at_the_border_stays_within_the_image():
     masks = np.zeros((2, 20, 40), dtype=bool)
     masks[0, :, :20], masks[1, :, 20:] = True, True
     contact = contact_of(masks, (0, 1), 5)
-    rows, columns = contact.window
-    assert (rows.start, rows.stop) == (0, 20) and 0 <= columns.start < columns.stop <= 40
-    assert contact.near.shape == (20, columns.stop - columns.start)
+    assert contact.window == np.s_[0:20, 19:21] and contact.near.shape == (20, 2)
