@@ -220,10 +220,10 @@ class LabelSettings(Settings):
         description="compare completions along the contact (ours), within the other's mask (the codes) or as a whole "
         "(ASBU eq. 3); the method's own unless given",
     )
-    close_looks: tuple[PositiveFloat, ...] = Field(
-        (1.5, 2.5),
+    close_looks: tuple[PositiveFloat, ...] | None = Field(
+        None,
         description="further crops where two objects meet whose order by the rule contact is doubtful, in sides of the "
-        "contact's box; [] for none",
+        "contact's box; [] for none; the completer's unless given",
     )
     behind_neighbours: bool = Field(
         True, description="let masks grow only behind neighbours, since other pixels are seen to be something else"

@@ -16,14 +16,14 @@ from ..errors import CheckpointError, SettingsError, nearest
 from ..models.completer import METHODS, Completer, build_completer, fuse_for_use
 from ..running.provenance import hash_file, read_json, write_json, write_whole
 from ..running.resuming import load_plain
-from ..settings import CompleterSettings, SynthesisSettings
+from ..settings import CompleterSettings, LabelSettings, SynthesisSettings
 from .asking import View
 from .calibration import Calibration, Promise
 from .onnx_backend import BACKENDS, read_network
 from .plausibility import ShapePrior, load_shape_prior, save_shape_prior
 
 WEIGHTS, CARD, SHAPES = "weights.pth", "completer.json", "shapes.pth"
-FORMAT = 4  # of the card; 2 has calibrated pixels and a promise, 3 thresholds for gaps, 4 none since masks are loosened
+FORMAT = 5  # of the card: 2 has calibrated pixels and a promise, 4 no thresholds for gaps, 5 the further looks
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class TrainedCompleter:
         view: how objects are shown to it; `gap_px` is replaced by the label settings'.
         threshold: probability above which a pixel belongs to the object.
         order_threshold: the same, where growth tells who is in front.
+        close_looks: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
         calibration: from the network's probabilities to those of pixels, and to the expected error of labels.
         promise: up to which uncertainty labels are good; None where the hold-out allows none.
         shapes: how ordinary a shape is; None where there were too few whole objects to learn it from.
@@ -44,14 +45,18 @@ class TrainedCompleter:
     view: View
     threshold: float = 0.5
     order_threshold: float = 0.5
+    close_looks: tuple[float, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
     promise: Promise | None = None
     shapes: ShapePrior | None = None
 
-    def with_thresholds(self, threshold: float | None, order_threshold: float | None) -> TrainedCompleter:
-        """Return it with other thresholds; None keeps its own."""
+    def told(self, settings: LabelSettings) -> TrainedCompleter:
+        """Return it with what the settings say in place of what was chosen."""
         return replace(
-            self, threshold=threshold or self.threshold, order_threshold=order_threshold or self.order_threshold
+            self,
+            threshold=settings.threshold or self.threshold,
+            order_threshold=settings.order_threshold or self.order_threshold,
+            close_looks=self.close_looks if settings.close_looks is None else settings.close_looks,
         )
 
 
@@ -73,6 +78,7 @@ def save_completer(
         "boundary_px": synthesis.boundary_px,
         "threshold": trained.threshold,
         "order_threshold": trained.order_threshold,
+        "close_looks": list(trained.close_looks),
         "calibration": trained.calibration.to_json(),
         "promise": trained.promise.to_json() if trained.promise else None,
         "weights_sha256": hash_file(folder / WEIGHTS),
@@ -132,7 +138,7 @@ def _require_hash(path: Path, expected: object) -> None:
         raise CheckpointError(f"{path}: is not the file that {CARD} describes (its SHA-256 differs); train again")
 
 
-_Chosen = tuple[float, float, Calibration, Promise | None]
+_Chosen = tuple[float, float, tuple[float, ...], Calibration, Promise | None]
 
 
 def _read_card(path: Path, card: Any) -> tuple[str, int, View, _Chosen]:
@@ -148,7 +154,8 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, View, _Chosen]:
         view = View(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
         promise = None if card["promise"] is None else Promise.from_json(card["promise"])
         calibration = Calibration.from_json(card["calibration"])
-        chosen = (float(card["threshold"]), float(card["order_threshold"]), calibration, promise)
+        looks = LabelSettings(close_looks=card["close_looks"]).close_looks or ()
+        chosen = (float(card["threshold"]), float(card["order_threshold"]), looks, calibration, promise)
         width = CompleterSettings(width=card["width"], image=card["image"], method=card["method"]).width
         SynthesisSettings(patch_px=view.patch_px, enlarge_box=view.enlarge_box, boundary_px=view.boundary_px)
     except (KeyError, TypeError, ValueError, OverflowError) as error:

@@ -75,7 +75,7 @@ def label_scenes(
     Returns:
         One result per scene.
     """
-    trained = trained.with_thresholds(settings.threshold, settings.order_threshold)
+    trained = trained.told(settings)
     drawn, tight_px = scenes, settings.loosened_px
     scenes, settings = loosened(scenes, settings)
     who = settings.occluders

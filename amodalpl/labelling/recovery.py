@@ -77,7 +77,7 @@ def orders_at(
     """Return the order that completions behind all neighbours give, for each threshold and scene.
 
     Args:
-        trained: the completer; its own threshold is not used.
+        trained: the completer; its further looks are used, its threshold is not.
         scenes: images with disjoint visible masks.
         settings: neighbours, order rule, batches.
         thresholds: probabilities above which a pixel counts as grown.
@@ -99,11 +99,11 @@ def orders_completed(
     """Read the order from completions behind all neighbours, by the rule of the settings, else of the method.
 
     Args:
-        trained: the completer; its own threshold is not used.
+        trained: the completer; its further looks are used, its threshold is not.
         scenes: images with disjoint visible masks.
         neighbours: of each scene.
         answers: about each object that has neighbours, behind all of them.
-        settings: order rule, further looks, batches.
+        settings: order rule, batches.
         thresholds: probabilities above which a pixel counts as grown.
 
     Returns:
@@ -173,7 +173,7 @@ def _look_where_they_meet(
                 for c in contacts
             ]
         )
-    if not settings.close_looks:
+    if not trained.close_looks:
         return meetings
     around = [neighbours_both_ways(pairs) for pairs in neighbours]
     doubtful = [
@@ -186,13 +186,13 @@ def _look_where_they_meet(
         Query(number, target, tuple(around[number][target]), meeting.contact.square(sides))
         for number, meeting in doubtful
         for target in meeting.contact.pair
-        for sides in settings.close_looks
+        for sides in trained.close_looks
     ]
     found = ask(trained.completer, scenes, queries, view_for(trained.view, settings), settings.batch_size)
     for _, meeting in doubtful:
         window = meeting.contact.window
         meeting.first, meeting.second = (
-            np.mean([far, *(_unseen_in(window, next(found))[other] for _ in settings.close_looks)], axis=0)
+            np.mean([far, *(_unseen_in(window, next(found))[other] for _ in trained.close_looks)], axis=0)
             for far, (_, other) in zip((meeting.first, meeting.second), _each_in_other(meeting.contact), strict=True)
         )
     return meetings

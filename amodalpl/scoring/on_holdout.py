@@ -13,6 +13,7 @@ from ..completion.asking import Answer, Query, Scene, View, ask
 from ..completion.trained import TrainedCompleter
 from ..images import image_path, read_image
 from ..labelling.answers import amodal_in_window, loosened, neighbours_both_ways, view_for
+from ..labelling.contact import CLOSE_LOOKS
 from ..labelling.ordering import Pair, ancestors, compare
 from ..labelling.pseudolabels import SceneLabels, as_drawn, label_scenes
 from ..labelling.recovery import orders_at, orders_from_pairs, pair_growth_px, pair_queries
@@ -30,7 +31,7 @@ from . import baselines
 from .tally import Tally, Trust, examine
 
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
-COMPLETION_THRESHOLDS = THRESHOLDS[::2]  # for the order, which looks at every contact again for each
+COMPLETION_THRESHOLDS = THRESHOLDS[::2]  # for the order, which weighs every contact again for each
 F1_NOISE = 0.005  # F1 that differs by less says nothing: among 400 pairs its standard error is three times that
 SCENES_AT_ONCE = 8
 ERODED_PX = (1, 2, 3)  # contours drawn too tight, or predicted: they leave gaps of twice as many pixels
@@ -115,15 +116,16 @@ def choose(
 
     The order threshold has the best order: accuracy over pairs with a true order where they are completed pair by pair,
     F1 of directed pairs where the order is read from completions behind all neighbours, which may find both directions;
-    of those that are as good but for noise, the one nearest to the middle.
+    of those that are as good but for noise, the one nearest to the middle. Where the latter is better with further
+    looks at doubtful orders, they are kept.
     The threshold has the best micro invisible mIoU over all objects that were asked about, told their true occluders
     (all neighbours, if labels are made so). With these, the half is labelled as photos will be, by the recovered order,
     and the rest is fitted to these labels.
     """
     ids = holdout.cases("choose")
     settings = with_tolerance(holdout, ids, settings)
-    choose_order = _choose_pair_threshold if orders_from_pairs(trained, settings) else _choose_completion_threshold
-    trained = replace(trained, order_threshold=choose_order(trained, holdout, ids, settings, progress))
+    choose_order = _choose_pair_order if orders_from_pairs(trained, settings) else _choose_completed_order
+    trained = choose_order(trained, holdout, ids, settings, progress)
     threshold = _choose_threshold(trained, holdout, ids, settings, progress)
     if threshold is None:
         return trained
@@ -285,27 +287,34 @@ def _ask(
     return ask(completer, scenes, queries, view_for(view, own), own.batch_size)
 
 
-def _choose_completion_threshold(
+def _choose_completed_order(
     trained: TrainedCompleter, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
-) -> float:
-    hits, predicted = np.zeros((2, len(COMPLETION_THRESHOLDS)))
+) -> TrainedCompleter:
+    """Return it with the best threshold for the order, and with further looks where they make the order better."""
+    looks = [(), CLOSE_LOOKS] if settings.close_looks is None else [settings.close_looks]
+    hits, predicted = np.zeros((2, len(looks), len(COMPLETION_THRESHOLDS)))
     true = 0
     with progress.task("choosing the order threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
             scenes = [case.scene for case in chunk]
             truth = [{(p.front, p.back) for p in case.true_order()} for case in chunk]
             true += sum(len(pairs) for pairs in truth)
-            for k, orders in enumerate(orders_at(trained, scenes, settings, COMPLETION_THRESHOLDS)):
-                for order, pairs in zip(orders, truth, strict=True):
-                    hits[k] += sum((pair.front, pair.back) in pairs for pair in order)
-                    predicted[k] += len(order)
+            for n, close_looks in enumerate(looks):
+                looking = replace(trained, close_looks=close_looks)
+                for k, orders in enumerate(orders_at(looking, scenes, settings, COMPLETION_THRESHOLDS)):
+                    for order, pairs in zip(orders, truth, strict=True):
+                        hits[n, k] += sum((pair.front, pair.back) in pairs for pair in order)
+                        predicted[n, k] += len(order)
             advance(len(chunk))
-    return float(COMPLETION_THRESHOLDS[_best(2 * hits / np.maximum(predicted + true, 1), F1_NOISE)])
+    f1 = 2 * hits / np.maximum(predicted + true, 1)
+    n = int(f1.max(axis=1).argmax())
+    threshold = float(COMPLETION_THRESHOLDS[_best(f1[n], F1_NOISE)])
+    return replace(trained, close_looks=looks[n], order_threshold=threshold)
 
 
-def _choose_pair_threshold(
+def _choose_pair_order(
     trained: TrainedCompleter, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
-) -> float:
+) -> TrainedCompleter:
     correct = np.zeros(len(THRESHOLDS))
     with progress.task("choosing the order threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
@@ -322,7 +331,7 @@ def _choose_pair_threshold(
                         ordered = compare(i, j, growth[n, i, j][k], growth[n, j, i][k])
                         correct[k] += any((pair.front, pair.back) in truth[n] for pair in ordered)
             advance(len(chunk))
-    return float(THRESHOLDS[_best(correct)])
+    return replace(trained, order_threshold=float(THRESHOLDS[_best(correct)]))
 
 
 def _best(values: Sequence[float] | np.ndarray, noise: float = 0.0) -> int:

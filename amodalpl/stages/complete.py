@@ -146,6 +146,7 @@ def _train_and_score(
     chosen = {
         "threshold": trained.threshold,
         "order threshold": trained.order_threshold,
+        "close looks": list(trained.close_looks),
     }
     write_json(
         out / METRICS,

@@ -52,7 +52,7 @@ def evaluate_completer(
         raise DataError(
             f"{synth_dir}: expected a hold-out of the photos that {completer} was trained without, got one beside "
             "other cut-outs; run `amodalpl synth` on the same annotations, with the same seed, changing only "
-            "synthesis.holdout_scenes, _placement, _size, _hidden and _occluded"
+            "synthesis.holdout_scenes, _placement, _size, _hidden, _occluded and _whole"
         )
     trained = load_completer(completer, pick_device(device))
     holdout = Holdout(read_holdout(synth_dir), synth_dir / HOLDOUT_IMAGES if trained.completer.uses_image else None)

@@ -43,7 +43,7 @@ def write_completer(folder, image=False):
     """Write a network with random weights: it grows here and there, which is all that is needed."""
     torch.manual_seed(2)
     completer = build_completer("layered", 4, image, init_gain=1.0).eval()
-    trained = TrainedCompleter(completer, View(32), 0.5, 0.5, Calibration((0.0, 1.0), (0.05, 0.9)))
+    trained = TrainedCompleter(completer, View(32), calibration=Calibration((0.0, 1.0), (0.05, 0.9)))
     folder.mkdir()
     save_completer(folder, trained, CompleterSettings(width=4, image=image), SynthesisSettings(patch_px=32))
     return folder

@@ -128,13 +128,14 @@ def seen_from_afar(modal):
         pytest.param({}, True, 2 + 4, id="neither gives way in its own crop, one of three answers in the contact's"),
         pytest.param({"order_threshold": 0.4}, False, 2 + 4, id="a third is not enough"),
         pytest.param({"close_looks": ()}, False, 2, id="not looked at again"),
+        pytest.param({"close_looks": None}, False, 2, id="nor unless the completer's card says so"),
         pytest.param({"close_looks": (2.5,), "order_threshold": 0.4}, True, 2 + 2, id="one of two"),
         pytest.param({"order_rule": "inside"}, False, 2, id="another rule asks once"),
     ],
 )
 def test_doubtful_orders_are_looked_at_again(changes, found, calls):
     completer = trained("layered", seen_from_afar)
-    settings = NO_GAP.model_copy(update={"order_threshold": 0.3, **changes})
+    settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "close_looks": (1.5, 2.5), **changes})
     (labels,) = label_scenes(completer, [SCENE], settings)
     assert [(pair.front, pair.back) for pair in labels.order] == ([(0, 2)] if found else [])
     assert completer.completer.network.calls == calls
@@ -143,14 +144,14 @@ def test_doubtful_orders_are_looked_at_again(changes, found, calls):
 
 def test_looks_of_several_scenes_are_not_mixed_up():
     other = Scene(SCENE.masks[::-1].copy())  # the same objects with other numbers
-    settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "batch_size": 3})
+    settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "close_looks": (1.5, 2.5), "batch_size": 3})
     found = label_scenes(trained("layered", seen_from_afar), [SCENE, other, SCENE], settings)
     assert [[(p.front, p.back) for p in labels.order] for labels in found] == [[(0, 2)], [(3, 1)], [(0, 2)]]
 
 
 def test_what_runs_away_gives_no_order():
     """400 visible pixels would become 480; of the two further looks one agrees."""
-    settings = NO_GAP.model_copy(update={"max_growth": 1.1, "order_threshold": 0.4})
+    settings = NO_GAP.model_copy(update={"max_growth": 1.1, "order_threshold": 0.4, "close_looks": (1.5, 2.5)})
     (refused,) = label_scenes(trained("layered", squares_only), [SCENE], settings)
     (kept,) = label_scenes(trained("layered", squares_only), [SCENE], settings.model_copy(update={"max_growth": 1.3}))
     assert refused.order == [] and len(kept.order) == 1

@@ -13,6 +13,7 @@ from amodalpl.completion.asking import Scene, View
 from amodalpl.completion.calibration import Promise
 from amodalpl.completion.trained import TrainedCompleter
 from amodalpl.formats import read_annotations
+from amodalpl.labelling.contact import CLOSE_LOOKS
 from amodalpl.labelling.ordering import Pair
 from amodalpl.masks import rle
 from amodalpl.models.completer import METHODS, Completer
@@ -136,11 +137,28 @@ def test_threshold_is_the_best_on_the_choosing_half(tmp_path, probability, expec
 )
 def test_order_threshold_of_completions_behind_all_neighbours(tmp_path, probability, expected):
     """Every threshold below the probability finds the one true pair and nothing else."""
-    settings = SETTINGS.model_copy(update={"close_looks": ()})  # this network knows a square by what surrounds it
-    chosen = choose(trained(probability, "layered"), holdout(tmp_path), settings)
-    assert chosen.order_threshold == pytest.approx(expected)
-    found = score(chosen, holdout(tmp_path), settings).scores["hold-out order, directed pairs (InstaOrder)"]
+    chosen = choose(trained(probability, "layered"), holdout(tmp_path), SETTINGS)
+    assert chosen.order_threshold == pytest.approx(expected) and chosen.close_looks == ()
+    found = score(chosen, holdout(tmp_path), SETTINGS).scores["hold-out order, directed pairs (InstaOrder)"]
     assert found["labels"]["f1"] == 1.0
+
+
+class SureFromAfar(Sure):
+    """Knows the square only where it fills about a seventh of the patch, as in the wider crop of its contact."""
+
+    def forward(self, x):
+        square = (x[:, 0].mean(dim=(1, 2)) > 0.12) & (x[:, 0].mean(dim=(1, 2)) < 0.2)
+        logit = torch.where(square, self.logit, -40.0).view(-1, 1, 1).expand_as(x[:, 0])
+        return torch.stack([-logit / 2, logit / 2], dim=1)
+
+
+def test_further_looks_are_chosen_where_they_help(tmp_path):
+    """One of three answers is sure, so that their mean is a third."""
+    untrained = TrainedCompleter(Completer(SureFromAfar(0.999), METHODS["layered"]).eval(), VIEW)
+    chosen = choose(untrained, holdout(tmp_path), SETTINGS)
+    assert chosen.close_looks == CLOSE_LOOKS and chosen.order_threshold == pytest.approx(0.3)
+    without = choose(untrained, holdout(tmp_path), SETTINGS.model_copy(update={"close_looks": ()}))
+    assert without.close_looks == () and without.order_threshold == pytest.approx(0.5)  # nothing is found
 
 
 def test_threshold_still_lets_grow_where_a_quarter_is_right(tmp_path):

@@ -24,7 +24,7 @@ def save(folder, method="asbu", width=4, image=False, seed=0, promise=None, shap
     torch.manual_seed(seed)
     completer = build_completer(method, width, image, init_gain=1.0).eval()
     calibration = Calibration((0.1, 0.5), (0.0, 0.25), (0.0, 0.9), (0.1, 0.8), 0.04)
-    trained = TrainedCompleter(completer, View(32, 4.0, 7), 0.35, 0.15, calibration, promise, shapes)
+    trained = TrainedCompleter(completer, View(32, 4.0, 7), 0.35, 0.15, (2.0,), calibration, promise, shapes)
     folder.mkdir(exist_ok=True)
     save_completer(
         folder,
@@ -45,7 +45,7 @@ def change_card(folder, **changes):
 def test_round_trip(tmp_path, image):
     trained = save(tmp_path, "pcnet-m", image=image, promise=Promise(0.21) if image else None)
     loaded = load_completer(tmp_path, CPU)
-    assert loaded.threshold == 0.35 and loaded.order_threshold == 0.15
+    assert (loaded.threshold, loaded.order_threshold, loaded.close_looks) == (0.35, 0.15, (2.0,))
     assert loaded.calibration == trained.calibration and loaded.promise == trained.promise
     assert (loaded.view.patch_px, loaded.view.enlarge_box, loaded.view.boundary_px) == (32, 4.0, 7)
     assert loaded.completer.method == trained.completer.method and loaded.completer.uses_image is image
@@ -112,8 +112,11 @@ def test_damaged_weights(tmp_path):
         pytest.param({"calibration": KNOTS | {"belongs": [0, 2]}}, "numbers from 0 to 1 .*`belongs`", id="above 1"),
         pytest.param({"calibration": KNOTS | {"unasked": None}}, "a damaged one", id="no error of the unasked"),
         pytest.param({"promise": {"share": 0.95}}, r"a damaged one \('uncertainty_at_most'\)", id="half a promise"),
-        pytest.param({"format": None}, "expected a card of format 4, got 1, .* train it again", id="an older card"),
-        pytest.param({"format": 5}, "expected a card of format 4, got 5", id="a newer card"),
+        pytest.param({"format": None}, "expected a card of format 5, got 1, .* train it again", id="an older card"),
+        pytest.param({"format": 6}, "expected a card of format 5, got 6", id="a newer card"),
+        pytest.param(
+            {"close_looks": [1.5, -1]}, r"a damaged one \(close_looks.1: .* greater than 0", id="no such look"
+        ),
         pytest.param({"threshold": [1]}, "a damaged one", id="threshold is a list"),
         pytest.param({"weights_sha256": None}, "SHA-256 differs", id="no hash"),
     ],
