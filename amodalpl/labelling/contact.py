@@ -19,7 +19,7 @@ from .ordering import Pair, compare
 CONTACT_SHARE = 0.03  # depth of the contact on each side, in sides of the smaller object's box
 MUTUAL_SHARE = 0.2  # two objects hide each other when each gives way to the other along a fifth of their contact
 GOES_ON = 0.5  # where an object is as likely to go on as not
-CLEAR_LEAD = 0.4  # share of the contact by which one must win to be behind beyond doubt
+CLEAR_LEAD = 0.2  # share of the contact by which one must win to be behind beyond doubt
 CLOSE_LOOKS = (1.5, 2.5)  # sides of the contact's box in the crops that are tried
 SMALLEST_PX = 24  # no look is closer
 

@@ -39,7 +39,7 @@ def directions(order):
         pytest.param((5, 25), (5, 25), set(), True, id="both claim the same places: nobody knows"),
         pytest.param((5, 25), (10, 20), {(1, 0)}, False, id="claims that contradict each other do not count"),
         pytest.param((5, 5), (5, 5), set(), True, id="nobody goes on"),
-        pytest.param((5, 9), (5, 5), {(1, 0)}, True, id="along a quarter of the contact only"),
+        pytest.param((5, 7), (5, 5), {(1, 0)}, True, id="along less than a fifth of the contact"),
     ],
 )
 def test_order_and_doubt(first_rows, second_rows, expected, doubtful):
