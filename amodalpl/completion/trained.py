@@ -50,7 +50,7 @@ class TrainedCompleter:
     promise: Promise | None = None
     shapes: ShapePrior | None = None
 
-    def told(self, settings: LabelSettings) -> TrainedCompleter:
+    def overridden_by(self, settings: LabelSettings) -> TrainedCompleter:
         """Return it with what the settings say in place of what was chosen."""
         return replace(
             self,

@@ -75,7 +75,7 @@ def label_scenes(
     Returns:
         One result per scene.
     """
-    trained = trained.told(settings)
+    trained = trained.overridden_by(settings)
     drawn, tight_px = scenes, settings.loosened_px
     scenes, settings = loosened(scenes, settings)
     who = settings.occluders

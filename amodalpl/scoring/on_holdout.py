@@ -116,8 +116,8 @@ def choose(
 
     The order threshold has the best order: accuracy over pairs with a true order where they are completed pair by pair,
     F1 of directed pairs where the order is read from completions behind all neighbours, which may find both directions;
-    of those that are as good but for noise, the one nearest to the middle. Where the latter is better with further
-    looks at doubtful orders, they are kept.
+    of those that are as good but for noise, the one nearest to the middle. Further looks at doubtful orders are kept
+    where the best F1 with them is higher.
     The threshold has the best micro invisible mIoU over all objects that were asked about, told their true occluders
     (all neighbours, if labels are made so). With these, the half is labelled as photos will be, by the recovered order,
     and the rest is fitted to these labels.
