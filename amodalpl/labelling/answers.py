@@ -86,5 +86,5 @@ def amodal_in_window(answer: Answer, threshold: float, behind_neighbours: bool) 
 
 
 def runs_away(amodal: np.ndarray, visible: np.ndarray, settings: LabelSettings) -> bool:
-    """Tell whether a label is more than `labels.max_growth` times what is visible."""
+    """Tell whether a label is more than `labels.max_growth` times what the network was shown of the object."""
     return count_px(amodal) > settings.max_growth * count_px(visible)

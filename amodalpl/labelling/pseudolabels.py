@@ -28,7 +28,8 @@ class Label:
         uncertainty: expected 1 - IoU with the truth, 0-1; 0 for objects without a neighbour that could hide them.
         occluders: indices of the objects taken to be in front.
         asked: whether the network was asked; False without a neighbour in front.
-        runaway: whether the answer was refused, because it was more than `max_growth` times the visible area.
+        runaway: whether the answer was refused, because it was more than `max_growth` times the visible area
+            that the network was shown.
         grew_to_border: whether the answer reaches the edge of the crop the network saw, and may have been cut there.
         doubt: where the answer may be wrong; None without one.
     """
@@ -136,11 +137,11 @@ def _labels(
         local = amodal_in_window(answer, trained.threshold, settings.behind_neighbours)
         in_front = answer.query.occluders
         doubt = doubt_of(answer, trained.calibration, settings.behind_neighbours)
-        amodal = as_drawn(visible, answer, local, tight_px)
-        if runs_away(amodal, visible, settings):
+        if runs_away(local, answer.modal, settings):
             labels.append(Label(visible, 1.0, in_front, True, False, runaway=True, doubt=doubt))
             continue
         uncertainty = trained.calibration.uncertainty(weigh(answer, local))
         cut_off = reaches_inner_edge(answer, local, visible.shape)
+        amodal = as_drawn(visible, answer, local, tight_px)
         labels.append(Label(amodal, uncertainty, in_front, True, cut_off, doubt=doubt))
     return labels
