@@ -7,8 +7,8 @@ and neither clearly gives way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,20 +72,31 @@ def pair_growth_px(answer: Answer, threshold: float) -> float:
 
 
 def orders_at(
-    trained: TrainedCompleter, scenes: Sequence[Scene], settings: LabelSettings, thresholds: Iterable[float]
-) -> list[list[list[Pair]]]:
-    """Return the order that completions behind all neighbours give, for each threshold and scene.
+    trained: TrainedCompleter,
+    scenes: Sequence[Scene],
+    settings: LabelSettings,
+    looks: Iterable[tuple[float, ...]],
+    thresholds: Collection[float],
+) -> list[list[list[list[Pair]]]]:
+    """Return the order that completions behind all neighbours give, for each choice of further looks and threshold.
 
     Args:
-        trained: the completer; its further looks are used, its threshold is not.
+        trained: the completer; neither its further looks nor its threshold are used.
         scenes: images with disjoint visible masks.
         settings: neighbours, order rule, batches.
+        looks: each as `close_looks` of a completer.
         thresholds: probabilities above which a pixel counts as grown.
+
+    Returns:
+        The order, for each of the looks, threshold and scene.
     """
     scenes, settings = loosened(scenes, settings)
     neighbours = [near_pairs(scene.masks, settings.near_px) for scene in scenes]
     answers = ask_behind(trained, scenes, [neighbours_both_ways(pairs) for pairs in neighbours], settings)
-    return orders_completed(trained, scenes, neighbours, answers, settings, thresholds)
+    return [
+        orders_completed(replace(trained, close_looks=close_looks), scenes, neighbours, answers, settings, thresholds)
+        for close_looks in looks
+    ]
 
 
 def orders_completed(

@@ -74,7 +74,7 @@ class Holdout:
         self.images = images
 
     def cases(self, part: str) -> list[int]:
-        """Return the image ids of a part ("choose" or "report"); a hold-out of one photo serves as both."""
+        """Return the image ids of a part ("choose" or "report"); scenes of one part only serve as both."""
         return [r.id for r in self.data.images if r.raw.get("part") in (part, "both")]
 
     def read(self, image_ids: Iterable[int]) -> Iterator[Case]:
@@ -299,9 +299,9 @@ def _choose_completed_order(
             scenes = [case.scene for case in chunk]
             truth = [{(p.front, p.back) for p in case.true_order()} for case in chunk]
             true += sum(len(pairs) for pairs in truth)
-            for n, close_looks in enumerate(looks):
-                looking = replace(trained, close_looks=close_looks)
-                for k, orders in enumerate(orders_at(looking, scenes, settings, COMPLETION_THRESHOLDS)):
+            by_looks = orders_at(trained, scenes, settings, looks, COMPLETION_THRESHOLDS)
+            for n, by_threshold in enumerate(by_looks):
+                for k, orders in enumerate(by_threshold):
                     for order, pairs in zip(orders, truth, strict=True):
                         hits[n, k] += sum((pair.front, pair.back) in pairs for pair in order)
                         predicted[n, k] += len(order)
