@@ -5,7 +5,7 @@ Each function returns lines for people: what was seen, and what to look at. An e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,21 @@ def of_training(losses: Sequence[float]) -> list[str]:
     if last <= FLAT * first:
         return []
     return [f"the loss did not fall: {first:.4g} at first, {last:.4g} at the end; try another learning rate"]
+
+
+def of_parts(choosing: Collection[int], reporting: Collection[int]) -> list[str]:
+    """Look at what thresholds were chosen on, and whether scores come from something else.
+
+    Args:
+        choosing: ids of the hold-out scenes that thresholds and calibration were chosen on.
+        reporting: ids of those that were scored.
+    """
+    if not set(choosing).isdisjoint(reporting):
+        return [
+            "thresholds were chosen on the very hold-out scenes that are scored, so the scores flatter: all are of one "
+            "photo; give `amodalpl synth` more photos, or a larger synthesis.holdout_fraction"
+        ]
+    return []
 
 
 def of_holdout(unoccluded_growth: float | None, invisible_iou: float | None) -> list[str]:

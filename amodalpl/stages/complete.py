@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,9 @@ def complete(
     where = pick_device(device)
     sections = ("synthesis", "completer", "training", "labels")
     dump = settings.model_dump(mode="json")
+    changes = list(_changes(inherited["synthesis"], dump["synthesis"], "synthesis"))
+    if changes:
+        progress.note(f"not as in {synth_dir}: {', '.join(changes)}")
     run = StageRun.open(
         out,
         "complete",
@@ -97,6 +100,14 @@ def complete(
         },
         next=f"amodalpl pseudolabel ANNOTATIONS IMAGES --completer {out} --out labels",
     )
+
+
+def _changes(was: Mapping[str, Any], given: Mapping[str, Any], at: str) -> Iterator[str]:
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            yield from _changes(was.get(name, {}), value, f"{at}.{name}")
+        elif value != was.get(name, value):
+            yield f"{at}.{name}={value} instead of {was[name]}"
 
 
 def _train_and_score(
@@ -162,6 +173,7 @@ def _train_and_score(
     of_labels = [rows["labels"] for rows in trust.scores.values() if "labels" in rows]
     stated = {name: value for row in of_labels for name, value in row.items()}
     warnings = [
+        *watch.of_parts(holdout.cases("choose"), holdout.cases("report")),
         *watch.of_training([point["loss"] for point in history if "loss" in point]),
         *watch.of_holdout(stated.get("unoccluded_growth"), stated.get("invisible_iou")),
     ]

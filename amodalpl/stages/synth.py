@@ -231,7 +231,7 @@ def _write_holdout(
                 image, entries = scene_entries(scene, len(images) + 1, name, len(annotations) + 1, extra)
                 images.append(image)
                 annotations.extend(entries)
-    if len(sources) == 1:
+    if len({image["part"] for image in images}) == 1:
         for image in images:
             image["part"] = "both"
     write_json(out / HOLDOUT, {"images": images, "annotations": annotations, "categories": finite(data.categories)})

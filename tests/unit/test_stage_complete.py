@@ -82,6 +82,36 @@ def test_what_synth_ran_with_is_inherited(made):
     assert record["seed"] == 5 and record["settings"]["synthesis"]["patch_px"] == 32
 
 
+class Heard(Progress):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_what_differs_from_synth_is_said(synth_dir, tmp_path):
+    heard = Heard()
+    changes = {"patch_px": 16, "layers": {"told": 0.25}}
+    run(synth_dir, tmp_path / "other", heard, synthesis=changes)
+    assert heard.notes[0] == (
+        f"not as in {synth_dir}: synthesis.patch_px=16 instead of 32, synthesis.layers.told=0.25 instead of 0.35"
+    )
+
+
+def test_holdout_of_one_photo_is_scored_where_it_was_chosen(synth_dir, made, tmp_path):
+    folder = tmp_path / "synth"
+    shutil.copytree(synth_dir, folder)
+    held_out = json.loads((folder / "holdout.json").read_text())
+    image = held_out["images"][0] | {"part": "both"}
+    entries = [entry for entry in held_out["annotations"] if entry["image_id"] == image["id"]]
+    (folder / "holdout.json").write_text(json.dumps(held_out | {"images": [image], "annotations": entries}))
+    flatters = "thresholds were chosen on the very hold-out scenes that are scored"
+    found = run(folder, tmp_path / "completer").counts["warnings"]
+    assert any(line.startswith(flatters) for line in found)
+    assert not any(line.startswith(flatters) for line in made.counts.get("warnings", []))
+
+
 def test_result_can_be_loaded(made):
     trained = load_completer(made.out, torch.device("cpu"))
     assert trained.view.patch_px == 32

@@ -333,6 +333,24 @@ def test_holdout_of_what_is_sure_to_be_whole(scenes, tmp_path):
         assert len(annotations) > made.counts["hold-out scenes"]  # each with something pasted
 
 
+@pytest.mark.parametrize("lone", [0, 1], ids=["chooses", "reports"])
+def test_holdout_of_which_one_half_is_empty_serves_as_both(scenes, made, tmp_path, lone):
+    """Of the two held-out photos one has an object that stands alone, the other none."""
+    held_out = list(dict.fromkeys(record.raw["photo_id"] for record in read_holdout(made.out).images))
+
+    def change(data):
+        squares((5, 5, 10, 10), (15, 5, 10, 10), (40, 25, 10, 10))(data)
+        data["annotations"] = [
+            entry for k, entry in enumerate(data["annotations"]) if k % 3 < 2 or entry["image_id"] == held_out[lone]
+        ]
+
+    file = changed(scenes, tmp_path / "a.json", change)
+    synth(file, scenes.images, tmp_path / "out", settings(holdout_whole=True))
+    images = read_holdout(tmp_path / "out").images
+    assert {record.raw["photo_id"] for record in images} == {held_out[lone]}
+    assert {record.raw["part"] for record in images} == {"both"}
+
+
 def test_holdout_without_anything_whole_is_one_clear_line(scenes, tmp_path):
     file = changed(scenes, tmp_path / "a.json", squares((5, 5, 10, 10), (15, 5, 10, 10)))
     with pytest.raises(DataError, match="got 12 and 0 in 8 photos; .*, or set synthesis.holdout_whole=false"):

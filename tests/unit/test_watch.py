@@ -33,6 +33,11 @@ def test_loss(losses, warned):
         assert found[0].startswith("the loss did not fall: 1 at first")
 
 
+def test_parts_of_the_holdout():
+    assert watch.of_parts([1, 3], [2, 4]) == [] and watch.of_parts([1], []) == []
+    assert watch.of_parts([1, 2], [1, 2])[0].startswith("thresholds were chosen on the very hold-out scenes")
+
+
 def test_holdout():
     assert watch.of_holdout(0.02, 0.5) == [] and watch.of_holdout(None, None) == []
     assert watch.of_holdout(0.25, 0.5)[0].startswith("everything grows: objects that nothing hides grow by 25 %")
