@@ -231,8 +231,8 @@ class LabelSettings(Settings):
     max_growth: float = Field(
         4.0,
         gt=1,
-        description="whole over visible area, loosened where masks are tight, beyond which a label stays as drawn, with "
-        "the flag `runaway`",
+        description="whole over visible area, loosened where masks are tight, beyond which a label stays as drawn, "
+        "with the flag `runaway`",
     )
     images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
     low_confidence: float | None = Field(

@@ -52,11 +52,17 @@ def view_for(view: View, settings: LabelSettings) -> View:
     return View(view.patch_px, view.enlarge_box, view.boundary_px, settings.near_px)
 
 
-def loosened(scenes: Sequence[Scene], settings: LabelSettings) -> tuple[Sequence[Scene], LabelSettings]:
-    """Return the scenes as the network and the order see them, and the settings that go with them."""
+def loosened(scenes: Sequence[Scene], settings: LabelSettings) -> tuple[Sequence[Scene], LabelSettings, LabelSettings]:
+    """Return the scenes as the network sees them, and the settings that go with them: for the order, and to complete.
+
+    Loosening brings nothing back that was too narrow, and leaves clefts along ragged contacts, where the contour of an
+    object then seems to turn away from its occluder. To complete, they are closed; the order is better without.
+    """
     if not settings.loosened_px:
-        return scenes, settings
-    return [scene.loosened(settings.loosened_px) for scene in scenes], settings.of_loosened()
+        return scenes, settings, settings
+    ordering = settings.of_loosened()
+    completing = ordering.model_copy(update={"gap_px": ordering.near_px + settings.loosened_px})
+    return [scene.loosened(settings.loosened_px) for scene in scenes], ordering, completing
 
 
 def neighbours_both_ways(pairs: Sequence[tuple[int, int]]) -> dict[int, list[int]]:

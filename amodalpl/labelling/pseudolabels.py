@@ -78,7 +78,7 @@ def label_scenes(
     """
     trained = trained.overridden_by(settings)
     drawn, tight_px = scenes, settings.loosened_px
-    scenes, settings = loosened(scenes, settings)
+    scenes, settings, completing = loosened(scenes, settings)
     who = settings.occluders
     neighbours = [near_pairs(scene.masks, settings.near_px) for scene in scenes]
     answers: Answers = {}
@@ -93,7 +93,7 @@ def label_scenes(
         occluders = [neighbours_both_ways(pairs) for pairs in neighbours]
     else:
         occluders = [(parents if who == "parents" else ancestors)(order) for order in orders]
-    answers = ask_behind(trained, scenes, occluders, settings, answers)
+    answers = ask_behind(trained, scenes, occluders, completing, answers if completing == settings else None)
     return [
         SceneLabels(_labels(trained, number, scene, {i for p in pairs for i in p}, answers, settings, tight_px), order)
         for number, (scene, pairs, order) in enumerate(zip(drawn, neighbours, orders, strict=True))

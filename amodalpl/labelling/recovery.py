@@ -90,7 +90,7 @@ def orders_at(
     Returns:
         The order, for each of the looks, threshold and scene.
     """
-    scenes, settings = loosened(scenes, settings)
+    scenes, settings, _ = loosened(scenes, settings)
     neighbours = [near_pairs(scene.masks, settings.near_px) for scene in scenes]
     answers = ask_behind(trained, scenes, [neighbours_both_ways(pairs) for pairs in neighbours], settings)
     return [

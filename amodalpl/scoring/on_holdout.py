@@ -282,8 +282,8 @@ def _choose_threshold(
 def _ask(
     completer: Completer, view: View, cases: Sequence[Case], queries: Sequence[Query], settings: LabelSettings
 ) -> Iterator[Answer]:
-    """Ask about scenes as labelling shows them."""
-    scenes, own = loosened([case.scene for case in cases], settings)
+    """Ask for completions as labelling does."""
+    scenes, _, own = loosened([case.scene for case in cases], settings)
     return ask(completer, scenes, queries, view_for(view, own), own.batch_size)
 
 
@@ -318,11 +318,12 @@ def _choose_pair_order(
     correct = np.zeros(len(THRESHOLDS))
     with progress.task("choosing the order threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
-            near = [near_pairs(case.scene.masks, settings.near_px) for case in chunk]
+            scenes, own, _ = loosened([case.scene for case in chunk], settings)
+            near = [near_pairs(scene.masks, own.near_px) for scene in scenes]
             truth = [{(p.front, p.back) for p in case.true_order()} for case in chunk]
             growth: dict[tuple[int, int, int], list[float]] = {}
-            queries = pair_queries(near)
-            for answer in _ask(trained.completer, trained.view, chunk, queries, settings):
+            view = view_for(trained.view, own)
+            for answer in ask(trained.completer, scenes, pair_queries(near), view, own.batch_size):
                 key = (answer.query.scene, answer.query.target, answer.query.occluders[0])
                 growth[key] = [pair_growth_px(answer, threshold) for threshold in THRESHOLDS]
             for n, pairs in enumerate(near):

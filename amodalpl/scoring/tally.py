@@ -86,7 +86,7 @@ class Tally:
             for target, label in enumerate(scene.labels)
             if label is not None and label.asked
         ]
-        shown, own = loosened(scenes, settings)
+        shown, _, own = loosened(scenes, settings)
         for answer in ask(trained.completer, shown, queries, view_for(trained.view, own), own.batch_size):
             number, target = answer.query.scene, answer.query.target
             label = found[number].labels[target]

@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from amodalpl.completion.asking import Scene, View
+from amodalpl.completion.asking import Scene, View, ask
 from amodalpl.completion.calibration import Calibration
 from amodalpl.completion.trained import TrainedCompleter
+from amodalpl.labelling import answers
 from amodalpl.labelling.ordering import Pair
 from amodalpl.labelling.pseudolabels import label_scenes
+from amodalpl.masks.gaps import close_gap, loosen
+from amodalpl.masks.geometry import dilate
 from amodalpl.models.completer import METHODS, Completer
 from amodalpl.settings import LabelSettings
 
@@ -287,18 +290,38 @@ def test_tight_contours_are_loosened_and_labels_keep_them_as_drawn():
     np.testing.assert_array_equal(as_drawn.labels[1].amodal, tight_bar)
 
 
+def test_clefts_that_loosening_leaves_are_closed_to_complete_but_not_to_order(monkeypatch):
+    """A bar has a tooth of 3 by 6 pixels in a square; eroded by 3 it is lost, and loosened nobody's."""
+    tooth = rectangle((28, 31), (34, 40))
+    bar = rectangle((4, 56), (40, 52)) | tooth
+    tight = np.stack([~dilate(~mask, 3) for mask in (SQUARE & ~tooth, bar)])
+    asked = []
+
+    def recorded(completer, scenes, queries, view, batch_size):
+        asked.append((view.gap_px, ~scenes[0].masks.any(axis=0)))
+        return ask(completer, scenes, queries, view, batch_size)
+
+    monkeypatch.setattr(answers, "ask", recorded)
+    settings = LabelSettings(gap_px=6, tight_px=3, order_from="completions")
+    label_scenes(trained("asbu", squares_only), [Scene(tight)], settings)
+    assert [gap_px for gap_px, _ in asked] == [0, 3]  # for the order, and to complete
+    free = asked[1][1]
+    modal, occluder = close_gap(*loosen(tight, 3), free, 3)
+    assert free[tooth].all() and (modal | occluder)[28:31, 38:40].all()
+
+
 @pytest.mark.parametrize(
-    ("max_growth", "refused"), [pytest.param(3.33, True, id="below"), pytest.param(3.34, False, id="above")]
+    ("max_growth", "refused"), [pytest.param(3.66, True, id="below"), pytest.param(3.67, False, id="above")]
 )
 def test_growth_of_tight_masks_is_refused_by_what_the_network_was_shown(max_growth, refused):
-    """A sliver of 2 by 16 pixels is loosened to 6 by 20 and grows to 20 by 20: 10 / 3 times, 11 times the sliver."""
+    """A sliver of 2 by 16 pixels is loosened to 6 by 20 and grows to 20 by 22: 11 / 3 times that, 12 times itself."""
     sliver, bar = rectangle((22, 38), (36, 38)), rectangle((12, 48), (42, 48))
     settings = LabelSettings(gap_px=4, tight_px=2, max_growth=max_growth)
     scene, order = Scene(np.stack([sliver, bar])), [Pair(1, 0, 1.0)]
     (found,) = label_scenes(trained("asbu", lambda modal: modal.mean() < 0.2), [scene], settings, [order])
     label = found.labels[0]
     assert label.runaway is refused
-    assert label.amodal.sum() == (sliver.sum() if refused else 11 * sliver.sum())
+    assert label.amodal.sum() == sliver.sum() if refused else label.amodal.sum() > 12 * sliver.sum()
 
 
 @pytest.mark.parametrize("settings", [{}, {"threshold": 0.9}, {"order_threshold": 0.9}], ids=str)
