@@ -64,8 +64,8 @@ def of_parts(choosing: Collection[int], reporting: Collection[int]) -> list[str]
     """
     if not set(choosing).isdisjoint(reporting):
         return [
-            "thresholds were chosen on the very hold-out scenes that are scored, so the scores flatter: there are none for "
-            "two halves; give `amodalpl synth` more photos, or a larger synthesis.holdout_fraction"
+            "thresholds were chosen on the very hold-out scenes that are scored, so the scores flatter: there are none "
+            "for two halves; give `amodalpl synth` more photos, or a larger synthesis.holdout_fraction"
         ]
     return []
 
