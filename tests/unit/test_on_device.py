@@ -6,13 +6,13 @@ import drawn_cutouts
 import numpy as np
 import pytest
 import torch
+from heard import Heard
 from mmengine.logging import MessageHub
 from torch.utils.data import DataLoader
 
 from amodalpl.completion.training import train
 from amodalpl.masks.geometry import to_patch
 from amodalpl.models.completer import build_completer
-from amodalpl.running.progress import Progress
 from amodalpl.settings import SynthesisSettings, TrainingSettings
 from amodalpl.synthesis import on_device
 from amodalpl.synthesis.bank import Bank
@@ -142,17 +142,9 @@ def test_shifts_are_those_of_the_cpu():
                 np.testing.assert_array_equal(moved[number, k], shifted(masks[number], dx, dy))
 
 
-class Notes(Progress):
-    def __init__(self):
-        self.heard = []
-
-    def note(self, text):
-        self.heard.append(text)
-
-
 def trained_on(folder, checkpoint, synthesis_device, made_for="pair"):
     torch.manual_seed(0)
-    completer, notes = build_completer("asbu", 4, False, init_gain=0.5), Notes()
+    completer, heard = build_completer("asbu", 4, False, init_gain=0.5), Heard()
     settings = TrainingSettings(steps=3, batch_size=4, workers=0, validate_every=100)
     checkpoint.parent.mkdir()
     train(
@@ -163,10 +155,10 @@ def trained_on(folder, checkpoint, synthesis_device, made_for="pair"):
         device=CPU,
         checkpoint=checkpoint,
         validate=lambda _: {},
-        progress=notes,
+        progress=heard,
         synthesis_device=synthesis_device,
     )
-    return completer.state_dict(), [text for text in notes.heard if "made on the CPU" in text]
+    return completer.state_dict(), [text for text in heard.notes if "made on the CPU" in text]
 
 
 def test_training_learns_the_same(folder, tmp_path):

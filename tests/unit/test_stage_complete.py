@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from heard import Heard
 from interruptions import Killed, KillIn
 
 from amodalpl.completion.trained import load_completer
@@ -80,14 +81,6 @@ def test_writes_what_it_says(made):
 def test_what_synth_ran_with_is_inherited(made):
     record = json.loads((made.out / "run.json").read_text())
     assert record["seed"] == 5 and record["settings"]["synthesis"]["patch_px"] == 32
-
-
-class Heard(Progress):
-    def __init__(self):
-        self.notes = []
-
-    def note(self, text):
-        self.notes.append(text)
 
 
 def test_what_differs_from_synth_is_said(synth_dir, tmp_path):

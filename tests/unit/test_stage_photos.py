@@ -5,11 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from heard import Heard
 
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 from amodalpl.records import AnnotationSet, ImageRecord, Instance
-from amodalpl.running.progress import SILENT, Progress
+from amodalpl.running.progress import SILENT
 from amodalpl.stages.photos import usable_photos
 
 
@@ -28,14 +29,6 @@ def data(tmp_path):
     return AnnotationSet(tmp_path / "a.json", "coco", images, instances, [{"id": 1}])
 
 
-class Said(Progress):
-    def __init__(self):
-        self.lines = []
-
-    def note(self, text):
-        self.lines.append(text)
-
-
 def test_whole_photos_change_nothing(data, tmp_path):
     assert usable_photos(data, tmp_path, SILENT, 0.01) is data
 
@@ -43,15 +36,15 @@ def test_whole_photos_change_nothing(data, tmp_path):
 def test_few_are_left_out_listed_and_said(data, tmp_path):
     (tmp_path / "7.png").write_bytes((tmp_path / "7.png").read_bytes()[:-20])
     (tmp_path / "9.png").unlink()
-    said = Said()
-    kept = usable_photos(data, tmp_path, said, 0.01)
+    heard = Heard()
+    kept = usable_photos(data, tmp_path, heard, 0.01)
     assert [len(kept.images), len(kept.instances)] == [199, 198]
     assert not {7, 9} & {record.id for record in kept.images} and 999 in {record.id for record in kept.images}
     assert 7 not in kept.by_image and [(d.annotation_id, d.image_id) for d in kept.dropped] == [(7, 7), (9, 9)]
     assert all(d.reason.startswith("unusable photo: ") for d in kept.dropped)
-    assert "7.png: expected a whole photo, found a PNG that is cut short" in said.lines[0]
-    assert "9.png: expected a photo, found no such file" in said.lines[1]
-    assert said.lines[0].startswith("warning: left out: ")
+    assert "7.png: expected a whole photo, found a PNG that is cut short" in heard.notes[0]
+    assert "9.png: expected a photo, found no such file" in heard.notes[1]
+    assert heard.notes[0].startswith("warning: left out: ")
     assert len(data.images) == 201  # the caller's own is as it was
 
 
