@@ -8,12 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .api import CompletedImage, complete_image, load_completer
+    from .data.read import read_annotations
     from .errors import AmodalplError
-    from .formats import read_annotations
 
-__version__ = "0.1.0"
 __all__ = ["AmodalplError", "CompletedImage", "complete_image", "load_completer", "read_annotations"]
 
 _HOMES = {
@@ -21,7 +22,7 @@ _HOMES = {
     "CompletedImage": "api",
     "complete_image": "api",
     "load_completer": "api",
-    "read_annotations": "formats",
+    "read_annotations": "data.read",
 }
 
 

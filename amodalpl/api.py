@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from .completion import trained
-from .completion.asking import Scene
-from .completion.trained import TrainedCompleter
+from .completion import checkpoint
+from .completion.checkpoint import TrainedCompleter
+from .completion.predictor import Scene
+from .data.coco_family import check_size
+from .data.mask_parsing import brief, read_masks
 from .errors import DataError
-from .formats.entries import check_size
-from .formats.segmentation import brief, read_masks
-from .images import read_image
+from .io.images import read_image
 from .labelling.flags import doubtful_above, flags_of
+from .labelling.label_scenes import label_scenes
 from .labelling.ordering import Pair
-from .labelling.pseudolabels import label_scenes
 from .masks import ownership, rle
 from .masks.gaps import derive_tolerance, pair_gaps
-from .records import Rle
-from .running.devices import pick_device
-from .settings import resolve
+from .masks.rle import Rle
+from .runtime.distributed import pick_device
+from .settings_values import resolve
 
 AnyPath = str | os.PathLike[str]
 Masks = np.ndarray | Sequence[Any]
@@ -79,7 +79,7 @@ def load_completer(folder: AnyPath, device: str = "auto", backend: str = "torch"
         CheckpointError: files are missing, damaged, or do not belong together.
         MissingPackageError: onnxruntime is asked for and not installed.
     """
-    return trained.load_completer(Path(folder), pick_device(device), backend)
+    return checkpoint.load_completer(Path(folder), pick_device(device), backend)
 
 
 def complete_image(

@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from .io.files import write_json, write_whole
 from .masks import rle
-from .running.provenance import write_json, write_whole
 
 CATEGORIES = (
     {"id": 1, "name": "disc"},

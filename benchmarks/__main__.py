@@ -18,8 +18,9 @@ from rich.table import Table
 
 from amodalpl import __version__
 from amodalpl.errors import AmodalplError
-from amodalpl.running.processes import usable_cores
-from amodalpl.running.provenance import git_state, write_json
+from amodalpl.io.files import write_json
+from amodalpl.io.parallel import usable_cores
+from amodalpl.runtime.stage_run import git_state
 
 from .compare import slower_than_stored
 from .memory import run_and_watch

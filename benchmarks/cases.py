@@ -17,20 +17,21 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from amodalpl.completion.asking import Scene
-from amodalpl.completion.trained import load_completer
+from amodalpl.completion.checkpoint import load_completer
+from amodalpl.completion.predictor import Scene
 from amodalpl.completion.training import train
 from amodalpl.errors import MissingPackageError
-from amodalpl.labelling.pseudolabels import label_scenes
-from amodalpl.running.progress import SILENT, Progress
-from amodalpl.settings import TrainingSettings, merge, read_config, resolve
-from amodalpl.stages.check import check
-from amodalpl.stages.export_onnx import export_onnx
-from amodalpl.stages.pseudolabel import pseudolabel
-from amodalpl.stages.train_detector import require_detector, train_detector
+from amodalpl.labelling.label_scenes import label_scenes
+from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.train_detector import require_detector, train_detector
+from amodalpl.runtime.progress import SILENT, Progress
+from amodalpl.settings import TrainingSettings
+from amodalpl.settings_values import merge, read_config, resolve
 from amodalpl.synthesis.dataset import SampleStream
-from amodalpl.synthesis.on_device import DeviceLoader, Drawn
+from amodalpl.synthesis.gpu_pairs import DeviceLoader, Drawn
 from amodalpl.synthesis.recipes import RECIPES
+from amodalpl.tools.check import check
+from amodalpl.tools.export_onnx import export_onnx
 
 from . import drawn
 from .busy import BusyShare

@@ -13,10 +13,11 @@ import torch
 
 from amodalpl import scenes
 from amodalpl.models.completer import build_completer
-from amodalpl.running.progress import SILENT
-from amodalpl.settings import PipelineSettings, resolve
-from amodalpl.stages.complete import complete
-from amodalpl.stages.synth import BANK, synth
+from amodalpl.pipeline.complete import complete
+from amodalpl.pipeline.synth import BANK, synth
+from amodalpl.runtime.progress import SILENT
+from amodalpl.settings import PipelineSettings
+from amodalpl.settings_values import resolve
 
 SEED = 1
 SCENES_REPEATED = 40  # photos of the large file before they repeat

@@ -28,6 +28,6 @@ def apply_review(
 
     Example: [bold]amodalpl apply-review runs/labels images/ review.json --out runs/corrected[/bold]
     """
-    from amodalpl.stages.apply_review import apply_review as stage
+    from amodalpl.pipeline.apply_review import apply_review as stage
 
     show(lambda progress: stage(labels, images, review, out, completer=completer, progress=progress), as_json)

@@ -29,6 +29,6 @@ def check(
     """
     options.explicit(config, overrides, seed)
 
-    from amodalpl.stages.check import check as stage
+    from amodalpl.tools.check import check as stage
 
     show(lambda progress: stage(annotations, images, fmt=format.value, progress=progress, thorough=thorough), as_json)

@@ -50,6 +50,6 @@ def complete(
     """
     values = options.explicit(config, overrides, seed, {"completer": {"method": method}} if method else None)
 
-    from amodalpl.stages.complete import complete as stage
+    from amodalpl.pipeline.complete import complete as stage
 
     show(lambda progress: stage(synth_dir, out, values, device=device.value, progress=progress), as_json)

@@ -48,8 +48,8 @@ def convert(
         missing = "SOURCE" if source is None else "--out"
         raise typer.BadParameter(f"expected {missing}, found none; see `amodalpl convert --help`")
 
-    from amodalpl.stages.convert import convert as stage
-    from amodalpl.stages.convert import list_formats
+    from amodalpl.tools.convert import convert as stage
+    from amodalpl.tools.convert import list_formats
 
     if list_ or source is None or out is None:
         show(lambda progress: list_formats(), as_json)

@@ -20,6 +20,6 @@ def demo(
     """
     values = options.explicit(config, overrides, seed)
 
-    from amodalpl.stages.demo import demo as stage
+    from amodalpl.pipeline.demo import demo as stage
 
     show(lambda progress: stage(out, values, device.value, progress), as_json)

@@ -22,9 +22,9 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from amodalpl.running.events import EventLog
-from amodalpl.running.progress import SILENT, Progress
-from amodalpl.stages.summary import Summary
+from amodalpl.runtime.events import EventLog
+from amodalpl.runtime.progress import SILENT, Progress
+from amodalpl.runtime.summary import Summary
 
 from .printable import printable
 

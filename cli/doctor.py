@@ -13,6 +13,6 @@ def doctor(as_json: options.Json = False) -> None:
 
     Example: [bold]amodalpl doctor[/bold]
     """
-    from amodalpl.stages.doctor import doctor as stage
+    from amodalpl.tools.doctor import doctor as stage
 
     show(lambda progress: stage(), as_json)

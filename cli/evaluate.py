@@ -51,11 +51,11 @@ def completion(
 
     Example: [bold]amodalpl evaluate completion truth.json runs/labels/pseudo_amodal.json[/bold]
     """
-    from amodalpl.settings import resolve
+    from amodalpl.settings_values import resolve
 
     gap_px = resolve(options.explicit(config, overrides, seed)).labels.near_px
 
-    from amodalpl.stages.evaluate import evaluate_completion as stage
+    from amodalpl.evaluation.completion import evaluate_completion as stage
 
     show(
         lambda progress: stage(
@@ -87,11 +87,11 @@ def order(
 
     Example: [bold]amodalpl evaluate order truth.json runs/labels/pseudo_amodal.json[/bold]
     """
-    from amodalpl.settings import resolve
+    from amodalpl.settings_values import resolve
 
     gap_px = resolve(options.explicit(config, overrides, seed)).labels.near_px
 
-    from amodalpl.stages.evaluate import evaluate_order as stage
+    from amodalpl.evaluation.order import evaluate_order as stage
 
     show(
         lambda progress: stage(truth, labels, things_only=things_only, gap_px=gap_px, out=out, progress=progress),
@@ -114,11 +114,11 @@ def completer(
 
     Example: [bold]amodalpl evaluate completer runs/completer runs/pairs --out scores/completer[/bold]
     """
-    from amodalpl.settings import resolve
+    from amodalpl.settings_values import resolve
 
     labels = resolve(options.explicit(config, overrides, seed)).labels
 
-    from amodalpl.stages.evaluate import evaluate_completer as stage
+    from amodalpl.evaluation.completer import evaluate_completer as stage
 
     show(
         lambda progress: stage(folder, synth_dir, labels, out=out, device=device.value, progress=progress),
@@ -141,7 +141,7 @@ def detector(
     """
     options.explicit(config, overrides, seed)
 
-    from amodalpl.stages.train_detector import evaluate_detector as stage
+    from amodalpl.pipeline.train_detector import evaluate_detector as stage
 
     show(lambda progress: stage(folder, device=device.value, progress=progress), as_json)
 
@@ -163,7 +163,7 @@ def detections(
 
     Example: [bold]amodalpl evaluate detections truth.json runs/detector/detections.json[/bold]
     """
-    from amodalpl.stages.evaluate import evaluate_detections as stage
+    from amodalpl.evaluation.detections import evaluate_detections as stage
 
     show(
         lambda progress: stage(
@@ -189,6 +189,6 @@ def compare(
 
     Example: [bold]amodalpl evaluate compare scores/asbu/evaluation.json scores/pcnet/evaluation.json[/bold]
     """
-    from amodalpl.stages.evaluate import compare_evaluations as stage
+    from amodalpl.evaluation.compare import compare_evaluations as stage
 
     show(lambda progress: stage(files), as_json)

@@ -22,6 +22,6 @@ def export_onnx(
 
     Example: [bold]amodalpl export-onnx runs/completer[/bold]
     """
-    from amodalpl.stages.export_onnx import export_onnx as stage
+    from amodalpl.tools.export_onnx import export_onnx as stage
 
     show(lambda progress: stage(completer, progress=progress), as_json)

@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from amodalpl import __version__
 from amodalpl.errors import AmodalplError, SettingsError
+from amodalpl.version import __version__
 
 from .apply_review import apply_review
 from .check import check

@@ -61,7 +61,7 @@ def available(device: Device) -> Device:
         SettingsError: CUDA was asked for and is not there.
     """
     if device is Device.cuda:
-        from amodalpl.running.devices import pick_device
+        from amodalpl.runtime.distributed import pick_device
 
         pick_device(device.value)
     return device
@@ -129,7 +129,7 @@ def explicit(
     Raises:
         SettingsError: an unknown name, a wrong type, or a value out of range.
     """
-    from amodalpl.settings import explicit_values, merge, resolve
+    from amodalpl.settings_values import explicit_values, merge, resolve
 
     values = merge(explicit_values(config, overrides or (), seed=seed), extra or {})
     checked = {name: section for name, section in values.items() if name != "data"}

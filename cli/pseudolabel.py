@@ -45,11 +45,11 @@ def pseudolabel(
 
     Example: [bold]amodalpl pseudolabel instances.json images/ --completer runs/completer --out runs/labels[/bold]
     """
-    from amodalpl.settings import resolve
+    from amodalpl.settings_values import resolve
 
     settings = resolve(options.explicit(config, overrides, seed))
 
-    from amodalpl.stages.pseudolabel import pseudolabel as stage
+    from amodalpl.pipeline.pseudolabel import pseudolabel as stage
 
     show(
         lambda progress: stage(

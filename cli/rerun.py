@@ -42,6 +42,6 @@ def rerun(
             raise SettingsError(f"--moved {text}: expected NAME=PATH")
         paths[name] = Path(path)
 
-    from amodalpl.stages.rerun import rerun as stage
+    from amodalpl.pipeline.rerun import rerun as stage
 
     show(lambda progress: stage(record, out, paths, device.value, progress), as_json)

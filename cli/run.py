@@ -52,6 +52,6 @@ def run(
     given = {"data": {name: str(path) for name, path in paths.items() if path is not None}}
     values = options.explicit(config, overrides, seed, given if given["data"] else None, keep_data=True)
 
-    from amodalpl.stages.pipeline import run_pipeline as stage
+    from amodalpl.pipeline.run_all import run_pipeline as stage
 
     show(lambda progress: stage(values, out, device.value, progress, until.value), as_json)

@@ -27,7 +27,7 @@ def settings(
 
     Example: [bold]amodalpl settings training --config coco_cpu[/bold]
     """
-    from amodalpl.settings import resolve
+    from amodalpl.settings_values import resolve
 
     resolved = resolve(options.explicit(config, overrides, seed))
     values = resolved.model_dump(mode="json")

@@ -28,6 +28,6 @@ def show(
 
     Example: [bold]amodalpl show runs/labels images/ 000000000009.jpg[/bold]
     """
-    from amodalpl.stages.show import show as stage
+    from amodalpl.tools.show import show as stage
 
     run_and_print(lambda progress: stage(annotations, images, what, out), as_json)

@@ -23,10 +23,10 @@ def synth(
 
     Example: [bold]amodalpl synth instances.json images/ --out runs/synth[/bold]
     """
-    from amodalpl.settings import resolve
+    from amodalpl.settings_values import resolve
 
     settings = resolve(options.explicit(config, overrides, seed))
 
-    from amodalpl.stages.synth import synth as stage
+    from amodalpl.pipeline.synth import synth as stage
 
     show(lambda progress: stage(annotations, images, out, settings, fmt=format.value, progress=progress), as_json)

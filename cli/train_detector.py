@@ -42,11 +42,11 @@ def train_detector(
 
     Example: [bold]amodalpl train-detector runs/labels/pseudo_amodal.json images/ --out runs/detector[/bold]
     """
-    from amodalpl.settings import resolve
+    from amodalpl.settings_values import resolve
 
     settings = resolve(options.explicit(config, overrides, seed))
 
-    from amodalpl.stages.train_detector import train_detector as stage
+    from amodalpl.pipeline.train_detector import train_detector as stage
 
     show(
         lambda progress: stage(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from amodalpl.stages.summary import Summary
+from amodalpl.runtime.summary import Summary
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -30,7 +30,7 @@ def fake_stage(monkeypatch) -> Callable[..., list[tuple[tuple[Any, ...], dict[st
             calls.append((args, kwargs))
             return act(*args, **kwargs) if act else Summary(function, None)
 
-        monkeypatch.setitem(sys.modules, f"amodalpl.stages.{module}", SimpleNamespace(**{function: stage}))
+        monkeypatch.setitem(sys.modules, f"amodalpl.{module}", SimpleNamespace(**{function: stage}))
         return calls
 
     return replace

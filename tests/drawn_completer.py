@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from amodalpl.completion.asking import View
-from amodalpl.completion.calibration import Calibration
-from amodalpl.completion.trained import TrainedCompleter, save_completer
+from amodalpl.calibration.fit import Calibration
+from amodalpl.completion.checkpoint import TrainedCompleter, save_completer
+from amodalpl.completion.predictor import View
 from amodalpl.models.completer import build_completer
 from amodalpl.settings import CompleterSettings, SynthesisSettings
 

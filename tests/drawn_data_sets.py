@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from amodalpl.convert.builder import pixels
-from amodalpl.convert.hub import Category, DataSet, Outline, Photo, Thing
+from amodalpl.data.dataset_builder import pixels
+from amodalpl.data.hub import Category, DataSet, Outline, Photo, Thing
 from amodalpl.masks import rle
 
 SIZE_HW = (40, 60)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from drawn_data_sets import SIZE_HW, box, drawn, in_pixels
 
-from amodalpl.convert.builder import pixels
-from amodalpl.convert.hub import Category, DataSet, Outline, Photo, Thing
+from amodalpl.data.dataset_builder import pixels
+from amodalpl.data.hub import Category, DataSet, Outline, Photo, Thing
 
 
 def whole_masks() -> DataSet:

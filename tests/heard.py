@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amodalpl.running.progress import Progress
+from amodalpl.runtime.progress import Progress
 
 
 class Heard(Progress):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from amodalpl.running.progress import Progress
+from amodalpl.runtime.progress import Progress
 
 
 class Killed(Exception):

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from ..errors import CheckpointError, MissingPackageError, SettingsError
+from ..io.files import hash_file, read_json, write_json, write_whole
 from ..models.completer import Completer
-from ..running.provenance import hash_file, read_json, write_json, write_whole
 
 NETWORK, NOTE = "completer.onnx", "completer_onnx.json"
 BACKENDS = ("torch", "onnx")

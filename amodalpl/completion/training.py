@@ -17,14 +17,14 @@ from torch.utils.data import DataLoader, Sampler
 from ..errors import SettingsError
 from ..models.completer import Completer
 from ..models.losses import pixel_weight
-from ..models.shared_norm import share_statistics
-from ..running.allocator import keep_freed_memory
-from ..running.progress import Progress
-from ..running.ranks import Ranks, join_processes, mean_over_processes
-from ..running.resuming import Checkpoints, Curve, Point, QuietRunner, StepLoop, bare, read_checkpoint
+from ..models.sync_batchnorm import share_statistics
+from ..runtime.distributed import Ranks, join_processes, mean_over_processes
+from ..runtime.malloc import keep_freed_memory
+from ..runtime.mmengine_runner import Checkpoints, Curve, Point, QuietRunner, StepLoop, bare, read_checkpoint
+from ..runtime.progress import Progress
 from ..settings import TrainingSettings
 from ..synthesis.dataset import SampleStream
-from ..synthesis.on_device import DeviceLoader, Drawn, can_make
+from ..synthesis.gpu_pairs import DeviceLoader, Drawn, can_make
 
 LOSS_EVERY = 20  # steps averaged into one point of the loss curve
 SHORTEST_CYCLE = 4  # fewer steps have no room to rise and fall

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from ..data.dataset_builder import Builder, Canvas, LeftOut, is_text, pixels, ring
+from ..data.hub import Category, DataSet, Outline
+from ..data.mask_parsing import brief
+from ..data.source import Source, files_below, load_json
 from ..errors import DataError
-from ..formats.segmentation import brief
 from ..masks import rle
-from ..records import Rle
-from .builder import Builder, Canvas, LeftOut, is_text, pixels, ring
-from .hub import Category, DataSet, Outline
+from ..masks.rle import Rle
 from .numbers_png import read_numbers
 from .photo_folder import PhotoFolder
-from .source import Source, files_below, load_json
 
 POLYGONS, INSTANCES = "_polygons.json", "_instanceIds.png"
 _PHOTO = "_leftImg8bit"

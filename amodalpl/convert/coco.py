@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..data.coco_family import is_stuff, read_categories, read_images, whole_id
+from ..data.dataset_builder import Builder, Canvas, LeftOut, pixels
+from ..data.exif import stored
+from ..data.hub import Category, DataSet, Losses, Outline, Thing
+from ..data.mask_parsing import brief, read_masks
+from ..data.source import Source
+from ..data.unsupported import unheld
 from ..errors import DataError
-from ..formats.entries import is_stuff, read_categories, read_images, whole_id
-from ..formats.segmentation import brief, read_masks
+from ..io.files import read_json, write_json
 from ..masks import rle
-from ..running.provenance import read_json, write_json
-from .builder import Builder, Canvas, LeftOut, pixels
-from .hub import Category, DataSet, Losses, Outline, Thing
-from .source import Source
-from .turned import stored
-from .unheld import unheld
 
 _OF_PHOTO = {"id", "file_name", "height", "width"}
 _OF_THING = {"id", "image_id", "category_id", "segmentation", "iscrowd", "score", "group", "isStuff"}

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..formats.entries import Fields
+from ..data.coco_family import Fields
+from ..data.hub import DataSet, Losses
+from ..data.source import Source
+from ..data.unsupported import unheld
 from ..masks import rle
 from . import dialects
 from .coco import segmentation
-from .hub import DataSet, Losses
-from .source import Source
-from .unheld import unheld
 
 _BESIDE = "amodal_segmentation"
 _MODAL = dialects.Dialect(

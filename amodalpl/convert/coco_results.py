@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..data.coco_family import read_categories, read_images
+from ..data.dataset_builder import Builder, Canvas, LeftOut
+from ..data.hub import DataSet
+from ..data.mask_parsing import brief
+from ..data.source import Source
 from ..errors import DataError
-from ..formats.entries import read_categories, read_images
-from ..formats.segmentation import brief
-from ..running.provenance import read_json
-from .builder import Builder, Canvas, LeftOut
+from ..io.files import read_json
 from .coco import outline_of, read_classes, score_of
 from .detections import without_doubles
-from .hub import DataSet
 from .photo_folder import PhotoFolder
-from .source import Source
 
 _KNOWN = {"id", "image_id", "category_id", "segmentation", "score", "bbox", "area", "iscrowd"}
 

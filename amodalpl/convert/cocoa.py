@@ -14,18 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..formats import read_annotations
-from ..formats.cocoa import is_cocoa
-from ..formats.entries import Fields
+from ..data.coco_family import Fields
+from ..data.cocoa import is_cocoa
+from ..data.dataset_builder import Builder, pixels
+from ..data.hub import Category, DataSet, Losses, Outline, Photo
+from ..data.mask_tracing import one_ring, rings
+from ..data.read import read_annotations
+from ..data.records import AnnotationSet
+from ..data.source import Source
+from ..data.unsupported import unheld
+from ..io.files import read_json, write_json
 from ..masks import rle
-from ..records import AnnotationSet, Rle
-from ..running.provenance import read_json, write_json
+from ..masks.rle import Rle
 from . import dialects
-from .builder import Builder, pixels
-from .hub import Category, DataSet, Losses, Outline, Photo
-from .source import Source
-from .tracing import one_ring, rings
-from .unheld import unheld
 
 _FIELDS = Fields(format="cocoa", modal="visible_mask", amodal="segmentation", modal_defaults_to_amodal=True)
 _OBJECT = Category(1, "object")

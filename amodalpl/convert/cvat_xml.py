@@ -14,16 +14,16 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..data.dataset_builder import Builder, Canvas, LeftOut, crop_of_pixels, decimal, ellipse, rectangle, ring
+from ..data.hub import DataSet, Losses, Outline, Thing
+from ..data.mask_parsing import brief
+from ..data.mask_tracing import one_ring
+from ..data.source import Source, files_below
+from ..data.unsupported import unheld
 from ..errors import DataError
-from ..formats.segmentation import brief
+from ..io.files import write_whole
 from ..masks import rle
-from ..running.provenance import write_whole
 from .attributes import Value, simple
-from .builder import Builder, Canvas, LeftOut, crop_of_pixels, decimal, ellipse, rectangle, ring
-from .hub import DataSet, Losses, Outline, Thing
-from .source import Source, files_below
-from .tracing import one_ring
-from .unheld import unheld
 
 _NOT_AREAS = {"polyline", "points", "cuboid", "skeleton", "tag"}
 _CROWD = "is_crowd"  # the attribute by which CVAT's own COCO export knows crowd regions

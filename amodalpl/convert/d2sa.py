@@ -9,15 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..formats import detect_format
-from ..formats.d2sa import FIELDS
+from ..data.d2sa import FIELDS
+from ..data.hub import DataSet, Losses
+from ..data.read import detect_format
+from ..data.source import Source
+from ..data.unsupported import unheld
+from ..io.files import read_json
 from ..masks import rle
-from ..running.provenance import read_json
 from . import dialects
 from .coco import segmentation
-from .hub import DataSet, Losses
-from .source import Source
-from .unheld import unheld
 
 ORDER_FILE = "order.json"
 _D2SA = dialects.Dialect(FIELDS, frozenset({"visible_bbox", "invisible_mask", "occlude_rate"}))

@@ -6,10 +6,10 @@ from collections import defaultdict
 
 import numpy as np
 
+from ..data.dataset_builder import pixels
+from ..data.hub import DataSet, Thing
 from ..masks import rle
-from ..records import Rle
-from .builder import pixels
-from .hub import DataSet, Thing
+from ..masks.rle import Rle
 
 SAME_OBJECT_IOU = 0.9
 

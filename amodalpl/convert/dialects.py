@@ -13,15 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..data.coco_family import Fields, read_coco_like
+from ..data.dataset_builder import Builder, LeftOut, pixels
+from ..data.exif import orientation, stored
+from ..data.hub import DataSet, Losses, Outline, Photo, Thing
+from ..data.records import AnnotationSet
 from ..errors import DataError
-from ..formats.entries import Fields, read_coco_like
+from ..io.files import read_json, write_json
 from ..masks import rle
-from ..records import AnnotationSet, Rle
-from ..running.provenance import read_json, write_json
-from .builder import Builder, LeftOut, pixels
+from ..masks.rle import Rle
 from .coco import read_classes, score_of
-from .hub import DataSet, Losses, Outline, Photo, Thing
-from .turned import orientation, stored
 
 _OF_PHOTO = {"id", "file_name", "height", "width"}
 _OF_THING = {"id", "image_id", "category_id", "iscrowd", "score", "group", "isStuff", "bbox", "area"}

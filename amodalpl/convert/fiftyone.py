@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..data.hub import DataSet, Losses
 from . import coco, coco_amodal
-from .hub import DataSet, Losses
 
 MODAL_FILE, AMODAL_FILE = "modal.json", "amodal.json"
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..formats import detect_format
-from ..formats.kins import FIELDS_2019, FIELDS_2020
+from ..data.hub import DataSet, Losses
+from ..data.kins import FIELDS_2019, FIELDS_2020
+from ..data.mask_tracing import rings
+from ..data.read import detect_format
+from ..data.source import Source
+from ..data.unsupported import unheld
 from ..masks import rle
 from . import dialects
 from .coco import segmentation
-from .hub import DataSet, Losses
-from .source import Source
-from .tracing import rings
-from .unheld import unheld
 
 _2019 = dialects.Dialect(FIELDS_2019, frozenset({"inmodal_bbox"}))
 _2020 = dialects.Dialect(FIELDS_2020, frozenset({"i_bbox", "a_bbox", "i_area", "a_area", "segmentation"}))

@@ -16,18 +16,18 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 
+from ..data.dataset_builder import DECIMALS, Builder, Canvas, LeftOut, crop_of_pixels, ellipse, number, rectangle, ring
+from ..data.hub import DataSet, Losses, Outline, Photo, Thing
+from ..data.mask_parsing import brief
+from ..data.mask_tracing import one_ring
+from ..data.source import Source
+from ..data.unsupported import unheld
 from ..errors import DataError
-from ..formats.segmentation import brief
-from ..images import MAX_IMAGE_PX
+from ..io.files import read_json, write_json
+from ..io.images import MAX_IMAGE_PX
 from ..masks import rle
-from ..running.provenance import read_json, write_json
-from .builder import DECIMALS, Builder, Canvas, LeftOut, crop_of_pixels, ellipse, number, rectangle, ring
 from .coco import score_of
-from .hub import DataSet, Losses, Outline, Photo, Thing
 from .label_studio_rle import decode, encode
-from .source import Source
-from .tracing import one_ring
-from .unheld import unheld
 
 _KINDS = {
     "polygonlabels": "polygon",

@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..data.dataset_builder import Builder, Canvas, LeftOut, crop_of_pixels, ellipse, is_text, join, rectangle, ring
+from ..data.hub import DataSet, Losses, Outline, Photo, Thing
+from ..data.mask_parsing import brief
+from ..data.source import Source, files_below, load_json
+from ..data.unsupported import unheld
 from ..errors import DataError
-from ..formats.segmentation import brief
+from ..io.files import write_json
 from ..masks import rle
-from ..running.provenance import write_json
 from .attributes import attributes_of
-from .builder import Builder, Canvas, LeftOut, crop_of_pixels, ellipse, is_text, join, rectangle, ring
 from .coco import score_of
-from .hub import DataSet, Losses, Outline, Photo, Thing
-from .source import Source, files_below, load_json
-from .unheld import unheld
 
 VERSION = "5.5.0"  # whose files are written
 _NOT_AREAS = {"line", "linestrip", "point", "points"}

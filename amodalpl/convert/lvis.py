@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..formats.coco import FIELDS
-from ..running.provenance import read_json, write_json
+from ..data.coco import FIELDS
+from ..data.dataset_builder import LeftOut, pixels
+from ..data.hub import DataSet, Losses
+from ..data.mask_tracing import rings
+from ..data.source import Source
+from ..data.unsupported import unheld
+from ..io.files import read_json, write_json
 from . import dialects
-from .builder import LeftOut, pixels
-from .hub import DataSet, Losses
-from .source import Source
-from .tracing import rings
-from .unheld import unheld
 
 _LVIS = dialects.Dialect(FIELDS)
 _INCOMPLETE = "not_exhaustive_category_ids"

@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from ..data.dataset_builder import LeftOut
+from ..data.hub import Photo
+from ..data.source import files_below
 from ..errors import DataError
-from .builder import LeftOut
-from .hub import Photo
-from .source import files_below
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 

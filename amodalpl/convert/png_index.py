@@ -19,16 +19,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..data.dataset_builder import Builder, LeftOut
+from ..data.hub import DataSet, Losses, Outline, Photo, Thing
+from ..data.mask_parsing import brief
+from ..data.source import Source, files_below
+from ..data.unsupported import unheld, visible_pixels
 from ..errors import DataError
-from ..formats.segmentation import brief
+from ..io.files import read_json, write_json
 from ..masks import rle
-from ..running.provenance import read_json, write_json
-from .builder import Builder, LeftOut
-from .hub import DataSet, Losses, Outline, Photo, Thing
 from .numbers_png import read_numbers, write_numbers
 from .photo_folder import PhotoFolder, unique_stems
-from .source import Source, files_below
-from .unheld import unheld, visible_pixels
 
 CLASSES_FILE, NAMES_FILE = "classes.json", "classes.txt"
 ANY_CLASS = "object"

@@ -15,16 +15,16 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from ..data.dataset_builder import Builder, Canvas, LeftOut
+from ..data.hub import DataSet, Losses, Outline
+from ..data.source import files_below
+from ..data.unsupported import unheld, visible_pixels
 from ..errors import DataError
+from ..io.files import write_whole
 from ..masks import rle
-from ..running.provenance import write_whole
-from .builder import Builder, Canvas, LeftOut
-from .hub import DataSet, Losses, Outline
 from .numbers_png import read_numbers
 from .photo_folder import PhotoFolder, unique_stems
 from .png_index import ANY_CLASS
-from .source import files_below
-from .unheld import unheld, visible_pixels
 
 _NUMBERED = re.compile(r"(\d{1,9})(?:_(.+))?", re.DOTALL)
 _REFUSED = re.compile(r'[\\/:*?"<>|%\x00-\x1f]')

@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..data.dataset_builder import Builder, Canvas, LeftOut
+from ..data.hub import DataSet
+from ..data.mask_parsing import brief
+from ..data.source import Source, files_below, load_json
 from ..errors import DataError
-from ..formats.segmentation import brief
-from .builder import Builder, Canvas, LeftOut
 from .coco import outline_of
 from .coco_results import mask_size
 from .detections import without_doubles
-from .hub import DataSet
 from .photo_folder import PhotoFolder
 from .png_index import ANY_CLASS
-from .source import Source, files_below, load_json
 
 _KNOWN = {"id", "segmentation", "area", "bbox", "predicted_iou"}
 _SCORE = "predicted_iou"

@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..data.dataset_builder import Builder, Canvas, LeftOut, ellipse, number, rectangle, ring
+from ..data.hub import DataSet, Losses, Outline, Thing
+from ..data.mask_parsing import brief
+from ..data.mask_tracing import one_ring
+from ..data.source import Source
+from ..data.unsupported import unheld
 from ..errors import DataError
-from ..formats.segmentation import brief
-from ..running.provenance import read_json, write_json
+from ..io.files import read_json, write_json
 from .attributes import attributes_of, simple
-from .builder import Builder, Canvas, LeftOut, ellipse, number, rectangle, ring
-from .hub import DataSet, Losses, Outline, Thing
-from .source import Source
-from .tracing import one_ring
-from .unheld import unheld
 
 CLASS_NAMES = ("class", "label", "category", "name", "type", "object")
 _NOT_AREAS = {"point", "polyline", "line"}

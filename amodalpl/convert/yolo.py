@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ..data.dataset_builder import DECIMALS, Builder, Canvas, LeftOut, decimal
+from ..data.hub import Category, DataSet, Losses, Outline, Photo, Thing
+from ..data.mask_parsing import brief
+from ..data.mask_tracing import one_ring
+from ..data.source import Source, files_below
+from ..data.unsupported import unheld
 from ..errors import DataError
-from ..formats.segmentation import brief
-from ..plain_yaml import load_yaml
-from ..running.provenance import write_whole
-from .builder import DECIMALS, Builder, Canvas, LeftOut, decimal
-from .hub import Category, DataSet, Losses, Outline, Photo, Thing
-from .source import Source, files_below
-from .tracing import one_ring
-from .unheld import unheld
+from ..io.files import write_whole
+from ..io.yaml import load_yaml
 
 CARDS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASSES = ("classes.txt", "obj.names")

@@ -245,7 +245,7 @@ def _reading(turned: bool) -> dict[str, Any]:
 
 
 def train_pipeline(settings: DetectorSettings, turned: bool = False) -> list[dict[str, Any]]:
-    """Return stock transforms: read (the pixels as stored, see `amodalpl.images`), resize, flip, pack."""
+    """Return stock transforms: read (the pixels as stored, see `amodalpl.io.images`), resize, flip, pack."""
     return [
         _reading(turned),
         {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True, "poly2mask": True},

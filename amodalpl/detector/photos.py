@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from ..images import read_image
+from ..io.images import read_image
 
 
 class LoadPhoto(BaseTransform):
-    """Reads a photo and turns it where its masks fit only the turned one, see `amodalpl.images`.
+    """Reads a photo and turns it where its masks fit only the turned one, see `amodalpl.io.images`.
 
     Takes `img_path`, `height` and `width`; adds `img`, (H, W, 3) uint8 BGR, `img_shape` and `ori_shape`.
     """

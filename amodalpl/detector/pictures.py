@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..images import image_path, read_image
+from ..io.files import write_whole
+from ..io.images import image_path, read_image
 from ..masks import rle
-from ..running.provenance import write_whole
 
 _TILE_PX = 320  # width of one photo in the contact sheet
 _GAP_PX = 6

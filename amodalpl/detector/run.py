@@ -21,11 +21,11 @@ import torch
 from torch import nn
 
 from ..errors import CheckpointError, DataError
+from ..io.files import write_whole
 from ..masks import rle
-from ..running.progress import Progress
-from ..running.provenance import write_whole
-from ..running.ranks import Ranks
-from ..running.resuming import Checkpoints, Curve, QuietRunner, StepLoop, bare, read_checkpoint, seed_step
+from ..runtime.distributed import Ranks
+from ..runtime.mmengine_runner import Checkpoints, Curve, QuietRunner, StepLoop, bare, read_checkpoint, seed_step
+from ..runtime.progress import Progress
 from ..settings import DetectorSettings
 from . import ops, weights
 

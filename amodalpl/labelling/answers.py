@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..completion.asking import Answer, Query, Scene, View, ask
-from ..completion.trained import TrainedCompleter
+from ..completion.checkpoint import TrainedCompleter
+from ..completion.predictor import Answer, Query, Scene, View, ask
 from ..masks.geometry import count_px
 from ..settings import LabelSettings
 
@@ -50,28 +49,6 @@ def _is_known(query: Query, known: Answers) -> bool:
 def view_for(view: View, settings: LabelSettings) -> View:
     """Return the training view with the label settings' tolerance for gaps."""
     return View(view.patch_px, view.enlarge_box, view.boundary_px, settings.near_px)
-
-
-def loosened(scenes: Sequence[Scene], settings: LabelSettings) -> tuple[Sequence[Scene], LabelSettings, LabelSettings]:
-    """Return the scenes as the network sees them, and the settings that go with them: for the order, and to complete.
-
-    Loosening brings nothing back that was too narrow, and leaves clefts along ragged contacts, where the contour of an
-    object then seems to turn away from its occluder. To complete, they are closed; the order is better without.
-    """
-    if not settings.loosened_px:
-        return scenes, settings, settings
-    ordering = settings.of_loosened()
-    completing = ordering.model_copy(update={"gap_px": ordering.near_px + settings.loosened_px})
-    return [scene.loosened(settings.loosened_px) for scene in scenes], ordering, completing
-
-
-def neighbours_both_ways(pairs: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
-    """Return the neighbours of each object that has any, sorted."""
-    groups: dict[int, list[int]] = defaultdict(list)
-    for i, j in pairs:
-        groups[i].append(j)
-        groups[j].append(i)
-    return {index: sorted(group) for index, group in sorted(groups.items())}
 
 
 def amodal_in_window(answer: Answer, threshold: float, behind_neighbours: bool) -> np.ndarray:

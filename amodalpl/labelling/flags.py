@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..completion.calibration import Promise
-from .pseudolabels import Label
+from ..calibration.fit import Promise
+from .label_scenes import Label
 
 UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.entries import reason_kind
-from ..records import AnnotationSet
+from ..data.coco_family import reason_kind
+from ..data.records import AnnotationSet
 
 _LEVELS = {"least": 0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "most": 1}
 

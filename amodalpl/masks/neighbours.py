@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 import numpy as np
 
 from . import boxes
@@ -37,3 +40,12 @@ def masks_near(first: np.ndarray, first_xywh: tuple[int, int, int, int], second:
     x, y, w, h = first_xywh
     window = np.s_[max(y - reach, 0) : y + h + reach, max(x - reach, 0) : x + w + reach]
     return bool((dilate(np.ascontiguousarray(first[window]), reach) & second[window]).any())
+
+
+def neighbours_both_ways(pairs: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
+    """Return the neighbours of each object that has any, sorted."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i, j in pairs:
+        groups[i].append(j)
+        groups[j].append(i)
+    return {index: sorted(group) for index, group in sorted(groups.items())}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..records import Rle
 from . import rle
+from .rle import Rle
 
 
 @dataclass(frozen=True)

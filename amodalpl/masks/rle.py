@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from pycocotools import mask as coco_mask
-
-from ..records import Rle
 
 
 def encode(mask: np.ndarray) -> Rle:
@@ -128,3 +126,10 @@ def intersections_px(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
 def to_json(rle: Rle) -> dict[str, Any]:
     """Return the COCO JSON form: `counts` as a string."""
     return {"size": [int(rle["size"][0]), int(rle["size"][1])], "counts": rle["counts"].decode("ascii")}
+
+
+class Rle(TypedDict):
+    """A compressed run-length mask as pycocotools uses it: `size` is [height, width], `counts` ASCII bytes."""
+
+    size: list[int]
+    counts: bytes

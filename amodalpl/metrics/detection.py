@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..errors import DataError
-from ..running.provenance import read_json
+from ..io.files import read_json
 
 IouType = Literal["segm", "bbox"]
 IOU_TYPES: tuple[IouType, ...] = ("segm", "bbox")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .convolution import Convolution
+from .conv_avx2 import Convolution
 
 
 class DoubleConv(nn.Sequential):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 
-from .label_folder import LabelEntry
+from ..data.label_folder import LabelEntry
 
 
 def choose(labels: Sequence[LabelEntry], count: int) -> dict[str, list[LabelEntry]]:

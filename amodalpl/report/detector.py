@@ -16,18 +16,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pycocotools.cocoeval import COCOeval
 
-from .. import __version__
+from ..data.label_folder import rle_of
 from ..errors import DataError
-from ..images import image_path, read_image
+from ..io.files import write_whole
+from ..io.images import image_path, read_image
 from ..masks import rle
 from ..metrics.detection import LEFT_OUT, LeavingOutEval, as_score, evaluate, protocol
 from ..metrics.levels import COCOA_CLS, LevelSet
 from ..metrics.occluded_detection import ap_by_level, levels_protocol
-from ..running.progress import SILENT, Progress
-from ..running.provenance import write_whole
+from ..runtime.progress import SILENT, Progress
+from ..version import __version__
 from . import draw
 from .examples import MISTAKES, Example, choose_examples
-from .label_folder import rle_of
 from .numbers import curve, format_number, rows
 
 REPORT_FILE = "report.html"

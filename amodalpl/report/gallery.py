@@ -13,13 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..data.label_folder import LabelFolder, ShownLabel, read_doubts, read_orders
 from ..errors import DataError, OutputError
-from ..images import image_path, read_image
+from ..io.files import write_whole
+from ..io.images import image_path, read_image
 from ..masks import rle
-from ..running.progress import SILENT, Progress
-from ..running.provenance import write_whole
+from ..runtime.progress import SILENT, Progress
 from . import draw
-from .label_folder import LabelFolder, ShownLabel, read_doubts, read_orders
 from .outline import svg_paths
 
 PICTURES = "report"  # folder beside the page, for photos that it cannot hold

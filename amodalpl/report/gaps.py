@@ -6,8 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ..io.files import write_whole
 from ..masks.gaps import GapTolerance
-from ..running.provenance import write_whole
 
 
 def gap_histogram(tolerance: GapTolerance, path: Path) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ..masks import rle
-from ..records import Rle
+from ..masks.rle import Rle
 
 _STEPS = 400  # corners are moved by at most one part in so many of a mask's longer side, which no picture shows
 

@@ -12,14 +12,13 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from .. import __version__
-from ..formats.label_file import check_hold_out
-from ..running.progress import SILENT, Progress
-from ..running.provenance import read_json, write_whole
+from ..data.label_folder import LabelEntry, LabelFolder, Overview, check_hold_out, read_label_folder
+from ..io.files import read_json, write_whole
+from ..runtime.progress import SILENT, Progress
+from ..version import __version__
 from . import draw
 from .choice import choose, choose_photos
 from .gallery import make_gallery
-from .label_folder import LabelEntry, LabelFolder, Overview, read_label_folder
 from .numbers import Curve, curve, format_number, histogram, rows
 
 REPORT_FILE, SHEET_FILE = "report.html", "overlays.png"

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
+from ..io.files import write_array, write_whole
 from ..masks.boxes import Square, crop_square, tight_box
 from ..masks.geometry import dilate, to_patch
-from ..running.provenance import write_array, write_whole
 
 ROW = np.dtype(
     [

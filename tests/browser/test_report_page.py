@@ -6,7 +6,7 @@ import shutil
 import pytest
 from drawn_labels import label, write_doubt, write_labels, write_order, write_photos
 
-from amodalpl.labelling.review import fingerprint, read_review
+from amodalpl.data.review_file import fingerprint, read_review
 from amodalpl.report import gallery
 from amodalpl.report.page import write_label_page
 

@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from drawn_completer import write_completer
 
-from amodalpl.running.progress import Progress
+from amodalpl.pipeline import pseudolabel as stage
+from amodalpl.pipeline.pseudolabel import DOUBT, LABELS, ORDER, OVERLAYS, PARTS, REPORT, STATS, pseudolabel
+from amodalpl.runtime.progress import Progress
 from amodalpl.scenes import write_scenes
-from amodalpl.settings import resolve
-from amodalpl.stages import pseudolabel as stage
-from amodalpl.stages.pseudolabel import DOUBT, LABELS, ORDER, OVERLAYS, PARTS, REPORT, STATS, pseudolabel
+from amodalpl.settings_values import resolve
 
 OUTPUTS = (LABELS, ORDER, DOUBT, STATS, REPORT, OVERLAYS)
 _SCENES = 40  # that are different; their photos serve many entries, each with a part of the objects

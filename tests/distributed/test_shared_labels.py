@@ -17,11 +17,11 @@ from drawn_completer import write_completer
 from interruptions import Killed, KillIn
 
 from amodalpl.errors import OutputError
-from amodalpl.running.progress import SILENT
-from amodalpl.running.ranks import Ranks, wait_for_files
+from amodalpl.pipeline.pseudolabel import DOUBT, LABELS, ORDER, OVERLAYS, PARTS, REPORT, STATS, pseudolabel
+from amodalpl.runtime.distributed import Ranks, wait_for_files
+from amodalpl.runtime.progress import SILENT
 from amodalpl.scenes import write_scenes
-from amodalpl.settings import resolve
-from amodalpl.stages.pseudolabel import DOUBT, LABELS, ORDER, OVERLAYS, PARTS, REPORT, STATS, pseudolabel
+from amodalpl.settings_values import resolve
 
 OUTPUTS = (LABELS, ORDER, DOUBT, STATS, REPORT, OVERLAYS)
 PHOTOS, PHOTOS_PER_PART = 7, 2  # four parts, the last of one photo

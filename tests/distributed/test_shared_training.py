@@ -14,8 +14,8 @@ from two_ranks import on_two_ranks
 from amodalpl.completion.training import train
 from amodalpl.models.completer import METHODS, Completer, build_completer
 from amodalpl.models.unet import UNet
-from amodalpl.running.progress import SILENT
-from amodalpl.running.resuming import NAN_BATCH, TrainingError
+from amodalpl.runtime.mmengine_runner import NAN_BATCH, TrainingError
+from amodalpl.runtime.progress import SILENT
 from amodalpl.settings import SynthesisSettings, TrainingSettings
 from amodalpl.synthesis.dataset import SampleStream
 

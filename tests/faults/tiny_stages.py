@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from amodalpl.labelling.review import fingerprint
-from amodalpl.running.provenance import StageRun, hash_file, read_json, write_json, write_whole
+from amodalpl.data.review_file import fingerprint
+from amodalpl.io.files import hash_file, read_json, write_json, write_whole
+from amodalpl.pipeline.apply_review import apply_review
+from amodalpl.pipeline.complete import complete
+from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.synth import synth
+from amodalpl.runtime.stage_run import StageRun
 from amodalpl.scenes import write_scenes
-from amodalpl.settings import resolve
-from amodalpl.stages.apply_review import apply_review
-from amodalpl.stages.complete import complete
-from amodalpl.stages.pseudolabel import pseudolabel
-from amodalpl.stages.synth import synth
+from amodalpl.settings_values import resolve
 
 VALUES = {
     "synthesis": {"patch_px": 32, "holdout_fraction": 0.3, "holdout_scenes": 2, "with_image": True},
@@ -80,7 +81,7 @@ class TinyStages:
         return file
 
     def train_detector(self, out: Path) -> None:
-        from amodalpl.stages.train_detector import train_detector
+        from amodalpl.pipeline.train_detector import train_detector
 
         train_detector(self.scenes.truth, self.scenes.images, out, self.settings, init="none", device="cpu")
 

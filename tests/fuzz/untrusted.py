@@ -20,11 +20,11 @@ from drawn_labels import write_photos as drawn_photos
 from PIL import Image
 from sandbox import Reader
 
-from amodalpl.completion.trained import load_completer
-from amodalpl.convert.table import FORMATS
-from amodalpl.formats import read_annotations
-from amodalpl.images import check_image, image_path, read_image
-from amodalpl.labelling.review import (
+from amodalpl.completion.checkpoint import load_completer
+from amodalpl.convert.formats import FORMATS
+from amodalpl.data.label_folder import read_doubts, read_label_folder
+from amodalpl.data.read import read_annotations
+from amodalpl.data.review_file import (
     Decision,
     Review,
     carry_over,
@@ -33,16 +33,18 @@ from amodalpl.labelling.review import (
     require_same_labels,
     write_review,
 )
+from amodalpl.evaluation.completion import evaluate_completion
+from amodalpl.evaluation.detections import evaluate_detections
+from amodalpl.evaluation.order import evaluate_order
+from amodalpl.io.files import hash_file
+from amodalpl.io.images import check_image, image_path, read_image
 from amodalpl.masks import rle
-from amodalpl.report.label_folder import read_doubts, read_label_folder
+from amodalpl.pipeline.apply_review import apply_review
+from amodalpl.pipeline.rerun import rerun
 from amodalpl.report.page import write_label_page
-from amodalpl.running.provenance import hash_file
-from amodalpl.settings import RunSettings, explicit_values, read_config, resolve, resolve_as
-from amodalpl.stages.apply_review import apply_review
-from amodalpl.stages.check import check
-from amodalpl.stages.evaluate import evaluate_completion, evaluate_order
-from amodalpl.stages.evaluate_detections import evaluate_detections
-from amodalpl.stages.rerun import rerun
+from amodalpl.settings import RunSettings
+from amodalpl.settings_values import explicit_values, read_config, resolve, resolve_as
+from amodalpl.tools.check import check
 
 SIZE_HW = (12, 16)
 SQUARE = [1.0, 1.0, 9.0, 1.0, 9.0, 9.0, 1.0, 9.0]

@@ -20,11 +20,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from amodalpl.labelling.review import Decision, Review, fingerprint, write_review
+from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
 from amodalpl.masks import rle
+from amodalpl.pipeline import demo as demo_stage
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import RunSettings
-from amodalpl.stages import demo as demo_stage
 from amodalpl_cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from amodalpl.errors import CheckpointError
+from amodalpl.pipeline.run_all import run_pipeline
 from amodalpl.scenes import write_scenes
-from amodalpl.settings import merge, read_config
-from amodalpl.stages.pipeline import run_pipeline
+from amodalpl.settings_values import merge, read_config
 
 FILES = {
     "synth": ("bank/table.npy", "bank/bits.npy", "holdout.json", "preview.png"),

@@ -73,7 +73,7 @@ def test_instance_means_agree_with_pycocotools_iou(instances):
 
 def test_hull_agrees_with_exact_half_planes():
     """A pixel is in the hull when no half-plane through two mask pixels has all of the mask on its other side."""
-    from amodalpl.scoring.baselines import convex_hull
+    from amodalpl.metrics.baselines import convex_hull
 
     rng = np.random.default_rng(2)
     for _ in range(5):

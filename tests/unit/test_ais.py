@@ -12,7 +12,7 @@ from amodalpl.masks.geometry import occlusion_boundary
 from amodalpl.settings import AisSettings, SynthesisSettings
 from amodalpl.synthesis.ais import _within, draw_ais, draw_interval
 from amodalpl.synthesis.bank import Bank
-from amodalpl.synthesis.placed import patch_from
+from amodalpl.synthesis.placement_geometry import patch_from
 
 STILL = {"patch": (1.0, 1.0), "patch_overlap": 1.0, "jitter": 0.0, "jitter_overlap": 1.0}
 MASKS = ("modal", "occluder", "boundary", "target", "unknown")

@@ -16,15 +16,16 @@ from PIL import Image
 
 import amodalpl
 from amodalpl import complete_image, load_completer
-from amodalpl.completion.asking import View
-from amodalpl.completion.calibration import Calibration
-from amodalpl.completion.trained import TrainedCompleter, save_completer
+from amodalpl.calibration.fit import Calibration
+from amodalpl.completion.checkpoint import TrainedCompleter, save_completer
+from amodalpl.completion.predictor import View
 from amodalpl.errors import AmodalplError, DataError, SettingsError
 from amodalpl.masks import rle
 from amodalpl.models.completer import build_completer
+from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.scenes import draw_scene
-from amodalpl.settings import CompleterSettings, SynthesisSettings, resolve
-from amodalpl.stages.pseudolabel import pseudolabel
+from amodalpl.settings import CompleterSettings, SynthesisSettings
+from amodalpl.settings_values import resolve
 
 SIZE_HW = (64, 80)
 

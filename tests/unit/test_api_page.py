@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from amodalpl.completion.asking import View
-from amodalpl.completion.calibration import Calibration
-from amodalpl.completion.trained import TrainedCompleter, save_completer
+from amodalpl.calibration.fit import Calibration
+from amodalpl.completion.checkpoint import TrainedCompleter, save_completer
+from amodalpl.completion.predictor import View
 from amodalpl.models.completer import build_completer
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import CompleterSettings, SynthesisSettings
-from amodalpl.stages.export_onnx import export_onnx
+from amodalpl.tools.export_onnx import export_onnx
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))

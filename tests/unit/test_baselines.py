@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from amodalpl.errors import DataError
-from amodalpl.scoring import baselines
+from amodalpl.metrics import baselines
 
 
 def square(y, x, side, frame=(12, 12)):

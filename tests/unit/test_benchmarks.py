@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from amodalpl.stages.check import check
+from amodalpl.tools.check import check
 from benchmarks import __main__ as command
 from benchmarks.busy import BusyShare
 from benchmarks.cases import _Watch

@@ -8,8 +8,8 @@ import pytest
 
 from amodalpl.errors import DataError, SettingsError
 from amodalpl.masks import ownership, rle
-from amodalpl.running.progress import Progress
-from amodalpl.stages.check import MAX_LISTED, check, lost_by_sharing_px, overlapping_pairs, sharing_more_than
+from amodalpl.runtime.progress import Progress
+from amodalpl.tools.check import MAX_LISTED, check, lost_by_sharing_px, overlapping_pairs, sharing_more_than
 
 HEIGHT, WIDTH = 40, 60
 CATEGORIES = [{"id": 1, "name": "cup"}]
@@ -235,10 +235,10 @@ def test_progress_counts_every_photo(run):
 def test_several_processes_find_the_same(run, monkeypatch):
     images = [{"id": i, "file_name": f"{1 + i % 3}.jpg", "height": HEIGHT, "width": WIDTH} for i in range(1, 8)]
     annotations = [annotation(k, k, 0, 9, 9, image_id=1 + k % 6, iscrowd=int(k == 5)) for k in range(1, 30)]
-    monkeypatch.setattr("amodalpl.stages.check.usable_cores", lambda: 1)
+    monkeypatch.setattr("amodalpl.tools.check.usable_cores", lambda: 1)
     alone = run(annotations, images).counts
-    monkeypatch.setattr("amodalpl.stages.check.usable_cores", lambda: 3)
-    monkeypatch.setattr("amodalpl.stages.check.PHOTOS_AT_ONCE", 2)
+    monkeypatch.setattr("amodalpl.tools.check.usable_cores", lambda: 3)
+    monkeypatch.setattr("amodalpl.tools.check.PHOTOS_AT_ONCE", 2)
     assert run(annotations, images).counts == alone
     assert alone["errors"] == {"missing photo": 2} and alone["overlaps"]["pairs"] > 0
     kinds = {"photo listed twice": 4, "overlapping masks": 6, "crowd": 1, "photo without instances": 1}
@@ -249,7 +249,7 @@ def test_a_photo_with_very_many_masks_is_looked_at_in_parts(monkeypatch):
     rng = np.random.default_rng(4)
     coded = [rectangle(*map(int, (*rng.integers(0, 30, 2), *rng.integers(1, 12, 2)))) for _ in range(30)]
     whole = overlapping_pairs(coded)
-    monkeypatch.setattr("amodalpl.stages.check.PAIRS_AT_ONCE", 100)
+    monkeypatch.setattr("amodalpl.tools.check.PAIRS_AT_ONCE", 100)
     assert overlapping_pairs(coded) == whole != []
 
 

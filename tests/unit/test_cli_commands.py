@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from amodalpl.formats import FORMATS
+from amodalpl.data.read import FORMATS
 from amodalpl_cli.main import app
 from amodalpl_cli.options import Format
 
@@ -37,7 +37,7 @@ def test_a_format_that_is_none_is_one_line(name, hint):
 
 
 def test_check(fake_stage):
-    calls = fake_stage("check", "check")
+    calls = fake_stage("tools.check", "check")
     invoke("check", "ann.json", "images", "--format", "kins", "--thorough")
     [(args, kwargs)] = calls
     assert args == (Path("ann.json"), Path("images")) and (kwargs["fmt"], kwargs["thorough"]) == ("kins", True)
@@ -47,7 +47,7 @@ def test_synth_resolves_settings_in_order(fake_stage, tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "seed: 5\nsynthesis: {patch_px: 64, shift: 0.1}\ndata: {annotations: other.json}\n"
     )
-    calls = fake_stage("synth", "synth")
+    calls = fake_stage("pipeline.synth", "synth")
     invoke(
         *("synth", "ann.json", "images", "--out", "out", "--config", tmp_path / "mine.yaml"),
         *("--set", "synthesis.patch_px=128", "--set", "synthesis.flip_probability=0", "--seed", "7"),
@@ -60,7 +60,7 @@ def test_synth_resolves_settings_in_order(fake_stage, tmp_path):
 
 
 def test_complete_hands_on_only_what_was_given(fake_stage):
-    calls = fake_stage("complete", "complete")
+    calls = fake_stage("pipeline.complete", "complete")
     invoke("complete", "synth", "--out", "out", "--set", "training.steps=3", "--method", "pcnet-m", "--device", "cpu")
     [((folder, out, values), kwargs)] = calls
     assert (folder, out, kwargs["device"]) == (Path("synth"), Path("out"), "cpu")
@@ -69,13 +69,13 @@ def test_complete_hands_on_only_what_was_given(fake_stage):
 
 def test_method_wins_over_the_file(fake_stage, tmp_path):
     (tmp_path / "mine.yaml").write_text("completer: {method: asbu, width: 8}\n")
-    calls = fake_stage("complete", "complete")
+    calls = fake_stage("pipeline.complete", "complete")
     invoke("complete", "synth", "--out", "out", "--config", tmp_path / "mine.yaml", "--method", "pcnet-m")
     assert calls[0][0][2] == {"completer": {"method": "pcnet-m", "width": 8}}
 
 
 def test_pseudolabel(fake_stage):
-    calls = fake_stage("pseudolabel", "pseudolabel")
+    calls = fake_stage("pipeline.pseudolabel", "pseudolabel")
     invoke("pseudolabel", "ann.json", "images", "--completer", "completer", "--out", "out")
     [((*paths, settings), kwargs)] = calls
     assert paths == [Path("ann.json"), Path("images"), Path("completer"), Path("out")]
@@ -87,7 +87,7 @@ def test_pseudolabel(fake_stage):
 
 
 def test_train_detector(fake_stage):
-    calls = fake_stage("train_detector", "train_detector")
+    calls = fake_stage("pipeline.train_detector", "train_detector")
     invoke(
         "train-detector", "l.json", "images", "--out", "out", "--val", "v.json", "--val-images", "v", "--init", "none"
     )
@@ -98,7 +98,7 @@ def test_train_detector(fake_stage):
 
 @pytest.mark.parametrize("what", ["completion", "order"])
 def test_evaluate_masks(fake_stage, what):
-    calls = fake_stage("evaluate", f"evaluate_{what}")
+    calls = fake_stage(f"evaluation.{what}", f"evaluate_{what}")
     invoke("evaluate", what, "truth.json", "labels.json", "--things-only", "--out", "out", "--set", "labels.gap_px=4")
     [(args, kwargs)] = calls
     assert args == (Path("truth.json"), Path("labels.json"))
@@ -106,14 +106,14 @@ def test_evaluate_masks(fake_stage, what):
 
 
 def test_evaluate_detector(fake_stage):
-    calls = fake_stage("train_detector", "evaluate_detector")
+    calls = fake_stage("pipeline.train_detector", "evaluate_detector")
     invoke("evaluate", "detector", "folder", "--device", "cpu")
     assert calls[0][0] == (Path("folder"),) and calls[0][1]["device"] == "cpu"
 
 
 def test_run_keeps_the_paths_of_the_file(fake_stage, tmp_path):
     (tmp_path / "mine.yaml").write_text("data: {annotations: a.json, images: i}\ntraining: {steps: 9}\n")
-    calls = fake_stage("pipeline", "run_pipeline")
+    calls = fake_stage("pipeline.run_all", "run_pipeline")
     invoke("run", tmp_path / "mine.yaml", "--out", "out", "--set", "data.images=other", "--seed", "2")
     values, out, device, _, until = calls[0][0]
     assert values == {"data": {"annotations": "a.json", "images": "other"}, "training": {"steps": 9}, "seed": 2}
@@ -122,7 +122,7 @@ def test_run_keeps_the_paths_of_the_file(fake_stage, tmp_path):
 
 def test_run_takes_paths_and_the_last_stage_as_options(fake_stage, tmp_path):
     (tmp_path / "mine.yaml").write_text("data: {annotations: a.json, images: i, init: none}\n")
-    calls = fake_stage("pipeline", "run_pipeline")
+    calls = fake_stage("pipeline.run_all", "run_pipeline")
     invoke(
         "run", tmp_path / "mine.yaml", "--out", "o", "--annotations", "b.json", "--images", "j", "--until", "complete"
     )
@@ -139,7 +139,7 @@ def test_methods_are_listed():
 
 
 def test_demo(fake_stage):
-    calls = fake_stage("demo", "demo")
+    calls = fake_stage("pipeline.demo", "demo")
     invoke("demo", "--out", "out", "--set", "detector.steps=2")
     assert calls[0][0][:3] == (Path("out"), {"detector": {"steps": 2}}, "auto")
 

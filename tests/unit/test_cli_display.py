@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from amodalpl.running.progress import SILENT
-from amodalpl.stages.summary import Summary
+from amodalpl.runtime.progress import SILENT
+from amodalpl.runtime.summary import Summary
 from amodalpl_cli import display
 from amodalpl_cli.main import app
 
@@ -30,7 +30,7 @@ SUMMARY = Summary(
 
 
 def run(fake_stage, summary, *args):
-    fake_stage("demo", "demo", lambda *a: summary)
+    fake_stage("pipeline.demo", "demo", lambda *a: summary)
     return CliRunner().invoke(app, ["demo", "--out", "out", *args])
 
 
@@ -48,7 +48,7 @@ def test_json_is_the_only_thing_on_stdout(fake_stage):
         assert progress is SILENT
         return SUMMARY
 
-    fake_stage("demo", "demo", act)
+    fake_stage("pipeline.demo", "demo", act)
     result = CliRunner().invoke(app, ["demo", "--out", "out", "--json"], catch_exceptions=False)
     assert result.exit_code == 0 and "a library's chatter" in result.stderr
     assert json.loads(result.stdout) == {
@@ -75,7 +75,7 @@ def test_summary_that_is_not_ok_is_exit_1(fake_stage, args):
 
 
 def test_only_the_first_process_of_torchrun_prints(fake_stage, monkeypatch):
-    fake_stage("complete", "complete", lambda *a, **k: SUMMARY)
+    fake_stage("pipeline.complete", "complete", lambda *a, **k: SUMMARY)
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, said in (("0", True), ("1", False)):
         monkeypatch.setenv("RANK", rank)

@@ -8,7 +8,7 @@ from importlib import metadata
 import pytest
 from typer.testing import CliRunner
 
-from amodalpl.stages import doctor
+from amodalpl.tools import doctor
 from amodalpl_cli.main import app
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from amodalpl.completion.asking import View
-from amodalpl.completion.trained import TrainedCompleter, save_completer
+from amodalpl.completion.checkpoint import TrainedCompleter, save_completer
+from amodalpl.completion.predictor import View
 from amodalpl.errors import OutputError
 from amodalpl.models.completer import build_completer
-from amodalpl.running.locking import LOCK_FILE
+from amodalpl.runtime.folder_lock import LOCK_FILE
 from amodalpl.settings import CompleterSettings, SynthesisSettings
-from amodalpl.stages.export_onnx import export_onnx
+from amodalpl.tools.export_onnx import export_onnx
 from amodalpl_cli.main import app
 
 
@@ -45,7 +45,7 @@ def test_writes_the_network_and_says_so(folder):
 
 def test_a_folder_that_another_process_works_in_is_refused(folder):
     code = (
-        "import sys; from pathlib import Path; from amodalpl.running.locking import lock_folder; "
+        "import sys; from pathlib import Path; from amodalpl.runtime.folder_lock import lock_folder; "
         "kept = lock_folder(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
     )
     pipe = subprocess.PIPE
@@ -66,7 +66,7 @@ def test_the_lock_goes_with_the_command(folder, monkeypatch):
         seen.append((completer / LOCK_FILE).exists())
         raise OutputError("no space")
 
-    monkeypatch.setattr("amodalpl.stages.export_onnx.write_network", write)
+    monkeypatch.setattr("amodalpl.tools.export_onnx.write_network", write)
     with pytest.raises(OutputError, match="no space"):
         export_onnx(folder)
     assert seen == [True] and not (folder / LOCK_FILE).exists()

@@ -9,8 +9,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from amodalpl import __version__
 from amodalpl.errors import AmodalplError, CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
+from amodalpl.version import __version__
 from amodalpl_cli.main import app
 
 SYNTH = ["synth", "ann.json", "images", "--out", "out"]
@@ -31,7 +31,9 @@ def failing(error):
     "error", [AmodalplError, CheckpointError, DataError, MissingPackageError, OutputError, SettingsError]
 )
 def test_every_error_of_ours_is_one_line_and_exit_2(fake_stage, error):
-    fake_stage("synth", "synth", failing(error("a.json: annotations[3].segmentation:\nexpected RLE, got None")))
+    fake_stage(
+        "pipeline.synth", "synth", failing(error("a.json: annotations[3].segmentation:\nexpected RLE, got None"))
+    )
     result = invoke(*SYNTH)
     assert result.exit_code == 2
     assert result.stderr == "error: a.json: annotations[3].segmentation: expected RLE, got None\n"
@@ -39,20 +41,20 @@ def test_every_error_of_ours_is_one_line_and_exit_2(fake_stage, error):
 
 
 def test_markup_in_messages_is_printed_as_it_is(fake_stage):
-    fake_stage("synth", "synth", failing(DataError("a.json: [bold]x[/bold] [/nothing]")))
+    fake_stage("pipeline.synth", "synth", failing(DataError("a.json: [bold]x[/bold] [/nothing]")))
     assert invoke(*SYNTH).stderr == "error: a.json: [bold]x[/bold] [/nothing]\n"
 
 
 @pytest.mark.parametrize("args", [["--debug", *SYNTH], [*SYNTH, "--debug"]], ids=["before", "after"])
 def test_debug_adds_the_trace(fake_stage, args):
-    fake_stage("synth", "synth", failing(DataError("no such file")))
+    fake_stage("pipeline.synth", "synth", failing(DataError("no such file")))
     result = invoke(*args)
     assert result.exit_code == 2
     assert "Traceback" in result.stderr and result.stderr.endswith("error: no such file\n")
 
 
 def test_interrupt_says_how_to_go_on(fake_stage):
-    fake_stage("synth", "synth", failing(KeyboardInterrupt()))
+    fake_stage("pipeline.synth", "synth", failing(KeyboardInterrupt()))
     result = invoke(*SYNTH)
     assert result.exit_code == 130
     assert result.stderr == "interrupted; start the same command again to go on\n"
@@ -82,7 +84,7 @@ class OutOfMemoryError(RuntimeError):
     ],
 )
 def test_what_a_user_can_mend_is_one_line(fake_stage, error, line):
-    fake_stage("synth", "synth", failing(error))
+    fake_stage("pipeline.synth", "synth", failing(error))
     result = invoke(*SYNTH)
     assert result.exit_code == 2
     assert result.stderr.startswith(line) and result.stderr.count("\n") == 1
@@ -90,7 +92,7 @@ def test_what_a_user_can_mend_is_one_line(fake_stage, error, line):
 
 @pytest.mark.parametrize("error", [ValueError("ours"), ModuleNotFoundError("x", name="amodalpl.oops")], ids=repr)
 def test_our_own_mistakes_keep_their_trace(fake_stage, error):
-    fake_stage("synth", "synth", failing(error))
+    fake_stage("pipeline.synth", "synth", failing(error))
     result = invoke(*SYNTH)
     assert result.exit_code == 1 and result.exception is error
 
@@ -172,8 +174,8 @@ def test_help_needs_neither_torch_nor_mmdet(args):
 
 @pytest.mark.parametrize("command", [SYNTH, ["run", "tiny", "--out", "out"]], ids=["synth", "run"])
 def test_what_is_not_shared_out_refuses_several_processes(fake_stage, monkeypatch, command):
-    fake_stage("synth", "synth", failing(AssertionError("started")))
-    fake_stage("pipeline", "run_pipeline", failing(AssertionError("started")))
+    fake_stage("pipeline.synth", "synth", failing(AssertionError("started")))
+    fake_stage("pipeline.run_all", "run_pipeline", failing(AssertionError("started")))
     monkeypatch.setenv("WORLD_SIZE", "2")
     result = invoke(*command)
     assert result.exit_code == 2
@@ -183,7 +185,7 @@ def test_what_is_not_shared_out_refuses_several_processes(fake_stage, monkeypatc
 @pytest.mark.parametrize(("rank", "processes"), [("1", "1"), ("abc", "2"), ("0", ""), ("-1", "2")])
 def test_a_process_number_left_in_the_environment_is_one_line(fake_stage, monkeypatch, rank, processes):
     """Without it, a number that is not 0 would make every command do its work, or none, and say nothing."""
-    fake_stage("synth", "synth", failing(AssertionError("started")))
+    fake_stage("pipeline.synth", "synth", failing(AssertionError("started")))
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", processes)
     result = invoke(*SYNTH)

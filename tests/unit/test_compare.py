@@ -4,7 +4,9 @@ import pytest
 from test_evaluate import ALONE, BACK, FRONT, annotation, box, write
 
 from amodalpl.errors import DataError
-from amodalpl.stages.evaluate import compare_evaluations, evaluate_completion, evaluate_order
+from amodalpl.evaluation.compare import compare_evaluations
+from amodalpl.evaluation.completion import evaluate_completion
+from amodalpl.evaluation.order import evaluate_order
 
 MICRO = "completion, micro (PCNet/ASBU): all"
 VISIBLE = BACK & ~FRONT

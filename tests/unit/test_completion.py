@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from amodalpl.completion.asking import Query, Scene, View, ask
+from amodalpl.completion.predictor import Query, Scene, View, ask
 from amodalpl.masks.boxes import Square
 from amodalpl.masks.geometry import occlusion_boundary
 from amodalpl.models.completer import METHODS, Completer, build_completer

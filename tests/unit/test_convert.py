@@ -10,12 +10,12 @@ from drawn_data_sets import data_set, drawn, in_pixels, write_photos
 from typer.testing import CliRunner
 
 from amodalpl.convert.coco import write as write_coco
-from amodalpl.convert.hub import Category, DataSet
-from amodalpl.convert.table import FORMATS, reader
+from amodalpl.convert.formats import FORMATS, reader
+from amodalpl.data.hub import Category, DataSet
+from amodalpl.data.read import read_annotations
 from amodalpl.errors import DataError, OutputError, SettingsError
-from amodalpl.formats import read_annotations
 from amodalpl.masks import rle
-from amodalpl.stages.convert import convert, list_formats
+from amodalpl.tools.convert import convert, list_formats
 from amodalpl_cli.main import app
 
 PAGE = Path(__file__).parents[2] / "docs" / "converting.md"

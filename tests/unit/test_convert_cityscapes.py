@@ -8,8 +8,8 @@ from drawn_data_sets import SIZE_HW, box, drawn, in_pixels, write_photos
 from PIL import Image
 
 from amodalpl.convert import cityscapes
-from amodalpl.convert.hub import DataSet, Outline, Photo
-from amodalpl.convert.table import reader
+from amodalpl.convert.formats import reader
+from amodalpl.data.hub import DataSet, Outline, Photo
 from amodalpl.errors import DataError
 
 FRAME = "aachen/aachen_000000_000019"

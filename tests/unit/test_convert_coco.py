@@ -9,10 +9,10 @@ from drawn_data_sets import SIZE_HW, box, data_set, drawn, in_pixels, write_phot
 from PIL import Image
 
 from amodalpl.convert import coco
-from amodalpl.convert.builder import pixels
-from amodalpl.convert.source import Source
+from amodalpl.data.dataset_builder import pixels
+from amodalpl.data.read import read_annotations
+from amodalpl.data.source import Source
 from amodalpl.errors import DataError
-from amodalpl.formats import read_annotations
 from amodalpl.masks import rle
 
 CVAT = {  # as CVAT's "COCO 1.0" writes it

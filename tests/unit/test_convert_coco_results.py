@@ -6,9 +6,9 @@ import pytest
 from drawn_data_sets import SIZE_HW, box, described, drawn, in_pixels, write_photos
 
 from amodalpl.convert import coco_results
-from amodalpl.convert.hub import DataSet, Outline, Photo
-from amodalpl.convert.source import Source
-from amodalpl.convert.table import reader
+from amodalpl.convert.formats import reader
+from amodalpl.data.hub import DataSet, Outline, Photo
+from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 

@@ -7,11 +7,11 @@ from drawn_data_sets import box, write_photos
 from drawn_whole_masks import in_pixels_only, whole_masks
 
 from amodalpl.convert import cocoa
-from amodalpl.convert.builder import pixels
-from amodalpl.convert.hub import Outline, Thing
-from amodalpl.convert.source import Source
+from amodalpl.data.dataset_builder import pixels
+from amodalpl.data.hub import Outline, Thing
+from amodalpl.data.read import read_annotations
+from amodalpl.data.source import Source
 from amodalpl.errors import DataError
-from amodalpl.formats import read_annotations
 
 CROWD = 13
 RECORD = {  # as the first release has them

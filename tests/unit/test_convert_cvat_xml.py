@@ -9,9 +9,9 @@ import pytest
 from drawn_data_sets import SIZE_HW, box, data_set, described, write_photos
 
 from amodalpl.convert import cvat_xml
-from amodalpl.convert.builder import pixels
-from amodalpl.convert.hub import Outline, Thing
-from amodalpl.convert.source import Source
+from amodalpl.data.dataset_builder import pixels
+from amodalpl.data.hub import Outline, Thing
+from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 

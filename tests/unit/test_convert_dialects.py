@@ -8,11 +8,11 @@ from drawn_whole_masks import in_pixels_only, whole_masks
 from PIL import Image
 
 from amodalpl.convert import coco, coco_amodal, d2sa, fiftyone, kins
-from amodalpl.convert.builder import pixels
-from amodalpl.convert.source import Source
-from amodalpl.convert.table import reader
+from amodalpl.convert.formats import reader
+from amodalpl.data.dataset_builder import pixels
+from amodalpl.data.read import read_annotations
+from amodalpl.data.source import Source
 from amodalpl.errors import DataError
-from amodalpl.formats import read_annotations
 
 BOTH_WAYS = {
     "kins": (kins.read, kins.write),

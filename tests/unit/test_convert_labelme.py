@@ -12,8 +12,8 @@ from drawn_data_sets import SIZE_HW, box, data_set, described, drawn, write_phot
 from PIL import Image
 
 from amodalpl.convert import labelme
-from amodalpl.convert.builder import pixels
-from amodalpl.convert.source import Source
+from amodalpl.data.dataset_builder import pixels
+from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 

@@ -6,9 +6,9 @@ import pytest
 from drawn_data_sets import box, data_set, write_photos
 
 from amodalpl.convert import lvis
-from amodalpl.convert.builder import pixels
-from amodalpl.convert.hub import DataSet
-from amodalpl.convert.table import reader
+from amodalpl.convert.formats import reader
+from amodalpl.data.dataset_builder import pixels
+from amodalpl.data.hub import DataSet
 from amodalpl.errors import DataError
 
 LVIS = {  # as lvis_v1_val.json has it

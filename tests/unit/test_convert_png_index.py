@@ -9,9 +9,9 @@ from drawn_data_sets import SIZE_HW, box, data_set, described, drawn, in_pixels,
 from PIL import Image
 
 from amodalpl.convert import png_index
-from amodalpl.convert.hub import Category, DataSet, Outline, Photo, Thing
 from amodalpl.convert.numbers_png import read_numbers, write_numbers
-from amodalpl.convert.source import Source
+from amodalpl.data.hub import Category, DataSet, Outline, Photo, Thing
+from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 

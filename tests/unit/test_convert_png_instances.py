@@ -6,7 +6,7 @@ from drawn_data_sets import SIZE_HW, data_set, described, drawn, in_pixels, writ
 from PIL import Image
 
 from amodalpl.convert import png_instances
-from amodalpl.convert.hub import Category, DataSet, Photo
+from amodalpl.data.hub import Category, DataSet, Photo
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 

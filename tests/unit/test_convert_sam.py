@@ -6,8 +6,8 @@ import pytest
 from drawn_data_sets import SIZE_HW, described, drawn, in_pixels, write_photos
 
 from amodalpl.convert import sam
-from amodalpl.convert.hub import DataSet, Photo
-from amodalpl.convert.table import reader
+from amodalpl.convert.formats import reader
+from amodalpl.data.hub import DataSet, Photo
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 

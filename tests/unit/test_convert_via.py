@@ -7,8 +7,8 @@ import pytest
 from drawn_data_sets import SIZE_HW, box, data_set, described, write_photos
 
 from amodalpl.convert import via
-from amodalpl.convert.builder import pixels
-from amodalpl.convert.source import Source
+from amodalpl.data.dataset_builder import pixels
+from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 

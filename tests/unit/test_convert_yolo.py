@@ -7,8 +7,8 @@ import yaml
 from drawn_data_sets import box, data_set, described, write_photos
 
 from amodalpl.convert import yolo
-from amodalpl.convert.hub import Outline
-from amodalpl.convert.source import Source
+from amodalpl.data.hub import Outline
+from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 
 SQUARE = "0 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.6"

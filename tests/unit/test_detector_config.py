@@ -79,7 +79,7 @@ def test_written_config_reads_back_the_same(tmp_path):
 
 def test_nothing_here_needs_mmdet():
     code = (
-        "import sys; import amodalpl.stages.train_detector; "
+        "import sys; import amodalpl.pipeline.train_detector; "
         "assert not {'mmdet', 'mmcv'} & set(sys.modules), sorted({'mmdet', 'mmcv'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""

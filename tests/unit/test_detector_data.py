@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from amodalpl.data.records import AnnotationSet, Dropped, ImageRecord, Instance
 from amodalpl.detector import data
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
-from amodalpl.records import AnnotationSet, Dropped, ImageRecord, Instance
 
 
 def square(x, side=8, size=(20, 30)):

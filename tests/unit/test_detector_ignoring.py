@@ -7,10 +7,10 @@ import torch
 
 pytest.importorskip("mmdet")
 
+from amodalpl.data.read import read_annotations
 from amodalpl.detector import config as configs
 from amodalpl.detector import data, run
 from amodalpl.detector.ignoring import IgnoringAssigner, leave_out_ignored
-from amodalpl.formats import read_annotations
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 

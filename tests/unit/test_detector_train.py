@@ -11,10 +11,10 @@ pytest.importorskip("mmdet")
 from amodalpl.detector import weights
 from amodalpl.errors import AmodalplError, CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from amodalpl.metrics.detection import NAMES
-from amodalpl.running.progress import SILENT, Progress
+from amodalpl.pipeline.train_detector import evaluate_detector, train_detector
+from amodalpl.runtime.progress import SILENT, Progress
 from amodalpl.scenes import write_scenes
-from amodalpl.settings import resolve
-from amodalpl.stages.train_detector import evaluate_detector, train_detector
+from amodalpl.settings_values import resolve
 
 TINY = {
     "backbone": "resnet18_small",
@@ -274,12 +274,12 @@ def test_divergence_stops_with_advice(scenes, tmp_path):
 
 
 def test_a_photo_damaged_while_training_is_named(scenes, tmp_path, monkeypatch):
-    import amodalpl.stages.train_detector
+    import amodalpl.pipeline.train_detector
 
     files = write_scenes(tmp_path / "scenes", 3, seed=0, size_hw=(96, 128))
     for photo in files.images.iterdir():
         photo.write_bytes(b"gone")
-    monkeypatch.setattr(amodalpl.stages.train_detector, "usable_photos", lambda data, *_: data)
+    monkeypatch.setattr(amodalpl.pipeline.train_detector, "usable_photos", lambda data, *_: data)
     with pytest.raises(DataError, match=r"^\S+scene_000\d.png: expected a readable photo, got"):
         train_detector(files.truth, files.images, tmp_path / "out", settings(workers=1), init="none", device="cpu")
 

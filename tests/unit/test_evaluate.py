@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from amodalpl.errors import DataError, OutputError
+from amodalpl.evaluation.completion import evaluate_completion
+from amodalpl.evaluation.order import evaluate_order
 from amodalpl.masks import rle
-from amodalpl.stages.evaluate import evaluate_completion, evaluate_order
 
 MICRO = "completion, micro (PCNet/ASBU): all"
 MEANS = "completion, per-instance means: all"

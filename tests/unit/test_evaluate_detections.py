@@ -4,7 +4,7 @@ import pytest
 from drawn_detections import annotation, detection, truth
 
 from amodalpl.errors import DataError
-from amodalpl.stages.evaluate import evaluate_detections
+from amodalpl.evaluation.detections import evaluate_detections
 
 WHOLE, HALF_HIDDEN = (0, 0, 20, 20), (40, 0, 20, 20)
 AP = "COCO AP amodal (segm)"

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from amodalpl.errors import DataError, OutputError
-from amodalpl.running import events
-from amodalpl.running.events import EventLog
-from amodalpl.running.progress import SILENT
-from amodalpl.stages.summary import Summary
+from amodalpl.runtime import events
+from amodalpl.runtime.events import EventLog
+from amodalpl.runtime.progress import SILENT
+from amodalpl.runtime.summary import Summary
 from amodalpl_cli.main import app
 
 
@@ -47,7 +47,7 @@ def test_file_that_cannot_be_written(tmp_path):
 
 
 def stage(fake_stage, act):
-    fake_stage("synth", "synth", act)
+    fake_stage("pipeline.synth", "synth", act)
 
 
 def invoke(tmp_path, *before):

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from amodalpl.data.coco_family import reason_kind
+from amodalpl.data.read import read_annotations
 from amodalpl.errors import DataError
-from amodalpl.formats import read_annotations
-from amodalpl.formats.entries import reason_kind
 
 SQUARE = [2, 2, 8, 2, 8, 8, 2, 8]
 GOOD = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [SQUARE]}

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from amodalpl.data.coco_family import reason_kind
+from amodalpl.data.mask_parsing import CompressedRuns, read_masks
+from amodalpl.data.read import detect_format, read_annotations
 from amodalpl.errors import DataError, SettingsError
-from amodalpl.formats import detect_format, read_annotations
-from amodalpl.formats.entries import reason_kind
-from amodalpl.formats.segmentation import CompressedRuns, read_masks
 from amodalpl.masks import rle
 
 HEIGHT, WIDTH = 20, 30
@@ -421,8 +421,8 @@ def test_a_large_file_is_read_with_helpers_and_is_the_same(tmp_path, monkeypatch
     entries = [annotation(k, segmentation=spellings[k % 5]) for k in range(1, 40)]
     file = write(tmp_path, entries)
     alone = read_annotations(file)
-    monkeypatch.setattr("amodalpl.formats._LARGE_BYTES", 1)
-    monkeypatch.setattr("amodalpl.formats.entries._ENTRIES_AT_ONCE", 7)
+    monkeypatch.setattr("amodalpl.data.read._LARGE_BYTES", 1)
+    monkeypatch.setattr("amodalpl.data.coco_family._ENTRIES_AT_ONCE", 7)
     helped = read_annotations(file)
     assert (helped.instances, helped.dropped) == (alone.instances, alone.dropped)
     assert len(alone.instances) == 15 and len(alone.dropped) == 24

@@ -7,15 +7,17 @@ import torch
 from drawn_completer import write_completer
 from PIL import Image
 
-from amodalpl.completion.trained import FORMAT, load_completer
-from amodalpl.convert import cityscapes, cvat_xml, sam, turned
-from amodalpl.convert.builder import Builder
+from amodalpl.completion.checkpoint import FORMAT, load_completer
+from amodalpl.convert import cityscapes, cvat_xml, sam
+from amodalpl.data import exif
+from amodalpl.data.dataset_builder import Builder
+from amodalpl.data.label_folder import read_doubts
+from amodalpl.data.read import read_annotations
+from amodalpl.data.review_file import read_review
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
-from amodalpl.formats import read_annotations
-from amodalpl.labelling.review import read_review
-from amodalpl.report.label_folder import read_doubts
-from amodalpl.settings import RunSettings, explicit_values, resolve, resolve_as
-from amodalpl.stages.rerun import rerun
+from amodalpl.pipeline.rerun import rerun
+from amodalpl.settings import RunSettings
+from amodalpl.settings_values import explicit_values, resolve, resolve_as
 
 LONG = "x" * 50_000
 
@@ -134,9 +136,9 @@ def test_line_of_doubt_that_is_deep(tmp_path):
 
 def test_tiff_is_not_turned_twice(tmp_path):
     """Every library turns TIFF by itself, so that what a converter reads is the photo as it is shown."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (60, 40)).save(tmp_path / "a.tif", exif=exif)
-    assert turned.orientation(tmp_path / "a.tif") == 1
+    note = Image.Exif()
+    note[0x0112] = 6
+    Image.new("RGB", (60, 40)).save(tmp_path / "a.tif", exif=note)
+    assert exif.orientation(tmp_path / "a.tif") == 1
     canvas = Builder(tmp_path / "in.json", tmp_path).photo("a.tif", "image[0]", (60, 40))
     assert canvas.photo.size_hw == canvas.shown_hw == (60, 40)

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from amodalpl.formats import read_annotations
+from amodalpl.data.read import read_annotations
 from amodalpl.masks import rle
 from amodalpl.masks.neighbours import near_pairs
 from amodalpl.scenes import draw_scene as draw_photo

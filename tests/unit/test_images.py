@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from amodalpl.errors import DataError
-from amodalpl.images import check_image, image_path, image_size_hw, read_image
+from amodalpl.io.images import check_image, image_path, image_size_hw, read_image
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from amodalpl.errors import DataError
-from amodalpl.images import check_image, image_size_hw, read_image
+from amodalpl.io.images import check_image, image_size_hw, read_image
 
 SIZE_HW = (24, 40)
 CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}

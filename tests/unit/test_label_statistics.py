@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from amodalpl.data.records import AnnotationSet, ImageRecord
 from amodalpl.labelling.label_statistics import LabelStatistics
-from amodalpl.records import AnnotationSet, ImageRecord
 
 DATA = AnnotationSet(
     Path("a.json"),

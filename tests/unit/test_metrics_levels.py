@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from amodalpl.metrics.completion import count_instance
-from amodalpl.metrics.levels import COCOA_CLS, KINS, LEVEL_SETS, OCCLUDED_VEHICLES, OCCLUDED_VEHICLES_FG, compute_levels
+from amodalpl.metrics.levels import (
+    COCOA_CLS,
+    KINS,
+    LEVEL_SETS,
+    OCCLUDED_VEHICLES,
+    OCCLUDED_VEHICLES_FG,
+    compute_levels,
+)
 
 
 def instance(hidden_px, iou, whole_px=100):

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from amodalpl.completion import onnx_backend
-from amodalpl.completion.asking import Scene, View
+from amodalpl.completion.checkpoint import CARD, WEIGHTS, TrainedCompleter, load_completer, save_completer
 from amodalpl.completion.onnx_backend import NETWORK, NOTE, write_network
-from amodalpl.completion.trained import CARD, WEIGHTS, TrainedCompleter, load_completer, save_completer
+from amodalpl.completion.predictor import Scene, View
 from amodalpl.errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
-from amodalpl.labelling.pseudolabels import label_scenes
+from amodalpl.io.files import hash_file
+from amodalpl.labelling.label_scenes import label_scenes
 from amodalpl.models.completer import build_completer
-from amodalpl.running.provenance import hash_file
 from amodalpl.scenes import draw_scene
 from amodalpl.settings import CompleterSettings, LabelSettings, SynthesisSettings
-from amodalpl.stages.export_onnx import export_onnx
+from amodalpl.tools.export_onnx import export_onnx
 
 pytest.importorskip("onnx", reason="needs the extra: pip install 'amodalpl[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra: pip install 'amodalpl[onnx]'")

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from amodalpl.completion import plausibility
-from amodalpl.completion.plausibility import (
+from amodalpl.errors import CheckpointError, DataError
+from amodalpl.shape_prior import plausibility
+from amodalpl.shape_prior.autoencoder import ShapeAutoencoder
+from amodalpl.shape_prior.plausibility import (
     FEWEST_SHAPES,
     Codebook,
     ShapePrior,
@@ -16,8 +18,6 @@ from amodalpl.completion.plausibility import (
     load_shape_prior,
     save_shape_prior,
 )
-from amodalpl.errors import CheckpointError, DataError
-from amodalpl.models.shape_autoencoder import ShapeAutoencoder
 
 ROUND, TALL, RARE, UNKNOWN = 1, 2, 3, 99
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amodalpl.completion.calibration import LEVEL_VALUES, LEVELS, Calibration, PixelCounts, fit_pixels
-from amodalpl.completion.reliability import of_labels, of_pixels, risk_at_coverage, thin
+from amodalpl.calibration.fit import LEVEL_VALUES, LEVELS, Calibration, PixelCounts, fit_pixels
+from amodalpl.calibration.reliability import of_labels, of_pixels, risk_at_coverage, thin
 
 
 def counts(**levels):

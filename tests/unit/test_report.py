@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from drawn_labels import SIZE_HW, box, label, write_doubt, write_labels, write_order, write_photos
 
+from amodalpl.data.label_folder import ShownLabel, read_doubts, read_label_folder, read_orders
+from amodalpl.data.review_file import fingerprint
 from amodalpl.errors import DataError
-from amodalpl.labelling.review import fingerprint
 from amodalpl.masks import rle
 from amodalpl.report import draw, gallery, page
 from amodalpl.report.choice import choose, choose_photos
-from amodalpl.report.label_folder import ShownLabel, read_doubts, read_label_folder, read_orders
 from amodalpl.report.outline import svg_path, svg_paths
 from amodalpl.report.page import write_label_page
 from amodalpl.report.plots import training_curves

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from amodalpl.formats import read_annotations
-from amodalpl.images import read_image
+from amodalpl.data.read import read_annotations
+from amodalpl.io.images import read_image
 from amodalpl.masks import rle
 from amodalpl.scenes import CATEGORIES, draw_scene, write_scenes
 

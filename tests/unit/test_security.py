@@ -13,16 +13,16 @@ from drawn_completer import write_completer
 from drawn_data_sets import data_set, write_photos
 from PIL import Image
 
-from amodalpl.completion.trained import load_completer
-from amodalpl.convert.table import FORMATS
+from amodalpl.completion.checkpoint import load_completer
+from amodalpl.convert.formats import FORMATS
 from amodalpl.errors import AmodalplError, CheckpointError, DataError, OutputError, SettingsError
-from amodalpl.images import image_path
-from amodalpl.running.provenance import hash_file
-from amodalpl.running.resuming import load_plain
-from amodalpl.settings import parse_override, read_config
-from amodalpl.stages.convert import convert
-from amodalpl.stages.rerun import rerun
+from amodalpl.io.checkpoints import load_plain
+from amodalpl.io.files import hash_file
+from amodalpl.io.images import image_path
+from amodalpl.pipeline.rerun import rerun
+from amodalpl.settings_values import parse_override, read_config
 from amodalpl.synthesis.bank import Bank
+from amodalpl.tools.convert import convert
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 CPU = torch.device("cpu")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from amodalpl.errors import SettingsError
-from amodalpl.settings import PipelineSettings, explicit_values, merge, parse_override, read_config, resolve
+from amodalpl.settings import PipelineSettings
+from amodalpl.settings_values import explicit_values, merge, parse_override, read_config, resolve
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -7,10 +7,10 @@ import tracemalloc
 import pytest
 
 from amodalpl.convert import cvat_xml, yolo
+from amodalpl.data.mask_parsing import MAX_POINTS, read_masks
+from amodalpl.data.read import read_annotations
 from amodalpl.errors import DataError, SettingsError
-from amodalpl.formats import read_annotations
-from amodalpl.formats.segmentation import MAX_POINTS, read_masks
-from amodalpl.settings import parse_override, read_config
+from amodalpl.settings_values import parse_override, read_config
 
 SIZE_HW = (40, 60)
 

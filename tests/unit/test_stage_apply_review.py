@@ -12,13 +12,13 @@ from drawn_detections import mask
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
+from amodalpl.data.read import read_annotations
+from amodalpl.data.review_file import Decision, Review, carry_over, fingerprint, read_review, write_review
 from amodalpl.detector import data
 from amodalpl.errors import DataError, OutputError
-from amodalpl.formats import read_annotations
-from amodalpl.labelling.review import Decision, Review, carry_over, fingerprint, read_review, write_review
-from amodalpl.running.provenance import hash_file
-from amodalpl.stages.apply_review import apply_review
-from amodalpl.stages.evaluate import evaluate_completion
+from amodalpl.evaluation.completion import evaluate_completion
+from amodalpl.io.files import hash_file
+from amodalpl.pipeline.apply_review import apply_review
 from amodalpl_cli.main import app
 
 VISIBLE_PX, WHOLE_PX = 10 * 20, 25 * 20

@@ -10,13 +10,13 @@ import torch
 from heard import Heard
 from interruptions import Killed, KillIn
 
-from amodalpl.completion.trained import load_completer
+from amodalpl.completion.checkpoint import load_completer
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
-from amodalpl.running.progress import Progress
+from amodalpl.pipeline.complete import complete
+from amodalpl.pipeline.synth import synth
+from amodalpl.runtime.progress import Progress
 from amodalpl.scenes import write_scenes
-from amodalpl.settings import merge, resolve
-from amodalpl.stages.complete import complete
-from amodalpl.stages.synth import synth
+from amodalpl.settings_values import merge, resolve
 
 VALUES = {
     "completer": {"method": "asbu", "width": 4, "init_gain": 0.5},

@@ -15,19 +15,19 @@ from drawn_completer import write_completer
 from interruptions import Killed, KillIn
 from pycocotools.coco import COCO
 
-from amodalpl import __version__
+from amodalpl.data.read import read_annotations
+from amodalpl.data.review_file import Decision, Review, fingerprint, read_review, write_review
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
-from amodalpl.formats import read_annotations
-from amodalpl.labelling.review import Decision, Review, fingerprint, read_review, write_review
+from amodalpl.io.files import hash_file
 from amodalpl.masks import rle
 from amodalpl.masks.geometry import dilate
 from amodalpl.models.completer import METHODS, build_completer
-from amodalpl.running.progress import Progress
-from amodalpl.running.provenance import hash_file
+from amodalpl.pipeline import pseudolabel as stage
+from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.runtime.progress import Progress
 from amodalpl.scenes import write_scenes
-from amodalpl.settings import resolve
-from amodalpl.stages import pseudolabel as stage
-from amodalpl.stages.pseudolabel import pseudolabel
+from amodalpl.settings_values import resolve
+from amodalpl.version import __version__
 
 OUTPUTS = ("pseudo_amodal.json", "order.json", "doubt.jsonl", "stats.json", "report.html", "overlays.png")
 FLAGS = {"no_occluder", "truncated", "grew_to_border", "runaway", "shared_pixels", "low_confidence", "fully_shared"}

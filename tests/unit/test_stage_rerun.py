@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from amodalpl.errors import DataError, OutputError
+from amodalpl.pipeline.complete import complete
+from amodalpl.pipeline.rerun import rerun
+from amodalpl.pipeline.synth import synth
 from amodalpl.scenes import write_scenes
-from amodalpl.settings import resolve
-from amodalpl.stages.complete import complete
-from amodalpl.stages.rerun import rerun
-from amodalpl.stages.synth import synth
+from amodalpl.settings_values import resolve
 from amodalpl_cli.main import app
 
 SYNTH = {"seed": 3, "synthesis": {"patch_px": 32, "holdout_scenes": 1, "holdout_fraction": 0.3}}

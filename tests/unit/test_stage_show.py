@@ -8,7 +8,7 @@ import pytest
 
 from amodalpl.errors import DataError, OutputError
 from amodalpl.masks import rle
-from amodalpl.stages.show import show
+from amodalpl.tools.show import show
 
 BLUE_GREY = (120, 90, 60)
 

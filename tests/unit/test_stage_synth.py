@@ -12,9 +12,9 @@ from interruptions import Killed, KillIn
 
 from amodalpl.errors import DataError, OutputError, SettingsError
 from amodalpl.masks import gaps, rle
+from amodalpl.pipeline.synth import read_holdout, synth
 from amodalpl.scenes import write_scenes
-from amodalpl.settings import resolve
-from amodalpl.stages.synth import read_holdout, synth
+from amodalpl.settings_values import resolve
 from amodalpl.synthesis.bank import Bank
 
 SETTINGS = {"seed": 3, "synthesis": {"patch_px": 32, "holdout_scenes": 2, "holdout_fraction": 0.3}}

@@ -15,10 +15,11 @@ from torch import nn
 
 from amodalpl.completion.training import _StepSampler, train
 from amodalpl.errors import CheckpointError, SettingsError
+from amodalpl.io.checkpoints import load_plain
 from amodalpl.models import losses
 from amodalpl.models.completer import METHODS, Completer, build_completer
-from amodalpl.running.progress import SILENT
-from amodalpl.running.resuming import NAN_BATCH, TrainingError, image_ids, load_plain, seed_step
+from amodalpl.runtime.mmengine_runner import NAN_BATCH, TrainingError, image_ids, seed_step
+from amodalpl.runtime.progress import SILENT
 from amodalpl.settings import SynthesisSettings, TrainingSettings
 from amodalpl.synthesis.dataset import SampleStream
 

@@ -1,0 +1,187 @@
+"""A trained completer on disk: `weights.pth` (tensors only) and `completer.json` (how to use them).
+
+`amodalpl export-onnx` puts the same network beside them as `completer.onnx`, which onnxruntime runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from ..calibration.fit import Calibration, Promise
+from ..errors import CheckpointError, SettingsError, nearest
+from ..io.checkpoints import load_plain
+from ..io.files import hash_file, read_json, write_json, write_whole
+from ..models.completer import METHODS, Completer, build_completer, fuse_for_use
+from ..settings import CompleterSettings, LabelSettings, SynthesisSettings
+from ..shape_prior.plausibility import ShapePrior, load_shape_prior, save_shape_prior
+from .onnx_backend import BACKENDS, read_network
+from .predictor import View
+
+WEIGHTS, CARD, SHAPES = "weights.pth", "completer.json", "shapes.pth"
+FORMAT = 5  # of the card: 2 has calibrated pixels and a promise, 4 no thresholds for gaps, 5 the further looks
+
+
+@dataclass(frozen=True)
+class TrainedCompleter:
+    """A completer with everything that was chosen for it on the hold-out.
+
+    Attributes:
+        completer: network and method, in eval mode; after loading, with its normalisations fused (`fuse_for_use`).
+        view: how objects are shown to it; `gap_px` is replaced by the label settings'.
+        threshold: probability above which a pixel belongs to the object.
+        order_threshold: the same, where growth tells who is in front.
+        close_looks: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
+        calibration: from the network's probabilities to those of pixels, and to the expected error of labels.
+        promise: up to which uncertainty labels are good; None where the hold-out allows none.
+        shapes: how ordinary a shape is; None where there were too few whole objects to learn it from.
+    """
+
+    completer: Completer
+    view: View
+    threshold: float = 0.5
+    order_threshold: float = 0.5
+    close_looks: tuple[float, ...] = ()
+    calibration: Calibration = field(default_factory=Calibration)
+    promise: Promise | None = None
+    shapes: ShapePrior | None = None
+
+    def overridden_by(self, settings: LabelSettings) -> TrainedCompleter:
+        """Return it with what the settings say in place of what was chosen."""
+        return replace(
+            self,
+            threshold=settings.threshold or self.threshold,
+            order_threshold=settings.order_threshold or self.order_threshold,
+            close_looks=self.close_looks if settings.close_looks is None else settings.close_looks,
+        )
+
+
+def save_completer(
+    folder: Path, trained: TrainedCompleter, completer: CompleterSettings, synthesis: SynthesisSettings
+) -> None:
+    """Write the weights and the shapes, then the card that names their hashes."""
+    weights = {name: tensor.cpu() for name, tensor in trained.completer.state_dict().items()}
+    write_whole(folder / WEIGHTS, lambda part: torch.save(weights, part))
+    if trained.shapes is not None:
+        save_shape_prior(folder / SHAPES, trained.shapes)
+    card = {
+        "format": FORMAT,
+        "method": completer.method,
+        "width": completer.width,
+        "image": completer.image,
+        "patch_px": synthesis.patch_px,
+        "enlarge_box": synthesis.enlarge_box,
+        "boundary_px": synthesis.boundary_px,
+        "threshold": trained.threshold,
+        "order_threshold": trained.order_threshold,
+        "close_looks": list(trained.close_looks),
+        "calibration": trained.calibration.to_json(),
+        "promise": trained.promise.to_json() if trained.promise else None,
+        "weights_sha256": hash_file(folder / WEIGHTS),
+        "shapes_sha256": hash_file(folder / SHAPES) if trained.shapes is not None else None,
+    }
+    write_json(folder / CARD, card)
+
+
+def load_completer(folder: Path, device: torch.device, backend: str = "torch") -> TrainedCompleter:
+    """Read what `save_completer` wrote.
+
+    Args:
+        folder: output folder of `amodalpl complete`.
+        device: where the network runs.
+        backend: "torch"; or "onnx" for onnxruntime, which needs `completer.onnx` and no `weights.pth`.
+
+    Raises:
+        SettingsError: another backend, or a device that it cannot use.
+        DataError: the folder has no `completer.json`.
+        CheckpointError: the card is of another version, or files are missing, damaged, or do not belong together.
+        MissingPackageError: onnxruntime is asked for and not installed.
+    """
+    if backend not in BACKENDS:
+        raise SettingsError(f"--backend: expected torch or onnx, got {backend!r}{nearest(str(backend), BACKENDS)}")
+    card = read_json(folder / CARD, "the card of a trained completer; train one with `amodalpl complete`")
+    method, width, view, chosen = _read_card(folder / CARD, card)
+    uses_image = bool(card["image"])
+    if backend == "onnx":
+        network = read_network(folder, card.get("weights_sha256"), device)
+        completer = Completer(network, METHODS[method], uses_image).eval()
+    else:
+        completer = _read_weights(folder, card, build_completer(method, width, uses_image)).to(device)
+    return TrainedCompleter(completer, view, *chosen, _read_shapes(folder, card))
+
+
+def _read_weights(folder: Path, card: Any, completer: Completer) -> Completer:
+    weights = folder / WEIGHTS
+    if not weights.exists():
+        raise CheckpointError(f"{weights}: expected the completer's weights, found no such file")
+    _require_hash(weights, card.get("weights_sha256"))
+    load_weights(completer, load_plain(weights), weights)
+    return fuse_for_use(completer)
+
+
+def _read_shapes(folder: Path, card: Any) -> ShapePrior | None:
+    if card.get("shapes_sha256") is None:
+        return None
+    shapes = folder / SHAPES
+    if not shapes.exists():
+        raise CheckpointError(f"{shapes}: expected the shapes that {CARD} names, found no such file")
+    _require_hash(shapes, card["shapes_sha256"])
+    return load_shape_prior(shapes)
+
+
+def _require_hash(path: Path, expected: object) -> None:
+    if hash_file(path) != expected:
+        raise CheckpointError(f"{path}: is not the file that {CARD} describes (its SHA-256 differs); train again")
+
+
+_Chosen = tuple[float, float, tuple[float, ...], Calibration, Promise | None]
+
+
+def _read_card(path: Path, card: Any) -> tuple[str, int, View, _Chosen]:
+    method = card.get("method") if isinstance(card, dict) else None
+    if method is not None and card.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: expected a card of format {FORMAT}, got {card.get('format', 1)!r}, of another version of "
+            "amodalpl; train it again with `amodalpl complete`, into a new folder"
+        )
+    if isinstance(method, str) and method not in METHODS:
+        raise CheckpointError(f"{path}: unknown method {method[:60]!r}{nearest(method[:60], METHODS)}")
+    try:
+        view = View(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
+        promise = None if card["promise"] is None else Promise.from_json(card["promise"])
+        calibration = Calibration.from_json(card["calibration"])
+        looks = LabelSettings(close_looks=card["close_looks"]).close_looks or ()
+        chosen = (float(card["threshold"]), float(card["order_threshold"]), looks, calibration, promise)
+        width = CompleterSettings(width=card["width"], image=card["image"], method=card["method"]).width
+        SynthesisSettings(patch_px=view.patch_px, enlarge_box=view.enlarge_box, boundary_px=view.boundary_px)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        problem = str(error).splitlines()[0]
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            problem = ".".join(str(part) for part in first["loc"]) + ": " + first["msg"]
+        raise CheckpointError(
+            f"{path}: expected a trained completer's card, got a damaged one ({problem[:200]})"
+        ) from None
+    return card["method"], width, view, chosen
+
+
+def load_weights(completer: Completer, weights: Any, path: Path) -> None:
+    """Put weights into a completer.
+
+    Raises:
+        CheckpointError: they are of another network; says how many fit.
+    """
+    own = completer.state_dict()
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{path}: expected named weights, got {type(weights).__name__}")
+    fitting = [k for k, v in own.items() if isinstance(weights.get(k), torch.Tensor) and weights[k].shape == v.shape]
+    if len(fitting) != len(own) or len(weights) != len(own):
+        raise CheckpointError(
+            f"{path}: expected the weights of this completer ({len(own)} entries), got {len(weights)} of which "
+            f"{len(fitting)} fit; it was trained with another method or width"
+        )
+    completer.load_state_dict(weights)

@@ -1,0 +1,277 @@
+"""The formats that `amodalpl convert` knows: one row each, particular ones before general ones.
+
+A new format is a file of its own and a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.hub import DataSet, Losses
+from ..data.source import Source
+from ..errors import DataError, SettingsError, nearest
+from . import (
+    cityscapes,
+    coco,
+    coco_amodal,
+    coco_results,
+    cocoa,
+    cvat_xml,
+    d2sa,
+    fiftyone,
+    kins,
+    label_studio,
+    labelme,
+    lvis,
+    png_index,
+    png_instances,
+    sam,
+    via,
+    yolo,
+)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        name: as `--from` and `--to` take it.
+        title: whose format it is and which version.
+        kept: what survives, in a few words.
+        not_kept: what does not; "" when nothing is known to be lost.
+        read: a file or folder and the folder of photos (None: not given) to a data set; None: it is only written.
+        write: a data set to a file or folder, returning what was lost; None: it is only read.
+        detect: whether a source is of this format, told by its content; None: it must be named.
+        feeds_pipeline: `check`, `synth` and `pseudolabel` read what is written.
+    """
+
+    name: str
+    title: str
+    kept: str
+    not_kept: str = ""
+    read: Callable[[Path, Path | None], DataSet] | None = None
+    write: Callable[[DataSet, Path], Losses] | None = None
+    detect: Callable[[Source], bool] | None = None
+    feeds_pipeline: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    row.name: row
+    for row in (
+        Format(
+            "labelme",
+            "labelme 3 to 5: a folder of JSON files, one per photo",
+            kept="polygons, masks, parts and groups (group_id), flags, attributes, scores, crowd",
+            not_kept="circles and rectangles (they become polygons), lines and points, ids",
+            read=labelme.read,
+            write=labelme.write,
+            detect=labelme.detect,
+        ),
+        Format(
+            "cvat",
+            "CVAT for images 1.1: XML",
+            kept="polygons, masks, attributes, occluded, groups, z_order (order in depth), subsets, crowd (is_crowd)",
+            not_kept="boxes and ellipses (they become polygons), tracks, skeletons, tags, scores, ids",
+            read=cvat_xml.read,
+            write=cvat_xml.write,
+            detect=cvat_xml.detect,
+        ),
+        Format(
+            "via",
+            "VGG Image Annotator 2: project or annotations in JSON",
+            kept="polygons, attributes of regions and photos; masks in pixels become polygons along pixels",
+            not_kept="circles, ellipses and boxes (they become polygons), lines and points, crowd, groups, scores, ids",
+            read=via.read,
+            write=via.write,
+            detect=via.detect,
+        ),
+        Format(
+            "label-studio",
+            "Label Studio: JSON export, JSON for import",
+            kept="polygons, brush masks, scores of predictions; one annotator per photo",
+            not_kept="boxes and ellipses (they become polygons), relations, attributes, crowd, groups, ids",
+            read=label_studio.read,
+            write=label_studio.write,
+            detect=label_studio.detect,
+        ),
+        Format(
+            "yolo",
+            "YOLO segmentation (Ultralytics): data.yaml and labels/*.txt",
+            kept="polygons; masks in pixels become polygons along pixels, parts are joined by slits",
+            not_kept="attributes, crowd, groups, ids, what lies outside the photo; scores are read, not written",
+            read=yolo.read,
+            write=yolo.write,
+            detect=yolo.detect,
+        ),
+        Format(
+            "cityscapes",
+            "Cityscapes: gtFine polygons, else instanceIds",
+            kept="polygons that nothing covers, pixels of the others, groups (crowd), stuff, order in depth",
+            not_kept="what lies under later polygons, regions that are no objects",
+            read=cityscapes.read,
+            detect=cityscapes.detect,
+        ),
+        Format(
+            "sam",
+            "Segment Anything: JSON of automatic masks, SA-1B",
+            kept="masks, predicted_iou as score, other keys",
+            not_kept="second masks of one object (IoU from 0.9)",
+            read=sam.read,
+            detect=sam.detect,
+        ),
+        Format(
+            "coco-results",
+            "detections in COCO's results format; --images: the COCO file they are of, or the photos",
+            kept="masks, classes, scores, other keys",
+            not_kept="second detections of one object (IoU from 0.9), ids",
+            read=coco_results.read,
+            detect=coco_results.detect,
+        ),
+        Format(
+            "png-index",
+            "one PNG per photo: the number of the object, or of its class",
+            kept="pixels, classes",
+            not_kept="shared pixels, whole masks, scores, crowd, groups, ids, attributes",
+            read=png_index.read,
+            write=png_index.write,
+            detect=png_index.detect,
+        ),
+        Format(
+            "png-instances",
+            "one PNG per object",
+            kept="pixels (shared ones too), classes",
+            not_kept="photos without objects, whole masks, scores, crowd, groups, ids, attributes",
+            read=png_instances.read,
+            write=png_instances.write,
+        ),
+        Format(
+            "cocoa",
+            "COCOA: regions per photo",
+            kept="both masks, order in depth, stuff, names of regions, ids, scores, other keys",
+            not_kept="classes (they become names of regions), crowd, parts of polygons (joined by slits)",
+            read=cocoa.read,
+            write=cocoa.write,
+            detect=cocoa.detect,
+            feeds_pipeline=True,
+        ),
+        Format(
+            "kins",
+            "KINS 2019: inmodal_seg and segmentation",
+            kept="both masks (whole ones as polygons, visible ones as pixels), ids, crowd, scores, other keys",
+            not_kept="order in depth",
+            read=kins.read,
+            write=kins.write,
+            detect=kins.detect,
+            feeds_pipeline=True,
+        ),
+        Format(
+            "kins2020",
+            "KINS 2020: i_segm and a_segm",
+            kept="both masks as drawn, ids, crowd, scores, other keys",
+            not_kept="order in depth",
+            read=kins.read_2020,
+            write=kins.write_2020,
+            detect=kins.detect_2020,
+            feeds_pipeline=True,
+        ),
+        Format(
+            "d2sa",
+            "D2SA, COCOA-cls and labels of amodalpl: segmentation (whole) and visible_mask",
+            kept="both masks as drawn, ids, crowd, scores, other keys; order in depth is read from order.json beside",
+            not_kept="order in depth, when written",
+            read=d2sa.read,
+            write=d2sa.write,
+            detect=d2sa.detect,
+            feeds_pipeline=True,
+        ),
+        Format(
+            "lvis",
+            "LVIS v1",
+            kept="masks as polygons, ids, frequency, synset, neg and not_exhaustive classes, other keys",
+            not_kept="whole masks, order in depth; crowds (their classes become not exhaustive in that photo)",
+            read=lvis.read,
+            write=lvis.write,
+            detect=lvis.detect,
+            feeds_pipeline=True,
+        ),
+        Format(
+            "coco-modal",
+            "COCO with visible masks as segmentation, whole ones as amodal_segmentation",
+            kept="both masks as drawn, ids, crowd, scores, other keys",
+            not_kept="order in depth",
+            read=coco_amodal.read_modal,
+            write=coco_amodal.write_modal,
+            detect=coco_amodal.detect_modal,
+            feeds_pipeline=True,
+        ),
+        Format(
+            "coco-amodal",
+            "COCO with whole masks as segmentation, for training elsewhere",
+            kept="whole masks as drawn, ids, crowd, scores, other keys",
+            not_kept="visible masks, order in depth",
+            write=coco_amodal.write_amodal,
+        ),
+        Format(
+            "fiftyone",
+            "FiftyOne: a folder with modal.json and amodal.json",
+            kept="both masks as drawn, ids, crowd, scores, other keys",
+            not_kept="order in depth",
+            write=fiftyone.write,
+        ),
+        Format(
+            "coco",
+            "COCO JSON (instances; CVAT's and Roboflow's COCO are this)",
+            kept="polygons and RLE as drawn, ids, crowd, scores, attributes, every other key",
+            not_kept="order in depth",
+            read=coco.read,
+            write=coco.write,
+            detect=coco.detect,
+            feeds_pipeline=True,
+        ),
+    )
+}
+
+
+def reader(name: str, path: Path) -> Format:
+    """Return the format to read a source with.
+
+    Args:
+        name: of a format, or "auto" to tell it from the content: the first row that recognises it.
+        path: the source.
+
+    Raises:
+        SettingsError: no such format, or one that is only written.
+        DataError: no such source, or no format recognises it.
+    """
+    readable = [row for row in FORMATS.values() if row.read]
+    if name == "auto":
+        if not path.exists():
+            raise DataError(f"{path}: expected a file or folder to convert, found none; check the path")
+        source = Source(path)
+        for row in readable:
+            if row.detect and row.detect(source):
+                return row
+        raise DataError(
+            f"{path}: expected annotations of a known format, recognised none; name it with --from "
+            f"({', '.join(row.name for row in readable)}), `amodalpl convert --list` tells them apart"
+        )
+    return _named(name, "--from", [row.name for row in readable])
+
+
+def writer(name: str) -> Format:
+    """Return the format to write.
+
+    Raises:
+        SettingsError: no such format, or one that is only read.
+    """
+    return _named(name, "--to", [row.name for row in FORMATS.values() if row.write])
+
+
+def _named(name: str, option: str, known: list[str]) -> Format:
+    if name not in known:
+        other = " (it works in the other direction only)" if name in FORMATS else ""
+        raise SettingsError(f"{option}: expected one of the formats, got {name!r}{other}{nearest(name, known)}")
+    return FORMATS[name]

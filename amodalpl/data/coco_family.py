@@ -1,0 +1,352 @@
+"""What all formats share: checked images, categories and ids, and the step from raw entries to instances."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import DataError
+from ..io.images import MAX_IMAGE_PX, MAX_SIDE_PX
+from ..masks.rle import Rle
+from .mask_parsing import NO_MASK, brief, read_batches
+from .records import AnnotationSet, Dropped, ImageRecord, Instance
+
+_CARRIED_OVER = ("info", "licenses")
+_ENTRIES_AT_ONCE = 2**12
+
+
+class _Missing:
+    """Stands for a key that an entry does not have, which is not the same as null."""
+
+
+MISSING = _Missing()
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Where a COCO-like format keeps its masks.
+
+    Attributes:
+        format: its name.
+        modal: key of the visible mask.
+        amodal: key of the whole mask; None for purely modal formats.
+        modal_defaults_to_amodal: an entry without the modal key is fully visible.
+    """
+
+    format: str
+    modal: str
+    amodal: str | None
+    modal_defaults_to_amodal: bool = False
+
+
+class Entry(NamedTuple):
+    """One object whose ids are sound and whose masks are still as the file has them.
+
+    `modal_raw` may be MISSING only when `amodal_raw` is not: the object is fully visible.
+    """
+
+    place: str
+    id: int
+    image_id: int
+    category_id: int
+    modal_raw: Any
+    modal_key: str
+    amodal_raw: Any
+    amodal_key: str
+    is_crowd: bool = False
+    is_stuff: bool = False
+
+
+def reason_kind(reason: str) -> str:
+    """Return the part of a reason by which it is counted.
+
+    >>> reason_kind("RLE of the wrong size: expected [2, 3], got [3, 2]")
+    'RLE of the wrong size'
+    """
+    return reason.partition(":")[0]
+
+
+def read_coco_like(path: Path, data: Any, fields: Fields) -> AnnotationSet:
+    """Turn a parsed COCO-like file into records.
+
+    Args:
+        path: for messages.
+        data: parsed JSON.
+        fields: where the masks are.
+
+    Raises:
+        DataError: no images, annotations or categories; ids that are not whole numbers; two images or categories of
+            one id; an annotation that names no image; no masks at all.
+    """
+    top = _top_level(path, data)
+    images = read_images(path, top.get("images"))
+    categories = read_categories(path, top.get("categories"))
+    annotations = top.get("annotations")
+    if not isinstance(annotations, list):
+        raise DataError(
+            f"{path}: annotations: expected a list of annotations, {_got(annotations)}; "
+            "choose a file with instance masks"
+        )
+    dropped: list[Dropped] = []
+    unreadable: list[Dropped] = []
+    entries = _sound_entries(path, annotations, fields, images, categories, dropped)
+    instances = make_instances(entries, images, unreadable)
+    dropped += unreadable
+    _require_masks(path, annotations, instances, dropped)
+    return AnnotationSet(
+        path=path,
+        format=fields.format,
+        images=images,
+        instances=instances,
+        categories=categories,
+        dropped=dropped,
+        raw={key: top[key] for key in _CARRIED_OVER if key in top},
+    )
+
+
+def _top_level(path: Path, data: Any) -> Mapping[str, Any]:
+    if isinstance(data, dict) and ("images" in data or "annotations" in data):
+        return data
+    if isinstance(data, list) and data and isinstance(data[0], dict) and "image_id" in data[0]:
+        raise DataError(
+            f"{path}: expected a COCO file with images, annotations and categories, got a bare list of results; "
+            "put them under `annotations` and add `images` and `categories`"
+        )
+    found = f"keys {brief(sorted(data))}" if isinstance(data, dict) else type(data).__name__
+    raise DataError(
+        f"{path}: expected a COCO file with images, annotations and categories, got {found}; "
+        "export instance masks as COCO JSON"
+    )
+
+
+def read_images(path: Path, raw_images: Any) -> list[ImageRecord]:
+    """Check the image list of a file.
+
+    Raises:
+        DataError: no list, an entry without a whole id, a file name or a sane size, or two of one id.
+    """
+    if not isinstance(raw_images, list) or not raw_images:
+        raise DataError(
+            f"{path}: images: expected a list of photos, {_got(raw_images)}; export the file with its images"
+        )
+    images: list[ImageRecord] = []
+    seen: dict[int, int] = {}
+    for index, raw in enumerate(raw_images):
+        place = f"images[{index}]"
+        if not isinstance(raw, dict):
+            raise DataError(f"{path}: {place}: expected an object with id, file_name, height and width, {_got(raw)}")
+        image_id = whole_id(path, place, "id", raw)
+        if image_id in seen:
+            raise DataError(
+                f"{path}: {place}.id: expected an id of its own, got {image_id} as in images[{seen[image_id]}]; "
+                "give each photo its own id"
+            )
+        seen[image_id] = index
+        file_name = raw.get("file_name", MISSING)
+        if not isinstance(file_name, str) or not file_name:
+            raise DataError(f"{path}: {place}.file_name: expected the name of a photo, {_got(file_name)}")
+        size_hw = (_side(path, place, "height", raw), _side(path, place, "width", raw))
+        check_size(path, place, size_hw)
+        images.append(ImageRecord(image_id, file_name, size_hw, raw))
+    return images
+
+
+def check_size(path: Path, place: str, size_hw: tuple[int, int]) -> None:
+    """Refuse sizes that no photo has, before anything is allocated for them.
+
+    Raises:
+        DataError: a side outside 1 to 65 535, or more than 2**28 pixels.
+    """
+    height, width = size_hw
+    if not (1 <= height <= MAX_SIDE_PX and 1 <= width <= MAX_SIDE_PX and height * width <= MAX_IMAGE_PX):
+        raise DataError(
+            f"{path}: {place}: expected sides of 1 to {MAX_SIDE_PX} and at most {MAX_IMAGE_PX} pixels, "
+            f"got height {height}, width {width}; correct the size"
+        )
+
+
+def read_categories(path: Path, raw_categories: Any) -> list[dict[str, Any]]:
+    """Check the category list of a file; entries are returned untouched.
+
+    Raises:
+        DataError: no list, an entry without a whole id, or two of one id.
+    """
+    if not isinstance(raw_categories, list) or not raw_categories:
+        raise DataError(
+            f"{path}: categories: expected a list of categories, {_got(raw_categories)}; "
+            'add one such as {"id": 1, "name": "object"}'
+        )
+    seen: dict[int, int] = {}
+    for index, raw in enumerate(raw_categories):
+        place = f"categories[{index}]"
+        if not isinstance(raw, dict):
+            raise DataError(f"{path}: {place}: expected an object with id and name, {_got(raw)}")
+        category_id = whole_id(path, place, "id", raw)
+        if category_id in seen:
+            raise DataError(
+                f"{path}: {place}.id: expected an id of its own, got {category_id} as in "
+                f"categories[{seen[category_id]}]; give each category its own id"
+            )
+        seen[category_id] = index
+    return raw_categories
+
+
+def whole_id(path: Path, place: str, key: str, raw: Mapping[str, Any]) -> int:
+    """Return an entry's id, which must be a whole number of at most 64 bits (true and "7" are not).
+
+    Args:
+        path: for messages.
+        place: of the entry, for messages; empty for the whole file.
+        key: of the id.
+        raw: the entry.
+
+    Raises:
+        DataError: it is not.
+    """
+    value = raw.get(key, MISSING)
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    where = f"{place}.{key}" if place else key
+    raise DataError(f"{path}: {where}: expected a whole number as id, {_got(value)}; correct the id")
+
+
+def is_stuff(raw: Mapping[str, Any]) -> bool:
+    """Read COCOA's flag for sky, floor and the like, which its conversions to COCO carry along."""
+    return raw.get("isStuff", 0) in (1, "1")
+
+
+def _side(path: Path, place: str, key: str, raw: Mapping[str, Any]) -> int:
+    value = raw.get(key, MISSING)
+    if type(value) is not int:
+        raise DataError(
+            f"{path}: {place}.{key}: expected a whole number of pixels, {_got(value)}; add the photo's size"
+        )
+    return value
+
+
+def _got(value: Any) -> str:
+    if value is MISSING or value is None:
+        return "found none"
+    if isinstance(value, (str, int, float)):
+        return f"got {brief(value)}"
+    return f"got an empty {type(value).__name__}" if not value else f"got {type(value).__name__}"
+
+
+def _sound_entries(
+    path: Path,
+    annotations: list[Any],
+    fields: Fields,
+    images: Iterable[ImageRecord],
+    categories: Iterable[Mapping[str, Any]],
+    dropped: list[Dropped],
+) -> Iterator[Entry]:
+    """Check the ids of every annotation; what fails is added to `dropped`."""
+    image_ids = {image.id for image in images}
+    category_ids = {category["id"] for category in categories}
+    modal_key, amodal_key = fields.modal, fields.amodal or ""
+    seen: set[int] = set()
+    for index, raw in enumerate(annotations):
+        place = f"annotations[{index}]"
+        if not isinstance(raw, dict):
+            dropped.append(Dropped(place, None, None, f"not an annotation: expected an object, got {brief(raw)}"))
+            continue
+        annotation_id = whole_id(path, place, "id", raw)
+        image_id = whole_id(path, place, "image_id", raw)
+        modal_raw = raw.get(modal_key, MISSING)
+        amodal_raw = raw.get(amodal_key, MISSING) if amodal_key else MISSING
+        category_id = raw.get("category_id")
+        crowd = raw.get("iscrowd", 0)
+        if annotation_id in seen:
+            problem = ("id", f"duplicate annotation id: {annotation_id} is taken by an annotation before")
+        elif image_id not in image_ids:
+            problem = ("image_id", f"unknown image: expected the id of one of the images, got {image_id}")
+        elif type(category_id) is not int or category_id not in category_ids:
+            problem = ("category_id", f"unknown category: expected the id of a category, got {brief(category_id)}")
+        elif crowd not in (0, 1):
+            problem = ("iscrowd", f"unknown crowd flag: expected 0 or 1, got {brief(crowd)}")
+        elif modal_raw is MISSING and not (fields.modal_defaults_to_amodal and amodal_raw is not MISSING):
+            problem = (modal_key, f"{NO_MASK}: expected polygons or RLE, found none")
+        else:
+            seen.add(annotation_id)
+            yield Entry(
+                place, annotation_id, image_id, category_id, modal_raw, modal_key, amodal_raw, amodal_key,
+                is_crowd=crowd == 1, is_stuff=is_stuff(raw),
+            )  # fmt: skip
+            continue
+        seen.add(annotation_id)
+        dropped.append(Dropped(f"{place}.{problem[0]}", annotation_id, image_id, problem[1]))
+
+
+def make_instances(entries: Iterable[Entry], images: Iterable[ImageRecord], dropped: list[Dropped]) -> list[Instance]:
+    """Read the masks of all entries; an entry with a mask that cannot be used is added to `dropped`.
+
+    Args:
+        entries: with ids that were checked.
+        images: holds every image that an entry names.
+        dropped: is extended.
+
+    Returns:
+        Instances in the order of the entries.
+    """
+    size_of = {image.id: image.size_hw for image in images}
+    same = {image_id: image_id for image_id in size_of}
+    begun: deque[list[Entry]] = deque()
+
+    def raw_masks() -> Iterator[tuple[list[Any], list[tuple[int, int]]]]:
+        remaining = iter(entries)
+        while batch := list(islice(remaining, _ENTRIES_AT_ONCE)):
+            begun.append(batch)
+            owners = [(raw, entry.image_id) for entry in batch for raw in (entry.modal_raw, entry.amodal_raw)]
+            given = [(raw, size_of[image_id]) for raw, image_id in owners if raw is not MISSING]
+            yield [raw for raw, _ in given], [size_hw for _, size_hw in given]
+
+    instances: list[Instance] = []
+    for masks in read_batches(raw_masks()):
+        instances += _instances(begun.popleft(), iter(masks), same, dropped)
+    return instances
+
+
+def _instances(
+    entries: list[Entry], masks: Iterator[Rle | str], same: dict[int, int], dropped: list[Dropped]
+) -> Iterator[Instance]:
+    # A number kept from the parsed file holds on to the block of memory it is in, and so all together to the whole
+    # file; equal new ones replace them.
+    ids = np.array([entry.id for entry in entries], dtype=np.int64).tolist()
+    for entry, entry_id in zip(entries, ids, strict=True):
+        modal = None if entry.modal_raw is MISSING else next(masks)
+        amodal = None if entry.amodal_raw is MISSING else next(masks)
+        if isinstance(amodal, str):
+            dropped.append(Dropped(f"{entry.place}.{entry.amodal_key}", entry.id, entry.image_id, amodal))
+            continue
+        if isinstance(modal, str):
+            if amodal is not None and modal.startswith("empty mask"):
+                modal = "fully hidden: the visible mask is empty, the whole one is not"
+            dropped.append(Dropped(f"{entry.place}.{entry.modal_key}", entry.id, entry.image_id, modal))
+            continue
+        yield Instance(
+            entry_id,
+            same.setdefault(entry.image_id, entry.image_id),
+            same.setdefault(entry.category_id, entry.category_id),
+            amodal if modal is None else modal,
+            amodal,
+            entry.is_crowd,
+            entry.is_stuff,
+            entry.place,
+        )
+
+
+def _require_masks(path: Path, annotations: list[Any], instances: list[Instance], dropped: list[Dropped]) -> None:
+    """Refuse a file in which nothing has a mask: it is of another kind, there is no entry to correct."""
+    if instances or not dropped or not all(reason_kind(entry.reason) == NO_MASK for entry in dropped):
+        return
+    first = dropped[0]
+    raise DataError(
+        f"{path}: {first.place}: {first.reason.partition(': ')[2]}; none of the {len(annotations)} annotations has a "
+        "mask (boxes only?), export instance masks"
+    )

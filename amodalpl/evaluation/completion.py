@@ -1,0 +1,272 @@
+"""`amodalpl evaluate completion`: amodal masks against true ones, always beside the baselines that cost nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.read import read_annotations
+from ..data.records import Instance
+from ..errors import DataError, nearest
+from ..masks import rle
+from ..masks.neighbours import near_pairs
+from ..masks.rle import Rle
+from ..metrics import baselines, completion
+from ..metrics.levels import LEVEL_SETS, LevelSet, compute_levels
+from ..metrics.presence import PRESENCE, compute_presence
+from ..runtime.progress import SILENT, Progress
+from ..runtime.summary import Summary
+from .scores_file import LABELS, Digest, label_file, read_truth, write_evaluation
+
+_LISTED = 20  # ids named in the summary; the counts are always whole
+
+
+def evaluate_completion(
+    truth: Path,
+    labels: Path,
+    *,
+    things_only: bool = False,
+    gap_px: int = 2,
+    levels: str | None = None,
+    out: Path | None = None,
+    progress: Progress = SILENT,
+) -> Summary:
+    """Compare amodal masks with true ones, annotation by annotation.
+
+    The hidden part is measured outside the modal mask of the truth file, or of the label file where the truth has none.
+    The hull's neighbours are all instances of the photo, stuff included and crowds left out.
+
+    Args:
+        truth: any supported file with amodal masks.
+        labels: a label folder, or any supported file with the same annotation ids. Of a file without amodal masks
+            (plain COCO), `segmentation` counts as the prediction.
+        things_only: leave out stuff instead of scoring all regions and things side by side.
+        gap_px: free pixels between two masks that still count as neighbours, for the hull.
+        levels: bins of occlusion, a name in `metrics.levels.LEVEL_SETS`; None means those of KINS for KINS, else those
+            of COCOA-cls.
+        out: folder for `evaluation.json`; nothing is written when None.
+        progress: shows the photos done.
+
+    Returns:
+        `scores`: "PROTOCOL: SUBSET" -> "modal mask", "convex hull", "labels" -> metric -> value.
+
+    Raises:
+        DataError: no amodal masks in the truth, no annotation in common, masks of different sizes, or unknown levels.
+    """
+    known = read_truth(truth)
+    level_set = choose_levels(levels, known.format)
+    file = label_file(labels)
+    predicted = {i.id: i for i in read_annotations(file).instances if not i.is_crowd}
+    tally = _Tally(missing_in_truth=predicted.keys() - {i.id for i in known.instances})
+    scored: dict[str, list[completion.Counts]] = defaultdict(list)
+    objects: list[_Object] = []
+    scored_on = Digest()
+    with progress.task("scoring", len(known.images)) as advance:
+        for image in known.images:
+            pairs = _matched(known.by_image[image.id], predicted, things_only, tally)
+            if any(pair.score for pair in pairs):
+                _check_sizes(pairs, truth, file)
+                for row, counts in _completion_of_image(pairs, gap_px).items():
+                    scored[row] += counts
+                for pair in pairs:
+                    if pair.score and pair.truth.amodal:
+                        scored_on.add(pair.truth.id, pair.modal["counts"])
+                        name = known.category_names.get(pair.truth.category_id, "")
+                        objects.append(_Object(pair.truth.is_stuff, name, rle.box_xywh(pair.truth.amodal)[3]))
+            advance(1)
+    if not objects:
+        raise DataError(
+            f"{file}: expected annotations with the ids of {truth}, but no instance could be scored "
+            f"({len(tally.missing_in_labels)} of {len(known.instances)} are not in it, "
+            f"{len(tally.without_modal)} have no modal mask in either file)"
+        )
+    summary = Summary(
+        stage="evaluate completion",
+        out=out,
+        counts={
+            "photos": len(known.images),
+            "dropped_by_reader": len(known.dropped),
+            **tally.as_counts(),
+            "occluded": sum(c.is_occluded for c in scored[LABELS]),
+        },
+        scores=_completion_scores(scored, objects, things_only, level_set),
+    )
+    options = {"things_only": things_only, "gap_px": gap_px, "levels": level_set.name}
+    return write_evaluation(summary, "evaluation.json", options, scored_on, truth=truth, labels=file)
+
+
+def choose_levels(name: str | None, truth_format: str) -> LevelSet:
+    """Return the bins of occlusion that were asked for, or those of the truth's data set.
+
+    Raises:
+        DataError: an unknown name.
+    """
+    chosen = name or ("kins" if truth_format.startswith("kins") else "cocoa-cls")
+    if chosen not in LEVEL_SETS:
+        raise DataError(f"levels: expected a known set, got {chosen!r}{nearest(chosen, LEVEL_SETS)}")
+    return LEVEL_SETS[chosen]
+
+
+@dataclass
+class _Tally:
+    """Annotations that are not in both files, or cannot be scored."""
+
+    matched: int = 0
+    crowd: int = 0
+    stuff_left_out: int = 0
+    truth_without_amodal: list[int] = field(default_factory=list)
+    without_modal: list[int] = field(default_factory=list)
+    modal_from_labels: int = 0
+    modal_ious: list[float] = field(default_factory=list)
+    missing_in_labels: list[int] = field(default_factory=list)
+    missing_in_truth: set[int] = field(default_factory=set)
+
+    def as_counts(self) -> dict[str, Any]:
+        counts: dict[str, Any] = {
+            "matched": self.matched,
+            "crowd_left_out": self.crowd,
+            "stuff_left_out": self.stuff_left_out,
+            "modal_from_labels": self.modal_from_labels,
+            "modal_iou_of_labels": round(sum(ious) / len(ious), 4) if (ious := self.modal_ious) else None,
+        }
+        for name in ("missing_in_labels", "missing_in_truth", "truth_without_amodal", "without_modal"):
+            ids = sorted(getattr(self, name))
+            counts[name] = len(ids)
+            if ids:
+                counts[f"{name}_ids"] = ids[:_LISTED]
+        return counts
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """An instance of the truth, its modal mask, and its prediction; `score` False: only somebody's neighbour."""
+
+    truth: Instance
+    modal: Rle
+    predicted: Rle | None
+    score: bool
+
+
+def _matched(
+    instances: list[Instance], predicted: dict[int, Instance], things_only: bool, tally: _Tally
+) -> list[_Matched]:
+    pairs = []
+    for instance in instances:
+        label = predicted.get(instance.id)
+        modal = instance.modal or (label.modal if label and label.amodal else None)
+        guess = (label.amodal or label.modal) if label else None
+        score = False
+        if instance.is_crowd:
+            tally.crowd += 1
+            continue
+        if things_only and instance.is_stuff:
+            tally.stuff_left_out += 1
+        elif guess is None:
+            tally.missing_in_labels.append(instance.id)
+        elif instance.amodal is None or rle.area_px(instance.amodal) == 0:
+            tally.truth_without_amodal.append(instance.id)
+        elif modal is None:
+            tally.without_modal.append(instance.id)
+        else:
+            score = True
+            tally.matched += 1
+            tally.modal_from_labels += instance.modal is None
+            if label and label.modal and label.amodal and instance.modal:
+                tally.modal_ious.append(_iou(instance.modal, label.modal))
+        if modal is not None:
+            pairs.append(_Matched(instance, modal, guess, score))
+    return pairs
+
+
+def _iou(first: Rle, second: Rle) -> float:
+    if first["size"] != second["size"]:
+        return 0.0  # refused later, with the annotation's name
+    shared = rle.intersection_px(first, second)
+    return shared / max(rle.area_px(first) + rle.area_px(second) - shared, 1)
+
+
+@dataclass(frozen=True)
+class _Object:
+    """What decides to which subsets a scored instance belongs."""
+
+    is_stuff: bool
+    category_name: str
+    height_px: int
+
+
+def _check_sizes(pairs: list[_Matched], truth: Path, labels: Path) -> None:
+    wanted = next(p.truth.amodal["size"] for p in pairs if p.score and p.truth.amodal)
+    for pair in pairs:
+        for path, name, mask in (
+            (truth, "amodal", pair.truth.amodal),
+            (truth if pair.truth.modal else labels, "modal", pair.modal),
+            (labels, "amodal", pair.predicted),
+        ):
+            if mask is not None and mask["size"] != wanted:
+                raise DataError(
+                    f"{path}: annotation {pair.truth.id}: {name} mask: expected {wanted[0]}x{wanted[1]} pixels "
+                    f"(height x width, as in {truth}), got {mask['size'][0]}x{mask['size'][1]}; "
+                    "both files must be of the same photos"
+                )
+
+
+def _completion_of_image(pairs: list[_Matched], gap_px: int) -> dict[str, list[completion.Counts]]:
+    modal = np.stack([rle.decode(pair.modal) for pair in pairs])  # (N, H, W)
+    neighbours: dict[int, list[int]] = defaultdict(list)
+    for i, j in near_pairs(modal, gap_px):
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    rows: dict[str, list[completion.Counts]] = {name: [] for name in (*baselines.COMPLETION, LABELS)}
+    for index, pair in enumerate(pairs):
+        if not pair.score or pair.truth.amodal is None or pair.predicted is None:
+            continue
+        rows_in, columns_in = window = _window([pair.modal, pair.truth.amodal, pair.predicted])
+        cropped = modal[:, rows_in, columns_in]  # (N, h, w)
+        mine, around = cropped[index], np.logical_or.reduce(cropped[neighbours[index]], axis=0)
+        whole = rle.decode(pair.truth.amodal)[window]
+        guesses = {name: complete(mine, around) for name, complete in baselines.COMPLETION.items()}
+        guesses[LABELS] = rle.decode(pair.predicted)[window]
+        for name, guess in guesses.items():
+            rows[name].append(completion.count_instance(guess, whole, mine))
+    return rows
+
+
+def _window(masks: list[Rle]) -> tuple[slice, slice]:
+    """Return rows and columns of the smallest window that holds all masks."""
+    boxes = np.array([rle.box_xywh(m) for m in masks if rle.area_px(m)])
+    (x, y), (x1, y1) = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
+    return slice(int(y), int(y1)), slice(int(x), int(x1))
+
+
+def _completion_scores(
+    scored: dict[str, list[completion.Counts]], objects: list[_Object], things_only: bool, level_set: LevelSet
+) -> dict[str, dict[str, dict[str, Any]]]:
+    is_stuff = np.array([o.is_stuff for o in objects])
+    occluded = np.array([c.is_occluded for c in scored[LABELS]])
+    whole = "things" if things_only else "all"
+    everything = ~is_stuff if things_only else np.ones_like(occluded)
+    subsets = {whole: everything, "occluded things" if things_only else "occluded": occluded & everything}
+    if is_stuff.any() and not things_only:
+        subsets["things"] = ~is_stuff
+    selected = np.array([level_set.selects(o.category_name, o.height_px) for o in objects])
+    of_levels = {name: chosen for name, chosen in subsets.items() if not name.startswith("occluded")}
+    if selected.any():
+        of_levels[level_set.selection] = selected
+    of_presence = {name: chosen for name, chosen in of_levels.items() if name != level_set.selection}
+    scores: dict[str, dict[str, dict[str, Any]]] = {}
+    for protocol, compute, groups in (
+        (completion.MICRO, completion.compute_micro, subsets),
+        (completion.PER_INSTANCE, completion.compute_per_instance, subsets),
+        (level_set.protocol, lambda counts: compute_levels(counts, level_set), of_levels),
+        (PRESENCE, compute_presence, of_presence),
+    ):
+        for subset, chosen in groups.items():
+            scores[f"{protocol}: {subset}"] = {
+                row: compute([c for c, wanted in zip(counts, chosen, strict=True) if wanted])
+                for row, counts in scored.items()
+            }
+    return scores

@@ -1,0 +1,228 @@
+"""`amodalpl evaluate order`: who hides whom, always beside the rules that cost nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.read import read_annotations
+from ..data.records import AnnotationSet
+from ..errors import DataError
+from ..io.files import read_json
+from ..masks import rle
+from ..masks.neighbours import near_pairs
+from ..masks.rle import Rle
+from ..metrics import baselines, ordering
+from ..runtime.progress import SILENT, Progress
+from ..runtime.summary import Summary
+from .scores_file import LABEL_FILE, LABELS, Digest, label_file, read_truth, write_evaluation
+
+ORDER_FILE = "order.json"
+
+Pair = tuple[int, int]
+
+
+def evaluate_order(
+    truth: Path,
+    labels: Path,
+    *,
+    things_only: bool = False,
+    gap_px: int = 2,
+    out: Path | None = None,
+    progress: Progress = SILENT,
+) -> Summary:
+    """Compare who hides whom with the order that true masks imply, and with annotated depth where the truth has it.
+
+    Args:
+        truth: any supported file with amodal masks; instances without a modal mask take no part. COCOA's
+            `depth_constraint`, where it is there, is scored as a protocol of its own.
+        labels: a label folder, its `pseudo_amodal.json` or `order.json`: the recovered order counts. Of any other
+            annotation file the order that its amodal masks imply (of plain COCO, `segmentation`).
+        things_only: leave out stuff.
+        gap_px: free pixels between two masks that still count as neighbours, for directed pairs. O-Acc looks at masks
+            that touch, as the papers do.
+        out: folder for `evaluation_order.json`; nothing is written when None.
+        progress: shows the photos done.
+
+    Returns:
+        `scores`: protocol -> "smaller in front", "larger in front", "lower in front", "convex hull", "labels" ->
+        metric -> value.
+
+    Raises:
+        DataError: no amodal masks in the truth, an order file of another shape, or no annotation in common.
+    """
+    known = read_truth(truth)
+    source = _read_order(labels)
+    depth = _by_image(known)
+    if isinstance(source, _FileOrder):
+        source.check_ids({i.id for i in known.instances}, truth)
+    counted: dict[str, list[ordering.OrderCounts]] = defaultdict(list)
+    annotated: dict[str, list[ordering.OrderCounts]] = defaultdict(list)
+    scored_on = Digest()
+    tally = {"photos": 0, "instances": 0, "photos_without_labels": 0, "without_both_masks": 0}
+    with progress.task("scoring", len(known.images)) as advance:
+        for image in known.images:
+            wanted = [i for i in known.by_image[image.id] if not i.is_crowd and not (things_only and i.is_stuff)]
+            whole = [_Whole(i.id, i.modal, i.amodal) for i in wanted if i.modal and i.amodal]
+            tally["without_both_masks"] += len(wanted) - len(whole)
+            if whole and not source.covers(image.id, whole):
+                tally["photos_without_labels"] += 1
+            elif whole:
+                tally["photos"] += 1
+                tally["instances"] += len(whole)
+                for instance in whole:
+                    scored_on.add(image.id, instance.id)
+                by_masks, by_depth = _order_of_image(whole, source, image.id, gap_px, truth, depth[image.id])
+                for row in by_masks:
+                    counted[row].append(by_masks[row])
+                    annotated[row].append(by_depth[row])
+            advance(1)
+    if not counted:
+        raise DataError(f"{source.path}: expected the image and annotation ids of {truth}, found none of them")
+    scores: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for row, of_images in counted.items():
+        for protocol, values in ordering.compute(of_images).items():
+            scores[protocol][row] = values
+        if known.front_of:
+            scores[ordering.ANNOTATED][row] = ordering.compute_annotated(annotated[row])
+    counts = {**tally, "annotated_pairs": len(known.front_of), "order_from": source.what}
+    summary = Summary(stage="evaluate order", out=out, counts=counts, scores=dict(scores))
+    options = {"things_only": things_only, "gap_px": gap_px}
+    return write_evaluation(summary, "evaluation_order.json", options, scored_on, truth=truth, labels=source.path)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """An instance of the truth with both masks."""
+
+    id: int
+    modal: Rle
+    amodal: Rle
+
+
+@dataclass(frozen=True)
+class _FileOrder:
+    """The order that `amodalpl pseudolabel` recovered: image id -> (front, back) annotation ids -> evidence."""
+
+    path: Path
+    by_image: dict[int, dict[Pair, float]]
+    what: str = ORDER_FILE
+
+    def check_ids(self, known: set[int], truth: Path) -> None:
+        pairs = [pair for pairs in self.by_image.values() for pair in pairs]
+        if pairs and not any(a in known and b in known for a, b in pairs):
+            raise DataError(
+                f"{self.path}: expected pairs of annotation ids of {truth}, found none of {len(pairs)} pairs there; "
+                "is it of other photos?"
+            )
+
+    def covers(self, image_id: int, instances: list[_Whole]) -> bool:
+        return image_id in self.by_image
+
+    def order(
+        self, image_id: int, instances: list[_Whole], modal: np.ndarray, gap_px: int
+    ) -> tuple[set[Pair], set[Pair]]:
+        """Return the one-way and the directed order, by index into `instances`."""
+        index = {instance.id: n for n, instance in enumerate(instances)}
+        pairs = self.by_image[image_id].items()
+        evidence = {(index[a], index[b]): weight for (a, b), weight in pairs if a in index and b in index}
+        return ordering.make_one_way(evidence), set(evidence)
+
+
+@dataclass(frozen=True)
+class _MaskOrder:
+    """The order that amodal masks imply, found as that of the truth is."""
+
+    path: Path
+    amodal: dict[int, Rle]
+    what: str = "amodal masks"
+
+    def covers(self, image_id: int, instances: list[_Whole]) -> bool:
+        return any(i.id in self.amodal for i in instances)
+
+    def order(
+        self, image_id: int, instances: list[_Whole], modal: np.ndarray, gap_px: int
+    ) -> tuple[set[Pair], set[Pair]]:
+        """Return the one-way and the directed order, by index into `instances`."""
+        amodal = np.zeros_like(modal)
+        for n, instance in enumerate(instances):
+            if instance.id in self.amodal:
+                mask = rle.decode(self.amodal[instance.id])
+                if mask.shape != modal.shape[1:]:
+                    raise DataError(
+                        f"{self.path}: annotation {instance.id}: expected a mask of {modal.shape[1:]} (height, width) "
+                        f"as in the truth, got {mask.shape}; both files must be of the same photos"
+                    )
+                amodal[n] = mask
+        return ordering.one_way_order_from_masks(modal, amodal), ordering.order_from_masks(modal, amodal, gap_px)
+
+
+def _order_of_image(
+    instances: list[_Whole],
+    source: _FileOrder | _MaskOrder,
+    image_id: int,
+    gap_px: int,
+    truth: Path,
+    annotated: list[Pair],
+) -> tuple[dict[str, ordering.OrderCounts], dict[str, ordering.OrderCounts]]:
+    """Return for each row the counts against the order of masks, and against annotated depth."""
+    sizes = {tuple(mask["size"]) for i in instances for mask in (i.modal, i.amodal)}
+    if len(sizes) > 1:
+        raise DataError(f"{truth}: image {image_id}: expected masks of one size, got {sorted(sizes)}")
+    modal = np.stack([rle.decode(i.modal) for i in instances])  # (N, H, W)
+    amodal = np.stack([rle.decode(i.amodal) for i in instances])
+    one_way = ordering.one_way_order_from_masks(modal, amodal)
+    directed = ordering.order_from_masks(modal, amodal, gap_px)
+    index = {instance.id: n for n, instance in enumerate(instances)}
+    depth = {(index[a], index[b]) for a, b in annotated if a in index and b in index}
+    one_way_depth = ordering.one_way_order_from_depth(depth)
+    bordering = {frozenset(pair) for pair in ordering.bordering_pairs(modal)}
+    near = near_pairs(modal, gap_px)
+    rows = {name: (order, order) for name, order in ((n, rule(modal, near)) for n, rule in baselines.ORDER.items())}
+    rows[LABELS] = source.order(image_id, instances, modal, gap_px)
+    count = len(instances)
+    by_masks, by_depth = {}, {}
+    for name, (forced, free) in rows.items():
+        touching = {pair for pair in forced if frozenset(pair) in bordering}
+        by_masks[name] = ordering.count_image(count, one_way, directed, touching, free)
+        by_depth[name] = ordering.count_image(count, one_way_depth, depth, forced, free)
+    return by_masks, by_depth
+
+
+def _by_image(known: AnnotationSet) -> dict[int, list[Pair]]:
+    """Return the annotated pairs, (front, back) annotation ids, of each photo."""
+    image_of = {instance.id: instance.image_id for instance in known.instances}
+    pairs: dict[int, list[Pair]] = defaultdict(list)
+    for front, back in known.front_of:
+        pairs[image_of[front]].append((front, back))
+    return pairs
+
+
+def _read_order(labels: Path) -> _FileOrder | _MaskOrder:
+    order_file = labels / ORDER_FILE if labels.is_dir() else labels.with_name(ORDER_FILE)
+    if labels.name == ORDER_FILE or (order_file.is_file() and (labels.is_dir() or labels.name == LABEL_FILE)):
+        return _FileOrder(order_file, _parse_order(order_file, read_json(order_file, "an order file")))
+    file = label_file(labels)
+    masks = ((i.id, i.amodal or i.modal) for i in read_annotations(file).instances if not i.is_crowd)
+    found = {annotation_id: mask for annotation_id, mask in masks if mask}
+    return _MaskOrder(file, found)
+
+
+def _parse_order(path: Path, content: Any) -> dict[int, dict[Pair, float]]:
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise DataError(f"{path}: expected an object with a list `images`; see `amodalpl pseudolabel`")
+    by_image: dict[int, dict[Pair, float]] = {}
+    for n, entry in enumerate(content["images"]):
+        try:
+            pairs = {(int(p["front"]), int(p["back"])): float(p["evidence_px"]) for p in entry["pairs"]}
+            by_image[int(entry["image_id"])] = pairs
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}: images[{n}]: expected `image_id` and `pairs` of `front`, `back`, `evidence_px`, "
+                f"got something else ({type(error).__name__}: {error})"
+            ) from None
+    return by_image

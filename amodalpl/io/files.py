@@ -1,0 +1,150 @@
+"""Files that are there whole or not at all, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, OutputError
+
+_TORCH_CANNOT_WRITE = ("inline_container", "iostream error", "PytorchStreamWriter")  # its words for a full disk
+
+
+_TEMPORARY = re.compile(r"\..+\.part(\d+)(\.[^.]*)?")
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name, sync it, and rename it: it is there whole or not at all.
+
+    Args:
+        path: the final name.
+        write: called with the temporary path, which keeps the suffix.
+    """
+    process = os.environ.get("RANK", "0")  # processes of one `torchrun` must not write to one temporary file
+    temporary = path.with_name(f".{path.stem}.part{process}{path.suffix}")
+    try:
+        write(temporary)
+        with temporary.open("r+b") as handle:  # Windows syncs only what is open for writing
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = _why_not_written(error)
+        if reason is None:
+            raise
+        raise OutputError(f"{path}: could not write it ({reason}); check space and rights") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last: without it the new name may be lost with the power."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems sync files only
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _why_not_written(error: BaseException) -> str | None:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, RuntimeError) and any(word in str(error) for word in _TORCH_CANNOT_WRITE):
+        return "no space left, or the file too large"
+    return None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what `write_whole` left when its process was killed: this process's, and those of numbers now unused."""
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    for place, _, names in os.walk(folder):
+        for name in names:
+            found = _TEMPORARY.fullmatch(name)
+            if found and (int(found[1]) == rank or (rank == 0 and int(found[1]) >= world)):
+                with suppress(OSError):
+                    os.unlink(os.path.join(place, name))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole; keys keep their order, so equal values give equal bytes."""
+    text = json.dumps(value, ensure_ascii=False, indent=None if _is_long(value) else 1, allow_nan=False)
+    write_whole(
+        path, lambda part: part.write_text(text + "\n", encoding="utf-8", errors="backslashreplace", newline="\n")
+    )
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value.get("annotations", ())) > 0
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a `.npy` file whole, without pickle."""
+    write_whole(path, lambda part: np.save(part, array, allow_pickle=False))
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file that an earlier stage or the user wrote.
+
+    Args:
+        path: the file.
+        what: named in messages, e.g. "a label file".
+
+    Raises:
+        DataError: no such file, or not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path}: expected {what}, found no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: expected {what}, got a folder") from None
+    except OSError as error:
+        raise DataError(f"{path}: expected {what}, could not read it ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected {what} in JSON, got something else ({str(error)[:120]})") from None
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as handle:
+            for block in iter(lambda: handle.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file ({error.strerror})") from None
+    return digest.hexdigest()
+
+
+def hash_output(path: Path) -> str | None:
+    """Return the SHA-256 of a file, or of the names and bytes of all files in a folder; None when it is not there."""
+    if not path.is_dir():
+        return hash_file(path) if path.exists() else None
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{hash_file(file)}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def hash_listing(folder: Path, file_names: Iterable[str]) -> str:
+    """Return a hash of names and sizes of images: cheap for any number, and changes when one is replaced or lost."""
+    digest = hashlib.sha256()
+    for name in sorted(file_names):
+        with suppress(OSError, ValueError):
+            digest.update(f"{name}\0{(folder / name).stat().st_size}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

@@ -1,0 +1,233 @@
+"""`amodalpl apply-review`: a label folder and the decisions of a person in; the corrected label folder out."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..data.coco_family import reason_kind
+from ..data.label_folder import DOUBT, LABELS, ORDER, STATS, LabelFolder, check_stats, read_label_folder, read_orders
+from ..data.read import read_annotations
+from ..data.records import AnnotationSet
+from ..data.review_file import (
+    COMPLETED,
+    NO_LONGER_FIT,
+    REVIEW_FILE,
+    Decision,
+    Lost,
+    Review,
+    Verdict,
+    carry_over,
+    completed_mask,
+    fingerprint,
+    read_review,
+    require_same_labels,
+    write_review,
+)
+from ..data.usable_photos import require_photos
+from ..errors import DataError
+from ..io.files import hash_file, read_json, write_json, write_whole
+from ..io.json_stream import finite, write_object
+from ..masks import rle
+from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
+from ..runtime.input_hashes import input_hashes
+from ..runtime.progress import SILENT, Progress
+from ..runtime.stage_run import RUN_FILE, StageRun, finished_run
+from ..runtime.summary import Summary
+
+STAGE = "apply-review"
+DECISION = "decision"
+"""Key of `amodalpl` in a label that was decided on."""
+_COUNTED: dict[Verdict | None, str] = {
+    "accept": "accepted",
+    "reject": "rejected",
+    "keep-modal": "kept modal",
+    None: "undecided",
+}
+
+
+def apply_review(
+    labels: Path,
+    images: Path,
+    review: Path,
+    out: Path,
+    *,
+    completer: Path | None = None,
+    progress: Progress = SILENT,
+) -> Summary:
+    """Write a label folder in which the decisions of a review are carried out.
+
+    A rejected label becomes a crowd region (`iscrowd` 1) of its visible mask, which detectors neither learn nor are
+    wrong to find; one that is kept modal gets its visible mask as whole mask. What the completer proposed stays beside
+    it, so a later review can take a decision back by accepting the label. Decisions of an earlier review in the folder
+    stay where the new one says nothing.
+
+    Args:
+        labels: output folder of `amodalpl pseudolabel`, or of this stage.
+        images: folder of the photos, for the report.
+        review: decisions, as `report.html` exports them.
+        out: another folder, for the same files with the decisions carried out, and `review.json`.
+        completer: output folder of `amodalpl complete` that made the labels, for its scores in the report.
+        progress: shown while it works.
+
+    Returns:
+        Counts of what was accepted, rejected, kept modal, left undecided, and a row for each decision that no longer
+        fits its label and was therefore not applied.
+
+    Raises:
+        DataError: the review is damaged or of other labels, or the labels or photos cannot be used.
+        OutputError: `labels` is no finished folder, or `out` belongs to another run.
+    """
+    decided = read_review(review)
+    record = _finished_labels(labels)
+    file = labels / LABELS
+    data = read_annotations(file)
+    _require_whole(data)
+    require_photos(data, images, progress)
+    made_by = record["inputs"].get("completer")
+    if completer is not None:
+        _require_same_completer(completer, made_by, labels)
+    read = read_label_folder(labels)
+    read_orders(labels, ())  # which is copied, and must not turn out damaged when the report is drawn
+    hashes = input_hashes(data, images)
+    kept, lost = carry_over(decided, (e.annotation for e in read.labels), hashes["annotations"])
+    require_same_labels(review, decided, kept, lost, file)
+    inputs = {"labels": hashes["annotations"], "images": hashes["images"], "review": hash_file(review)}
+    earlier = labels / REVIEW_FILE
+    if earlier.exists():
+        inputs["earlier review"] = hash_file(earlier)
+    if made_by:
+        inputs["completer"] = made_by
+    settings = {"report": {"with_scores": completer is not None}}
+    arguments = {"labels": labels, "images": images, "review": review, "completer": completer}
+    run = StageRun.open(out, STAGE, settings, inputs, record["seed"], arguments)
+    if not run.done:
+        before: Review | None = None
+        gone: list[Lost] = []
+        if earlier.exists():
+            before, gone = carry_over(read_review(earlier), (e.annotation for e in read.labels))
+        counts = _write(read, out, data, _together(before, kept), [*lost, *gone])
+        write_label_page(out, images, completer, progress)
+        run.finish(counts, [p.name for p in out.iterdir() if p.name != RUN_FILE and not p.name.startswith(".")])
+    return Summary(
+        STAGE,
+        out,
+        counts=run.counts,
+        files={
+            "labels": out / LABELS,
+            "report": out / REPORT_FILE,
+            "overlays": out / SHEET_FILE,
+            "review": out / REVIEW_FILE,
+            "statistics": out / STATS,
+        },
+        next=f"amodalpl train-detector {out / LABELS} {images} --out detector",
+    )
+
+
+def corrected(annotation: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:
+    """Return an annotation of a label file with a decision carried out, whatever was decided of it before.
+
+    What stands under `amodalpl` (growth, uncertainty, plausibility, flags, occluders) goes on speaking of the mask of
+    the completer. A label of which nothing is visible keeps its mask.
+
+    Args:
+        annotation: of a label file.
+        verdict: None undoes what was decided before.
+    """
+    completed, visible = completed_mask(annotation), annotation["visible_mask"]
+    visible_px = _area_px(visible)
+    falls_back = verdict in ("reject", "keep-modal") and visible_px > 0
+    whole = visible if falls_back else completed
+    area_px = _area_px(whole)
+    ours = {key: value for key, value in annotation["amodalpl"].items() if key not in (DECISION, COMPLETED)}
+    if verdict is not None:
+        ours[DECISION] = verdict
+    if whole != completed:
+        ours[COMPLETED] = completed
+    return {
+        **annotation,
+        "iscrowd": int(verdict == "reject"),
+        "segmentation": whole,
+        "bbox": list(rle.box_xywh(whole)),  # type: ignore[arg-type]  # pycocotools takes text and bytes
+        "area": area_px,
+        "occlude_rate": round(1 - visible_px / area_px, 6),
+        "amodalpl": ours,
+    }
+
+
+def _area_px(mask: Mapping[str, Any]) -> int:
+    return rle.area_px(mask)  # type: ignore[arg-type]
+
+
+def _finished_labels(folder: Path) -> dict[str, Any]:
+    record = read_json(folder / RUN_FILE, "the record of a finished `amodalpl pseudolabel`")
+    again = isinstance(record, dict) and record.get("stage") == STAGE
+    record = finished_run(folder, STAGE if again else "pseudolabel")
+    if not isinstance(record.get("inputs"), dict) or type(record.get("seed")) is not int:
+        raise DataError(f"{folder / RUN_FILE}: expected inputs and a seed, found none; it was changed by hand")
+    return record
+
+
+def _require_whole(data: AnnotationSet) -> None:
+    """Refuse a label file with entries that the reader drops, other than those of which nothing is visible."""
+    damaged = [entry for entry in data.dropped if reason_kind(entry.reason) != "fully hidden"]
+    if damaged:
+        raise DataError(
+            f"{data.path}: {damaged[0].place}: expected a label, got {damaged[0].reason} "
+            f"({len(damaged)} such entries); the file was changed by hand, run `amodalpl pseudolabel` again"
+        )
+
+
+def _require_same_completer(completer: Path, made_by: str | None, labels: Path) -> None:
+    card = completer / "completer.json"
+    if hash_file(card) != made_by:
+        raise DataError(
+            f"{card}: expected the completer that made {labels}, got another one; leave --completer out, or give "
+            "the folder that `amodalpl pseudolabel` was given"
+        )
+
+
+def _together(before: Review | None, now: Review) -> dict[int, Verdict]:
+    """Return the decision per annotation id; the new review has the last word."""
+    both = [*(before.decisions if before else ()), *now.decisions]
+    return {decision.id: decision.decision for decision in both}
+
+
+def _write(
+    folder: LabelFolder, out: Path, data: AnnotationSet, decisions: Mapping[int, Verdict], lost: Sequence[Lost]
+) -> dict[str, Any]:
+    labels = folder.path
+    held: list[Decision] = []
+    times: Counter[Verdict | None] = Counter()
+
+    def annotations() -> Iterator[dict[str, Any]]:
+        for label in folder.labels:
+            verdict = decisions.get(label.id)
+            annotation = corrected(label.annotation, verdict)
+            times[verdict] += 1
+            if verdict is not None:
+                held.append(Decision(label.id, verdict, fingerprint(annotation)))
+            yield finite(annotation)
+
+    write_object(
+        out / LABELS,
+        {
+            **finite(data.raw),
+            "images": (finite(image.raw) for image in data.images),
+            "annotations": annotations(),
+            "categories": finite(data.categories),
+        },
+    )
+    write_review(out / REVIEW_FILE, Review(hash_file(out / LABELS), tuple(held)))
+    for name in (ORDER, DOUBT):
+        if (labels / name).exists():
+            write_whole(out / name, partial(shutil.copyfile, labels / name))
+    counts = {"labels": times.total(), **{words: times[verdict] for verdict, words in _COUNTED.items()}}
+    rows = {NO_LONGER_FIT: [entry.to_json() for entry in lost]}
+    stats = check_stats(labels / STATS, read_json(labels / STATS, "the statistics of a label folder"))
+    write_json(out / STATS, {**stats, "review": counts, **rows})
+    return {**counts, **rows}

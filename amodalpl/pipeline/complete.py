@@ -1,0 +1,205 @@
+"""`amodalpl complete`: train a completer on samples drawn from a bank, choose how to use it, score it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..calibration.collect import PROMISE
+from ..calibration.holdout_scores import Holdout, choose, quick_score, score
+from ..completion.checkpoint import CARD, SHAPES, WEIGHTS, TrainedCompleter, save_completer
+from ..completion.predictor import View
+from ..completion.training import train
+from ..errors import DataError
+from ..io.files import hash_file, read_json, write_json
+from ..models.completer import Completer, build_completer
+from ..report import sanity_checks
+from ..report.plots import reliability_diagram, risk_coverage, training_curves
+from ..runtime.distributed import pick_device
+from ..runtime.progress import SILENT, Progress
+from ..runtime.stage_run import StageRun, finished_run
+from ..runtime.summary import Summary
+from ..settings import PipelineSettings
+from ..settings_values import merge, resolve
+from ..shape_prior.plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
+from ..synthesis.bank import Bank, sure_to_be_whole
+from ..synthesis.dataset import SampleStream
+from .synth import BANK, HOLDOUT, HOLDOUT_IMAGES, read_holdout
+
+CHECKPOINT, METRICS, CURVES = "checkpoint.pth", "metrics.json", "curves.png"
+RELIABILITY, RISK = "reliability.png", "risk_coverage.png"
+
+
+def complete(
+    synth_dir: Path, out: Path, values: Mapping[str, Any], device: str = "auto", progress: Progress = SILENT
+) -> Summary:
+    """Train a completer; a run that was interrupted goes on where it stopped.
+
+    Args:
+        synth_dir: output folder of `amodalpl synth`.
+        out: output folder: `weights.pth`, `completer.json`, `metrics.json`, `curves.png`, `reliability.png`,
+            `risk_coverage.png`, `run.json`, and `checkpoint.pth` to go on from.
+        values: settings that were asked for; those of `synthesis` and the seed are otherwise the ones `synth` ran with.
+        device: "auto", "cpu" or "cuda".
+        progress: shown while it works.
+
+    Returns:
+        The hold-out scores beside the free baselines, and what is promised of the labels.
+
+    Raises:
+        OutputError: `synth_dir` is not finished, or `out` belongs to another run.
+        SettingsError: a setting is wrong.
+        CheckpointError: the checkpoint in `out` is damaged.
+        TrainingError: the loss is no longer a number.
+    """
+    record = finished_run(synth_dir, "synth")
+    inherited = {"seed": record["seed"], "synthesis": record["settings"]["synthesis"]}
+    settings = resolve(merge(inherited, values))
+    stored_images = Bank(synth_dir / BANK).has_images
+    if settings.completer.image and not stored_images:
+        raise DataError(
+            f"{synth_dir}: completer.image needs photos in the bank, it has masks only; "
+            "run `amodalpl synth` with --set synthesis.with_image=true"
+        )
+    where = pick_device(device)
+    sections = ("synthesis", "completer", "training", "labels")
+    dump = settings.model_dump(mode="json")
+    changes = list(_changes(inherited["synthesis"], dump["synthesis"], "synthesis"))
+    if changes:
+        progress.note(f"not as in {synth_dir}: {', '.join(changes)}")
+    run = StageRun.open(
+        out,
+        "complete",
+        {name: dump[name] for name in sections},
+        {"bank": hash_file(synth_dir / BANK / "table.npy"), "hold-out": hash_file(synth_dir / HOLDOUT)},
+        settings.seed,
+        {"synth_dir": synth_dir},
+    )
+    if not run.done:
+        counts = _train_and_score(synth_dir, out, settings, where, progress)
+        if int(os.environ.get("RANK", 0)) == 0:
+            outputs = [WEIGHTS, CARD, METRICS, CURVES, RELIABILITY, RISK, CHECKPOINT]
+            run.finish(counts, [*outputs, SHAPES] if (out / SHAPES).exists() else outputs)
+    metrics = read_json(out / METRICS, "the scores of a completer") if (out / METRICS).exists() else {"scores": {}}
+    return Summary(
+        "complete",
+        out,
+        counts=run.counts,
+        scores=metrics["scores"],
+        files={
+            "curves": out / CURVES,
+            "reliability": out / RELIABILITY,
+            "risk and coverage": out / RISK,
+            "weights": out / WEIGHTS,
+            "card": out / CARD,
+            "scores": out / METRICS,
+        },
+        next=f"amodalpl pseudolabel ANNOTATIONS IMAGES --completer {out} --out labels",
+    )
+
+
+def _changes(was: Mapping[str, Any], given: Mapping[str, Any], at: str) -> Iterator[str]:
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            yield from _changes(was.get(name, {}), value, f"{at}.{name}")
+        elif value != was.get(name, value):
+            yield f"{at}.{name}={value} instead of {was[name]}"
+
+
+def _train_and_score(
+    synth_dir: Path, out: Path, settings: PipelineSettings, device: torch.device, progress: Progress
+) -> dict[str, Any]:
+    synthesis = settings.synthesis.model_copy(update={"with_image": settings.completer.image})
+    view = View(synthesis.patch_px, synthesis.enlarge_box, synthesis.boundary_px, settings.labels.near_px)
+    holdout = Holdout(read_holdout(synth_dir), synth_dir / HOLDOUT_IMAGES if settings.completer.image else None)
+    torch.manual_seed(settings.seed)
+    completer = build_completer(
+        settings.completer.method, settings.completer.width, settings.completer.image, settings.completer.init_gain
+    )
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    samples = settings.training.steps * settings.training.batch_size * world
+
+    def validate(trained_so_far: Completer) -> dict[str, float]:
+        return quick_score(trained_so_far, view, holdout, settings.labels)
+
+    history = train(
+        completer,
+        SampleStream(
+            synth_dir / BANK,
+            synthesis,
+            settings.seed,
+            samples,
+            completer.method.recipe,
+            with_boundary="boundary" in completer.method.channels,
+        ),
+        settings.training,
+        seed=settings.seed,
+        device=device,
+        checkpoint=out / CHECKPOINT,
+        validate=validate,
+        progress=progress,
+        synthesis_device=settings.training.synthesis_device,
+    )
+    if int(os.environ.get("RANK", 0)) > 0:
+        return {}
+    completer.eval()
+    trained = choose(TrainedCompleter(completer, view), holdout, settings.labels, progress)
+    trust = score(trained, holdout, settings.labels, progress)
+    trained = replace(trained, shapes=_learn_shapes(Bank(synth_dir / BANK), settings.seed, progress))
+    save_completer(out, trained, settings.completer, synthesis)
+    training_curves(history, out / CURVES)
+    reliability_diagram(trust.reliability, out / RELIABILITY)
+    risk_coverage(trust.risk_coverage, out / RISK)
+    chosen = {
+        "threshold": trained.threshold,
+        "order threshold": trained.order_threshold,
+        "close looks": list(trained.close_looks),
+    }
+    write_json(
+        out / METRICS,
+        {
+            "chosen": chosen,
+            "promise": trained.promise.to_json() if trained.promise else None,
+            "scores": trust.scores,
+            "reliability": trust.reliability,
+            "risk_coverage": trust.risk_coverage,
+            "history": history,
+        },
+    )
+    of_labels = [rows["labels"] for rows in trust.scores.values() if "labels" in rows]
+    stated = {name: value for row in of_labels for name, value in row.items()}
+    warnings = [
+        *sanity_checks.of_parts(holdout.cases("choose"), holdout.cases("report")),
+        *sanity_checks.of_training([point["loss"] for point in history if "loss" in point]),
+        *sanity_checks.of_holdout(stated.get("unoccluded_growth"), stated.get("invisible_iou")),
+    ]
+    return {
+        "method": settings.completer.method,
+        "parameters": sum(p.numel() for p in completer.parameters()),
+        "steps": settings.training.steps,
+        "samples": samples,
+        "hold-out scenes": len(holdout.data.images),
+        **chosen,
+        "classes with shapes of their own": len(trained.shapes.codebooks) if trained.shapes else 0,
+        "promise": str(trained.promise or "none: the hold-out has too few labels, or too many bad ones"),
+        "promise on the reporting half": trust.scores[PROMISE]["labels"],
+        **({"warnings": warnings} if warnings else {}),
+    }
+
+
+def _learn_shapes(bank: Bank, seed: int, progress: Progress) -> ShapePrior | None:
+    """Learn what whole objects look like from those that nothing can hide; None where there are too few."""
+    whole = np.flatnonzero(sure_to_be_whole(bank.table))
+    if len(whole) < FEWEST_SHAPES:
+        progress.note(
+            f"{len(whole)} objects are sure to be whole, {FEWEST_SHAPES} are needed to judge shapes: left out"
+        )
+        return None
+    masks = [bank[int(index)].mask for index in whole]
+    return learn_shape_prior(masks, [int(c) for c in bank.table["category_id"][whole]], seed, progress)

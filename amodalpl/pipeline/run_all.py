@@ -1,0 +1,100 @@
+"""`amodalpl run`: all stages from one settings file, each skipped when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..evaluation.completion import evaluate_completion
+from ..evaluation.order import evaluate_order
+from ..io.files import write_json
+from ..runtime.progress import SILENT, Progress
+from ..runtime.summary import Summary
+from ..settings import PipelineSettings, RunSettings
+from ..settings_values import resolve_as
+from .complete import complete
+from .pseudolabel import LABELS, pseudolabel
+from .synth import synth
+from .train_detector import require_detector, start_identity, train_detector
+
+STAGES = ("synth", "complete", "pseudolabel", "train-detector")
+SYNTH, COMPLETER, LABEL_FOLDER, DETECTOR, SCORES = "synth", "completer", "labels", "detector", "scores.json"
+
+
+def run_pipeline(
+    values: Mapping[str, Any],
+    out: Path,
+    device: str = "auto",
+    progress: Progress = SILENT,
+    until: str = "train-detector",
+) -> Summary:
+    """Run synth, complete, pseudolabel, evaluate (given a truth) and train-detector into subfolders.
+
+    Args:
+        values: settings with a section `data` (see `DataSettings`).
+        out: gets one folder per stage, and `scores.json`.
+        device: "auto", "cpu" or "cuda".
+        progress: shown while it works.
+        until: the last of `STAGES` to run; started again with a later one, the finished ones are kept.
+
+    Returns:
+        The scores of all stages, and their main files.
+
+    Raises:
+        AmodalplError: whatever a stage raises; stages before it stay done.
+    """
+    run = resolve_as(RunSettings, values)
+    data = run.data
+    settings = PipelineSettings.model_validate(run.model_dump(exclude={"data"}))
+    wanted = [stage for stage in STAGES[: STAGES.index(until) + 1] if data.detector or stage != "train-detector"]
+    if "train-detector" in wanted:
+        require_detector()  # both before hours of work, not after
+        start_identity(data.init, settings.detector)
+    ours = {key: value for key, value in values.items() if key != "data"}
+    done: dict[str, Summary] = {}
+    scores: dict[str, Any] = {}
+
+    def announce(stage: str) -> bool:
+        if stage in wanted:
+            progress.note(f"{wanted.index(stage) + 1}/{len(wanted)} {stage}")
+        return stage in wanted
+
+    if announce("synth"):
+        done["synth"] = synth(data.annotations, data.images, out / SYNTH, settings, data.format, progress)
+    if announce("complete"):
+        done["complete"] = complete(out / SYNTH, out / COMPLETER, ours, device, progress)
+        scores |= done["complete"].scores
+    labels = out / LABEL_FOLDER / LABELS
+    if announce("pseudolabel"):
+        done["pseudolabel"] = pseudolabel(
+            data.annotations, data.images, out / COMPLETER, out / LABEL_FOLDER, settings, data.format, device, progress
+        )
+        if data.truth:
+            gap_px = settings.labels.near_px
+            scores |= evaluate_completion(data.truth, labels, gap_px=gap_px, progress=progress).scores
+            scores |= evaluate_order(data.truth, labels, gap_px=gap_px, progress=progress).scores
+    if announce("train-detector"):
+        done["train-detector"] = train_detector(
+            labels,
+            data.images,
+            out / DETECTOR,
+            settings,
+            val=data.val,
+            val_images=data.val_images or (data.images if data.val else None),
+            init=data.init,
+            device=device,
+            progress=progress,
+        )
+        scores |= done["train-detector"].scores
+    shown = {"synth": ("preview",), "complete": ("curves",), "pseudolabel": ("labels", "report", "overlays")}
+    files = {
+        f"{stage} {name}": path
+        for stage, summary in done.items()
+        for name, path in summary.files.items()
+        if name in shown.get(stage, summary.files)
+    }
+    write_json(out / SCORES, scores)
+    files["scores"] = out / SCORES
+    counts = {stage: summary.counts for stage, summary in done.items()}
+    return Summary("run", out, counts=counts, scores=scores, files=files, next=done[wanted[-1]].next)

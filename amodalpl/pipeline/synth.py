@@ -1,0 +1,261 @@
+"""`amodalpl synth`: annotations and photos in; cut-out bank, frozen hold-out and a preview out."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..data.coco_family import reason_kind
+from ..data.read import read_annotations
+from ..data.records import AnnotationSet, Instance
+from ..data.usable_photos import usable_photos
+from ..errors import DataError
+from ..io.files import write_json, write_whole
+from ..io.images import image_path, read_image, write_photo
+from ..io.json_stream import finite
+from ..masks import ownership, rle
+from ..masks.boxes import crop_square, tight_box
+from ..masks.gaps import derive_tolerance, pair_gaps
+from ..masks.geometry import to_patch
+from ..masks.rle import Rle
+from ..report import sanity_checks
+from ..report.gaps import gap_histogram
+from ..report.samples import sample_sheet
+from ..runtime.input_hashes import input_hashes
+from ..runtime.progress import SILENT, Progress
+from ..runtime.stage_run import StageRun
+from ..runtime.summary import Summary
+from ..settings import PipelineSettings, SynthesisSettings
+from ..synthesis.bank import (
+    FIRST_OBJECT,
+    NOBODY,
+    Bank,
+    BankWriter,
+    cut_out,
+    image_square,
+    sure_to_be_whole,
+    surroundings,
+)
+from ..synthesis.holdout import Source, draw_scene, scene_entries
+from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
+
+BANK, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS = "bank", "holdout.json", "holdout_images", "preview.png", "gaps.png"
+PREVIEW_SAMPLES = 24
+
+
+def synth(
+    annotations: Path,
+    images: Path,
+    out: Path,
+    settings: PipelineSettings,
+    fmt: str = "auto",
+    progress: Progress = SILENT,
+) -> Summary:
+    """Cut every usable instance out once and freeze a hold-out with known truth.
+
+    Args:
+        annotations: any supported annotation file; only its modal masks are used.
+        images: folder of the photos.
+        out: output folder: `bank/`, `holdout.json`, `holdout_images/`, `preview.png`, `gaps.png`, `run.json`.
+        settings: `seed` and `synthesis` are used.
+        fmt: format of the annotations, or "auto".
+        progress: shown while it works.
+
+    Returns:
+        Counts of instances used and left out, each with a reason, the tolerance for gaps between masks, and `warnings`
+        where something looks wrong.
+
+    Raises:
+        DataError: the file cannot be read, or has fewer than two usable instances in two photos.
+        OutputError: the folder belongs to another run.
+    """
+    data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
+    run = StageRun.open(
+        out,
+        "synth",
+        {"synthesis": settings.synthesis.model_dump(mode="json")},
+        input_hashes(data, images),
+        settings.seed,
+        {"annotations": annotations, "images": images, "fmt": fmt},
+    )
+    if not run.done:
+        with run.released_on_bad_input():
+            counts = _build(data, images, out, settings, progress)
+        bank = [f"{BANK}/{name}.npy" for name in ("table", "bits", "unknown")]
+        outputs = [*bank, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS]
+        run.finish(counts, outputs)
+    return Summary(
+        "synth",
+        out,
+        counts=run.counts,
+        files={"preview": out / PREVIEW, "gaps": out / GAPS, "hold-out": out / HOLDOUT},
+        next=f"amodalpl complete {out} --out completer",
+    )
+
+
+def why_not_usable(instance: Instance, owned: np.ndarray, settings: SynthesisSettings) -> str | None:
+    """Return why an instance cannot be cut out; None when it can."""
+    if instance.is_crowd:
+        return "crowd region"
+    if not owned.any():
+        return "every pixel belongs to smaller instances"
+    if crop_square(tight_box(owned), settings.enlarge_box).side < settings.min_side_px:
+        return "smaller than synthesis.min_side_px"
+    return None
+
+
+def _build(
+    data: AnnotationSet, images: Path, out: Path, settings: PipelineSettings, progress: Progress
+) -> dict[str, Any]:
+    synthesis = settings.synthesis
+    held_out = _held_out(data, settings)
+    image_px = synthesis.patch_px * 3 // 2 if synthesis.with_image else None
+    writer = BankWriter(out / BANK, image_px)
+    left_out: Counter[str] = Counter(reason_kind(d.reason) for d in data.dropped)
+    sources: list[Source] = []
+    gaps: list[int] = []
+    overlaps = shared_px = 0
+    with progress.task("cutting out", len(data.images)) as advance:
+        for record in data.images:
+            instances = [i for i in data.by_image[record.id] if not i.is_crowd and i.modal is not None]
+            crowds = [i.modal for i in data.by_image[record.id] if i.is_crowd and i.modal is not None]
+            left_out["crowd region"] += sum(i.is_crowd for i in data.by_image[record.id])
+            owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
+            overlaps += int((owned.lost_px > 0).sum())
+            shared_px += int(owned.lost_px.sum())
+            gaps += pair_gaps(owned.masks)
+            reasons = [why_not_usable(i, m, synthesis) for i, m in zip(instances, owned.masks, strict=True)]
+            left_out.update(r for r in reasons if r)
+            kept = [k for k, reason in enumerate(reasons) if reason is None]
+            needs_photo = record.id in held_out or image_px
+            photo = read_image(image_path(images, record.file_name), record.size_hw) if kept and needs_photo else None
+            owners = _owners(owned.masks, crowds)
+            sure: list[int] = []
+            for k in kept:
+                cutout = cut_out(owned.masks[k], synthesis.cutout_px)
+                around = surroundings(owners, FIRST_OBJECT + k, cutout, synthesis.enlarge_box)
+                if around.sure_to_be_whole:
+                    sure.append(k)
+                if record.id in held_out:
+                    continue
+                instance = instances[k]
+                look = None
+                if image_px and photo is not None:
+                    square = image_square(cutout, synthesis.enlarge_box)
+                    look = to_patch(photo, square.patch_from_raster(image_px), image_px, linear=True)
+                writer.add(cutout, (instance.id, instance.image_id, instance.category_id), look, around)
+            if record.id in held_out and photo is not None:
+                used = sure if synthesis.holdout_whole else kept
+                categories = [instances[k].category_id for k in used]
+                sources.append(Source(photo, owned.masks[used], categories, record.id))
+            advance(1)
+    in_bank = writer.close()
+    in_holdout = sum(len(s.masks) for s in sources)
+    if in_bank < 2 or in_holdout < 1:
+        raise DataError(
+            f"{data.path}: expected at least 2 usable instances for training and 1 in other photos for the hold-out, "
+            f"got {in_bank} and {in_holdout} in {len(data.images)} photos; run `amodalpl check` to see what is left out"
+            + (", or set synthesis.holdout_whole=false" if synthesis.holdout_whole else "")
+        )
+    bank = Bank(out / BANK, synthesis.only_unoccluded)
+    scenes = _write_holdout(data, sources, out, settings, progress)
+    _write_preview(bank, out / PREVIEW, settings)
+    tolerance = derive_tolerance(gaps)
+    gap_histogram(tolerance, out / GAPS)
+    table = np.load(out / BANK / "table.npy", allow_pickle=False)
+    warnings = sanity_checks.of_gaps(len(gaps), len(data.images))
+    return {
+        "photos": len(data.images),
+        "instances": len(data.instances) + len(data.dropped),
+        "in bank": in_bank,
+        "in bank, nothing near": int(table["alone"].sum()),
+        "in bank, cut off by the photo": int(table["truncated"].sum()),
+        "in bank, sure to be whole": int(sure_to_be_whole(table).sum()),
+        "in hold-out photos": in_holdout,
+        "left out": {reason: n for reason, n in sorted(left_out.items()) if n},
+        "instances with shared pixels": overlaps,
+        "shared pixels": shared_px,
+        "gap px": tolerance.gap_px,
+        "tight px": tolerance.tight_px,
+        **scenes,
+        **({"warnings": warnings} if warnings else {}),
+    }
+
+
+def _owners(masks: np.ndarray, crowds: Sequence[Rle]) -> np.ndarray:
+    """Return who owns each pixel, (H, W) uint16 as `surroundings` takes it; crowds own what nobody else does."""
+    owners = np.full(masks.shape[1:], NOBODY, dtype=np.uint16)
+    for crowd in crowds:
+        owners[rle.decode(crowd)] = FIRST_OBJECT + len(masks)
+    for number, mask in enumerate(masks):
+        owners[mask] = FIRST_OBJECT + number
+    return owners
+
+
+def _held_out(data: AnnotationSet, settings: PipelineSettings) -> set[int]:
+    candidates = [i.id for i in data.images if any(not a.is_crowd for a in data.by_image[i.id])]
+    if len(candidates) < 2:
+        raise DataError(
+            f"{data.path}: expected usable instances in at least 2 photos, got {len(candidates)}; "
+            "run `amodalpl check` to see what is left out"
+        )
+    count = min(max(1, round(len(candidates) * settings.synthesis.holdout_fraction)), len(candidates) - 1)
+    rng = np.random.default_rng((settings.seed, 2))
+    return {candidates[k] for k in rng.permutation(len(candidates))[:count]}
+
+
+def _write_holdout(
+    data: AnnotationSet, sources: list[Source], out: Path, settings: PipelineSettings, progress: Progress
+) -> dict[str, int]:
+    folder = out / HOLDOUT_IMAGES
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    with progress.task("drawing the hold-out", len(sources) * settings.synthesis.holdout_scenes) as advance:
+        for index, source in enumerate(sources):
+            for number in range(settings.synthesis.holdout_scenes):
+                rng = np.random.default_rng((settings.seed, 3, index, number))
+                scene = draw_scene(sources, index, rng, settings.synthesis)
+                advance(1)
+                if scene is None:
+                    continue
+                name = f"{len(images) + 1:06d}.jpg"
+                write_photo(folder / name, scene.image)
+                # half of the photos choose thresholds and calibration, the other half is only reported
+                extra = {"photo_id": source.image_id, "part": ("choose", "report")[index % 2]}
+                image, entries = scene_entries(scene, len(images) + 1, name, len(annotations) + 1, extra)
+                images.append(image)
+                annotations.extend(entries)
+    if len({image["part"] for image in images}) == 1:
+        for image in images:
+            image["part"] = "both"
+    write_json(out / HOLDOUT, {"images": images, "annotations": annotations, "categories": finite(data.categories)})
+    return {
+        "hold-out scenes": len(images),
+        "hold-out objects": len(annotations),
+        "hold-out objects occluded": sum(a["occlude_rate"] >= 0.01 for a in annotations),
+    }
+
+
+def _write_preview(bank: Bank, path: Path, settings: PipelineSettings) -> None:
+    draw = recipe_of(settings.synthesis, DEFAULT_RECIPE)
+    samples = []
+    for number in range(PREVIEW_SAMPLES):
+        rng = np.random.default_rng((settings.seed, 4, number))
+        samples.append(draw(bank, int(rng.integers(len(bank))), rng, settings.synthesis))
+    sheet = sample_sheet(samples)
+    ok, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    assert ok, "a contact sheet is always encodable"
+    write_whole(path, lambda part: part.write_bytes(data.tobytes()))
+
+
+def read_holdout(folder: Path) -> AnnotationSet:
+    """Read the hold-out of a finished `amodalpl synth`; `raw["part"]` of each image says what it is for."""
+    return read_annotations(folder / HOLDOUT, "d2sa")

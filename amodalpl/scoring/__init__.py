@@ -1,1 +1,0 @@
-"""How good a completer and its labels are: scores on the hold-out, and the free baselines beside them."""

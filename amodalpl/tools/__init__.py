@@ -1,0 +1,1 @@
+"""Commands beside the pipeline: check, convert, show, doctor, export-onnx."""

@@ -1,0 +1,326 @@
+"""What a later stage would drop or misread, listed with counts; nothing is written."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..data.coco_family import reason_kind
+from ..data.read import read_annotations
+from ..data.records import AnnotationSet, ImageRecord, Instance
+from ..errors import DataError
+from ..io.images import check_image, image_path
+from ..io.parallel import map_ranges, usable_cores
+from ..masks import rle
+from ..masks.rle import Rle
+from ..runtime.progress import SILENT, Progress
+from ..runtime.summary import Summary
+
+MAX_LISTED = 1000
+PHOTOS_AT_ONCE = 256  # by one process, between two signs of progress
+PAIRS_AT_ONCE = 2**20  # of a photo with very many masks
+MOST_PROCESSES = 8
+SHARED_FRACTION = 0.01  # below it, two outlines merely touch
+_HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong ("error") or worth knowing ("warning").
+
+    Attributes:
+        severity: errors are what a later stage would drop or misread.
+        place: where in the annotation file.
+        image_id: None when it is about no photo.
+        annotation_id: None when it is about no single annotation.
+        problem: "kind" or "kind: detail"; counted by kind.
+    """
+
+    severity: Literal["error", "warning"]
+    place: str
+    image_id: int | None
+    annotation_id: int | None
+    problem: str
+
+
+@dataclass
+class Overlaps:
+    """How much modal masks claim the same pixels, summed over photos (crowd left out).
+
+    Attributes:
+        pairs: of masks that share at least one pixel.
+        images: with such a pair.
+        instances: that share more than 1 % of their pixels.
+        modal_px: pixels of all masks.
+        lost_px: pixels given up when each shared pixel gets one owner (`masks.ownership`).
+    """
+
+    pairs: int = 0
+    images: int = 0
+    instances: int = 0
+    modal_px: int = 0
+    lost_px: int = 0
+
+    def __iadd__(self, other: Overlaps) -> Overlaps:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, with the lost pixels in per cent of all."""
+        return {**asdict(self), "lost_percent": round(100 * self.lost_px / max(self.modal_px, 1), 3)}
+
+
+@dataclass
+class _Findings:
+    """Counts everything, lists the first thousand."""
+
+    listed: list[Finding] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def add(self, finding: Finding) -> None:
+        counts = self.errors if finding.severity == "error" else self.warnings
+        counts[reason_kind(finding.problem)] += 1
+        if len(self.listed) < MAX_LISTED:
+            self.listed.append(finding)
+
+
+def check(
+    annotations: Path, images: Path, fmt: str = "auto", progress: Progress = SILENT, *, thorough: bool = False
+) -> Summary:
+    """Check an annotation file and its photos.
+
+    Args:
+        annotations: in any supported format.
+        images: folder that the file names are relative to.
+        fmt: of `formats.FORMATS`.
+        progress: is shown per photo.
+        thorough: also decode every photo.
+
+    Returns:
+        `ok` is False if there is an error. `counts` has `format`, `images`, `instances` (without crowd), `crowd`,
+        `categories`, `dropped`, `errors` and `warnings` (kind -> how many), `overlaps` (see `Overlaps`), `findings`
+        (the first 1000, errors of the file first) and `findings_total`.
+
+    Raises:
+        SettingsError: unknown `fmt`.
+        DataError: the file as a whole cannot be read, or none of its photos is in the folder.
+    """
+    records = read_annotations(Path(annotations), fmt)
+    images = Path(images)
+    _require_photos(records, images)
+    findings = _Findings()
+    for entry in records.dropped:
+        harmless = reason_kind(entry.reason) in _HARMLESS_DROPS
+        findings.add(
+            Finding("warning" if harmless else "error", entry.place, entry.image_id, entry.annotation_id, entry.reason)
+        )
+    overlaps = Overlaps()
+    names: dict[str, int] = {}
+    gc.freeze()  # what was read has no cycles, and looking for them among millions of objects takes a second each time
+    look = partial(_look_at_photos, records.images, records.by_image, images, thorough)
+    with progress.task("checking photos", len(records.images)) as advance:
+        processes = min(usable_cores(), MOST_PROCESSES)
+        found = chain.from_iterable(map_ranges(look, len(records.images), PHOTOS_AT_ONCE, processes))
+        for index, (image, seen) in enumerate(zip(records.images, found, strict=True)):
+            for finding in seen.of_photo:
+                findings.add(finding)
+            if names.setdefault(image.file_name, image.id) != image.id:
+                problem = f"photo listed twice: {image.file_name} is also image {names[image.file_name]}"
+                findings.add(Finding("warning", f"images[{index}].file_name", image.id, None, problem))
+            for finding in seen.of_masks:
+                findings.add(finding)
+            overlaps += seen.overlaps
+            advance(1)
+    gc.unfreeze()
+    crowd = sum(instance.is_crowd for instance in records.instances)
+    counts = {
+        "format": records.format,
+        "images": len(records.images),
+        "instances": len(records.instances) - crowd,
+        "crowd": crowd,
+        "categories": len(records.categories),
+        "dropped": len(records.dropped),
+        "errors": dict(findings.errors.most_common()),
+        "warnings": dict(findings.warnings.most_common()),
+        "overlaps": overlaps.to_json(),
+        "findings": [asdict(finding) for finding in findings.listed],
+        "findings_total": findings.errors.total() + findings.warnings.total(),
+    }
+    ok = not findings.errors
+    follow_up = f"amodalpl synth {annotations} {images} --out synth" if ok else ""
+    return Summary("check", None, counts, next=follow_up, ok=ok)
+
+
+def _require_photos(records: AnnotationSet, folder: Path) -> None:
+    """Refuse a folder that has none of the photos: it is the wrong one, there is nothing to list."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected the folder of photos, found no such folder; check the path")
+    if not any(_is_there(folder, image.file_name) for image in records.images):
+        raise DataError(
+            f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)} "
+            f"(first: {records.images[0].file_name[:120]!r}); file names are relative to this folder"
+        )
+
+
+def _is_there(folder: Path, file_name: str) -> bool:
+    try:
+        return image_path(folder, file_name).is_file()
+    except (DataError, OSError):
+        return False
+
+
+@dataclass
+class _Seen:
+    """What one photo and its masks gave."""
+
+    of_photo: list[Finding] = field(default_factory=list)
+    of_masks: list[Finding] = field(default_factory=list)
+    overlaps: Overlaps = field(default_factory=Overlaps)
+
+
+def _look_at_photos(
+    photos: list[ImageRecord], by_image: dict[int, list[Instance]], folder: Path, thorough: bool, indices: range
+) -> list[_Seen]:
+    looks = []
+    for index in indices:
+        image, place, seen = photos[index], f"images[{index}]", _Seen()
+        _check_photo(image, place, folder, thorough, seen)
+        _check_masks(by_image[image.id], image, place, seen)
+        looks.append(seen)
+    return looks
+
+
+def _check_photo(image: ImageRecord, place: str, folder: Path, thorough: bool, seen: _Seen) -> None:
+    def error(key: str, problem: str) -> None:
+        seen.of_photo.append(Finding("error", f"{place}.{key}", image.id, None, problem))
+
+    try:
+        path = image_path(folder, image.file_name)
+    except DataError:
+        error("file_name", f"photo outside the folder: {image.file_name[:120]!r}")
+        return
+    if not path.is_file():
+        error("file_name", f"missing photo: {image.file_name[:120]}")
+        return
+    try:
+        size_hw = check_image(path, decode=thorough, annotated_hw=image.size_hw)
+    except DataError as problem:
+        error("file_name", f"unreadable photo: {problem}")
+        return
+    if size_hw != image.size_hw:
+        turned = ", turned by a quarter" if size_hw == image.size_hw[::-1] else ""
+        wanted, got = (f"height {h}, width {w}" for h, w in (image.size_hw, size_hw))
+        error("height", f"size differs from the photo: expected {wanted}, {image.file_name} has {got}{turned}")
+
+
+def _check_masks(instances: list[Instance], image: ImageRecord, place: str, seen: _Seen) -> None:
+    def warn(where: str, annotation_id: int | None, problem: str) -> None:
+        seen.of_masks.append(Finding("warning", where, image.id, annotation_id, problem))
+
+    if not instances:
+        warn(place, None, "photo without instances")
+    modal: list[Rle] = []
+    for instance in instances:
+        if instance.is_crowd:
+            warn(instance.place, instance.id, "crowd: never completed nor cut out")
+            continue
+        if instance.modal is None:
+            continue
+        modal.append(instance.modal)
+        if instance.amodal is not None and instance.amodal is not instance.modal:
+            outside_px = rle.area_px(instance.modal) - rle.intersection_px(instance.modal, instance.amodal)
+            if outside_px:
+                problem = f"visible mask not inside the whole mask: {outside_px} pixels are outside"
+                warn(instance.place, instance.id, problem)
+    areas_px = rle.areas_px(modal).tolist()
+    seen.overlaps.modal_px = sum(areas_px)
+    pairs = overlapping_pairs(modal)
+    if not pairs:
+        return
+    lost_px = lost_by_sharing_px(modal, areas_px, pairs)
+    sharing = len(sharing_more_than(SHARED_FRACTION, modal, areas_px, pairs))
+    seen.overlaps.pairs, seen.overlaps.images = len(pairs), 1
+    seen.overlaps.instances, seen.overlaps.lost_px = sharing, lost_px
+    problem = f"overlapping masks: {lost_px} pixels go to the smaller of two masks, in {len(pairs)} pairs"
+    warn(place, None, f"{problem}; {sharing} of {len(modal)} instances share over 1 %")
+
+
+def overlapping_pairs(modal: Sequence[Rle]) -> list[tuple[int, int, int]]:
+    """Find the masks of a photo that claim the same pixels, without decoding any.
+
+    Args:
+        modal: N masks of one frame.
+
+    Returns:
+        (i, j, number of pixels that both have) for i < j, where there is one.
+    """
+    if len(modal) < 2:
+        return []
+    rows = max(1, PAIRS_AT_ONCE // len(modal))
+    pairs: list[tuple[int, int, int]] = []
+    for start in range(0, len(modal), rows):
+        common_px = rle.intersections_px(modal[start : start + rows], modal[start:])
+        firsts, seconds = np.nonzero(common_px)
+        once = firsts < seconds
+        firsts, seconds = firsts[once], seconds[once]
+        common_px = common_px[firsts, seconds]
+        pairs += zip((firsts + start).tolist(), (seconds + start).tolist(), common_px.tolist(), strict=True)
+    return pairs
+
+
+def lost_by_sharing_px(modal: Sequence[Rle], areas_px: Sequence[int], pairs: Sequence[tuple[int, int, int]]) -> int:
+    """Count the pixels that masks give up when each keeps one owner.
+
+    Args:
+        modal: N masks of one frame.
+        areas_px: of the masks.
+        pairs: as `overlapping_pairs` gives them.
+    """
+    partners: dict[int, set[int]] = {}
+    for first, second, _ in pairs:
+        partners.setdefault(first, set()).add(second)
+        partners.setdefault(second, set()).add(first)
+    if all(partners[first].isdisjoint(partners[second]) for first, second, _ in pairs):
+        return sum(px for _, _, px in pairs)  # no three masks meet, so every pixel counted is given up once
+    claimed = sorted(partners)
+    return sum(areas_px[index] for index in claimed) - rle.area_px(rle.union(*(modal[index] for index in claimed)))
+
+
+def sharing_more_than(
+    fraction: float, modal: Sequence[Rle], areas_px: Sequence[int], pairs: Sequence[tuple[int, int, int]]
+) -> list[int]:
+    """Tell which masks have more than a fraction of their pixels claimed by any others.
+
+    Args:
+        fraction: 0 to 1.
+        modal: N masks of one frame.
+        areas_px: of the masks.
+        pairs: as `overlapping_pairs` gives them.
+
+    Returns:
+        Indices of masks.
+    """
+    partners: dict[int, list[tuple[int, int]]] = {}
+    for first, second, common_px in pairs:
+        partners.setdefault(first, []).append((second, common_px))
+        partners.setdefault(second, []).append((first, common_px))
+    sharing = []
+    for index, others in sorted(partners.items()):
+        limit_px = fraction * areas_px[index]
+        shares = max(px for _, px in others) > limit_px
+        if not shares and sum(px for _, px in others) > limit_px:  # only then must the others be united
+            union = rle.union(*(modal[other] for other, _ in others))
+            shares = rle.intersection_px(modal[index], union) > limit_px
+        if shares:
+            sharing.append(index)
+    return sharing

@@ -1,0 +1,165 @@
+"""`amodalpl convert`: annotations of one format in, the same of another out, and a list of what did not fit."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..convert.formats import FORMATS, Format, reader, writer
+from ..data.coco_family import reason_kind
+from ..data.hub import DataSet, Losses
+from ..errors import AmodalplError, DataError, OutputError
+from ..io.files import write_json
+from ..runtime.progress import SILENT, Progress
+from ..runtime.summary import Summary
+
+LOSSES_SUFFIX = ".losses.json"
+
+
+def convert(
+    source: Path,
+    out: Path,
+    images: Path | None = None,
+    from_format: str = "auto",
+    to_format: str = "coco",
+    min_score: float = 0.0,
+    progress: Progress = SILENT,
+) -> Summary:
+    """Convert annotations.
+
+    Args:
+        source: a file or folder of a format that can be read.
+        out: the file or folder to write, as the format is; must not exist yet.
+        images: folder of the photos; needed by formats that do not state the sizes of photos.
+        from_format: name of a format, or "auto" to tell it from the content.
+        to_format: name of a format.
+        min_score: detections below it are left out; objects without a score stay.
+        progress: is shown per step.
+
+    Returns:
+        `counts` has `from`, `to`, `photos`, `objects`, `categories`, `left_out` (kind -> how many) and `lost` (what the
+        format could not hold -> how many). Both are listed in full in `<out>.losses.json` when there are any.
+
+    Raises:
+        SettingsError: no such format.
+        DataError: the source cannot be read.
+        OutputError: `out` exists, or cannot be written.
+    """
+    target = writer(to_format)
+    _require_new(out)
+    if images is not None and not images.exists():
+        raise DataError(f"{images}: expected the folder of photos, found no such folder; check --images")
+    origin = reader(from_format, source)
+    assert origin.read and target.write  # `reader` and `writer` return no others
+    with progress.task(f"converting {origin.name} to {target.name}", 2) as advance:
+        data = _only_scored(origin.read(source, images), min_score)
+        advance(1)
+        lost = _write_whole(target, data, out)
+        advance(1)
+    kinds = Counter(reason_kind(reason) for _, reason in data.left_out)
+    files = {"annotations": out}
+    losses = out.with_name(out.name + LOSSES_SUFFIX)
+    losses.unlink(missing_ok=True)  # of an earlier conversion whose output was deleted
+    if kinds or lost:
+        _write_losses(losses, origin, target, data, lost)
+        files["not converted"] = losses
+    return Summary(
+        "convert",
+        out,
+        counts={
+            "from": origin.name,
+            "to": target.name,
+            "photos": len(data.photos),
+            "objects": len(data.things),
+            "categories": len(data.categories),
+            "left_out": dict(kinds.most_common()),
+            "lost": dict(lost.most_common()),
+        },
+        files=files,
+        next=_next(target, out, data.images),
+    )
+
+
+def list_formats() -> Summary:
+    """Return the table of formats: which way each works, what is kept and what is not."""
+    return Summary(
+        "formats",
+        None,
+        counts={
+            row.name: {
+                "title": row.title,
+                "works": " and ".join(way for way, works in (("read", row.read), ("written", row.write)) if works),
+                "kept": row.kept,
+                **({"not kept": row.not_kept} if row.not_kept else {}),
+            }
+            for row in FORMATS.values()
+        },
+    )
+
+
+def _require_new(out: Path) -> None:
+    if out.is_dir() and any(out.iterdir()):
+        raise OutputError(f"{out}: expected a new or empty folder, found files in it; choose another --out")
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: expected a new file, found one of that name; choose another --out or delete it")
+
+
+def _only_scored(data: DataSet, min_score: float) -> DataSet:
+    below = [thing for thing in data.things if thing.score is not None and thing.score < min_score]
+    if not below:
+        return data
+    dropped = {thing.id for thing in below}
+    return replace(
+        data,
+        things=[thing for thing in data.things if thing.id not in dropped],
+        front_of=[pair for pair in data.front_of if dropped.isdisjoint(pair)],
+        left_out=[
+            *data.left_out,
+            *((f"object {thing.id}", f"score below --min-score: {thing.score:.4g}") for thing in below),
+        ],
+    )
+
+
+def _write_whole(target: Format, data: DataSet, out: Path) -> Losses:
+    """Write beside the final place and rename: a file or a folder is there whole or not at all."""
+    assert target.write
+    parts: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        parts = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".parts", dir=out.parent))
+        losses = target.write(data, parts / out.name)
+        if out.is_dir():
+            out.rmdir()
+        os.replace(parts / out.name, out)
+    except AmodalplError as error:
+        inside = str(parts / out.name) if parts else str(out)
+        raise type(error)(str(error).replace(inside, str(out))) from None
+    except OSError as error:
+        raise OutputError(f"{out}: could not write it ({error.strerror or error}); check space and rights") from None
+    finally:
+        if parts:
+            shutil.rmtree(parts, ignore_errors=True)
+    return +losses
+
+
+def _write_losses(file: Path, origin: Format, target: Format, data: DataSet, lost: Losses) -> None:
+    value: dict[str, Any] = {
+        "from": origin.name,
+        "to": target.name,
+        "left_out": [{"place": place, "reason": reason} for place, reason in data.left_out],
+        "lost": dict(lost.most_common()),
+    }
+    write_json(file, value)
+
+
+def _next(target: Format, out: Path, images: Path | None) -> str:
+    if not target.feeds_pipeline:
+        return ""
+    photos = "IMAGES" if images is None or not images.is_dir() else shlex.quote(str(images))
+    return f"amodalpl check {shlex.quote(str(out))} {photos}"

@@ -1,0 +1,151 @@
+"""`amodalpl show`: one object, or all objects of one photo, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..data.read import read_annotations
+from ..data.records import AnnotationSet, ImageRecord, Instance
+from ..errors import DataError, OutputError, nearest
+from ..io.files import read_json, write_whole
+from ..io.images import image_path, read_image
+from ..masks import rle
+from ..pipeline.pseudolabel import LABELS
+from ..report import draw
+from ..runtime.summary import Summary
+
+_CLOSE_UP_PX, _TILE_PX = 480, 300
+_MOST = 23  # objects beside the photo
+_MOST_NAMED = 5  # photos in a message
+
+
+class _Shown(NamedTuple):
+    instance: Instance
+    visible: np.ndarray
+    whole: np.ndarray
+
+    @property
+    def hidden_px(self) -> int:
+        return int(np.count_nonzero(self.whole & ~self.visible))
+
+
+def show(annotations: Path, images: Path, what: str, out: Path | None = None) -> Summary:
+    """Draw one object, or a photo with its objects, the most completed first.
+
+    Args:
+        annotations: any supported annotation file, or the folder of `amodalpl pseudolabel`.
+        images: folder of the photos.
+        what: id of an annotation, or file name of a photo; its last part is enough where that is unique, and so is
+            either without its suffix.
+        out: PNG to write; None names it after `what`, in the present folder.
+
+    Returns:
+        What is drawn, in words, and the picture's path.
+
+    Raises:
+        DataError: no such annotation or photo, or one that cannot be read.
+        OutputError: the picture's name does not end in .png, or is that of a file among the photos.
+    """
+    target = out or Path(f"show_{Path(what).stem}.png")
+    if target.suffix.lower() != ".png":
+        raise OutputError(f"{target}: expected a name that ends in .png")
+    if target.exists() and target.resolve().is_relative_to(images.resolve()):
+        raise OutputError(f"{target}: is one of the photos' files; choose another --out")
+    file = annotations / LABELS if (annotations / LABELS).is_file() else annotations
+    data = read_annotations(file)
+    one = next((i for i in data.instances if str(i.id) == what), None)
+    record = data.image_by_id[one.image_id] if one else _photo(data, what)
+    image = read_image(image_path(images, record.file_name), record.size_hw)
+    objects = [_shown(i) for i in ([one] if one else data.by_image[record.id]) if i.modal or i.amodal]
+    if image.shape[:2] != record.size_hw:
+        raise DataError(f"{images / record.file_name}: expected {record.size_hw} pixels, got {image.shape[:2]}")
+    titles = _titles(data, objects, file)
+    pictures = _close_up(image, objects[0], titles[0]) if one and objects else _overview(image, objects, titles)
+    legend = f"{record.file_name}   |   blue: visible   orange, hatched: completed   white line: whole object"
+    sheet = draw.contact_sheet(
+        pictures, min(4, len(pictures)), _CLOSE_UP_PX if len(pictures) < 3 else _TILE_PX, legend=legend
+    )
+    write_whole(target, lambda part: part.write_bytes(draw.encode_png(sheet)))
+    counts = {"photo": record.file_name, "objects": [title.replace("\n", "   ") for title in titles]}
+    return Summary("show", None, counts=counts, files={"picture": target})
+
+
+def _photo(data: AnnotationSet, what: str) -> ImageRecord:
+    wanted = Path(what)
+    for is_meant in (
+        lambda path: path == wanted,
+        lambda path: path.parent / path.stem == wanted,
+        lambda path: path.name == wanted.name,
+        lambda path: path.stem == wanted.name,
+    ):
+        found = [record for record in data.images if is_meant(Path(record.file_name))]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(record.file_name for record in found[:_MOST_NAMED])
+            more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+            raise DataError(
+                f"{data.path}: {len(found)} photos are called {what}: {names}{more}; give the whole file name of one"
+            )
+    if what.isdigit():
+        raise DataError(f"{data.path}: expected the id of an annotation or the name of a photo, got {what}")
+    close = nearest(what, (r.file_name for r in data.images))
+    hint = close if "did you mean" in close else f"; the first of {len(data.images)} is {data.images[0].file_name}"
+    raise DataError(f"{data.path}: no photo is called {what}{hint if data.images else ''}")
+
+
+def _shown(instance: Instance) -> _Shown:
+    """Decode both masks; where a file has one of them only, it stands for both."""
+    visible = rle.decode(instance.modal or instance.amodal)  # type: ignore[arg-type]
+    whole = visible if instance.amodal is None else rle.decode(instance.amodal) | visible
+    return _Shown(instance, visible, whole)
+
+
+def _titles(data: AnnotationSet, objects: Sequence[_Shown], file: Path) -> list[str]:
+    wanted = {shown.instance.id for shown in objects}
+    entries = read_json(file, "an annotation file")["annotations"] if file.is_file() and data.format == "d2sa" else []
+    said: dict[int, Mapping[str, Any]] = {  # of files that others wrote too, where anything may stand under that key
+        e["id"]: e["amodalpl"]
+        for e in entries
+        if isinstance(e, dict)
+        and type(e.get("id")) is int
+        and isinstance(e.get("amodalpl"), dict)
+        and e["id"] in wanted
+    }
+    titles = []
+    for shown in objects:
+        label = said.get(shown.instance.id, {})
+        name = data.category_names.get(shown.instance.category_id, str(shown.instance.category_id))
+        visible_px = int(np.count_nonzero(shown.visible))
+        words = [f"{visible_px} px visible, {shown.hidden_px} completed"]
+        doubt, occluders = label.get("uncertainty"), label.get("occluders")
+        words += [f"doubt {doubt:.2f}"] if isinstance(doubt, int | float) else []
+        words += (
+            [f"behind {', '.join(f'#{k}' for k in occluders)}"] if isinstance(occluders, list) and occluders else []
+        )
+        titles.append(f"#{shown.instance.id} {name}\n" + ", ".join(words))
+    return titles
+
+
+def _close_up(image: np.ndarray, shown: _Shown, title: str) -> list[tuple[str, np.ndarray]]:
+    if not shown.whole.any():
+        return [(f"{title}: an empty mask", image)]
+    return [("the photo", image), (title, draw.close_up(image, shown.visible, shown.whole, _CLOSE_UP_PX))]
+
+
+def _overview(image: np.ndarray, objects: Sequence[_Shown], titles: Sequence[str]) -> list[tuple[str, np.ndarray]]:
+    whole_photo = image
+    ranked = sorted(zip(objects, titles, strict=True), key=lambda pair: -pair[0].hidden_px)
+    for shown, _ in reversed(ranked):
+        whole_photo = draw.overlay(whole_photo, shown.visible, shown.whole)
+    close_ups = [
+        (title, draw.close_up(image, shown.visible, shown.whole, _TILE_PX))
+        for shown, title in ranked[:_MOST]
+        if shown.whole.any()
+    ]
+    more = f", {len(ranked) - _MOST} more not shown beside it" if len(ranked) > _MOST else ""
+    return [(f"{len(objects)} objects{more}", whole_photo), *close_ups]

@@ -1,0 +1,184 @@
+"""Entry by entry gives the bytes of the whole."""
+
+from __future__ import annotations
+
+import json
+import random
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+
+from amodalpl.errors import DataError, OutputError
+from amodalpl.io import json_stream
+from amodalpl.io.json_stream import finite, read_entries, read_object, write_lines, write_object
+
+
+@pytest.mark.parametrize("entries", [[], [1], [{"a": "é\n", "b": [0.1, None, True]}, [], "x"]])
+def test_object_has_the_bytes_of_the_whole(tmp_path, entries):
+    whole = {"info": {"year": 2026}, "annotations": entries, "categories": [{"name": '"</script>'}]}
+    write_object(tmp_path / "a.json", {**whole, "annotations": iter(entries)})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == json.dumps(whole, ensure_ascii=False) + "\n"
+
+
+def test_empty_object(tmp_path):
+    write_object(tmp_path / "a.json", {})
+    assert (tmp_path / "a.json").read_text() == "{}\n"
+
+
+def test_one_entry_is_held_at_a_time(tmp_path):
+    alive = 0
+
+    class Entry(dict):
+        def __init__(self):
+            nonlocal alive
+            alive += 1
+            assert alive <= 2  # the one being written, and the one being made
+            super().__init__(a=1)
+
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    write_object(tmp_path / "a.json", {"entries": (Entry() for _ in range(10))})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"entries": [{"a": 1}] * 10}
+
+
+def test_lines(tmp_path):
+    write_lines(tmp_path / "a.jsonl", iter([{"id": 1}, {"id": 2}]))
+    assert (tmp_path / "a.jsonl").read_text() == '{"id": 1}\n{"id": 2}\n'
+
+
+def test_nothing_is_left_of_a_file_that_broke_off(tmp_path):
+    def entries():
+        yield 1
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"a.json: could not write it \(No space left"):
+        write_object(tmp_path / "a.json", {"entries": entries()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_json_does_not_know_becomes_null():
+    read = json.loads('{"a": NaN, "b": [1, -Infinity, {"c": 1e999, "d": "NaN"}], "e": 2.5}')
+    assert finite(read) == {"a": None, "b": [1, None, {"c": None, "d": "NaN"}], "e": 2.5}
+
+
+WHOLE = {
+    "info": {"year": 2026, "odd": '[{"}],\\"'},
+    "annotations": [{"id": 1, "b": [0.1, None, True, -12e-3]}, [], "x", 1234567, -1.5e300, {}, "é\ud800", float("inf")],
+    "empty": [],
+    "categories": [{"name": "</script>"}],
+    "last": 17,
+}
+LAYOUTS = {
+    "one line": {},
+    "indented": {"indent": 1},
+    "without spaces": {"separators": (",", ":")},
+    "escaped": {"ensure_ascii": True},
+    "sorted": {"sort_keys": True, "indent": 4},
+}
+
+
+def gathered(path, *streamed):
+    return {
+        name: list(value) if isinstance(value, Iterator) else value
+        for name, value in read_object(path, "a file", streamed)
+    }
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7, 2**18])
+def test_any_layout_is_read_wherever_it_is_cut(tmp_path, monkeypatch, layout, at_once):
+    monkeypatch.setattr(json_stream, "_CHARACTERS", at_once)
+    text = json.dumps(WHOLE, **{"ensure_ascii": False, **LAYOUTS[layout]})
+    (tmp_path / "a.json").write_bytes(f" {text}\r\n\t".encode("utf-8", "surrogatepass"))
+    assert gathered(tmp_path / "a.json") == WHOLE
+    assert gathered(tmp_path / "a.json", "annotations", "empty", "last", "nowhere") == WHOLE
+    assert list(read_entries(tmp_path / "a.json", "a file", "annotations")) == WHOLE["annotations"]
+    assert list(read_entries(tmp_path / "a.json", "a file", "last")) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-le"])
+def test_encodings_are_those_of_json(tmp_path, encoding):
+    (tmp_path / "a.json").write_bytes('{"a": ["é", 1]}'.encode(encoding))
+    assert gathered(tmp_path / "a.json", "a") == json.loads((tmp_path / "a.json").read_bytes()) == {"a": ["é", 1]}
+
+
+def test_what_is_not_gone_through_is_passed_over(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(WHOLE))
+    found = read_object(tmp_path / "a.json", "a file", ("annotations",))
+    assert next(found)[0] == "info"
+    assert next(next(found)[1]) == {"id": 1, "b": [0.1, None, True, -0.012]}
+    assert next(found) == ("empty", [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "[1]", "{", '{"a"', '{"a":', '{"a": 1', '{"a": 1,}', '{"a": 1} x', '{"a": 1 "b": 2}', "{1: 2}", "{a: 1}"]
+    + ['{"l": [1', '{"l": [1,]}', '{"l": [1 2]}', '{"l": [1}', '{"l": ["x]}', '{"l": [tru]}', '{"l": [1.]}', "nul"]
+    + [
+        '{"l": [01]}',
+        '{"l": [1e+]}',
+        "{'a': 1}",
+        '{"a": 1, "l": [' + "[" * 100_000 + "]}",
+        '{"a": ' + "9" * 5000 + "}",
+    ],
+)
+@pytest.mark.parametrize("at_once", [1, 2**18])
+def test_what_json_refuses_is_refused(tmp_path, monkeypatch, text, at_once):
+    monkeypatch.setattr(json_stream, "_CHARACTERS", at_once)
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises((ValueError, RecursionError, AssertionError)):
+        assert isinstance(json.loads(text), dict)
+    with pytest.raises(DataError, match=r"a.json: expected a file in JSON, got something else \(.* at character \d+\)"):
+        gathered(tmp_path / "a.json", "l")
+
+
+def test_place_of_the_damage_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_stream, "_CHARACTERS", 4)
+    (tmp_path / "a.json").write_text('{"l": [1, 2, 3, oh]}')
+    with pytest.raises(DataError, match=r"\(Expecting value at character 16\)"):
+        gathered(tmp_path / "a.json", "l")
+
+
+def test_damage_is_found_without_reading_on(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"entries": [{"a": nothing}, ' + ", ".join(["12345678"] * 500_000) + "]}")
+    tracemalloc.start()
+    with pytest.raises(DataError, match="Expecting value at character 19"):
+        list(read_entries(path, "a file", "entries"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**21 < path.stat().st_size / 2
+
+
+def test_two_members_of_a_name_are_refused(tmp_path):
+    (tmp_path / "a.json").write_text('{"l": [1], "l": [2]}')
+    with pytest.raises(DataError, match="'l' a second time at character 14"):
+        gathered(tmp_path / "a.json", "l")
+
+
+def test_no_such_file_a_folder_and_other_bytes(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'{"a": "\xff\xff"}')
+    for path, message in (
+        (tmp_path / "none.json", "none.json: expected a file, found no such file"),
+        (tmp_path, "expected a file, could not read it"),
+        (tmp_path / "a.json", "a.json: expected a file in JSON, got something else .*codec can't decode"),
+    ):
+        with pytest.raises(DataError, match=message):
+            gathered(path)
+
+
+def test_reading_holds_one_entry(tmp_path):
+    draws = random.Random(0)
+    entries = ({"id": n, "counts": f"{draws.random()}" * 20} for n in range(20_000))
+    write_object(tmp_path / "a.json", {"annotations": entries, "categories": []})
+    size = (tmp_path / "a.json").stat().st_size
+    tracemalloc.start()
+    try:
+        assert sum(entry["id"] for entry in read_entries(tmp_path / "a.json", "a file", "annotations")) == 199_990_000
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size > 7_000_000 and most < 2_500_000

@@ -1,0 +1,456 @@
+"""From visible masks to labels, with networks whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from amodalpl.calibration.fit import Calibration
+from amodalpl.completion.checkpoint import TrainedCompleter
+from amodalpl.completion.predictor import Scene, View, ask
+from amodalpl.labelling import answers
+from amodalpl.labelling.label_scenes import label_scenes
+from amodalpl.labelling.ordering import Pair
+from amodalpl.masks.gaps import close_gap, loosen
+from amodalpl.masks.geometry import dilate
+from amodalpl.models.completer import METHODS, Completer
+from amodalpl.settings import LabelSettings
+
+SIZE_HW = (60, 80)
+NO_GAP = LabelSettings(gap_px=0)
+
+
+class Fake(nn.Module):
+    """Is sure of the whole patch, or of nothing, by what it is shown of the object; channel 1 is ASBU's softplus."""
+
+    def __init__(self, grows, softplus=0.25, logits=True):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.grows, self.logits = grows, logits
+        self.raw_doubt = float(np.log(np.expm1(softplus)))
+        self.calls, self.sure = 0, 40.0
+
+    def forward(self, x):
+        self.calls += len(x)
+        sure = torch.tensor([self.sure if self.grows(p[0]) else -40.0 for p in x]).view(-1, 1, 1).expand_as(x[:, 0])
+        return torch.stack([-sure, sure] if self.logits else [sure, torch.full_like(sure, self.raw_doubt)], dim=1)
+
+
+def always(modal):
+    return True
+
+
+def never(modal):
+    return False
+
+
+def squares_only(modal):
+    """A square fills a third of its crop, a long bar much less."""
+    return modal.mean() > 0.25
+
+
+def trained(method, grows, calibration=None):
+    network = Fake(grows, logits=not METHODS[method].has_uncertainty)
+    return TrainedCompleter(
+        Completer(network, METHODS[method]).eval(), View(64), calibration=calibration or Calibration()
+    )
+
+
+def rectangle(rows, columns):
+    mask = np.zeros(SIZE_HW, bool)
+    mask[slice(*rows), slice(*columns)] = True
+    return mask
+
+
+SQUARE, BAR, ALONE = rectangle((20, 40), (20, 40)), rectangle((20, 40), (40, 44)), rectangle((50, 55), (70, 75))
+NOTHING = rectangle((0, 0), (0, 0))
+SCENE = Scene(np.stack([BAR, ALONE, SQUARE, NOTHING]))  # indices 0 to 3
+
+each_method = pytest.mark.parametrize("method", METHODS)
+
+
+def behind_the_bar(method):
+    """The bar's 80 pixels; or the contact, two columns along 20 rows and a corner's row at either end."""
+    return [Pair(front=0, back=2, evidence_px=44 if METHODS[method].order_rule == "contact" else 80)]
+
+
+@each_method
+def test_square_is_behind_the_bar(method):
+    (found,) = label_scenes(trained(method, squares_only), [SCENE], NO_GAP)
+    bar, alone, square, nothing = found.labels
+    np.testing.assert_array_equal(square.amodal, SQUARE | BAR)
+    np.testing.assert_array_equal(bar.amodal, BAR)
+    assert square.asked and square.occluders == (0,)
+    assert found.order == behind_the_bar(method)
+    assert nothing is None
+    np.testing.assert_array_equal(alone.amodal, ALONE)
+    assert not alone.asked and alone.occluders == () and alone.uncertainty == 0
+    assert not bar.asked and bar.occluders == ()  # nobody is in front of it
+
+
+@each_method
+def test_behind_all_neighbours(method):
+    settings = NO_GAP.model_copy(update={"occluders": "neighbours"})
+    (found,) = label_scenes(trained(method, squares_only), [SCENE], settings)
+    bar, _, square, _ = found.labels
+    assert square.occluders == (0,) and bar.asked and bar.occluders == (2,)
+    np.testing.assert_array_equal(square.amodal, SQUARE | BAR)
+    np.testing.assert_array_equal(bar.amodal, BAR)
+    assert found.order == behind_the_bar(method)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "calls"),
+    [
+        pytest.param("pcnet-m", {}, 2 + 1, id="both directions of the pair, then the one behind"),
+        pytest.param("asbu", {}, 2 + 1, id="the same for ASBU, as in its code"),
+        pytest.param("layered", {}, 2, id="both behind all neighbours, which stands for the one behind"),
+        pytest.param("pcnet-m", {"occluders": "neighbours"}, 2 + 2, id="both directions of the pair, then both"),
+        pytest.param(
+            "asbu", {"occluders": "neighbours", "order_from": "completions"}, 2, id="both, once: ASBU's paper"
+        ),
+        pytest.param("layered", {"order_from": "pairs"}, 2 + 1, id="pairs on request"),
+    ],
+)
+def test_network_is_asked_only_what_is_needed(method, changes, calls):
+    completer = trained(method, squares_only)
+    label_scenes(completer, [SCENE], NO_GAP.model_copy(update=changes))
+    assert completer.completer.network.calls == calls
+
+
+def seen_from_afar(modal):
+    """The square fills a third of its crop, and a seventh of a crop two and a half times as wide as its contact."""
+    return 0.12 < modal.mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("changes", "found", "calls"),
+    [
+        pytest.param({}, True, 2 + 4, id="neither gives way in its own crop, one of three answers in the contact's"),
+        pytest.param({"order_threshold": 0.4}, False, 2 + 4, id="a third is not enough"),
+        pytest.param({"close_looks": ()}, False, 2, id="not looked at again"),
+        pytest.param({"close_looks": None}, False, 2, id="nor unless the completer's card says so"),
+        pytest.param({"close_looks": (2.5,), "order_threshold": 0.4}, True, 2 + 2, id="one of two"),
+        pytest.param({"order_rule": "inside"}, False, 2, id="another rule asks once"),
+    ],
+)
+def test_doubtful_orders_are_looked_at_again(changes, found, calls):
+    completer = trained("layered", seen_from_afar)
+    settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "close_looks": (1.5, 2.5), **changes})
+    (labels,) = label_scenes(completer, [SCENE], settings)
+    assert [(pair.front, pair.back) for pair in labels.order] == ([(0, 2)] if found else [])
+    assert completer.completer.network.calls == calls
+    assert labels.labels[2].occluders == ((0,) if found else ())
+
+
+def test_looks_of_several_scenes_are_not_mixed_up():
+    other = Scene(SCENE.masks[::-1].copy())  # the same objects with other numbers
+    settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "close_looks": (1.5, 2.5), "batch_size": 3})
+    found = label_scenes(trained("layered", seen_from_afar), [SCENE, other, SCENE], settings)
+    assert [[(p.front, p.back) for p in labels.order] for labels in found] == [[(0, 2)], [(3, 1)], [(0, 2)]]
+
+
+def test_what_runs_away_gives_no_order():
+    """400 visible pixels would become 480; of the two further looks one agrees."""
+    settings = NO_GAP.model_copy(update={"max_growth": 1.1, "order_threshold": 0.4, "close_looks": (1.5, 2.5)})
+    (refused,) = label_scenes(trained("layered", squares_only), [SCENE], settings)
+    (kept,) = label_scenes(trained("layered", squares_only), [SCENE], settings.model_copy(update={"max_growth": 1.3}))
+    assert refused.order == [] and len(kept.order) == 1
+
+
+@each_method
+def test_without_neighbours_nobody_is_asked(method):
+    completer = trained(method, always)
+    (found,) = label_scenes(completer, [Scene(np.stack([SQUARE, ALONE]))], NO_GAP)
+    assert completer.completer.network.calls == 0 and found.order == []
+    assert [label.asked for label in found.labels] == [False, False]
+
+
+@each_method
+def test_empty_scenes(method):
+    scenes = [Scene(np.zeros((0, *SIZE_HW), bool)), Scene(np.stack([NOTHING])), SCENE]
+    first, second, third = label_scenes(trained(method, squares_only), scenes, NO_GAP)
+    assert first.labels == [] and second.labels == [None] and len(third.labels) == 4
+    assert len(third.order) == 1
+
+
+@each_method
+def test_equal_growth_is_a_tie_and_gives_no_order(method):
+    left, right = rectangle((20, 40), (20, 40)), rectangle((20, 40), (40, 60))
+    (found,) = label_scenes(trained(method, always), [Scene(np.stack([left, right]))], NO_GAP)
+    assert found.order == []
+
+
+@each_method
+@pytest.mark.parametrize("grows", [always, never, squares_only])
+def test_amodal_contains_modal_and_stays_behind_neighbours(method, grows):
+    rng = np.random.default_rng(3)
+    masks = np.zeros((6, *SIZE_HW), bool)
+    for index in range(6):
+        y, x = rng.integers(0, 40, 2)
+        masks[index, y : y + rng.integers(3, 25), x : x + rng.integers(3, 25)] = True
+        masks[index] &= ~masks[:index].any(axis=0)
+    (found,) = label_scenes(trained(method, grows), [Scene(masks)], NO_GAP)
+    for index, label in enumerate(found.labels):
+        if label is None:
+            assert not masks[index].any()
+            continue
+        assert not (masks[index] & ~label.amodal).any()
+        assert not (label.amodal & ~masks.any(axis=0)).any()
+        assert 0 <= label.uncertainty <= 1
+
+
+def test_growth_into_open_ground_only_when_asked_for():
+    settings = NO_GAP.model_copy(update={"behind_neighbours": False})
+    (found,) = label_scenes(trained("asbu", squares_only), [SCENE], settings)
+    grown = found.labels[2].amodal
+    assert grown[16, 30] and not (SQUARE | BAR)[16, 30]
+
+
+# left to right: A (a square), B (a square), C (a bar): A touches B, B touches C
+CHAIN = Scene(np.stack([rectangle((20, 40), (20, 40)), rectangle((20, 40), (40, 44)), rectangle((20, 40), (44, 47))]))
+
+
+@pytest.mark.parametrize(
+    ("occluders", "expected"),
+    [
+        pytest.param("parents", (1,), id="parents"),
+        pytest.param("ancestors", (1, 2), id="ancestors"),
+        pytest.param("neighbours", (1, 2), id="neighbours: with an order, ancestors"),
+    ],
+)
+@pytest.mark.parametrize("method", ["pcnet-m", "asbu"])
+def test_a_given_order_decides_who_is_in_front(method, occluders, expected):
+    order = [Pair(1, 0, 1.0), Pair(2, 1, 1.0)]
+    settings = NO_GAP.model_copy(update={"occluders": occluders})
+    (found,) = label_scenes(trained(method, squares_only), [CHAIN], settings, [order])
+    assert found.order == order
+    assert found.labels[0].occluders == expected
+    union = np.any([CHAIN.masks[k] for k in (0, *expected)], axis=0)
+    np.testing.assert_array_equal(found.labels[0].amodal, union)
+    assert not found.labels[2].asked
+
+
+@pytest.mark.parametrize("occluders", ["parents", "ancestors"])
+def test_asbu_by_its_own_order(occluders):
+    settings = NO_GAP.model_copy(update={"occluders": occluders})
+    (found,) = label_scenes(trained("asbu", squares_only), [SCENE], settings)
+    assert found.labels[2].occluders == (0,) and not found.labels[0].asked
+
+
+def test_order_rule_counts_inside_the_other_or_the_whole():
+    """The square reaches behind both bars; each bar, told to grow too, fills the square within its crop."""
+    above = rectangle((16, 20), (20, 40))
+    scene = Scene(np.stack([SQUARE, BAR, above]))
+    orders = {}
+    for rule in ("inside", "whole"):
+        settings = NO_GAP.model_copy(update={"order_rule": rule, "order_from": "completions"})
+        (found,) = label_scenes(trained("asbu", squares_only), [scene], settings)
+        orders[rule] = {(p.front, p.back): p.evidence_px for p in found.order}
+    assert orders["inside"] == {(1, 0): 80, (2, 0): 80}
+    assert orders["whole"] == {(1, 0): 160, (2, 0): 160}
+
+
+@pytest.mark.parametrize("free_px", [0, 1, 2, 3])
+def test_gaps_are_bridged_up_to_the_tolerance(free_px):
+    bar = rectangle((20, 40), (40 + free_px, 44))
+    (found,) = label_scenes(trained("asbu", squares_only), [Scene(np.stack([SQUARE, bar]))], LabelSettings(gap_px=2))
+    square = found.labels[0]
+    if free_px <= 2:
+        assert square.amodal[22:38, 20:44].all()  # over the gap, and behind the bar
+        assert len(found.order) == 1
+    else:
+        np.testing.assert_array_equal(square.amodal, SQUARE)
+        assert not square.asked and found.order == []
+
+
+def test_tight_contours_are_loosened_and_labels_keep_them_as_drawn():
+    """Square and bar eroded by two pixels are shown as they were; the label has the square as drawn, and its growth."""
+    shown = []
+
+    def looks(modal):
+        shown.append(int(modal.sum()))
+        return squares_only(modal)
+
+    bar = rectangle((10, 50), (40, 50))
+    tight_square, tight_bar = rectangle((22, 38), (22, 38)), rectangle((12, 48), (42, 48))
+    settings = LabelSettings(gap_px=4, tight_px=2)
+    (as_drawn,) = label_scenes(trained("asbu", looks), [Scene(np.stack([tight_square, tight_bar]))], settings)
+    of_tight, shown = shown, []
+    (untouched,) = label_scenes(trained("asbu", looks), [Scene(np.stack([SQUARE, bar]))], NO_GAP)
+    assert of_tight == shown
+    assert [(p.front, p.back) for p in as_drawn.order] == [(p.front, p.back) for p in untouched.order] == [(1, 0)]
+    grown = untouched.labels[0].amodal & ~SQUARE
+    label = as_drawn.labels[0].amodal
+    np.testing.assert_array_equal(label[:, 40:], grown[:, 40:])
+    assert not label[:, :22].any() and not label[:20, :40].any() and not label[40:, :40].any()  # the rest as drawn
+    assert label[22:38, 22:40].all()  # and the gap between the square and its growth is filled
+    np.testing.assert_array_equal(as_drawn.labels[1].amodal, tight_bar)
+
+
+def test_clefts_that_loosening_leaves_are_closed_to_complete_but_not_to_order(monkeypatch):
+    """A bar has a tooth of 3 by 6 pixels in a square; eroded by 3 it is lost, and loosened nobody's."""
+    tooth = rectangle((28, 31), (34, 40))
+    bar = rectangle((4, 56), (40, 52)) | tooth
+    tight = np.stack([~dilate(~mask, 3) for mask in (SQUARE & ~tooth, bar)])
+    asked = []
+
+    def recorded(completer, scenes, queries, view, batch_size):
+        asked.append((view.gap_px, ~scenes[0].masks.any(axis=0)))
+        return ask(completer, scenes, queries, view, batch_size)
+
+    monkeypatch.setattr(answers, "ask", recorded)
+    settings = LabelSettings(gap_px=6, tight_px=3, order_from="completions")
+    label_scenes(trained("asbu", squares_only), [Scene(tight)], settings)
+    assert [gap_px for gap_px, _ in asked] == [0, 3]  # for the order, and to complete
+    free = asked[1][1]
+    modal, occluder = close_gap(*loosen(tight, 3), free, 3)
+    assert free[tooth].all() and (modal | occluder)[28:31, 38:40].all()
+
+
+@pytest.mark.parametrize(
+    ("max_growth", "refused"), [pytest.param(3.66, True, id="below"), pytest.param(3.67, False, id="above")]
+)
+def test_growth_of_tight_masks_is_refused_by_what_the_network_was_shown(max_growth, refused):
+    """A sliver of 2 by 16 pixels is loosened to 6 by 20 and grows to 20 by 22: 11 / 3 times that, 12 times itself."""
+    sliver, bar = rectangle((22, 38), (36, 38)), rectangle((12, 48), (42, 48))
+    settings = LabelSettings(gap_px=4, tight_px=2, max_growth=max_growth)
+    scene, order = Scene(np.stack([sliver, bar])), [Pair(1, 0, 1.0)]
+    (found,) = label_scenes(trained("asbu", lambda modal: modal.mean() < 0.2), [scene], settings, [order])
+    label = found.labels[0]
+    assert label.runaway is refused
+    if refused:
+        assert label.uncertainty == 1.0
+        np.testing.assert_array_equal(label.amodal, sliver)
+    else:
+        assert label.amodal.sum() > 12 * sliver.sum()
+
+
+@pytest.mark.parametrize("settings", [{}, {"threshold": 0.9}, {"order_threshold": 0.9}], ids=str)
+def test_thresholds_of_the_settings_replace_the_completers(settings):
+    """The network gives 0.7 to all, and the completer asks for 0.5 of it."""
+    completer = trained("asbu", squares_only)
+    completer.completer.network.sure = float(np.log(0.7 / 0.3))
+    (found,) = label_scenes(completer, [SCENE], NO_GAP.model_copy(update=settings))
+    assert len(found.order) == ("order_threshold" not in settings)
+    assert (found.labels[2].amodal.sum() > SQUARE.sum()) == (not settings)
+
+
+def test_measured_gaps_fill_what_the_settings_leave_open():
+    assert LabelSettings().loosened_px == 0 and LabelSettings().near_px == 2
+    for given, expected in (
+        ({}, (6, 3)),
+        ({"gap_px": 3}, (3, 1)),  # a gap that is no contact is not closed from both sides either
+        ({"gap_px": 0}, (0, 0)),
+        ({"tight_px": 1}, (6, 1)),
+        ({"gap_px": 9, "tight_px": 0}, (9, 0)),
+    ):
+        found = LabelSettings(**given).measured(6, 3)
+        assert (found.gap_px, found.tight_px) == expected
+    assert LabelSettings(gap_px=7, tight_px=3).of_loosened() == LabelSettings(gap_px=1, tight_px=0)
+    assert LabelSettings(gap_px=2, tight_px=3).of_loosened().near_px == 0
+
+
+def test_uncertainty_is_the_calibrated_error_that_the_pixels_imply():
+    completer = trained("pcnet-m", squares_only, Calibration((0.0, 1.0), (0.1, 0.5), belongs=(0.0, 0.75), unasked=0.02))
+    (found,) = label_scenes(completer, [SCENE], NO_GAP)
+    implied = 1 - (400 + 0.75 * 80) / 480  # the network is sure of the 80 pixels behind the bar; a quarter of such fail
+    assert found.labels[2].uncertainty == pytest.approx(0.1 + 0.4 * implied, rel=1e-3)
+    assert found.labels[0].uncertainty == 0.02  # has a neighbour, which is taken to be behind it
+    assert found.labels[1].uncertainty == 0  # stands alone
+
+
+@pytest.mark.parametrize("right", [38, 39, 40, 41, 42])  # the crop's edge falls on other parts of a pixel
+def test_growth_that_reaches_the_edge_of_the_crop_is_flagged(right):
+    inner = rectangle((20, 40), (20, right))
+    wide = Scene(np.stack([inner, rectangle((5, 55), (5, 75)) & ~inner]))
+    (found,) = label_scenes(trained("asbu", squares_only), [wide], NO_GAP)
+    assert found.labels[0].grew_to_border
+    (found,) = label_scenes(trained("asbu", squares_only), [SCENE], NO_GAP)
+    assert not found.labels[2].grew_to_border
+
+
+def test_edge_of_the_image_is_no_edge_of_the_crop():
+    whole = rectangle((0, 60), (0, 80))
+    inner = rectangle((2, 58), (2, 78))  # its crop covers the image
+    (found,) = label_scenes(trained("asbu", squares_only), [Scene(np.stack([inner, whole & ~inner]))], NO_GAP)
+    assert found.labels[0].amodal[0].any() and not found.labels[0].grew_to_border
+
+
+@pytest.mark.parametrize("method", ["pcnet-m", "asbu"])
+def test_scenes_together_or_alone(method):
+    scenes = [SCENE, CHAIN, SCENE]
+    settings = NO_GAP.model_copy(update={"batch_size": 2})
+    together = label_scenes(trained(method, squares_only), scenes, settings)
+    for scene, found in zip(scenes, together, strict=True):
+        (alone,) = label_scenes(trained(method, squares_only), [scene], NO_GAP)
+        assert alone.order == found.order
+        for a, b in zip(alone.labels, found.labels, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None and b is not None:
+                np.testing.assert_array_equal(a.amodal, b.amodal)
+                assert (a.occluders, a.asked, a.uncertainty) == (b.occluders, b.asked, b.uncertainty)
+
+
+@pytest.mark.parametrize(
+    ("max_growth", "refused"), [pytest.param(1.19, True, id="below"), pytest.param(1.2, False, id="exactly")]
+)
+def test_growth_beyond_what_can_be_vouched_for_is_refused(max_growth, refused):
+    settings = NO_GAP.model_copy(update={"max_growth": max_growth})  # 400 visible pixels become 480: 1.2 times
+    (found,) = label_scenes(trained("pcnet-m", squares_only), [SCENE], settings)
+    label = found.labels[2]
+    assert label.asked and label.runaway is refused and (label.uncertainty == 1) is refused
+    np.testing.assert_array_equal(label.amodal, SQUARE if refused else SQUARE | BAR)
+
+
+def checkerboard(count, side):
+    """So many squares of 5 pixels that touch their neighbours."""
+    masks = np.zeros((count, 5 * side, 5 * -(-count // side)), dtype=bool)
+    for index in range(count):
+        column, row = divmod(index, side)
+        masks[index, 5 * row : 5 * row + 5, 5 * column : 5 * column + 5] = True
+    return masks
+
+
+IN_PARTS = rectangle((20, 40), (10, 20)) | rectangle((20, 40), (30, 40))
+WITH_HOLE = rectangle((10, 50), (10, 50)) & ~rectangle((20, 40), (20, 40))
+
+
+@pytest.mark.parametrize("grows", [always, never, squares_only])
+@pytest.mark.parametrize(
+    "masks",
+    [
+        pytest.param(np.stack([IN_PARTS, rectangle((20, 40), (20, 30))]), id="in two parts"),
+        pytest.param(np.stack([WITH_HOLE, SQUARE]), id="with a hole, and what fills it"),
+        pytest.param(np.stack([rectangle((30, 31), (30, 31)), rectangle((30, 31), (31, 32))]), id="one pixel each"),
+        pytest.param(np.stack([SQUARE]), id="one instance"),
+        pytest.param(np.stack([SQUARE, NOTHING, BAR]), id="one fully hidden"),
+        pytest.param(np.stack([rectangle((0, 60), (0, 40)), rectangle((0, 60), (40, 80))]), id="halves of the image"),
+        pytest.param(checkerboard(500, 20), id="500 instances"),
+    ],
+)
+def test_strange_masks_are_labelled(masks, grows):
+    (found,) = label_scenes(trained("layered", grows), [Scene(masks)], LabelSettings())
+    assert len(found.labels) == len(masks)
+    for label, mask in zip(found.labels, masks, strict=True):
+        assert (label is None) == (not mask.any())
+        if label is not None:
+            assert (label.amodal & mask).sum() == mask.sum() and 0 <= label.uncertainty <= 1
+
+
+def wide_ones_only(modal):
+    """A square is as wide as high, the bar is not, also when either got half of the gap."""
+    rows, columns = modal.any(dim=1).sum(), modal.any(dim=0).sum()
+    return columns > 0.9 * rows
+
+
+@pytest.mark.parametrize("free_px", range(21))
+def test_gaps_up_to_the_widest_tolerance_are_closed(free_px):
+    bar = rectangle((20, 40), (40 + free_px, 44 + free_px))
+    (found,) = label_scenes(
+        trained("layered", wide_ones_only), [Scene(np.stack([SQUARE, bar]))], LabelSettings(gap_px=20)
+    )
+    assert [(pair.front, pair.back) for pair in found.order] == [(1, 0)]
+    assert (found.labels[0].amodal & bar).any()
