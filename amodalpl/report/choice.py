@@ -10,7 +10,7 @@ from ..data.label_folder import LabelEntry
 
 
 def choose(labels: Sequence[LabelEntry], count: int) -> dict[str, list[LabelEntry]]:
-    """Choose labels, none twice: two fifths by doubt, three tenths by how much was added, the rest evenly by id.
+    """Choose labels, none twice: two fifths by uncertainty, three tenths by how much was added, the rest evenly by id.
 
     The worst alone would mislead about the whole, and an even sample alone would hide the worst.
 
@@ -22,17 +22,17 @@ def choose(labels: Sequence[LabelEntry], count: int) -> dict[str, list[LabelEntr
         Title to labels; one group when all fit.
     """
     by_id = sorted(labels, key=lambda e: e.id)
-    by_doubt = sorted(by_id, key=lambda e: (-e.uncertainty, -e.growth))
+    by_uncertainty = sorted(by_id, key=lambda e: (-e.uncertainty, -e.growth))
     if len(by_id) <= count:
-        return {"All, the most doubtful first": by_doubt} if by_doubt else {}
-    doubtful = by_doubt[: math.ceil(count * 0.4)]
-    taken = {e.id for e in doubtful}
+        return {"All, the most uncertain first": by_uncertainty} if by_uncertainty else {}
+    uncertain = by_uncertainty[: math.ceil(count * 0.4)]
+    taken = {e.id for e in uncertain}
     grown = list(islice((e for e in sorted(by_id, key=lambda e: -e.growth) if e.id not in taken), count * 3 // 10))
     taken |= {e.id for e in grown}
     rest = [e for e in by_id if e.id not in taken]
     room = count - len(taken)  # fewer than the rest, since not all fit
     even = [rest[k * len(rest) // room] for k in range(room)]
-    groups = {"Most doubtful": doubtful, "Grown most": grown, "From all over the file": even}
+    groups = {"Most uncertain": uncertain, "Grown most": grown, "From all over the file": even}
     return {title: group for title, group in groups.items() if group}
 
 

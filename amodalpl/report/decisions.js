@@ -18,7 +18,7 @@ function startDecisions() {
   takeKept();
 }
 
-// What this browser keeps of these labels: `here`, a verdict by label id (null: taken back), and `elsewhere`.
+// What this browser keeps of these labels: `here`, a verdict by label id (null: withdrawn), and `elsewhere`.
 function readKept() {
   const { here, elsewhere, ...others } = JSON.parse(localStorage.getItem(STORE)) || {};
   return { here: here || others, elsewhere: elsewhere || [] }; // pages of older versions kept verdicts alone
@@ -65,7 +65,7 @@ function setDecision(id, verdict) {
   else decisions.delete(id);
 }
 
-// Take a decision; the same one again takes it back. Returns what holds now.
+// Decide on a label; the same decision a second time withdraws it. Returns the decision that holds now.
 function decide(id, verdict) {
   const before = decisions.get(id);
   taken.push([id, before]);

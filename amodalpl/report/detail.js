@@ -5,8 +5,8 @@ let shown; // the label in the dialog
 let isWhole = false;
 
 function openDetail(label) {
-  showDetail(label);
   if (!control("detail").open) control("detail").showModal();
+  showDetail(label);
   control("detail-title").focus();
 }
 
@@ -14,7 +14,11 @@ function showDetail(label) {
   shown = label;
   const photo = data.photos[label.photo];
   control("detail-title").textContent = `${className(label)} #${label.id}`;
-  control("detail-picture").replaceChildren(labelPicture(label, isWhole));
+  const colours = objectColours(label);
+  const picture = labelPicture(label, isWhole);
+  picture.append(objectLayer(label, colours));
+  zoomable(picture, [0, 0, photo.size[1], photo.size[0]]);
+  control("detail-picture").replaceChildren(picture);
   control("detail-whole").setAttribute("aria-pressed", isWhole);
   const behind = label.behind.map((id) => {
     const other = byId.get(id);
@@ -24,9 +28,9 @@ function showDetail(label) {
     return node("span", {}, button, " ");
   });
   const facts = [
-    ["doubt", [label.doubt.toFixed(3)]],
+    ["uncertainty", [label.uncertainty.toFixed(3)]],
     ["growth", [grown(label)]],
-    ["hidden share", [`${(100 * label.rate).toFixed(0)} %`]],
+    ["hidden share", [hiddenShare(label)]],
     ["plausibility", [label.ordinary === null ? "not known" : label.ordinary.toFixed(2)]],
     ["behind", behind.length ? behind : ["nothing"]],
     ["photo", [photo.name]],
@@ -34,10 +38,41 @@ function showDetail(label) {
   ];
   control("detail-facts").replaceChildren(...facts.flatMap(([name, value]) => [node("dt", {}, name), node("dd", {}, ...value)]));
   control("detail-verdicts").replaceChildren(...verdictButtons(label, 0));
-  control("detail-order").replaceChildren(orderGraph(label, showOther));
+  control("detail-order").replaceChildren(orderGraph(label, colours));
   const place = listed.indexOf(label);
   control("detail-previous").disabled = place <= 0;
   control("detail-next").disabled = place < 0 || place >= listed.length - 1;
+}
+
+function hiddenShare(label) {
+  const percent = (share) => `${(100 * share).toFixed(0)} %`;
+  if (label.owned < 0.005) return percent(label.rate);
+  const owned = label.growth > 1 ? percent(label.owned) : "all of it";
+  return `${percent(label.rate)} of the whole; ${owned} was drawn, and belongs to other masks`;
+}
+
+// An object and its box in the order graph light up together.
+function light(event) {
+  const target = event.target.closest("[data-object]");
+  const id = target && target.dataset.object;
+  for (const element of control("detail").querySelectorAll("[data-object]")) {
+    element.classList.toggle("lit", element.dataset.object === id);
+  }
+}
+
+function chooseObject(event) {
+  const target = event.target.closest("[data-object]");
+  const other = target && byId.get(target.dataset.object);
+  if (!other || other === shown || (event.type === "keydown" && event.key !== "Enter" && event.key !== " ")) return;
+  event.preventDefault();
+  event.stopPropagation();
+  showOther(other);
+}
+
+function zoomPicture(factor) {
+  const picture = control("detail-picture").firstChild;
+  if (factor) picture.zoomBy(factor);
+  else picture.reset();
 }
 
 // A label that another one led to; it becomes the current one where it is listed.

@@ -1,7 +1,8 @@
 """Overlays of modal and amodal masks on photos, and contact sheets of them.
 
-Colours are those of Okabe and Ito, told apart by most colour-blind readers. The hidden part is hatched as well, and
-outlines are white on black, so that they show on any photo.
+Colours are those of Okabe and Ito, told apart by most colour-blind readers. Nothing tints the visible part, because a
+tint mixes with the colour of the object. The hidden part is hatched. Outlines lie on black, so that they show on any
+photo.
 """
 
 from __future__ import annotations
@@ -17,48 +18,55 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import DataError
 
-MODAL, HIDDEN = (86, 180, 233), (240, 140, 0)  # sky blue, orange
+MODAL, HIDDEN, SHARED = (86, 180, 233), (240, 140, 0), (204, 121, 167)  # sky blue, orange, reddish purple
 GROUND, INK = (28, 30, 34), (236, 236, 236)
-_MODAL_ALPHA, _HATCH_ALPHA, _HIDDEN_ALPHA = 0.35, 0.8, 0.45
+_STRIPE_ALPHA, _BETWEEN_ALPHA = 0.9, 0.35
 _HATCH_PX = 4
 _GAP_PX, _TITLE_PX = 10, 14
 
 
-def overlay(image: np.ndarray, modal: np.ndarray, amodal: np.ndarray) -> np.ndarray:
-    """Draw the visible part blue, the hidden part hatched orange, and a white line around the whole object.
+def overlay(image: np.ndarray, modal: np.ndarray, amodal: np.ndarray, shared: np.ndarray | None = None) -> np.ndarray:
+    """Draw solid outlines, blue around the visible part and white around the whole, and hatch what is hidden.
+
+    What is visible keeps the colours of the photo. Completed pixels are hatched orange, those that belong to another
+    mask purple.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         modal: (H, W) bool.
         amodal: (H, W) bool.
+        shared: (H, W) bool, hidden pixels that belong to another mask and were not completed; None for none.
 
     Returns:
         (H, W, 3) uint8 RGB; the image itself is left alone.
 
     Raises:
-        DataError: the three differ in size.
+        DataError: the masks and the image differ in size.
     """
-    if not image.shape[:2] == modal.shape == amodal.shape:
+    owned = np.zeros_like(modal) if shared is None else shared
+    if not image.shape[:2] == modal.shape == amodal.shape == owned.shape:
         raise DataError(f"expected one size, got image {image.shape[:2]}, modal {modal.shape}, amodal {amodal.shape}")
     hidden = amodal & ~modal
     ys, xs = np.indices(modal.shape, sparse=True)
     stripes = (ys + xs) // _HATCH_PX % 2 == 0
     drawn = image.astype(np.float32)
-    for mask, colour, alpha in (
-        (modal, MODAL, _MODAL_ALPHA),
-        (hidden & stripes, HIDDEN, _HATCH_ALPHA),
-        (hidden & ~stripes, HIDDEN, _HIDDEN_ALPHA),
-    ):
-        drawn[mask] = (1 - alpha) * drawn[mask] + alpha * np.array(colour, dtype=np.float32)
+    for mask, colour in ((hidden & ~owned, HIDDEN), (hidden & owned, SHARED)):
+        for part, alpha in ((mask & stripes, _STRIPE_ALPHA), (mask & ~stripes, _BETWEEN_ALPHA)):
+            drawn[part] = (1 - alpha) * drawn[part] + alpha * np.array(colour, dtype=np.float32)
     drawn = np.ascontiguousarray(drawn.round().astype(np.uint8))
-    outline, _ = cv2.findContours(amodal.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(drawn, outline, -1, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.drawContours(drawn, outline, -1, (255, 255, 255), 1, cv2.LINE_AA)
+    for mask, colour, width_px in ((amodal, (0, 0, 0), 4), (amodal, (255, 255, 255), 1), (modal, MODAL, 2)):
+        outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(drawn, outline, -1, colour, width_px, cv2.LINE_AA)
     return drawn
 
 
 def close_up(
-    image: np.ndarray, modal: np.ndarray, amodal: np.ndarray, side_px: int, margin: float = 0.25
+    image: np.ndarray,
+    modal: np.ndarray,
+    amodal: np.ndarray,
+    side_px: int,
+    margin: float = 0.25,
+    shared: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw the overlay of one object, cropped to it and enlarged or reduced to a given size.
 
@@ -68,6 +76,7 @@ def close_up(
         amodal: (H, W) bool, at least one pixel.
         side_px: of the longer side of the picture.
         margin: what is shown around the object, in parts of its longer side.
+        shared: (H, W) bool, as for `overlay`.
 
     Returns:
         (h, w, 3) uint8 RGB, its longer side `side_px`.
@@ -82,11 +91,11 @@ def close_up(
     scale = side_px / max(h, w)
     size_wh = max(1, round(w * scale)), max(1, round(h * scale))
     photo = cv2.resize(image[window], size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    seen, whole = (
+    seen, whole, owned = (
         cv2.resize(mask[window].astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR) > 0.5
-        for mask in (modal, amodal)
+        for mask in (modal, amodal, np.zeros_like(modal) if shared is None else shared)
     )
-    return overlay(photo, seen, whole | seen)
+    return overlay(photo, seen, whole | seen, owned)
 
 
 def contact_sheet(

@@ -21,10 +21,10 @@ function grown(label) {
 }
 
 const COMPARE = {
-  doubt: (a, b) => b.doubt - a.doubt || b.growth - a.growth,
-  growth: (a, b) => b.growth - a.growth || b.doubt - a.doubt,
-  class: (a, b) => className(a).localeCompare(className(b)) || b.doubt - a.doubt,
-  ordinary: (a, b) => (a.ordinary ?? 2) - (b.ordinary ?? 2) || b.doubt - a.doubt,
+  uncertainty: (a, b) => b.uncertainty - a.uncertainty || b.growth - a.growth,
+  growth: (a, b) => b.growth - a.growth || b.uncertainty - a.uncertainty,
+  class: (a, b) => className(a).localeCompare(className(b)) || b.uncertainty - a.uncertainty,
+  ordinary: (a, b) => (a.ordinary ?? 2) - (b.ordinary ?? 2) || b.uncertainty - a.uncertainty,
   id: () => 0,
 };
 
@@ -35,7 +35,7 @@ function passes(label) {
   if (chosen && label.class !== Number(chosen)) return false;
   if (flag && !label.flags.includes(flag)) return false;
   if (verdict && (decisions.get(label.id) || "open") !== verdict) return false;
-  const text = [className(label), data.photos[label.photo].name, label.id, ...label.flags].join(" ").toLowerCase();
+  const text = [className(label), data.photos[label.photo].name, label.id, ...label.flags, ...label.flags.map(flagName)].join(" ").toLowerCase();
   return control("search").value.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 
@@ -52,9 +52,14 @@ function node(name, attributes, ...children) {
   return element;
 }
 
+// Flags keep the names that label files have; the page says `low_confidence` in its own word.
+function flagName(flag) {
+  return flag === "low_confidence" ? "high uncertainty" : flag.replaceAll("_", " ");
+}
+
 function flagNodes(label) {
   const warn = new Set(["low_confidence", "runaway", "grew_to_border", "fully_shared"]);
-  return label.flags.map((flag) => node("span", { class: "flag" + (warn.has(flag) ? " warn" : "") }, flag.replaceAll("_", " ")));
+  return label.flags.map((flag) => node("span", { class: "flag" + (warn.has(flag) ? " warn" : "") }, flagName(flag)));
 }
 
 function verdictButtons(label, tabindex) {
@@ -81,7 +86,7 @@ function card(label, isCurrent) {
     " ",
     node("span", { class: "number" }, grown(label)),
     " · ",
-    node("span", { class: "number" }, `doubt ${label.doubt.toFixed(2)}`),
+    node("span", { class: "number" }, `uncertainty ${label.uncertainty.toFixed(2)}`),
   );
   if (label.behind.length) text.append(node("small", {}, "behind " + behindText(label)));
   text.append(node("small", {}, `#${label.id} in ${data.photos[label.photo].name}`), ...flagNodes(label));
@@ -96,7 +101,7 @@ function showVerdict(element, label) {
   const verdict = decisions.get(label.id);
   if (verdict) element.dataset.verdict = verdict;
   else delete element.dataset.verdict;
-  const said = `${className(label)} ${label.id}, ${grown(label)}, doubt ${label.doubt.toFixed(2)}`;
+  const said = `${className(label)} ${label.id}, ${grown(label)}, uncertainty ${label.uncertainty.toFixed(2)}`;
   element.setAttribute("aria-label", verdict ? `${said}, ${PAST[verdict]}` : said);
   for (const button of element.querySelectorAll("[data-verdict]")) {
     button.setAttribute("aria-pressed", button.dataset.verdict === verdict);

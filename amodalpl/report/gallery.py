@@ -18,12 +18,13 @@ from ..errors import DataError, OutputError
 from ..io.files import write_whole
 from ..io.images import image_path, read_image
 from ..masks import rle
+from ..masks.rle import Rle
 from ..runtime.progress import SILENT, Progress
 from . import draw
 from .outline import svg_paths
 
 PICTURES = "report"  # folder beside the page, for photos that it cannot hold
-PAGE_BYTES = 20_000_000  # of photos in the page as text; labels, outlines and doubts come on top
+PAGE_BYTES = 20_000_000  # of photos in the page as text; labels, outlines and maps of uncertainty come on top
 _SIDES_PX = (1280, 1024, 800, 640, 512)  # of photos in the page, the largest that fits; beside it always the first
 _SHARP_PX = 1024  # photos this large are sharp enough; smaller ones must keep half of their side
 _QUALITY = 75
@@ -78,7 +79,7 @@ def make_gallery(
     names = folder.file_names
     in_order = [i for i in names if i in shown]
     orders = read_orders(folder.path, shown)
-    doubts = read_doubts(folder.path, (e.id for i in in_order for e in by_photo[i]))
+    maps = read_doubts(folder.path, (e.id for i in in_order for e in by_photo[i]))
     classes = list(dict.fromkeys(e.annotation["category_id"] for i in in_order for e in by_photo[i]))
     side_px = _fitting_side(images, [names[i] for i in in_order])
     beside = None if side_px else _pictures_folder(folder.path)
@@ -102,8 +103,9 @@ def make_gallery(
                     _write(beside / name, jpeg)
                     entry["src"] = f"{PICTURES}/{name}"
             result.data["photos"].append(entry)
-            result.data["labels"] += [_entry(e, number, classes, doubts.get(e.id)) for e in labels]
-            result.thumbs.update(_thumbs([e for e in labels if e.id in thumbs], photo, size_hw))
+            shared = {e.id: shared_part(e, labels) for e in labels}
+            result.data["labels"] += [_entry(e, number, classes, maps.get(e.id), shared[e.id]) for e in labels]
+            result.thumbs.update(_thumbs([e for e in labels if e.id in thumbs], shared, photo, size_hw))
             advance(1)
     return Gallery(result.data, result.pictures, result.thumbs, missing)
 
@@ -121,22 +123,51 @@ def _page_data(folder: LabelFolder, here: set[int], classes: Sequence[int]) -> d
     }
 
 
-def _entry(label: ShownLabel, photo: int, classes: Sequence[int], doubt: Mapping[str, Any] | None) -> dict[str, Any]:
+def shared_part(label: ShownLabel, on_photo: Sequence[ShownLabel]) -> Rle | None:
+    """Return the hidden pixels that were drawn, belong to other masks, and were not completed.
+
+    A label to which nothing was added has no others. A completed one was completed behind what is in front of it, so
+    what the other masks own is theirs. A label file does not say which pixels were drawn: behind an occluder, drawn and
+    completed pixels count as completed.
+
+    Args:
+        label: one of the photo's.
+        on_photo: all labels of the photo.
+
+    Returns:
+        Of the frame of the photo; None where there are no such pixels.
+    """
+    hidden_px = label.area_px - rle.intersection_px(label.amodal, label.modal)
+    if hidden_px <= label.added_px:
+        return None
+    if not label.added_px:
+        return label.amodal
+    in_front = set(label.occluders)
+    owners = [other.modal for other in on_photo if other.id != label.id and other.id not in in_front]
+    touching = [owner for owner in owners if rle.intersection_px(owner, label.amodal)]
+    return rle.union(touching[0], *touching[1:]) if touching else None
+
+
+def _entry(
+    label: ShownLabel, photo: int, classes: Sequence[int], uncertain: Mapping[str, Any] | None, shared: Rle | None
+) -> dict[str, Any]:
     """Return one label for the page's script; lengths are pixels of the photo, outlines half pixels."""
+    shared_px = label.area_px - rle.area_px(label.modal) - label.added_px
     return {
         "id": str(label.id),
         "photo": photo,
         "class": classes.index(label.annotation["category_id"]),
         "box": rle.box_xywh(rle.union(label.modal, label.amodal)),
-        "doubt": round(label.uncertainty, 4),
+        "uncertainty": round(label.uncertainty, 4),
         "ordinary": label.plausibility,
         "growth": round(label.growth, 4),
         "rate": round(label.occlusion_rate, 4),
+        "owned": round(max(0, shared_px) / max(1, label.area_px), 4),
         "flags": label.flags,
         "behind": [*map(str, label.occluders)],
         "fingerprint": label.fingerprint,
-        **svg_paths(label.modal, label.amodal),
-        **({"map": doubt} if doubt else {}),
+        **svg_paths(label.modal, label.amodal, shared),
+        **({"map": uncertain} if uncertain else {}),
     }
 
 
@@ -203,6 +234,16 @@ def _pictures_folder(folder: Path) -> Path:
     return beside
 
 
-def _thumbs(labels: Sequence[ShownLabel], photo: np.ndarray | None, size_hw: tuple[int, int]) -> dict[int, np.ndarray]:
+def _thumbs(
+    labels: Sequence[ShownLabel],
+    shared: Mapping[int, Rle | None],
+    photo: np.ndarray | None,
+    size_hw: tuple[int, int],
+) -> dict[int, np.ndarray]:
     ground = np.full((*size_hw, 3), 96, dtype=np.uint8) if photo is None else photo
-    return {e.id: draw.close_up(ground, rle.decode(e.modal), rle.decode(e.amodal), _THUMB_PX) for e in labels}
+    thumbs = {}
+    for label in labels:
+        others = shared[label.id]
+        masks = [rle.decode(mask) for mask in (label.modal, label.amodal, *([others] if others else []))]
+        thumbs[label.id] = draw.close_up(ground, masks[0], masks[1], _THUMB_PX, shared=masks[2] if others else None)
+    return thumbs

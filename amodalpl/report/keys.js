@@ -45,8 +45,12 @@ function onKey(event) {
     u: undoHere,
     "?": () => control("keys").showModal(),
   };
-  if (inDetail) actions.w = toggleWhole;
-  else {
+  if (inDetail) {
+    actions.w = toggleWhole;
+    actions["+"] = () => zoomPicture(0.8);
+    actions["-"] = () => zoomPicture(1.25);
+    actions["0"] = () => zoomPicture();
+  } else {
     actions.n = () => turnPage(1);
     actions.p = () => turnPage(-1);
     actions["/"] = () => control("search").focus();
@@ -88,7 +92,7 @@ function start() {
     .sort(([a], [b]) => a.localeCompare(b))
     .forEach(([name, index]) => control("class").append(node("option", { value: index }, name)));
   const flags = new Set(data.labels.flatMap((label) => label.flags));
-  [...flags].sort().forEach((flag) => control("flag").append(node("option", { value: flag }, flag.replaceAll("_", " "))));
+  [...flags].sort().forEach((flag) => control("flag").append(node("option", { value: flag }, flagName(flag))));
   for (const id of ["sort", "kind", "class", "flag", "decision"]) control(id).addEventListener("change", list);
   control("search").addEventListener("input", list);
   control("gallery").addEventListener("click", onGalleryClick);
@@ -114,6 +118,12 @@ function start() {
   control("detail-previous").addEventListener("click", () => stepDetail(-1));
   control("detail-next").addEventListener("click", () => stepDetail(1));
   control("detail-whole").addEventListener("click", toggleWhole);
+  for (const name of ["pointerover", "focusin", "pointerleave"]) control("detail").addEventListener(name, light);
+  for (const name of ["click", "keydown"]) control("detail").addEventListener(name, chooseObject);
+  const wide = matchMedia("(min-width: 48rem)");
+  const unfold = () => (control("tools").open = wide.matches);
+  wide.addEventListener("change", unfold);
+  unfold();
   control("detail").addEventListener("close", () => goTo(current));
   LAYERS.forEach((box) => {
     switchLayer(box); // browsers restore boxes of a page that is loaded again

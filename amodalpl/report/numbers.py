@@ -39,6 +39,18 @@ def histogram(values: Sequence[float], edges: np.ndarray) -> list[Bar]:
     ]
 
 
+def lower_bound(successes: int, trials: int) -> float:
+    """Return what a share is at least, with 95 % confidence: the one-sided bound of Wilson 1927.
+
+    >>> round(lower_bound(6, 6), 2), round(lower_bound(584, 602), 2)
+    (0.69, 0.96)
+    """
+    z2 = 1.6449**2
+    share = successes / trials
+    spread = math.sqrt(z2 * (share * (1 - share) + z2 / (4 * trials)) / trials)
+    return (share + z2 / (2 * trials) - spread) / (1 + z2 / trials)
+
+
 @dataclass(frozen=True)
 class Curve:
     """A line in a square of 200 x 200, y downwards.

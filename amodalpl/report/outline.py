@@ -37,23 +37,23 @@ def svg_path(mask: np.ndarray, corner_xy: tuple[int, int] = (0, 0)) -> str:
     return "".join(parts)
 
 
-def svg_paths(modal: Rle, amodal: Rle) -> dict[str, str]:
+def svg_paths(modal: Rle, amodal: Rle, shared: Rle | None = None) -> dict[str, str]:
     """Trace the parts of one label, in half pixels of its photo.
 
     Args:
         modal: the visible part.
         amodal: the whole object.
+        shared: pixels of the hidden part that belong to other masks, and were not completed; None for none.
 
     Returns:
-        `modal`, `amodal` and `hidden` (amodal minus modal), each as `svg_path` has it; the last empty where nothing is
-        hidden.
+        `modal`, `amodal`, `hidden` (amodal minus modal minus shared) and `shared`, each as `svg_path` has it, empty
+        where there are no such pixels.
     """
     x, y, w, h = rle.box_xywh(rle.union(modal, amodal))
     window = np.s_[y : y + h, x : x + w]
     seen, whole = (np.ascontiguousarray(rle.decode(mask)[window]) for mask in (modal, amodal))
-    hidden = whole & ~seen
-    paths = {"modal": svg_path(seen, (x, y)) if seen.any() else "", "hidden": ""}
-    if hidden.any():
-        paths["hidden"] = svg_path(hidden, (x, y))
-    paths["amodal"] = svg_path(whole, (x, y)) if hidden.any() else paths["modal"]
-    return paths
+    unseen = whole & ~seen
+    others = unseen & rle.decode(shared)[window] if shared is not None else np.zeros_like(unseen)
+    parts = {"modal": seen, "hidden": unseen & ~others, "shared": others}
+    paths = {name: svg_path(mask, (x, y)) if mask.any() else "" for name, mask in parts.items()}
+    return {**paths, "amodal": svg_path(whole, (x, y)) if unseen.any() else paths["modal"]}

@@ -19,25 +19,26 @@ from ..version import __version__
 from . import draw
 from .choice import choose, choose_photos
 from .gallery import make_gallery
-from .numbers import Curve, curve, format_number, histogram, rows
+from .numbers import Curve, curve, format_number, histogram, lower_bound, rows
 
 REPORT_FILE, SHEET_FILE = "report.html", "overlays.png"
+PROMISE = "hold-out labels with a neighbour: promise"  # its scores, as `amodalpl complete` names them
 METRICS, CARD = "metrics.json", "completer.json"
 PHOTOS, LABELS = 600, 8000  # shown at most: the page has to open at once
 _HERE = Path(__file__).parent
-_SCRIPTS = ("decisions.js", "picture.js", "gallery.js", "detail.js", "keys.js")
+_SCRIPTS = ("decisions.js", "zoom.js", "picture.js", "order.js", "gallery.js", "detail.js", "keys.js")
 _SHEET_TILES = 30
 _MEANINGS = {
-    "no_occluder": "nothing is taken to be in front of it",
+    "no_occluder": "no other object is in front of it",
     "truncated": "touches the edge of the photo; what lies outside is not completed",
     "grew_to_border": "the completion reaches the edge of what the network saw",
-    "runaway": "the completion was larger than the hold-out can vouch for; left as drawn",
-    "shared_pixels": "other masks claimed some of its pixels and own them now",
-    "fully_shared": "other masks own all of its pixels; left as drawn",
-    "low_confidence": "the doubt is above what the completer promises good labels for",
+    "runaway": "the completion was larger than `labels.max_growth` allows; left as drawn",
+    "shared_pixels": "some of its drawn pixels belong to other masks, which were drawn over them",
+    "fully_shared": "all of its pixels belong to other masks; left as drawn",
+    "low_confidence": "the uncertainty is above the bound of the completer (`labels.low_confidence`)",
     "iscrowd": "rejected in a review: a region that detectors ignore",
 }
-_LEGEND = "blue: visible   orange, hatched: completed   white line: whole object"
+_LEGEND = "blue line: visible   white line: whole   orange: completed   purple: drawn, belongs to another mask"
 
 
 def write_label_page(folder: Path, images: Path, completer: Path | None, progress: Progress = SILENT) -> None:
@@ -103,7 +104,7 @@ def _facts(labels: LabelFolder, completed: Sequence[LabelEntry]) -> list[tuple[s
         ("labels", len(overview.labels)),
         ("completed behind others", len(completed)),
         ("as drawn, nothing added", len(overview.labels) - len(completed)),
-        ("low confidence", overview.flags["low_confidence"]),
+        ("with high uncertainty", overview.flags["low_confidence"]),
         ("median growth of the completed", f"+{100 * (float(np.median(growths)) - 1):.0f} %" if growths else None),
         ("completer", ", ".join(sorted(overview.completers)) or None),
     ]
@@ -112,7 +113,7 @@ def _facts(labels: LabelFolder, completed: Sequence[LabelEntry]) -> list[tuple[s
 def _histograms(overview: Overview) -> list[dict[str, Any]]:
     return [
         {
-            "title": "Doubt",
+            "title": "Uncertainty",
             "unit": "expected 1 − IoU",
             "bars": histogram(overview.uncertainty, np.linspace(0, 1, 21)),
             "open": False,
@@ -139,7 +140,7 @@ def _trust(completer: Path | None) -> dict[str, Any]:
         for name, what in ((METRICS, "the scores of a completer"), (CARD, "the card of a completer"))
     )
     check_hold_out(completer or Path(), metrics, card)
-    diagrams = metrics.get("reliability") or {}
+    diagrams, scores = metrics.get("reliability") or {}, metrics.get("scores") or {}
     calibration = card.get("calibration") or {}
     pixels = [curve(name, diagrams[name]["stated"], diagrams[name]["seen"]) for name in diagrams if name != "labels"]
     of_labels: list[Curve] = []
@@ -151,12 +152,21 @@ def _trust(completer: Path | None) -> dict[str, Any]:
     if not pixels and calibration.get("probability"):  # of an earlier version: what its labels are corrected by
         pixels = [curve("network", calibration["probability"], calibration["belongs"])]
     return {
-        "scores": metrics.get("scores") or {},
-        "promise": card.get("promise"),
+        "scores": scores,
+        "kept_promise": _kept_promise(scores.get(PROMISE, {}).get("labels") or {}),
         "pixels": pixels,
         "of_labels": of_labels,
         "most": most,
     }
+
+
+def _kept_promise(seen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the hold-out says of labels up to the bound of uncertainty; empty without a count of them."""
+    count, share = seen.get("labels_up_to_it"), seen.get("share_seen")
+    if not count or share is None:
+        return {}
+    good = round(share * count)
+    return {**seen, "good": good, "at_least": lower_bound(good, count)}
 
 
 def _sheet(
@@ -169,4 +179,4 @@ def _sheet(
 
 def _title(labels: LabelFolder, entry: LabelEntry) -> str:
     name = labels.class_names.get(entry.category_id, str(entry.category_id))
-    return f"{name}   +{100 * (entry.growth - 1):.0f} %\ndoubt {entry.uncertainty:.2f}   #{entry.id}"
+    return f"{name}   +{100 * (entry.growth - 1):.0f} %\nuncertainty {entry.uncertainty:.2f}   #{entry.id}"

@@ -1,5 +1,5 @@
 
-// Pictures: a label on its photo, and who is in front of whom.
+// Pictures: a label on its photo.
 
 const SVG = "http://www.w3.org/2000/svg";
 const sources = new Map(); // photo -> address of its picture
@@ -41,6 +41,17 @@ function viewBox(label, whole) {
 
 let patterns = 0;
 
+// Stripes of one colour: a tint would mix with the colour of the photo.
+function stripes(colour, scale, angle) {
+  const attributes = { width: 8, height: 8, patternUnits: "userSpaceOnUse" };
+  return svgElement(
+    "pattern",
+    { ...attributes, id: "stripes-" + patterns++, patternTransform: `scale(${2 * scale}) rotate(${angle})` },
+    svgElement("rect", { width: 8, height: 8, fill: colour, "fill-opacity": 0.3 }),
+    svgElement("rect", { width: 4, height: 8, fill: colour, "fill-opacity": 0.9 }),
+  );
+}
+
 function labelPicture(label, whole = false) {
   const photo = data.photos[label.photo];
   const view = viewBox(label, whole);
@@ -51,27 +62,22 @@ function labelPicture(label, whole = false) {
     role: "img",
     "aria-label": `${className(label)} ${label.id} on its photo ${photo.name}`,
   });
-  const stripes = "stripes-" + patterns++;
   const scale = (Math.max(view[2], view[3]) / (whole ? 600 : 240)) * 1.1;
-  const pattern = svgElement(
-    "pattern",
-    { id: stripes, width: 8, height: 8, patternUnits: "userSpaceOnUse", patternTransform: `scale(${2 * scale}) rotate(45)` },
-    svgElement("rect", { width: 8, height: 8, fill: "rgb(240 140 0)", "fill-opacity": 0.4 }),
-    svgElement("rect", { width: 4, height: 8, fill: "rgb(240 140 0)", "fill-opacity": 0.5 }),
-  );
+  const patternOf = { hidden: stripes("rgb(240 140 0)", scale, 45), shared: stripes("rgb(204 121 167)", scale, -45) };
   const frame = { x: 0, y: 0, width, height, preserveAspectRatio: "none" };
   svg.append(svgElement("image", { ...frame, class: "layer-photo", "data-photo": label.photo }));
   showPhoto(svg.firstChild);
   const halfPixels = { transform: "scale(.5) translate(.5 .5)", "fill-rule": "evenodd" };
-  const parts = svgElement("g", halfPixels, svgElement("defs", {}, pattern));
-  parts.append(svgElement("path", { d: label.modal, class: "layer-modal" }));
-  parts.append(svgElement("path", { d: label.hidden, class: "layer-hidden", fill: `url(#${stripes})` }));
+  const parts = svgElement("g", halfPixels, svgElement("defs", {}, ...Object.values(patternOf)));
+  for (const [name, pattern] of Object.entries(patternOf)) {
+    if (label[name]) parts.append(svgElement("path", { d: label[name], class: "layer-" + name, fill: `url(#${pattern.id})` }));
+  }
   svg.append(parts);
   if (label.map) {
     const [x, y, w, h] = label.map.box;
     const href = "data:image/png;base64," + label.map.png;
     const place = { x, y, width: w, height: h, preserveAspectRatio: "none", href };
-    svg.append(svgElement("image", { ...place, class: "layer-doubt", filter: "url(#heat)" }));
+    svg.append(svgElement("image", { ...place, class: "layer-uncertainty", filter: "url(#heat)" }));
   }
   const lines = svgElement("g", halfPixels);
   for (const id of label.behind) {
@@ -79,107 +85,22 @@ function labelPicture(label, whole = false) {
   }
   lines.append(svgElement("path", { d: label.amodal, class: "layer-outline under" }));
   lines.append(svgElement("path", { d: label.amodal, class: "layer-outline over" }));
+  lines.append(svgElement("path", { d: label.modal, class: "layer-modal" }));
   svg.append(lines);
   return svg;
 }
 
-// How deep each label lies: 0 where nothing is in front; labels that hide one another lie equally deep.
-function depths(photo) {
-  const leader = new Map();
-  const find = (id) => (leader.has(id) && leader.get(id) !== id ? find(leader.get(id)) : id);
-  for (const group of [...photo.cycles, ...photo.mutual]) group.forEach((id) => leader.set(find(id), find(group[0])));
-  const ids = [...new Set(photo.pairs.flat())];
-  const depth = new Map(ids.map((id) => [find(id), 0]));
-  for (let round = 0; round < ids.length; round++) {
-    let changed = false;
-    for (const [front, back] of photo.pairs) {
-      const [a, b] = [find(front), find(back)];
-      if (a !== b && depth.get(b) <= depth.get(a)) {
-        depth.set(b, depth.get(a) + 1);
-        changed = true;
-      }
-    }
-    if (!changed) break;
+// The other objects of the photo, on top of a picture: each lights up with its box in the order graph, and can be
+// clicked. Small ones lie on top of large ones.
+function objectLayer(label, colours) {
+  const layer = svgElement("g", { class: "objects", transform: "scale(.5) translate(.5 .5)", "fill-rule": "evenodd" });
+  const area = ({ box }) => box[2] * box[3];
+  const others = data.labels.filter((other) => other.photo === label.photo && other.modal);
+  const near = neighbours(label);
+  for (const other of others.sort((a, b) => area(b) - area(a))) {
+    const here = other === label ? " here" : near.has(other.id) ? " near" : "";
+    const shape = { d: other.modal, class: "object" + here, "data-object": other.id };
+    layer.append(svgElement("path", { ...shape, style: `--own: ${colours.get(other.id) || "#fff"}` }));
   }
-  const used = [...new Set(depth.values())].sort((a, b) => a - b);
-  return new Map(ids.map((id) => [id, used.indexOf(depth.get(find(id)))]));
-}
-
-// Front above back; the labels of one depth from left to right as on the photo.
-function orderGraph(label, choose) {
-  const photo = data.photos[label.photo];
-  const depth = depths(photo);
-  if (!depth.size) {
-    const none = document.createElement("p");
-    none.textContent = "Nothing on this photo is taken to hide anything else.";
-    return none;
-  }
-  const [nodeWidth, stepX, stepY] = [84, 94, 62];
-  const levels = [];
-  for (const [id, level] of depth) (levels[level] = levels[level] || []).push(id);
-  const most = Math.max(...levels.map((ids) => ids.length));
-  const [width, height] = [most * stepX + 10, levels.length * stepY];
-  const place = new Map();
-  levels.forEach((ids, level) => {
-    const middle = (id) => (byId.has(id) ? byId.get(id).box[0] + byId.get(id).box[2] / 2 : 0);
-    ids.sort((a, b) => middle(a) - middle(b) || compareIds(a, b));
-    ids.forEach((id, k) => place.set(id, [width / 2 + (k - (ids.length - 1) / 2) * stepX, level * stepY + 22]));
-  });
-  const names = ["arrows from what is in front to what it hides"];
-  if (photo.mutual.length) names.push(`${photo.mutual.length} pairs hide each other`);
-  if (photo.cycles.length) names.push(`${photo.cycles.length} cycles`);
-  const svg = svgElement("svg", { class: "order", width, height, role: "group", "aria-label": names.join("; ") });
-  const inCycle = (a, b) => photo.cycles.some((group) => group.includes(a) && group.includes(b));
-  const isMutual = (a, b) => photo.mutual.some((group) => group.includes(a) && group.includes(b));
-  for (const [front, back] of photo.pairs) {
-    const mutual = isMutual(front, back);
-    if (mutual && front > back) continue; // drawn once, with an arrow at both ends
-    const [[x1, y1], [x2, y2]] = [place.get(front), place.get(back)];
-    const level = y1 === y2;
-    const [fromX, toX] = level ? [x1, x2] : [x1, x2];
-    const d = level
-      ? `M${fromX} ${y1 + 14}Q${(fromX + toX) / 2} ${y1 + 40} ${toX} ${y2 + 14}`
-      : `M${x1} ${y1 + (y2 > y1 ? 14 : -14)}L${x2} ${y2 + (y2 > y1 ? -15 : 15)}`;
-    const kind = mutual ? " mutual" : inCycle(front, back) ? " cycle" : "";
-    const near = front === label.id || back === label.id ? " near" : "";
-    const ends = { "marker-end": "url(#arrow)", ...(mutual ? { "marker-start": "url(#arrow)" } : {}) };
-    svg.append(svgElement("path", { class: "edge" + near + kind, d, ...ends }));
-  }
-  for (const [id, [x, y]] of place) {
-    const other = byId.get(id);
-    const name = other ? className(other) : "";
-    const node = svgElement(
-      "g",
-      {
-        class: "node" + (id === label.id ? " here" : ""),
-        transform: `translate(${x} ${y})`,
-        tabindex: 0,
-        role: "button",
-        "aria-label": `${name} ${id}${id === label.id ? ", shown" : ""}`,
-      },
-      svgElement("title", {}, `${name} #${id}`),
-      svgElement("rect", { x: -nodeWidth / 2, y: -14, width: nodeWidth, height: 28, rx: 6 }),
-      svgElement("text", { y: 4 }, name.length > 13 ? name.slice(0, 12) + "…" : name),
-    );
-    if (other) {
-      node.addEventListener("click", () => choose(other));
-      node.addEventListener("keydown", (event) => {
-        if (event.key !== "Enter" && event.key !== " ") return;
-        event.preventDefault();
-        event.stopPropagation();
-        choose(other);
-      });
-    }
-    svg.append(node);
-  }
-  const box = document.createElement("div");
-  box.append(svg);
-  const said = document.createElement("p");
-  const marks = [
-    photo.mutual.length ? `${photo.mutual.length} × hiding each other (two arrowheads)` : "",
-    photo.cycles.length ? `${photo.cycles.length} × in a circle (dashed)` : "",
-  ].filter(Boolean);
-  said.textContent = "Front above back." + (marks.length ? ` ${marks.join(", ")}.` : "");
-  box.append(said);
-  return box;
+  return layer;
 }

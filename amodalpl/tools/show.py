@@ -65,7 +65,7 @@ def show(annotations: Path, images: Path, what: str, out: Path | None = None) ->
         raise DataError(f"{images / record.file_name}: expected {record.size_hw} pixels, got {image.shape[:2]}")
     titles = _titles(data, objects, file)
     pictures = _close_up(image, objects[0], titles[0]) if one and objects else _overview(image, objects, titles)
-    legend = f"{record.file_name}   |   blue: visible   orange, hatched: completed   white line: whole object"
+    legend = f"{record.file_name}   |   blue line: visible   white line: whole   orange: hidden"
     sheet = draw.contact_sheet(
         pictures, min(4, len(pictures)), _CLOSE_UP_PX if len(pictures) < 3 else _TILE_PX, legend=legend
     )
@@ -122,8 +122,8 @@ def _titles(data: AnnotationSet, objects: Sequence[_Shown], file: Path) -> list[
         name = data.category_names.get(shown.instance.category_id, str(shown.instance.category_id))
         visible_px = int(np.count_nonzero(shown.visible))
         words = [f"{visible_px} px visible, {shown.hidden_px} completed"]
-        doubt, occluders = label.get("uncertainty"), label.get("occluders")
-        words += [f"doubt {doubt:.2f}"] if isinstance(doubt, int | float) else []
+        uncertainty, occluders = label.get("uncertainty"), label.get("occluders")
+        words += [f"uncertainty {uncertainty:.2f}"] if isinstance(uncertainty, int | float) else []
         words += (
             [f"behind {', '.join(f'#{k}' for k in occluders)}"] if isinstance(occluders, list) and occluders else []
         )

@@ -4,9 +4,10 @@ import json
 import shutil
 
 import pytest
-from drawn_labels import label, write_doubt, write_labels, write_order, write_photos
+from drawn_labels import box, label, write_doubt, write_labels, write_order, write_photos
 
 from amodalpl.data.review_file import fingerprint, read_review
+from amodalpl.masks import rle
 from amodalpl.report import gallery
 from amodalpl.report.page import write_label_page
 
@@ -110,7 +111,7 @@ def test_sorting(open_page, four):
         "class": [4, 2, 3, 1],
         "ordinary": [2, 4, 1, 3],
         "id": [1, 2, 3, 4],
-        "doubt": [2, 3, 1, 4],
+        "uncertainty": [2, 3, 1, 4],
     }.items():
         page.get_by_label("Sort by").select_option(order)
         assert ids(page) == expected, order
@@ -132,7 +133,14 @@ def test_filtering(open_page, four):
         assert ids(page) == expected, (control, option)
         assert page.get_by_text("No label passes these filters").is_visible() == (not expected)
         page.locator(control).select_option("")
-    for text, expected in [("CUP", [3, 1]), ("cup low", [3]), ("a.png", [2, 3, 1, 4]), ("</script>", [4]), ("x", [])]:
+    for text, expected in [
+        ("CUP", [3, 1]),
+        ("cup low", [3]),
+        ("high uncert", [3]),
+        ("a.png", [2, 3, 1, 4]),
+        ("</script>", [4]),
+        ("x", []),
+    ]:
         page.get_by_label("Search").fill(text)
         assert ids(page) == expected, text
     assert page.locator("#place").text_content() == "0 of 4 labels, page 1 of 1"
@@ -389,7 +397,7 @@ def test_looking_closer(open_page, four):
     page.get_by_role("button", name="Look closer at cup 3").click()
     detail = page.locator("#detail")
     assert detail.get_by_role("heading", name="cup #3").is_visible()
-    assert "+100 %" in detail.text_content() and "low confidence" in detail.text_content()
+    assert "+100 %" in detail.text_content() and "high uncertainty" in detail.text_content()
     page.keyboard.press("r")
     assert verdict(page, 3) == "reject"
     assert detail.get_by_role("button", name="Reject").get_attribute("aria-pressed") == "true"
@@ -417,9 +425,107 @@ def test_order_graph_puts_front_above_back_and_marks_what_is_mutual_or_a_circle(
     assert graph.locator(".edge.mutual").count() == 1
     assert graph.locator(".edge.cycle").count() == 2
     assert "1 × hiding each other (two arrowheads), 1 × in a circle" in page.locator("#detail-order").text_content()
+    assert graph.locator('[data-object="4"] text').all_text_contents() == [f"{CLASSES[2][:12]}…", "#4"]
     graph.get_by_role("button", name="apple 2").focus()
     page.keyboard.press("Enter")
     assert page.get_by_role("heading", name="apple #2").is_visible()
+
+
+def colour_in(page, selector):
+    return page.locator(selector).evaluate("element => getComputedStyle(element).getPropertyValue('--own')")
+
+
+def test_an_object_and_its_box_light_up_together_and_lead_on(open_page, tmp_path):
+    """Three cups side by side, the second behind the first."""
+    places = [box(20, left, 40, left + 12) for left in (5, 25, 45)]
+    labels = [
+        label(n, growth=1.0) | {key: rle.to_json(rle.encode(mask)) for key in ("segmentation", "visible_mask")}
+        for n, mask in enumerate(places, 1)
+    ]
+    labels[1]["amodalpl"]["occluders"] = [1]
+    folder = write_labels(tmp_path, labels)
+    write_order(folder, [(1, 2)])
+    write_label_page(folder, write_photos(tmp_path / "photos"), None)
+    page = open_page(folder)
+    page.get_by_role("button", name="Look closer at cup 2").click()
+    page.keyboard.press("w")
+    lit = page.locator(".lit")
+    page.locator('.order [data-object="1"]').hover()
+    assert lit.evaluate_all("found => found.map(e => e.dataset.object)") == ["1", "1"]
+    assert colour_in(page, '.order [data-object="1"]') == colour_in(page, '.object[data-object="1"]')
+    assert colour_in(page, '.object[data-object="1"]') != colour_in(page, '.object[data-object="3"]')
+    page.locator('.object[data-object="3"]').hover()
+    assert lit.evaluate_all("found => found.map(e => e.dataset.object)") == ["3"]  # has no box: it hides nothing
+    page.locator('.object[data-object="1"]').hover()
+    assert page.locator('.order .lit[data-object="1"]').count() == 1
+    page.locator('.object[data-object="1"]').click()
+    assert page.get_by_role("heading", name="cup #1").is_visible()
+
+
+def test_zoom_and_pan(open_page, four):
+    page = open_page(four)
+    page.get_by_role("button", name="Look closer at cup 3").click()
+    page.keyboard.press("w")
+    picture = page.locator("#detail .picture")
+
+    def view():
+        return [float(v) for v in picture.get_attribute("viewBox").split(" ")]
+
+    at = picture.bounding_box()
+    middle = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.wheel(0, -500)
+    page.wait_for_function("document.querySelector('#detail .picture').viewBox.baseVal.width < 40")
+    x, y, width, height = view()
+    assert (x + width / 2, y + height / 2) == (pytest.approx(40, abs=1), pytest.approx(30, abs=1))
+    page.mouse.down()
+    page.mouse.move(middle[0] + 30, middle[1], steps=3)
+    page.mouse.up()
+    assert view()[0] < x and view()[2] == width
+    assert page.get_by_role("heading", name="cup #3").is_visible()  # a drag is no click
+    page.keyboard.press("0")
+    assert view() == [0, 0, 80, 60]
+    page.keyboard.press("+")
+    assert view()[2] == pytest.approx(64)
+    page.mouse.wheel(0, 5000)
+    page.wait_for_function("document.querySelector('#detail .picture').viewBox.baseVal.width === 80")
+
+
+def test_two_fingers_zoom(open_page, four):
+    page = open_page(four, has_touch=True)
+    page.get_by_role("button", name="Look closer at cup 3").click()
+    page.keyboard.press("w")
+    at = page.locator("#detail .picture").bounding_box()
+    x, y = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind, apart):
+        points = [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}] if apart else []
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    fingers("touchStart", 40)
+    for apart in (50, 60, 70, 80):
+        fingers("touchMove", apart)
+    fingers("touchEnd", 0)
+    page.wait_for_function("document.querySelector('#detail .picture').viewBox.baseVal.width < 50")
+
+
+def test_tools_fill_no_phone(open_page, four):
+    page = open_page(four, viewport={"width": 390, "height": 844})
+    assert page.locator(".bar").bounding_box()["height"] < 844 / 4
+    assert not page.get_by_label("Sort by").is_visible()
+    page.get_by_text("Sort, filter, layers").click()
+    assert page.get_by_label("Sort by").is_visible()
+
+
+def test_pixels_of_other_masks_have_a_colour_of_their_own(open_page, tmp_path):
+    folder = write_labels(tmp_path, [label(1, growth=2.0, added_px=0, flags=["shared_pixels"])])
+    write_label_page(folder, write_photos(tmp_path / "photos"), None)
+    page = open_page(folder)
+    assert page.locator(".card .layer-shared").is_visible() and page.locator(".card .layer-hidden").count() == 0
+    assert page.get_by_text("drawn, but belongs to another mask").is_visible()
+    page.locator(".card .open").click()
+    assert "50 % of the whole; all of it was drawn" in page.locator("#detail-facts").text_content()
 
 
 def test_layers_are_switched(open_page, four):
@@ -431,12 +537,12 @@ def test_layers_are_switched(open_page, four):
         "hidden": "path",
         "outline": "path",
         "occluders": "path",
-        "doubt": "image",
+        "uncertainty": "image",
     }
     for number, (layer, kind) in enumerate(shown.items(), 1):
         drawn = first.locator(f"{kind}.layer-{layer}").first
         before = drawn.is_visible()
-        assert before == (layer != "doubt")
+        assert before == (layer != "uncertainty")
         page.keyboard.press(str(number))
         assert drawn.is_visible() != before, layer
 

@@ -153,7 +153,8 @@ def test_both_panels_show_one_window():
     height = left.shape[0]
     inside = height // 2, round(width * 0.65)  # in the hidden half of the cup
     assert left[inside][0] > left[inside][2] + 40  # orange: hidden
-    assert right[inside][2] > right[inside][0] + 10  # blue: found
+    blue = right[..., 2] > right[..., 0] + 60
+    assert blue.any() and (right[inside] == 120).all()  # a line around what was found, and no tint in it
     nothing = detector.side_by_side(photo, Example(None, found[0], None))
     assert (nothing[5, 5] == 120).all()
 

@@ -14,6 +14,7 @@ from amodalpl.errors import DataError
 from amodalpl.masks import rle
 from amodalpl.report import draw, gallery, page
 from amodalpl.report.choice import choose, choose_photos
+from amodalpl.report.gallery import shared_part
 from amodalpl.report.outline import svg_path, svg_paths
 from amodalpl.report.page import write_label_page
 from amodalpl.report.plots import training_curves
@@ -68,11 +69,20 @@ def drawn(path, size_hw):
 def test_overlay_colours_visible_hidden_and_nothing_else(grey):
     image = np.full((60, 80, 3), grey, np.uint8)
     drawn = draw.overlay(image, box(20, 10, 40, 30), box(20, 10, 40, 50)).astype(int)
-    visible, hidden, outside = drawn[30, 20], drawn[24:36, 34:46].reshape(-1, 3).mean(axis=0), drawn[5, 5]
-    assert (outside == grey).all()
-    assert visible[2] > visible[0]  # blue
+    hidden, edge = drawn[24:36, 34:46].reshape(-1, 3).mean(axis=0), drawn[30, 10]
+    assert (drawn[5, 5] == grey).all() and (drawn[30, 20] == grey).all()  # outside, and visible: no tint
+    assert edge[2] > edge[0] + 60  # a blue line around what is visible
     assert hidden[0] > hidden[2] + 60  # orange
     assert (image == grey).all()
+
+
+def test_overlay_has_a_colour_for_pixels_of_other_masks():
+    image, shared = np.full((60, 80, 3), 120, np.uint8), box(20, 40, 40, 50)
+    drawn = draw.overlay(image, box(20, 10, 40, 30), box(20, 10, 40, 50), shared).astype(int)
+    completed, owned = (drawn[25:35, at : at + 4].reshape(-1, 3).mean(axis=0) for at in (34, 43))
+    assert completed[2] < 80 < 130 < owned[2]  # orange has no blue, purple has
+    with pytest.raises(DataError, match="one size"):
+        draw.overlay(image, box(20, 10, 40, 30), box(20, 10, 40, 50), shared[1:])
 
 
 def test_overlay_draws_a_white_line_on_a_dark_one_around_the_whole():
@@ -139,6 +149,31 @@ def test_outlines_of_what_is_not_hidden_and_of_what_is_not_seen():
     assert svg_paths(mask, mask)["hidden"] == ""
     assert svg_paths(nothing, mask)["modal"] == ""
     assert svg_paths(nothing, mask)["hidden"] == svg_paths(nothing, mask)["amodal"] != ""
+
+
+def test_outlines_of_what_belongs_to_other_masks():
+    modal, amodal = box(20, 10, 40, 30), box(20, 10, 40, 50)
+    paths = svg_paths(rle.encode(modal), rle.encode(amodal), rle.encode(box(0, 40, 60, 80)))
+    assert (drawn(paths["shared"], SIZE_HW) == box(20, 40, 40, 50)).all()
+    assert (drawn(paths["hidden"], SIZE_HW) == box(20, 30, 40, 40)).all()
+
+
+def test_hidden_pixels_of_other_masks_are_told_from_completed_ones():
+    as_drawn, completed, mixed, other, front = shown(
+        [
+            label(1, growth=2.0, added_px=0),  # all of its hidden part was drawn
+            label(2, growth=2.0, added_px=400),
+            label(3, growth=2.0, added_px=200, occluders=[5]),
+            {**label(4), "visible_mask": rle.to_json(rle.encode(box(20, 40, 40, 60)))},
+            {**label(5), "visible_mask": rle.to_json(rle.encode(box(20, 30, 40, 40)))},
+        ]
+    )
+    photo = [as_drawn, completed, mixed, other, front]
+    assert shared_part(as_drawn, photo) == as_drawn.amodal
+    assert shared_part(completed, photo) is None
+    found = rle.decode(shared_part(mixed, photo)) & box(20, 30, 40, 50)
+    assert (found == box(20, 40, 40, 50)).all()  # of the one that is not in front
+    assert shared_part(mixed, [mixed, front]) is None
 
 
 # labels
@@ -252,11 +287,11 @@ def test_sheet_holds_the_worst_and_an_even_sample():
     ids = [e.id for group in chosen.values() for e in group]
     assert len(ids) == len(set(ids)) == 20
     doubts = sorted((e.uncertainty for e in labels), reverse=True)
-    assert [e.uncertainty for e in chosen["Most doubtful"]] == doubts[:8]
+    assert [e.uncertainty for e in chosen["Most uncertain"]] == doubts[:8]
     assert [e.growth for e in chosen["Grown most"]] == sorted((e.growth for e in chosen["Grown most"]), reverse=True)
     assert np.ptp([e.id for e in chosen["From all over the file"]]) > 50
     assert [e.id for e in choose(labels[::-1], 20)["Grown most"]] == [e.id for e in chosen["Grown most"]]
-    assert list(choose(labels, 100)) == ["All, the most doubtful first"]
+    assert list(choose(labels, 100)) == ["All, the most uncertain first"]
     assert choose([], 20) == {}
 
 
@@ -297,7 +332,11 @@ def test_page_shows_counts_scores_curves_and_what_was_left_out(tmp_path, photos,
     completer = tmp_path / "completer"
     completer.mkdir()
     bins = {"stated": [0.0, 1.0], "seen": [0.25, 0.75], "share": [0.5, 0.5]}
-    scores = {"hold-out: micro": {"modal mask": {"miou": 0.8, "n": 7}, "labels": {"miou": 0.93512, "n": None}}}
+    kept = {"labels": 40, "uncertainty_at_most": 0.198, "labels_up_to_it": 6, "iou_above": 0.75}
+    scores = {
+        "hold-out: micro": {"modal mask": {"miou": 0.8, "n": 7}, "labels": {"miou": 0.93512, "n": None}},
+        page.PROMISE: {"labels": {**kept, "share_promised": 0.95, "share_seen": 1.0}},
+    }
     reliability = {"network": bins, "calibrated": bins, "labels": {**bins, "stated": [0.1, 0.5]}}
     (completer / "metrics.json").write_text(json.dumps({"scores": scores, "reliability": reliability}))
     promise = {"uncertainty_at_most": 0.198, "iou_above": 0.75, "share": 0.95}
@@ -307,10 +346,10 @@ def test_page_shows_counts_scores_curves_and_what_was_left_out(tmp_path, photos,
     (folder / "stats.json").write_text(json.dumps(stats))
     rejected = {**label(3, growth=1.0), "iscrowd": 1}
     text, _ = labels([label(1), label(2, growth=1.0, flags=["no_occluder"]), rejected], photos, completer)
-    assert '<th scope="row">no occluder</th><td>1</td><td>nothing is taken to be in front of it</td>' in text
+    assert '<th scope="row">no occluder</th><td>1</td><td>no other object is in front of it</td>' in text
     assert '<th scope="row">iscrowd</th><td>1</td>' in text
     assert '<tr class="ours"><th scope="row">labels</th><td>0.935</td><td>–</td></tr>' in text
-    assert "up to 0.198, 95 % had an IoU above 0.75" in text
+    assert "6 of 6 labels with an uncertainty up to 0.198 had an IoU above 0.750: 100 %, and at least 69 %" in text
     assert text.count("<polyline") == 3
     assert '<polyline points="0.0,150.0 200.0,50.0"/>' in text  # a quarter and three quarters up
     assert '<polyline points="26.7,133.3 133.3,0.0"/>' in text  # labels, scaled to 0.75
@@ -320,11 +359,19 @@ def test_page_shows_counts_scores_curves_and_what_was_left_out(tmp_path, photos,
 
 def test_page_without_completer_says_so_and_calibration_stands_in_for_missing_curves(tmp_path, photos, labels):
     text, _ = labels([label(1)], photos)
-    assert "No scores of the completer were given" in text and "<polyline" not in text
-    card = {"calibration": {"probability": [0.0, 0.5], "belongs": [0.0, 1.0]}, "promise": None}
+    assert "without the scores of a completer" in text and "<polyline" not in text
+    promise = {"uncertainty_at_most": 0.198, "iou_above": 0.75, "share": 0.95}
+    card = {"calibration": {"probability": [0.0, 0.5], "belongs": [0.0, 1.0]}, "promise": promise}
     (tmp_path / "completer.json").write_text(json.dumps(card))
     text, _ = labels([label(1)], photos, tmp_path)
     assert '<polyline points="0.0,200.0 100.0,0.0"/>' in text
+    assert "0.198" not in text  # nothing is claimed without a count
+
+
+def test_what_was_promised_is_read_where_it_is_written():
+    from amodalpl.calibration import collect
+
+    assert page.PROMISE == collect.PROMISE
 
 
 def test_page_needs_no_network_and_runs_no_script_but_its_own(tmp_path, photos, labels):
@@ -415,7 +462,7 @@ def test_labels_that_are_too_many_are_counted(photos, labels, monkeypatch):
     text, data = labels(annotations, photos, file_names=["a.png"] * 5)
     shown = len(data["labels"])
     assert shown == 2 * len(data["photos"]) and len(data["photos"]) in (1, 2)
-    assert f"{shown} of 10 labels are here" in text and f"{10 - shown} are not shown" in text
+    assert f"{shown} of 10 labels are on this page" in text and f"{10 - shown} labels are not shown" in text
     assert {"8", "9"} <= {entry["id"] for entry in data["labels"]}
 
 

@@ -51,7 +51,7 @@ def test_one_label_says_its_pixels_doubt_and_occluder(labels, tmp_path):
     folder, images = labels
     summary = show(folder, images, "7", tmp_path / "one.png")
     [line] = summary.counts["objects"]
-    assert line == "#7 bar   56 px visible, 24 completed, doubt 0.25, behind #8"
+    assert line == "#7 bar   56 px visible, 24 completed, uncertainty 0.25, behind #8"
     picture = read_png(summary.files["picture"])
     orange = picture.astype(int) - (240, 140, 0)
     assert (np.abs(orange).sum(2) < 120).sum() > 500  # the hatched, completed part
