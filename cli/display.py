@@ -26,10 +26,14 @@ from amodalpl.runtime.events import EventLog
 from amodalpl.runtime.progress import SILENT, Progress
 from amodalpl.runtime.summary import Summary
 
+from .headline import Result, behind, headline
 from .printable import printable
 
 LONGEST_LIST = 20  # lines of one list before it is cut
 WIDEST_TABLE = 7  # metrics side by side before rows and columns change places
+MOST_COUNTS = 30  # lines of counts before each stage gets one
+FIRST_COUNTS = 4  # of a stage in its line
+MOST_PROTOCOLS = 3  # tables of scores before only those that matter are printed
 SECONDS_BETWEEN_LINES = 15.0  # of progress, when stderr is a file
 
 
@@ -193,13 +197,24 @@ def _clock(seconds: float) -> str:
 
 
 def print_summary(console: Console, summary: Summary) -> None:
-    """Print counts, one table of scores per protocol, the files, and the next command."""
+    """Print counts, scores, the files, and the next command.
+
+    What a stage wrote to files is cut to what matters: `Summary.to_json` has everything.
+    """
     console.print(Text(f"{summary.stage}: {'done' if summary.ok else 'errors found'}", style="bold"))
-    for line in _count_lines(summary.counts):
+    lines = list(_count_lines(summary.counts))
+    stages = [counts for counts in summary.counts.values() if isinstance(counts, Mapping)]
+    if summary.out is not None and len(lines) > MOST_COUNTS and len(stages) == len(summary.counts):
+        lines = list(_lines_by_stage(summary.counts))
+    for line in lines:
         _print_plain(console, line)
-    for protocol, rows in summary.scores.items():
-        console.print(Text(f"\n{protocol}", style="bold"))
-        console.print(Padding(scores_table(rows), (0, 0, 0, 2), expand=False))
+    results = headline(summary.scores) if summary.out is not None and len(summary.scores) > MOST_PROTOCOLS else []
+    if results:
+        _print_headline(console, summary, results)
+    else:
+        for protocol, rows in summary.scores.items():
+            console.print(Text(f"\n{protocol}", style="bold"))
+            console.print(Padding(scores_table(rows), (0, 0, 0, 2), expand=False))
     if summary.scores and (summary.files or summary.next):
         console.print()
     width = max((len(name) for name in summary.files), default=0)
@@ -207,6 +222,32 @@ def print_summary(console: Console, summary: Summary) -> None:
         _print_plain(console, f"  {name:<{width}}  {path}")
     if summary.next:
         _print_plain(console, f"next: {summary.next}")
+
+
+def _print_headline(console: Console, summary: Summary, results: list[Result]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    table.add_column("")
+    table.add_column("ours", justify="right")
+    table.add_column("best baseline without training")
+    for result in results:
+        beside = "" if result.baseline is None else f"{format_value(result.baseline)}  {result.by}"
+        against = f" ({result.against})" if result.against else ""
+        table.add_row(Text(result.line.name + against), format_value(result.ours), Text(printable(beside)))
+    console.print(Text("\nscores", style="bold"))
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
+    for text in behind(results):
+        _print_plain(console, f"  note: {text}")
+    where = summary.files.get("scores") or summary.files.get("metrics") or "--json"
+    _print_plain(console, f"  all {len(summary.scores)} tables of scores: {where}")
+
+
+def _lines_by_stage(counts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Write one line per stage with its first counts, and below it warnings and what was left out."""
+    width = max(map(len, counts))
+    for stage, inner in counts.items():
+        first = [f"{k.replace('_', ' ')} {_as_line(v)}" for k, v in inner.items() if isinstance(v, int | float | str)]
+        yield f"  {stage:<{width}}  {'; '.join(first[:FIRST_COUNTS])}"
+        yield from _count_lines({key: inner[key] for key in ("left out", "warnings") if inner.get(key)}, depth=2)
 
 
 def _print_plain(console: Console, text: str) -> None:

@@ -93,6 +93,28 @@ def test_table_shows_counts_scores_files_and_the_next_command():
     assert lines[-1] == f"next: {SUMMARY.next}"
 
 
+def test_of_many_tables_in_a_file_the_scores_that_matter_are_printed():
+    rows = {"modal mask": {"miou": 0.8}, "labels": {"miou": 0.7}}
+    scores = {"completion, micro (PCNet/ASBU): all": rows, **{f"other {n}": rows for n in range(4)}}
+    summary = Summary("run", Path("out"), scores=scores, files={"scores": Path("out/scores.json")})
+    lines = [" ".join(line.split()) for line in printed(summary).splitlines()]
+    assert "whole objects: mIoU 0.700 0.800 modal mask" in lines and "other 3" not in lines
+    assert any(line.startswith("note: a baseline is ahead") for line in lines)
+    assert "all 5 tables of scores: out/scores.json" in lines
+    everything = printed(Summary("evaluate", None, scores=scores))  # nothing was written: all of it
+    assert "other 3" in everything and "whole objects" not in everything
+    assert summary.to_json()["scores"] == scores
+
+
+def test_counts_of_many_stages_are_a_line_each_with_all_warnings():
+    counts = {f"stage{n}": {f"count_{k}": k for k in range(9)} for n in range(4)}
+    counts["stage1"] |= {"left out": {"empty mask": 3}, "warnings": ["look here"]}
+    lines = [" ".join(line.split()) for line in printed(Summary("run", Path("out"), counts)).splitlines()]
+    assert "stage0 count 0 0; count 1 1; count 2 2; count 3 3" in lines and not any("count 8" in line for line in lines)
+    assert "empty mask 3" in lines and "look here" in lines
+    assert "count 8 8" in [" ".join(x.split()) for x in printed(Summary("run", None, counts)).splitlines()]
+
+
 def test_paths_are_never_broken_over_lines():
     assert any(str(SUMMARY.files["labels"]) in line for line in printed(SUMMARY, width=40).splitlines())
 
