@@ -14,7 +14,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pytest
 import typer
@@ -22,14 +22,18 @@ from typer.testing import CliRunner
 
 from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
 from amodalpl.masks import rle
+from amodalpl.models.completer import METHODS
 from amodalpl.pipeline import demo as demo_stage
 from amodalpl.scenes import write_scenes
-from amodalpl.settings import RunSettings
+from amodalpl.settings import DetectorSettings, RunSettings
 from amodalpl_cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {str(p.relative_to(ROOT)): p.read_text(encoding="utf-8") for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 DOCKER = (ROOT / "docker/README.md").read_text(encoding="utf-8")
+OTHERS = {
+    n: (ROOT / n).read_text(encoding="utf-8") for n in ("docker/README.md", "examples/README.md", "CONTRIBUTING.md")
+}
 RUN_ELSEWHERE = {"docs/converting.md": "tests/unit/test_convert.py"}
 PYTHON_ELSEWHERE = {"docs/api.md": "tests/unit/test_api_page.py"}
 NOT_RUN = {
@@ -292,9 +296,24 @@ def test_settings_named_are_settings():
 
 
 def test_links_lead_somewhere():
-    for name, page in {**PAGES, "docker/README.md": DOCKER}.items():
+    for name, page in {**PAGES, **OTHERS}.items():
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page):
             assert ((ROOT / name).parent / target).exists(), f"{name}: {target}"
+
+
+def test_tree_names_every_folder_and_no_other():
+    tree = re.search(r"^amodalpl/ .*?(?=\n```)", OTHERS["CONTRIBUTING.md"], re.DOTALL | re.M)[0]
+    packages = {path.parent.name for path in ROOT.glob("amodalpl/*/__init__.py")}
+    assert set(re.findall(r"^  (\w+)/", tree, re.M)) == packages
+    top = set(re.findall(r"^(\w+)/", tree, re.M))
+    assert all((ROOT / name).is_dir() for name in top)
+
+
+def test_models_page_has_every_method_backbone_and_settings_file():
+    page = PAGES["docs/models.md"]
+    backbones = get_args(DetectorSettings.model_fields["backbone"].annotation)
+    names = [*METHODS, *backbones, *(path.stem for path in (ROOT / "configs").glob("*.yaml"))]
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_methods_page_names_what_is_there():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import runpy
 import subprocess
 import sys
 
@@ -191,3 +192,10 @@ def test_a_process_number_left_in_the_environment_is_one_line(fake_stage, monkey
     result = invoke(*SYNTH)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: RANK, WORLD_SIZE: expected a process of `torchrun`")
+
+
+def test_python_m_amodalpl_is_the_command(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["amodalpl", "--version"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("amodalpl", run_name="__main__")
+    assert end.value.code == 0 and capsys.readouterr().out.split()[-1] == __version__
