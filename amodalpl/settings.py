@@ -217,7 +217,7 @@ class LabelSettings(Settings):
     )
     close_looks: tuple[PositiveFloat, ...] | None = Field(
         None,
-        description="further crops where two objects meet whose order by the rule contact is doubtful, in sides of the "
+        description="further crops where two objects meet whose order by the rule contact is uncertain, in sides of the "
         "contact's box; [] for none; the completer's unless given",
     )
     behind_neighbours: bool = Field(

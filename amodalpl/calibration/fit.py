@@ -177,7 +177,7 @@ def fit_pixels(counts: PixelCounts, knots: int = 20) -> Calibration:
 def fit_labels(doubt: Sequence[float], error: Sequence[float], knots: int = 10) -> Calibration:
     """Fit the map of labels: isotonic regression of the error in groups of equal count.
 
-    Beyond the most doubtful group the map goes on to (1, 1), so that a doubt that the hold-out never showed is not
+    Beyond the most uncertain group the map goes on to (1, 1), so that an error that the hold-out never showed is not
     passed off as one that it did.
 
     Args:

@@ -35,7 +35,7 @@ class TrainedCompleter:
         view: how objects are shown to it; `gap_px` is replaced by the label settings'.
         threshold: probability above which a pixel belongs to the object.
         order_threshold: the same, where growth tells who is in front.
-        close_looks: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
+        close_looks: further crops around contacts whose order is uncertain, in sides of the contact's box.
         calibration: from the network's probabilities to those of pixels, and to the expected error of labels.
         promise: up to which uncertainty labels are good; None where the hold-out allows none.
         shapes: how ordinary a shape is; None where there were too few whole objects to learn it from.
@@ -51,7 +51,7 @@ class TrainedCompleter:
     shapes: ShapePrior | None = None
 
     def overridden_by(self, settings: LabelSettings) -> TrainedCompleter:
-        """Return it with what the settings say in place of what was chosen."""
+        """Return a copy in which given settings replace the chosen values."""
         return replace(
             self,
             threshold=settings.threshold or self.threshold,

@@ -264,7 +264,7 @@ def read_orders(folder: Path, image_ids: Collection[int]) -> dict[int, dict[str,
 
 
 def read_doubts(folder: Path, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Read the maps of doubt of some labels, line by line.
+    """Read the uncertainty maps of some labels, line by line.
 
     Args:
         folder: of the labels; without `doubt.jsonl` there are none.
@@ -337,7 +337,7 @@ def check_hold_out(path: Path, metrics: Any, card: Any) -> None:
         raise DataError(f"{path}: metrics.json: scores: expected tables of numbers, got {brief(scores)}")
     calibration, promise = card.get("calibration") or {}, card.get("promise") or {}
     if not _are_mappings(diagrams) or not isinstance(calibration, dict):
-        raise DataError(f"{path}: expected curves of what is said and what is so, got {brief(diagrams)}")
+        raise DataError(f"{path}: expected curves of stated and measured values, got {brief(diagrams)}")
     for curve, x, y in [(c, "stated", "seen") for c in diagrams.values()] + [(calibration, "probability", "belongs")]:
         xs, ys = curve.get(x) or [], curve.get(y) or []
         both = isinstance(xs, list) and isinstance(ys, list) and len(xs) == len(ys)

@@ -86,7 +86,7 @@ def fingerprint(annotation: Mapping[str, Any]) -> str:
     """Return 16 hex digits that change when a label's photo, class, visible or completed mask does.
 
     A label that `amodalpl apply-review` corrected has the fingerprint of what the completer proposed, so that decisions
-    on it can be shown, carried over and taken back.
+    on it can be shown, carried over and withdrawn.
 
     Args:
         annotation: of a label file; its masks are RLE with `counts` as text.

@@ -7,7 +7,7 @@ import numpy as np
 from ..calibration.fit import Promise
 from .label_scenes import Label
 
-UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
+UNPROMISED = 0.3  # uncertainty above which labels are flagged when the hold-out was too small for a promise
 
 
 def doubtful_above(given: float | None, promise: Promise | None) -> float:

@@ -1,4 +1,4 @@
-"""Where a label is in doubt: a small map per label, for people who look at it."""
+"""The uncertainty map of a label: small, for people who look at it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LONGER_SIDE_PX = 64
 
 @dataclass(frozen=True)
 class Doubt:
-    """How doubtful the pixels of a label are.
+    """How uncertain the pixels of a label are.
 
     Attributes:
         box_xywh: what the map covers: x, y, width, height in image pixels.
-        levels: (h, w) uint8, at most 64 pixels on the longer side; 0 is sure, 255 as likely in as out.
+        levels: (h, w) uint8, at most 64 pixels on the longer side; 0 is certain, 255 as likely in as out.
     """
 
     box_xywh: tuple[int, int, int, int]
@@ -46,7 +46,7 @@ def doubt_of(answer: Answer, calibration: Calibration, behind_neighbours: bool) 
         behind_neighbours: whether the label could grow only where occluders are.
 
     Returns:
-        The map of the smallest box around all doubtful pixels; of the visible part, and all sure, if there are none.
+        The map of the smallest box around all uncertain pixels; all zero and of the visible part if there are none.
     """
     free = ~answer.modal & answer.behind if behind_neighbours else ~answer.modal
     p = calibration.belongs_by_level[np.rint(answer.probability * (LEVELS - 1)).astype(np.int64)]

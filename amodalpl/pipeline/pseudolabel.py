@@ -1,4 +1,4 @@
-"""`amodalpl pseudolabel`: annotations and a completer in; the label file, the order, doubts and a report out.
+"""`amodalpl pseudolabel`: annotations and a completer in; the label file, the order, uncertainty maps and a report out.
 
 Work goes part by part, a few photos each. Parts are files; any number of processes can make them, and any of these may
 be killed. The first one then puts them together in the order of the photos: the result is the same whoever made them.

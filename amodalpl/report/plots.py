@@ -64,7 +64,7 @@ def reliability_diagram(diagrams: Mapping[str, Mapping[str, Sequence[float]]], p
             axes.set(xlim=(0, min(1, 1.1 * most)), ylim=(0, min(1, 1.1 * most)), aspect="equal")
     left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for axes in (left, right):
-        axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="what is said is so")
+        axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="stated = measured")
         axes.legend(frameon=False, loc="upper left")
     _save(figure, path)
 
