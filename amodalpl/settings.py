@@ -217,8 +217,8 @@ class LabelSettings(Settings):
     )
     close_looks: tuple[PositiveFloat, ...] | None = Field(
         None,
-        description="further crops where two objects meet whose order by the rule contact is uncertain, in sides of the "
-        "contact's box; [] for none; the completer's unless given",
+        description="further crops around contacts whose order is uncertain (rule contact), in sides of the contact's box; "
+        "[] for none; the completer's unless given",
     )
     behind_neighbours: bool = Field(
         True, description="let masks grow only behind neighbours, since other pixels are seen to be something else"
@@ -248,7 +248,7 @@ class LabelSettings(Settings):
         return self.tight_px or 0
 
     def measured(self, gap_px: int, tight_px: int) -> LabelSettings:
-        """Return the settings with what was measured of the gaps, where they leave it open."""
+        """Return the settings; gap settings that are not given take the measured values."""
         gap_px = gap_px if self.gap_px is None else self.gap_px
         tight_px = min(tight_px, gap_px // 2) if self.tight_px is None else self.tight_px
         return self.model_copy(update={"gap_px": gap_px, "tight_px": tight_px})

@@ -1,1 +1,1 @@
-"""What a completer's answers are worth: thresholds, calibration and scores on the hold-out."""
+"""Thresholds, calibration and scores of a completer, from the hold-out."""

@@ -1,4 +1,4 @@
-"""What labels of the hold-out say of themselves beside how good they are: to calibrate from, and to check by.
+"""Stated uncertainty and true error of hold-out labels: to fit a calibration, and to check one.
 
 Labels are tallied as they are made in use, behind the occluders of the recovered order, so that mistakes of the order
 count in everything that is learnt here.

@@ -1,4 +1,4 @@
-"""What a completer's answers are worth, learnt on the hold-out and nowhere else.
+"""Calibration: from a completer's probabilities to the expected error of a label, fitted on the hold-out only.
 
 Two non-decreasing maps and a statement. Per pixel: from the network's probability to the share of such pixels that
 truly belong to the object. Per label: from the error that those probabilities imply to the error that was seen. And
@@ -108,7 +108,7 @@ class Calibration:
         return np.interp(LEVEL_VALUES, self.probability, self.belongs)
 
     def implied_error(self, evidence: Evidence) -> float:
-        """Return 1 - expected intersection / expected union, taking the calibrated probabilities at their word.
+        """Return 1 - expected intersection / expected union, assuming that the calibrated probabilities are right.
 
         Visible pixels are certain, pixels neither visible nor behind an occluder certainly do not belong.
         """

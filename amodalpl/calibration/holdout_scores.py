@@ -193,7 +193,7 @@ def score(trained: TrainedCompleter, holdout: Holdout, settings: LabelSettings, 
 def with_tolerance(
     holdout: Holdout, image_ids: Sequence[int], settings: LabelSettings, eroded_px: int = 0
 ) -> LabelSettings:
-    """Return the settings with what is measured of the gaps of these scenes, where they leave it open.
+    """Return the settings; gap settings that are not given are measured on these scenes.
 
     Args:
         holdout: the scenes.

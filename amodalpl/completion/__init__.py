@@ -1,1 +1,1 @@
-"""The completer at work: trained, stored, exported, asked, and what its answers are worth."""
+"""Completers: training, files on disk, export, predictions."""

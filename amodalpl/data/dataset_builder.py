@@ -1,4 +1,4 @@
-"""Puts a data set together while a file is read: photos and their sizes, classes, objects, and what is left out."""
+"""Builds a data set while a file is read: photos and their sizes, classes, objects, and what is left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks drawn on a photo as it is shown, brought into the frame of its pixels as they are stored.
+"""EXIF orientation: masks drawn on the rotated photo, moved into the frame of the stored pixels.
 
 A camera held upright stores a lying photo and a note (EXIF orientation, 1 to 8) on how to turn it. Annotation tools and
 browsers follow the note, so their coordinates are of the turned photo; COCO and this pipeline count stored pixels.

@@ -1,4 +1,4 @@
-"""What the report reads from a folder of labels; of a large one it keeps numbers, and reads again what it shows."""
+"""A folder of labels as the report reads it: numbers of all labels, and masks of those that are shown."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ShownLabel:
 
     @cached_property
     def amodal(self) -> Rle:
-        """The whole object as the completer has it, whatever a review made of it."""
+        """The whole object as the completer made it; a review does not change it."""
         return rle_of(completed_mask(self.annotation))
 
     @cached_property

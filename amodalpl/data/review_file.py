@@ -1,4 +1,4 @@
-"""Review decisions: what a person thinks of single labels, and whether a decision still fits a label.
+"""Review decisions on single labels, and whether a decision still fits its label.
 
 A decision holds for a label when its id and its fingerprint agree, so a review outlives the label file that it was made
 on: of a later file it keeps the decisions on labels that came out the same, and no other.
@@ -110,7 +110,7 @@ def fingerprint(annotation: Mapping[str, Any]) -> str:
 
 
 def completed_mask(annotation: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the mask of the completer as JSON RLE, whatever was decided of it."""
+    """Return the mask of the completer as JSON RLE, also for labels with a decision."""
     return (annotation.get("amodalpl") or {}).get(COMPLETED) or annotation["segmentation"]
 
 

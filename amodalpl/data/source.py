@@ -1,4 +1,4 @@
-"""What is to be converted, opened once for all formats that are asked whether it is theirs."""
+"""The source of a conversion, opened once for all formats that check whether they can read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a format cannot hold, counted by the same words in every format."""
+"""Counts of what a format cannot hold, in the same words for every format."""
 
 from __future__ import annotations
 

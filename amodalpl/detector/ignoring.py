@@ -1,4 +1,4 @@
-"""Regions that a detector neither learns nor unlearns: crowds, and labels that a review rejected."""
+"""Regions that a detector ignores in training: crowds, and labels that a review rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work by several processes, with the results in order: on what is in memory, or on what is sent to them.
+"""Work by several processes, with results in order; the input is inherited by fork, or sent to them.
 
 Helpers are forked. Where that is not safe (outside Linux) all is done in the calling process; the results are the same.
 """

@@ -1,4 +1,4 @@
-"""What is asked about the objects of scenes, each asked once, and how an answer is read."""
+"""Predictions for the objects of scenes, each made once, and the masks that follow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where two neighbours meet, and which of them gives way there: the order of `layered`.
 
-Whose contour it is where two objects meet can be seen there; how far the hidden one goes on behind the other is a guess
-that weighs thousands of pixels. So only pixels near both count.
+Along the contact of two objects, the photo shows which of them the contour belongs to. How far the hidden one continues
+is a guess, and would weigh thousands of pixels. So only pixels near both objects count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a reader of a label should know about it, in a word each; `docs/formats.md` explains them."""
+"""The flags of a label; `docs/formats.md` explains them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a label file says of itself, added up label by label: counts, and the spread of growth and uncertainty."""
+"""Statistics of a label file, added up label by label: counts, and quantiles of growth and uncertainty."""
 
 from __future__ import annotations
 

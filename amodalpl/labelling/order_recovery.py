@@ -1,4 +1,4 @@
-"""Who hides whom in an image: recovered from what a completer says of each object.
+"""Who hides whom in an image, recovered from the completions of its objects.
 
 PCNet-M and ASBU's code complete each of two neighbours behind the other alone. Ours completes each object behind all
 its neighbours at once and reads the order from that; `layered` looks again, and more closely, where two objects meet
@@ -26,7 +26,7 @@ Neighbours = Sequence[Sequence[tuple[int, int]]]  # pairs of object indices, per
 
 
 def orders_from_pairs(trained: TrainedCompleter, settings: LabelSettings) -> bool:
-    """Tell whether each pair is completed alone to find its order; the settings' word, else the method's."""
+    """Tell whether the order is found by completing each pair alone; settings come before the method's default."""
     if settings.order_from is None:
         return trained.completer.method.order_from_pairs
     return settings.order_from == "pairs"
@@ -108,7 +108,7 @@ def orders_completed(
     settings: LabelSettings,
     thresholds: Iterable[float],
 ) -> list[list[list[Pair]]]:
-    """Read the order from completions behind all neighbours, by the rule of the settings, else of the method.
+    """Find the order from completions behind all neighbours; the rule is that of the settings, else of the method.
 
     Args:
         trained: the completer; its further looks are used, its threshold is not.
@@ -173,8 +173,8 @@ def _look_where_they_meet(
 ) -> list[list[_Meeting]]:
     """Return what is known of every contact of every scene.
 
-    The crop around a large object shows little of its contact with a small one, and any one crop may mislead. So where
-    an order is doubtful, both objects are completed again in crops of the contact, and the mean of all answers counts.
+    A crop around a large object shows little of its contact with a small one. So if an order is uncertain, both objects
+    are completed again in crops of the contact, and the mean of all answers counts.
     """
     meetings = []
     for number, (scene, pairs) in enumerate(zip(scenes, neighbours, strict=True)):

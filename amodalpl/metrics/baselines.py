@@ -1,4 +1,4 @@
-"""What costs no training: the answers that every score is shown beside.
+"""Baselines that need no training; every score is shown beside them.
 
 For completion: the modal mask itself, and the convex hull cut to where a neighbour is (the `raw` and `convex` modes of
 Zhan et al. 2020, whose hull is cut by the recovered order and not at all without one). For order: the rules of the same

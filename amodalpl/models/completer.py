@@ -1,4 +1,4 @@
-"""A completer: what a method shows its network, how it is trained, how its answer is read. `METHODS` is that table.
+"""Completers. `METHODS` says what each method shows its network, how it is trained, and how outputs are read.
 
 PCNet-M, ASBU and the ablations of the ASBU paper differ in two choices only: the second input channel (the occluder's
 mask, or the boundary with it) and the loss. `layered` is ours, and the default: it sees both, learns from richer

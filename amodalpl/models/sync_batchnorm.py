@@ -1,4 +1,4 @@
-"""Batch normalisation over the samples of all processes of a training, so that N learn as one with N times the batch.
+"""Batch normalisation over all processes: N processes train as one process with N times the batch.
 
 On a GPU it is torch's own `SyncBatchNorm`, which has no kernels for a CPU: there, this module does the same.
 """

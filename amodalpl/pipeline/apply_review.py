@@ -59,7 +59,7 @@ def apply_review(
     completer: Path | None = None,
     progress: Progress = SILENT,
 ) -> Summary:
-    """Write a label folder in which the decisions of a review are carried out.
+    """Write a label folder to which the decisions of a review are applied.
 
     A rejected label becomes a crowd region (`iscrowd` 1) of its visible mask, which detectors neither learn nor are
     wrong to find; one that is kept modal gets its visible mask as whole mask. What the completer proposed stays beside
@@ -129,7 +129,7 @@ def apply_review(
 
 
 def corrected(annotation: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:
-    """Return an annotation of a label file with a decision carried out, whatever was decided of it before.
+    """Return an annotation with a decision applied; earlier decisions on it do not matter.
 
     What stands under `amodalpl` (growth, uncertainty, plausibility, flags, occluders) goes on speaking of the mask of
     the completer. A label of which nothing is visible keeps its mask.

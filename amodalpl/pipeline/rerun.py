@@ -1,4 +1,4 @@
-"""`amodalpl rerun`: a finished run once more, from its record alone, and whether the same comes out."""
+"""`amodalpl rerun`: repeat a finished run from its record, and compare the results."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class LossPlot:
 
 @dataclass(frozen=True)
 class Card:
-    """An example as it is shown: its picture as a data URL, width and height in pixels, and what is said of it."""
+    """An example as it is shown: its picture as a data URL, width and height in pixels, and the text beside it."""
 
     source: str
     size_wh: tuple[int, int]

@@ -1,4 +1,4 @@
-"""How long work is shown: stages report to this, the command line draws it."""
+"""Progress of long work: stages report it, the command line draws it."""
 
 from __future__ import annotations
 

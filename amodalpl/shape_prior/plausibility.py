@@ -92,7 +92,7 @@ class ShapePrior:
 
         The score is an empirical p-value: the share of whole shapes of the class (of all classes, when the class is
         rare) that are as far or further from the nearest code than this mask is. Whole shapes that were not learnt from
-        spread evenly over 0 to 1, so "below 0.05" doubts one of twenty of them. 1 is as ordinary as can be; near 0 is
+        spread evenly over 0 to 1, so one in twenty of them is below 0.05. 1 is as ordinary as possible; near 0 is
         unlike any whole shape seen.
 
         Args:

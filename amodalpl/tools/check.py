@@ -1,4 +1,4 @@
-"""What a later stage would drop or misread, listed with counts; nothing is written."""
+"""`amodalpl check`: lists what a later stage would drop or misread; writes nothing."""
 
 from __future__ import annotations
 
