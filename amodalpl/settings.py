@@ -217,8 +217,8 @@ class LabelSettings(Settings):
     )
     close_looks: tuple[PositiveFloat, ...] | None = Field(
         None,
-        description="further crops around contacts whose order is uncertain (rule contact), in sides of the contact's box; "
-        "[] for none; the completer's unless given",
+        description="further crops around contacts whose order is uncertain (rule contact), in sides of the contact's "
+        "box; [] for none; the completer's unless given",
     )
     behind_neighbours: bool = Field(
         True, description="let masks grow only behind neighbours, since other pixels are seen to be something else"

@@ -14,7 +14,7 @@ from .display import show
 def apply_review(
     labels: Annotated[Path, typer.Argument(metavar="LABELS_DIR", help="Output folder of `amodalpl pseudolabel`.")],
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of its photos.")],
-    review: Annotated[Path, typer.Argument(metavar="REVIEW", help="Decisions, as report.html exports them.")],
+    review: Annotated[Path, typer.Argument(metavar="REVIEW", help="Decisions, saved by report.html.")],
     out: options.Out,
     completer: Annotated[
         Path | None,
@@ -22,7 +22,7 @@ def apply_review(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Carry out what was decided in report.html, in a corrected label folder.
+    """Apply the decisions made in report.html and write a corrected label folder.
 
     Rejected labels become regions that detectors ignore; labels kept modal get their visible mask as the whole one.
 

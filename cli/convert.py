@@ -24,13 +24,15 @@ def convert(
         typer.Option(
             "--images",
             metavar="PATH",
-            help="Folder of the photos; for detections also the COCO file they are of.",
+            help="Folder of the photos; for detections, the COCO file that they belong to will do.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="PATH", help="File or folder to write, as the format is.", show_default=False),
+        typer.Option(
+            "--out", metavar="PATH", help="File or folder to write, depending on the format.", show_default=False
+        ),
     ] = None,
     min_score: Annotated[
         float, typer.Option("--min-score", min=0, max=1, help="Leave out detections with a lower score.")
@@ -38,7 +40,7 @@ def convert(
     list_: Annotated[bool, typer.Option("--list", help="List the formats, what each keeps and what not.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Turn annotations of other tools into COCO, or anything into anything.
+    """Convert annotations of one format into another, by default into COCO.
 
     What cannot be read, or does not fit the format to write, is counted, and listed in a file beside the output.
 

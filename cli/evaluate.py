@@ -110,7 +110,7 @@ def completer(
     device: options.DeviceOption = options.Device.auto,
     as_json: options.Json = False,
 ) -> None:
-    """Score a trained completer on another hold-out of the same photos, with more occluders or others.
+    """Score a trained completer on another hold-out of the same photos, made with other settings.
 
     Example: [bold]amodalpl evaluate completer runs/completer runs/pairs --out scores/completer[/bold]
     """
@@ -153,7 +153,10 @@ def detections(
         Path, typer.Argument(metavar="DETECTIONS", help="COCO results, or a folder of `train-detector`.")
     ],
     class_agnostic: Annotated[
-        bool, typer.Option("--class-agnostic", help="Compare whatever the categories; no number to put beside others.")
+        bool,
+        typer.Option(
+            "--class-agnostic", help="Ignore categories. Scores are higher then: do not compare them with others."
+        ),
     ] = False,
     levels: Levels = None,
     out: ScoresOut = None,
@@ -185,7 +188,7 @@ def compare(
     ],
     as_json: options.Json = False,
 ) -> None:
-    """Put scores side by side; refused if they differ in truth, protocol, options, objects or visible masks.
+    """Put scores side by side. They must have the same truth, protocols, options, objects and visible masks.
 
     Example: [bold]amodalpl evaluate compare scores/asbu/evaluation.json scores/pcnet/evaluation.json[/bold]
     """

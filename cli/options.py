@@ -70,8 +70,12 @@ def available(device: Device) -> Device:
 Annotations = Annotated[
     Path, typer.Argument(metavar="ANN", help="Annotation file (COCO, COCOA, KINS, D2SA), or a folder of COCOA records.")
 ]
-Images = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder that the file names in ANN start from.")]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Output folder; an interrupted run there goes on.")]
+Images = Annotated[
+    Path, typer.Argument(metavar="IMAGES", help="Folder of the photos; file names in ANN are relative to it.")
+]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Output folder; an interrupted run in it is continued.")
+]
 FormatOption = Annotated[
     Format,
     typer.Option(

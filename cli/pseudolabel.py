@@ -23,7 +23,7 @@ def pseudolabel(
         typer.Option(
             "--review",
             metavar="FILE",
-            help="Keep the decisions of an earlier review.json on labels that come out the same.",
+            help="Keep decisions of an earlier review.json if their labels come out the same.",
         ),
     ] = None,
     format: options.FormatOption = options.Format.auto,

@@ -24,7 +24,7 @@ def rerun(
     ] = None,
     moved: Annotated[
         list[str] | None,
-        typer.Option("--moved", metavar="NAME=PATH", help="The same for any other of run.json's `arguments`."),
+        typer.Option("--moved", metavar="NAME=PATH", help="New place of another path in run.json's `arguments`."),
     ] = None,
     device: options.DeviceOption = options.Device.auto,
     as_json: options.Json = False,

@@ -44,7 +44,7 @@ def run(
     """Run all stages from one file, skipping what is already done.
 
     A section `data` names the files: annotations and images, and if you have them truth, val, val_images and init.
-    Started again with the same command, it goes on where it was.
+    The same command continues an interrupted run.
 
     Example: [bold]amodalpl run coco_cpu --annotations ann.json --images images/ --out runs/all[/bold]
     """

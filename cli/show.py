@@ -17,7 +17,10 @@ def show(
     ],
     images: options.Images,
     what: Annotated[
-        str, typer.Argument(metavar="IMAGE|ID", help="Photo (its file name, the suffix may go) or annotation (its id).")
+        str,
+        typer.Argument(
+            metavar="IMAGE|ID", help="Photo (its file name; the suffix may be left out) or annotation (id)."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.png", help="Picture to write.", show_default="show_NAME.png")
