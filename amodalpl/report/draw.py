@@ -20,7 +20,7 @@ from ..errors import DataError
 
 MODAL, HIDDEN, SHARED = (86, 180, 233), (240, 140, 0), (204, 121, 167)  # sky blue, orange, reddish purple
 GROUND, INK = (28, 30, 34), (236, 236, 236)
-_STRIPE_ALPHA, _BETWEEN_ALPHA = 0.9, 0.35
+_STRIPE_ALPHA, _BETWEEN_ALPHA = 0.95, 0.6
 _HATCH_PX = 4
 _GAP_PX, _TITLE_PX = 10, 14
 
@@ -54,7 +54,7 @@ def overlay(image: np.ndarray, modal: np.ndarray, amodal: np.ndarray, shared: np
         for part, alpha in ((mask & stripes, _STRIPE_ALPHA), (mask & ~stripes, _BETWEEN_ALPHA)):
             drawn[part] = (1 - alpha) * drawn[part] + alpha * np.array(colour, dtype=np.float32)
     drawn = np.ascontiguousarray(drawn.round().astype(np.uint8))
-    for mask, colour, width_px in ((amodal, (0, 0, 0), 4), (amodal, (255, 255, 255), 1), (modal, MODAL, 2)):
+    for mask, colour, width_px in ((amodal, (0, 0, 0), 5), (amodal, (255, 255, 255), 2), (modal, MODAL, 2)):
         outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(drawn, outline, -1, colour, width_px, cv2.LINE_AA)
     return drawn
