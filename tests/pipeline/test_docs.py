@@ -301,6 +301,26 @@ def test_links_lead_somewhere():
             assert ((ROOT / name).parent / target).exists(), f"{name}: {target}"
 
 
+def test_files_named_are_there():
+    for name, page in {**PAGES, **OTHERS}.items():
+        for file in re.findall(
+            r"\b(?:amodalpl|cli|configs|tests|docker|examples)/[\w/]+\.(?:py|yaml|md|sh|ipynb)\b", page
+        ):
+            assert (ROOT / file).is_file(), f"{name}: {file}"
+
+
+def test_one_word_for_uncertainty():
+    """`docs/glossary.md` fixes it; the file `doubt.jsonl` and the design page's list of files keep their names."""
+    shown = [
+        *ROOT.glob("amodalpl/report/*.html"),
+        *ROOT.glob("amodalpl/report/*.js"),
+        *ROOT.glob("amodalpl/report/*.css"),
+    ]
+    texts = {**PAGES, **{str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in shown}}
+    del texts["docs/design.md"]
+    assert [name for name, text in texts.items() if re.search(r"doubt(?!\.jsonl)", text, re.I)] == []
+
+
 def test_tree_names_every_folder_and_no_other():
     tree = re.search(r"^amodalpl/ .*?(?=\n```)", OTHERS["CONTRIBUTING.md"], re.DOTALL | re.M)[0]
     packages = {path.parent.name for path in ROOT.glob("amodalpl/*/__init__.py")}
