@@ -118,7 +118,7 @@ function start() {
   control("detail-previous").addEventListener("click", () => stepDetail(-1));
   control("detail-next").addEventListener("click", () => stepDetail(1));
   control("detail-whole").addEventListener("click", toggleWhole);
-  for (const name of ["pointerover", "focusin", "pointerleave"]) control("detail").addEventListener(name, light);
+  for (const name of ["pointerover", "focusin"]) control("detail").addEventListener(name, light);
   for (const name of ["click", "keydown"]) control("detail").addEventListener(name, chooseObject);
   const wide = matchMedia("(min-width: 48rem)");
   const unfold = () => (control("tools").open = wide.matches);

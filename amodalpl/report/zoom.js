@@ -71,7 +71,7 @@ function zoomable(svg, all) {
     svg.addEventListener(name, (event) => pointers.delete(event.pointerId));
   }
   window.addEventListener("pointerup", (event) => pointers.delete(event.pointerId)); // let go beside the picture
-  svg.addEventListener("click", (event) => moved && event.stopPropagation(), true); // the end of a drag is no click
+  svg.addEventListener("click", (event) => moved && event.stopPropagation(), true); // a drag is no click, also where capture leaves its target
   svg.addEventListener("dblclick", () => show(...start));
   svg.zoomBy = (factor) => zoom(factor, { x: view[0] + view[2] / 2, y: view[1] + view[3] / 2 });
   svg.reset = () => show(...start);
