@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationErro
 from .errors import SettingsError, nearest
 from .plain_yaml import load_yaml
 
+DetectorModel = Literal["mask-rcnn", "mask-rcnn-c8"]
 Method = Literal["layered", "pcnet-m", "asbu", "boundary-pcnet-m", "uncertainty-pcnet-m", "asbu-ubce", "asbu-gaussian"]
 Fraction = tuple[float, float]
 
@@ -264,8 +265,9 @@ class LabelSettings(Settings):
 
 
 class DetectorSettings(Settings):
-    """Mask R-CNN by MMDetection on the label file."""
+    """A detector by MMDetection on the label file."""
 
+    model: DetectorModel = Field("mask-rcnn", description="which detector; `amodalpl train-detector --list` has them")
     backbone: Literal["resnet50", "mobilenet_v2", "resnet18_small"] = Field(
         "resnet50", description="resnet50 as in the paper, mobilenet_v2, or a slim ResNet-18 for drawn scenes"
     )
@@ -420,6 +422,7 @@ def explicit_values(config: Path | None = None, overrides: Iterable[str] = (), *
     return merge(values, {key: value for key, value in top_level.items() if value is not None})
 
 
+_LISTED = {"completer.method": ("method", get_args(Method)), "detector.model": ("model", get_args(DetectorModel))}
 AnySettings = TypeVar("AnySettings", bound=PipelineSettings)
 
 
@@ -446,11 +449,10 @@ def resolve_as(model: type[AnySettings], values: Mapping[str, Any], source: str 
         path = _short(".".join(str(part) for part in first["loc"]))
         if first["type"] == "extra_forbidden":
             raise SettingsError(f"{source}: unknown setting {path!r}{_nearest_setting(model, first['loc'])}") from None
-        if path == "completer.method":
-            method = _short(str(first["input"]))
-            raise SettingsError(
-                f"{source}: {path}: unknown method {method!r}{nearest(method, get_args(Method))}"
-            ) from None
+        if path in _LISTED:
+            kind, names = _LISTED[path]
+            given = _short(str(first["input"]))
+            raise SettingsError(f"{source}: {path}: unknown {kind} {given!r}{nearest(given, names)}") from None
         if first["type"] == "missing":
             raise SettingsError(f"{source}: expected `{path}`, found none") from None
         problem = first["msg"].removeprefix("Value error, ")

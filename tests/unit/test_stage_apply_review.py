@@ -12,7 +12,7 @@ from drawn_detections import mask
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
-from amodalpl.detector import data
+from amodalpl.detector.data import coco_export as data
 from amodalpl.errors import DataError, OutputError
 from amodalpl.formats import read_annotations
 from amodalpl.labelling.review import Decision, Review, carry_over, fingerprint, read_review, write_review

@@ -12,10 +12,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DataError
-from ..formats.entries import reason_kind
-from ..masks import rle
-from ..records import AnnotationSet, ImageRecord, Instance
+from ...errors import DataError
+from ...formats.entries import reason_kind
+from ...masks import rle
+from ...records import AnnotationSet, ImageRecord, Instance
 
 AGNOSTIC_NAME = "object"
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amodalpl.detector import data
+from amodalpl.detector.data import coco_export as data
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 from amodalpl.records import AnnotationSet, Dropped, ImageRecord, Instance
