@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
+DetectorModel = Literal["mask-rcnn", "mask-rcnn-c8"]
 Method = Literal["layered", "pcnet-m", "asbu", "boundary-pcnet-m", "uncertainty-pcnet-m", "asbu-ubce", "asbu-gaussian"]
 Fraction = tuple[float, float]
 
@@ -259,8 +260,9 @@ class LabelSettings(Settings):
 
 
 class DetectorSettings(Settings):
-    """Mask R-CNN by MMDetection on the label file."""
+    """A detector by MMDetection on the label file."""
 
+    model: DetectorModel = Field("mask-rcnn", description="which detector; `amodalpl train-detector --list` has them")
     backbone: Literal["resnet50", "mobilenet_v2", "resnet18_small"] = Field(
         "resnet50", description="resnet50 as in the paper, mobilenet_v2, or a slim ResNet-18 for drawn scenes"
     )

@@ -12,10 +12,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ..data.coco_family import reason_kind
-from ..data.records import AnnotationSet, ImageRecord, Instance
-from ..errors import DataError
-from ..masks import rle
+from ...data.coco_family import reason_kind
+from ...data.records import AnnotationSet, ImageRecord, Instance
+from ...errors import DataError
+from ...masks import rle
 
 AGNOSTIC_NAME = "object"
 
