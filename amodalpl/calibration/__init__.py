@@ -1,0 +1,1 @@
+"""What can be said of labels: how sure they are, and what a sample of them that a person judged says of all."""
