@@ -13,6 +13,7 @@ from ..completion.trained import TrainedCompleter
 from ..masks.geometry import dilate
 from ..masks.neighbours import near_pairs
 from ..settings import LabelSettings
+from .acyclic import without_circles
 from .answers import Answers, amodal_in_window, ask_behind, loosened, neighbours_both_ways, runs_away
 from .doubt import Doubt, doubt_of
 from .ordering import Pair, ancestors, parents
@@ -89,6 +90,8 @@ def label_scenes(
     else:
         answers = ask_behind(trained, scenes, [neighbours_both_ways(pairs) for pairs in neighbours], settings)
         (orders,) = orders_completed(trained, scenes, neighbours, answers, settings, [trained.order_threshold])
+    if true_order is None:
+        orders = [without_circles(order) for order in orders]
     if who == "neighbours":
         occluders = [neighbours_both_ways(pairs) for pairs in neighbours]
     else:
