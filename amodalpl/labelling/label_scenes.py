@@ -13,6 +13,7 @@ from ..completion.predictor import Answer, Scene, reaches_inner_edge
 from ..masks.geometry import dilate
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from ..settings import LabelSettings
+from .acyclic import without_circles
 from .answers import Answers, amodal_in_window, ask_behind, runs_away
 from .loosening import loosened
 from .order_recovery import order_pairwise, orders_completed, orders_from_pairs
@@ -90,6 +91,8 @@ def label_scenes(
     else:
         answers = ask_behind(trained, scenes, [neighbours_both_ways(pairs) for pairs in neighbours], settings)
         (orders,) = orders_completed(trained, scenes, neighbours, answers, settings, [trained.order_threshold])
+    if true_order is None:
+        orders = [without_circles(order) for order in orders]
     if who == "neighbours":
         occluders = [neighbours_both_ways(pairs) for pairs in neighbours]
     else:

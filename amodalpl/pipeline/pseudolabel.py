@@ -259,6 +259,7 @@ def _put_together(
     counts["gap px"] = settings.gap_px
     counts["tight px"] = settings.loosened_px
     counts["promise"] = str(trained.promise or "none: see the completer's hold-out scores")
+    stats["promise"] = trained.promise.to_json() if trained.promise else None
     if tolerance is not None:
         stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}
     if decided is not None:

@@ -105,4 +105,4 @@ class PairedMasks(BitmapMasks):
             raise DataError(f"masks to be joined: expected the same companions for all, got {names}")
         together = {name: np.concatenate([m.companions[name].masks for m in masks]) for name in names[0]}
         whole = np.concatenate([m.masks for m in masks])
-        return cls(whole, *whole.shape[1:], companions=together)
+        return cls(whole, whole.shape[1], whole.shape[2], companions=together)

@@ -49,7 +49,7 @@ class LoadPairedMasks(LoadAnnotations):
                 visible[index] &= self._poly2mask(instance["visible_mask"], *size_hw)
             if "doubt" in instance:
                 _paint(doubt[index], instance["doubt"])
-        results["gt_masks"] = PairedMasks(whole, *size_hw, companions={VISIBLE: visible, DOUBT: doubt})
+        results["gt_masks"] = PairedMasks(whole, size_hw[0], size_hw[1], companions={VISIBLE: visible, DOUBT: doubt})
 
 
 def _paint(levels: np.ndarray, doubt: dict[str, Any]) -> None:
