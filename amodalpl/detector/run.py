@@ -169,6 +169,7 @@ def train(
     loader = {
         **config["train_dataloader"],
         "dataset": {**source, "type": LabelDataset},
+        "pin_memory": device.type == "cuda",
         "sampler": {"type": ResumedSampler, "start": done * settings.batch_size, "seed": seed},
     }
     with progress.task("training detector", settings.steps, done=done) as advance, third_party_quiet():
@@ -235,22 +236,23 @@ def detect(
         COCO results, by photo and falling score: `bbox` as x, y, width, height, `segmentation` as compressed RLE.
     """
     photos = LabelDataset(**{key: value for key, value in dataset.items() if key != "type"})
-    loader: Any = torch.utils.data.DataLoader(photos, batch_size=1, num_workers=workers, collate_fn=pseudo_collate)
+    loader: Any = torch.utils.data.DataLoader(
+        photos, batch_size=1, num_workers=workers, collate_fn=pseudo_collate, pin_memory=device.type == "cuda"
+    )
     model.to(device).eval()
     results: list[dict[str, Any]] = []
     with progress.task("detecting", len(photos)) as advance, third_party_quiet(), _one_line():
         for batch in loader:
             for sample in model.test_step(batch):
                 found = sample.pred_instances
-                boxes = found.bboxes.cpu().tolist()
-                for index, mask in enumerate(found.masks.cpu().numpy()):
-                    x1, y1, x2, y2 = boxes[index]
+                told = zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True)
+                for ((x1, y1, x2, y2), label, score), mask in zip(told, found.masks.cpu().numpy(), strict=True):
                     results.append(
                         {
                             "image_id": sample.img_id,
-                            "category_id": category_ids[int(found.labels[index])],
+                            "category_id": category_ids[label],
                             "bbox": [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
-                            "score": round(float(found.scores[index]), 5),
+                            "score": round(score, 5),
                             "segmentation": rle.to_json(rle.encode(mask)),
                         }
                     )
