@@ -39,6 +39,12 @@ from .synth import synth
 from .train_detector import train_detector
 
 SHARED_OUT = ("complete", "pseudolabel", "train-detector")  # commands that the processes of a `torchrun` do together
+_TORCH_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",  # beside torch's own allocator, as of libraries that allocate themselves
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 class OneLineErrors(TyperGroup):
@@ -87,8 +93,8 @@ def explain(error: Exception) -> str | None:
 
 
 def _is_torch_out_of_memory(error: Exception) -> bool:
-    """Tell without importing torch: by its class on a GPU, by its text on a CPU."""
-    return type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    """Tell without importing torch: by its class, or by its text."""
+    return type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in _TORCH_OUT_OF_MEMORY)
 
 
 def _print_version(wanted: bool) -> None:

@@ -42,23 +42,25 @@ def detect(
         the whole object, and `visible_mask` likewise where the model predicts it.
     """
     photos = LabelDataset(**{key: value for key, value in dataset.items() if key != "type"})
-    loader: Any = torch.utils.data.DataLoader(photos, batch_size=1, num_workers=workers, collate_fn=pseudo_collate)
+    loader: Any = torch.utils.data.DataLoader(
+        photos, batch_size=1, num_workers=workers, collate_fn=pseudo_collate, pin_memory=device.type == "cuda"
+    )
     model.to(device).eval()
     results: list[dict[str, Any]] = []
     with progress.task("detecting", len(photos)) as advance, third_party_quiet(), one_line():
         for batch in loader:
             for sample in model.test_step(batch):
                 found = sample.pred_instances
-                boxes = found.bboxes.cpu().tolist()
+                told = zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True)
                 masks = {"segmentation": found.masks, "visible_mask": found.get("visible_masks")}
                 as_arrays = {key: value.cpu().numpy() for key, value in masks.items() if value is not None}
-                for index, (x1, y1, x2, y2) in enumerate(boxes):
+                for index, ((x1, y1, x2, y2), label, score) in enumerate(told):
                     results.append(
                         {
                             "image_id": sample.img_id,
-                            "category_id": category_ids[int(found.labels[index])],
+                            "category_id": category_ids[label],
                             "bbox": [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
-                            "score": round(float(found.scores[index]), 5),
+                            "score": round(score, 5),
                             **{key: rle.to_json(rle.encode(values[index])) for key, values in as_arrays.items()},
                         }
                     )

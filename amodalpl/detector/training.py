@@ -92,6 +92,7 @@ def train(
     loader = {
         **config["train_dataloader"],
         "dataset": {**source, "type": LabelDataset},
+        "pin_memory": device.type == "cuda",
         "sampler": {"type": ResumedSampler, "start": done * settings.batch_size, "seed": seed},
     }
     with progress.task("training detector", settings.steps, done=done) as advance, third_party_quiet():

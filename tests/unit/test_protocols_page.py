@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from amodalpl.evaluation import promise as evaluate_promise
 from amodalpl.metrics import completion, detection, ordering, per_object, presence
 from amodalpl.metrics.box_matched import box_matched_protocol
 from amodalpl.metrics.levels import LEVEL_SETS, MACRO
 from amodalpl.metrics.occluded_detection import occluded_protocol
-from amodalpl.evaluation import promise as evaluate_promise
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
 
