@@ -1,0 +1,1 @@
+"""What whole objects look like, learnt from whole masks."""
