@@ -8,5 +8,18 @@ from __future__ import annotations
 from .data.dataset import AmodalCocoDataset
 from .data.transforms import LoadPairedMasks, LoadPhoto
 from .heads.ignore_assigner import IgnoringAssigner
+from .heads.mask_truth import TrustingMaskHead
+from .heads.orcnn import TwoMaskHead, TwoMaskRoIHead
+from .heads.vrsp import VrspMaskHead, VrspRoIHead
 
-PARTS = (AmodalCocoDataset, LoadPairedMasks, LoadPhoto, IgnoringAssigner)
+PARTS = (
+    AmodalCocoDataset,
+    IgnoringAssigner,
+    LoadPairedMasks,
+    LoadPhoto,
+    TrustingMaskHead,
+    TwoMaskHead,
+    TwoMaskRoIHead,
+    VrspMaskHead,
+    VrspRoIHead,
+)

@@ -12,8 +12,9 @@ from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..data.usable_photos import require_photos, usable_photos
 from ..detector import config as configs
-from ..detector import ops, pictures, weights, zoo
+from ..detector import ops, pictures, shapes, weights, zoo
 from ..detector.data import coco_export
+from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
 from ..detector.heads.mask_rcnn import Norm
 from ..errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
@@ -111,7 +112,7 @@ def train_detector(
     if stage.done:
         return _summary(out, stage.counts, _stored(out)["scores"])
     with stage.released_on_bad_input():
-        model, config, norm, started = _prepare(data, out, settings, init, first)
+        model, config, norm, started = _prepare(data, out, settings, init, first, progress if first else SILENT)
     curve = _learn(model, config, out, settings, where, progress if first else SILENT)
     counts = {
         "train": data.train.counts,
@@ -126,7 +127,8 @@ def train_detector(
     if not first:
         return Summary(STAGE, out, counts)
     scores = _finish(model, config, norm, data, out, wanted, curve, counts, where, progress)
-    stage.finish(counts, [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE])
+    written = [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE]
+    stage.finish(counts, [*written, shapes.SHAPES] if zoo.ZOO[wanted.model].shapes else written)
     _forget_checkpoint(out)
     return _summary(out, counts, scores)
 
@@ -143,13 +145,17 @@ def _read(
     annotations = usable_photos(read_annotations(labels), images, progress, settings.left_out_photos)
     truth = read_annotations(val) if val else None
     folder = val_images or images
-    zoo.require_needs(settings.detector, annotations)
+    wanted = zoo.needs(settings.detector)
+    notes = read_label_notes(labels, uncertainty="uncertainty" in wanted, doubt="doubt" in wanted)
+    zoo.require_needs(settings.detector, annotations, notes)
     train_set, val_set, held_back = _divide(
-        annotations, truth, settings, same_folder=folder.resolve() == images.resolve()
+        annotations, truth, settings, notes, same_folder=folder.resolve() == images.resolve()
     )
     if truth:
         require_photos(truth, folder, progress)
     inputs = input_hashes(annotations, images)
+    if notes.doubt:
+        inputs["doubt"] = hash_file(labels.parent / DOUBT_FILE)
     if truth:
         inputs |= {f"validation {name}": value for name, value in input_hashes(truth, folder).items()}
     turned = any_turned(annotations, images) or bool(truth and any_turned(truth, folder))
@@ -166,15 +172,16 @@ def _claim(claim: tuple[Any, ...], first: bool) -> StageRun:
 
 
 def _prepare(
-    data: _Data, out: Path, settings: PipelineSettings, init: str | None, first: bool
-) -> tuple[torch.nn.Module, dict[str, Any], Norm, str]:
+    data: _Data, out: Path, settings: PipelineSettings, init: str | None, first: bool, progress: Progress
+) -> tuple[Any, dict[str, Any], Norm, str]:
     """Return a network with its start weights, its config, its normalisation, and what it starts from.
 
-    The data and the config are written to the output folder.
+    The data, the config and, for models that want it, the codebook are written to the output folder.
     """
     from ..detector import training
 
     wanted = settings.detector
+    shapes_wanted = zoo.ZOO[wanted.model].shapes
     state = _start_state(init, wanted)
     norm: Norm = "BN" if state is not None and weights.is_batch_normalised(state) else "GN"
     config = configs.full_config(
@@ -199,7 +206,13 @@ def _prepare(
             config, f"{title} on {data.labels}; written by amodalpl {STAGE}. Start weights: {started}."
         )
         write_whole(out / CONFIG, lambda part: part.write_text(text, encoding="utf-8"))
+        if shapes_wanted:
+            shapes.write_codebook(
+                out / shapes.SHAPES, data.train.coco, wanted.vrsp, seed=settings.seed, progress=progress
+            )
     training.wait_for_all()
+    if shapes_wanted:
+        shapes.load_codebook(out / shapes.SHAPES, model.roi_head.mask_head.codebook)
     return model, config, norm, started
 
 
@@ -343,7 +356,12 @@ def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
 
 
 def _divide(
-    annotations: AnnotationSet, truth: AnnotationSet | None, settings: PipelineSettings, *, same_folder: bool
+    annotations: AnnotationSet,
+    truth: AnnotationSet | None,
+    settings: PipelineSettings,
+    notes: LabelNotes,
+    *,
+    same_folder: bool,
 ) -> tuple[coco_export.Truth, coco_export.Truth, bool]:
     """Return what to train on, what to score against, and whether that is a part of the labels held back."""
     wanted = coco_export.categories(annotations, settings.detector.class_agnostic)
@@ -356,7 +374,10 @@ def _divide(
         scored = {i.file_name for i in truth.images} if same_folder else set()
         learn = {i.id for i in annotations.images if i.file_name not in scored}
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
-    train_set = coco_export.to_coco(annotations, wanted, images=learn)
+    visible = "visible" in zoo.needs(settings.detector)
+    train_set = coco_export.to_coco(
+        annotations, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
+    )
     if elsewhere:
         train_set.left_out[reason] = elsewhere
     for purpose, part, source in (

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from amodalpl.data.records import AnnotationSet, Instance
 from amodalpl.detector import zoo
+from amodalpl.detector.data.label_notes import LabelNotes
 from amodalpl.errors import DataError
 from amodalpl.settings import DetectorModel, DetectorSettings
 from amodalpl_cli.main import app
@@ -46,10 +47,10 @@ def test_missing_needs_fail_with_one_line(name, modal, amodal):
     met = {"masks": True, "amodal": amodal, "visible": modal and amodal}  # without any, nothing can be trained on
     wanted = zoo.ZOO[name].needs
     if all(met[need] for need in wanted):
-        zoo.require_needs(DetectorSettings(model=name), labels(modal, amodal))
+        zoo.require_needs(DetectorSettings(model=name), labels(modal, amodal), LabelNotes())
         return
     with pytest.raises(DataError, match=f"^labels.json: detector.model={name}: expected .*masks.* any of 1 objects; "):
-        zoo.require_needs(DetectorSettings(model=name), labels(modal, amodal))
+        zoo.require_needs(DetectorSettings(model=name), labels(modal, amodal), LabelNotes())
 
 
 def test_only_one_module_imports_mmdetection():

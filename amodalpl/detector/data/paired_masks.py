@@ -14,10 +14,12 @@ VISIBLE = "visible"
 """Companion: the visible part, 0 or 1, inside the whole mask."""
 DOUBT = "doubt"
 """Companion: how doubtful each pixel of the label is, 0 (sure) to 255 (as likely in as out)."""
+UNCERTAINTY = "uncertainty"
+"""Number of an object: how likely its label is wrong, 0 to 1."""
 
 
 class PairedMasks(BitmapMasks):
-    """MMDetection's masks of whole objects, with further maps of the same objects, sizes and order.
+    """MMDetection's masks of whole objects, with further maps and numbers of the same objects in the same order.
 
     Stock transforms know one field of masks. Whatever they do to this one, they do to its companions too, so none of
     them has to be replaced. Each operation moves pixels, or mixes neighbouring ones with weights that are the same for
@@ -28,14 +30,23 @@ class PairedMasks(BitmapMasks):
         height: H.
         width: W.
         companions: maps by name, (N, H, W) uint8 or `BitmapMasks`.
+        numbers: of the objects by name, (N,) float32.
 
     Raises:
-        DataError: a companion of another shape.
+        DataError: a companion of another shape, or not a number for each object.
     """
 
-    def __init__(self, masks: Any, height: int, width: int, companions: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        masks: Any,
+        height: int,
+        width: int,
+        companions: Mapping[str, Any] | None = None,
+        numbers: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         super().__init__(masks, height, width)
         self.companions: dict[str, BitmapMasks] = {}
+        self.numbers = dict(numbers or {})
         for name, values in (companions or {}).items():
             maps = values if isinstance(values, BitmapMasks) else BitmapMasks(values, height, width)
             if maps.masks.shape != self.masks.shape:
@@ -43,15 +54,19 @@ class PairedMasks(BitmapMasks):
                     f"{name}: expected maps of shape {self.masks.shape} as the masks, got {maps.masks.shape}"
                 )
             self.companions[name] = maps
+        for name, of_objects in self.numbers.items():
+            if of_objects.shape != (len(self.masks),):
+                raise DataError(f"{name}: expected a number for each of {len(self.masks)}, got {of_objects.shape}")
 
-    def _each(self, operation: Callable[[BitmapMasks], BitmapMasks]) -> PairedMasks:
-        """Do to all maps what MMDetection does to one."""
+    def _each(self, operation: Callable[[BitmapMasks], BitmapMasks], objects: Any = slice(None)) -> PairedMasks:
+        """Do to all maps what MMDetection does to one; `objects` are the ones that stay."""
         whole = operation(BitmapMasks(self.masks, self.height, self.width))
         others = {name: operation(maps) for name, maps in self.companions.items()}
-        return PairedMasks(whole.masks, whole.height, whole.width, others)
+        numbers = {name: np.atleast_1d(values[objects]) for name, values in self.numbers.items()}
+        return PairedMasks(whole.masks, whole.height, whole.width, others, numbers)
 
     def __getitem__(self, index: Any) -> PairedMasks:
-        return self._each(lambda maps: maps[index])
+        return self._each(lambda maps: maps[index], index)
 
     def rescale(self, *args: Any, **kwargs: Any) -> PairedMasks:
         """See `BitmapMasks.rescale`."""
@@ -73,9 +88,11 @@ class PairedMasks(BitmapMasks):
         """See `BitmapMasks.crop`."""
         return self._each(lambda maps: maps.crop(*args, **kwargs))
 
-    def crop_and_resize(self, *args: Any, **kwargs: Any) -> PairedMasks:
+    def crop_and_resize(
+        self, bboxes: Any, out_shape: tuple[int, int], inds: Any, *args: Any, **kwargs: Any
+    ) -> PairedMasks:
         """See `BitmapMasks.crop_and_resize`."""
-        return self._each(lambda maps: maps.crop_and_resize(*args, **kwargs))
+        return self._each(lambda maps: maps.crop_and_resize(bboxes, out_shape, inds, *args, **kwargs), np.asarray(inds))
 
     def expand(self, *args: Any, **kwargs: Any) -> PairedMasks:
         """See `BitmapMasks.expand`."""
@@ -100,9 +117,12 @@ class PairedMasks(BitmapMasks):
         Raises:
             DataError: not all have the same companions.
         """
-        names = [sorted(getattr(m, "companions", {})) for m in masks]
+        first = masks[0]
+        names = [sorted({**m.companions, **m.numbers}) if isinstance(m, PairedMasks) else [] for m in masks]
         if any(found != names[0] for found in names):
             raise DataError(f"masks to be joined: expected the same companions for all, got {names}")
-        together = {name: np.concatenate([m.companions[name].masks for m in masks]) for name in names[0]}
+        companions = {n: np.concatenate([m.companions[n].masks for m in masks]) for n in first.companions}
+        numbers = {n: np.concatenate([m.numbers[n] for m in masks]) for n in first.numbers}
         whole = np.concatenate([m.masks for m in masks])
-        return cls(whole, whole.shape[1], whole.shape[2], companions=together)
+        height, width = whole.shape[1:]
+        return cls(whole, height, width, companions, numbers)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...io.images import read_image
 from ..mmdetection import TRANSFORMS, BaseTransform, LoadAnnotations
-from .paired_masks import DOUBT, VISIBLE, PairedMasks
+from .paired_masks import DOUBT, UNCERTAINTY, VISIBLE, PairedMasks
 
 
 @TRANSFORMS.register_module()
@@ -36,20 +36,23 @@ class LoadPairedMasks(LoadAnnotations):
     """MMDetection's `LoadAnnotations`, with `gt_masks` that have companions, see `PairedMasks`.
 
     The visible part of an instance is its `visible_mask`, cut to the whole mask; the whole mask where there is none.
-    Its doubt is its map `doubt`; where there is none, it is sure.
+    Its doubt is its map `doubt` and its `uncertainty`; where there is none, it is sure.
     """
 
     def _load_masks(self, results: dict[str, Any]) -> None:
         super()._load_masks(results)
         whole, instances = results["gt_masks"].masks, results.get("instances", [])
-        size_hw = results["ori_shape"]
+        height, width = results["ori_shape"]
         visible, doubt = whole.copy(), np.zeros_like(whole)
         for index, instance in enumerate(instances):
             if "visible_mask" in instance:
-                visible[index] &= self._poly2mask(instance["visible_mask"], *size_hw)
+                visible[index] &= self._poly2mask(instance["visible_mask"], height, width)
             if "doubt" in instance:
                 _paint(doubt[index], instance["doubt"])
-        results["gt_masks"] = PairedMasks(whole, size_hw[0], size_hw[1], companions={VISIBLE: visible, DOUBT: doubt})
+        uncertainty = np.array([instance.get("uncertainty", 0.0) for instance in instances], dtype=np.float32)
+        results["gt_masks"] = PairedMasks(
+            whole, height, width, {VISIBLE: visible, DOUBT: doubt}, {UNCERTAINTY: uncertainty}
+        )
 
 
 def _paint(levels: np.ndarray, doubt: dict[str, Any]) -> None:
