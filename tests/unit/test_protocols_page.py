@@ -9,6 +9,7 @@ from amodalpl.metrics.box_matched import box_matched_protocol
 from amodalpl.metrics.levels import LEVEL_SETS, MACRO
 from amodalpl.metrics.occluded_detection import occluded_protocol
 from amodalpl.stages import evaluate_promise
+from amodalpl.stages.audit import AUDIT
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
 
@@ -26,6 +27,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding=
         evaluate_promise.UNCERTAINTY,
         evaluate_promise.PROMISE,
         evaluate_promise.ORDER,
+        AUDIT,
         ordering.ONE_WAY,
         ordering.DIRECTED,
         ordering.ANNOTATED,
