@@ -20,6 +20,7 @@ from amodalpl.errors import AmodalplError, SettingsError
 from amodalpl.version import __version__
 
 from .apply_review import apply_review
+from .audit import audit
 from .check import check
 from .complete import complete
 from .convert import convert
@@ -157,7 +158,7 @@ def main(
 
 COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Data in and out": [convert, export_onnx],
-    "Stages": [check, synth, complete, pseudolabel, apply_review, train_detector],
+    "Stages": [check, synth, complete, pseudolabel, audit, apply_review, train_detector],
     "The whole pipeline": [run, rerun, demo],
     "Information": [show, explain_score, doctor, settings],
 }

@@ -6,7 +6,7 @@ the free baselines, uncertainty beside error, the promise beside what was seen, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ PROMISE = "labels: promise, with intervals"
 ORDER = "order: O-Acc (PCNet/ASBU) and directed pairs (InstaOrder), with intervals"
 ANNOTATED_FRACTION = 0.8
 """An object is hidden by what is annotated when at least this share of its hidden part lies under annotated masks."""
+UNPROMISED = frozenset({"low_confidence", "no_occluder"})
 STATS_FILE = "stats.json"
 
 _Chosen = dict[str, np.ndarray]  # name of a group -> (objects,) bool
@@ -65,7 +66,7 @@ def evaluate_promise(
     known = read_truth(truth)
     file = label_file(labels)
     stated = _what_labels_state(file)
-    promise = _promise_of(file)
+    promise = promise_of(file)
     scored = score_objects(known, file, things_only=things_only, gap_px=gap_px, progress=progress)
     orders = count_orders(known, labels, things_only=things_only, gap_px=gap_px, progress=progress)
     photos = sorted({o.image_id for o in scored.objects})
@@ -102,18 +103,23 @@ def evaluate_promise(
 
 
 def _what_labels_state(file: Path) -> dict[int, tuple[float, bool]]:
-    """Return the uncertainty of each label, and whether it is promised: it lacks the flag `low_confidence`."""
+    """Return the uncertainty of each label, and whether it is promised: it has an occluder, and enough confidence."""
     images, categories = read_label_head(file)
     notes = ((label["id"], label["amodalpl"]) for label in read_labels(file, images, categories))
     stated = {}
     for number, note in notes:
         if note.get("uncertainty") is None:
             raise DataError(f"{file}: annotation {number}: expected an uncertainty, as labels of `pseudolabel` have")
-        stated[number] = float(note["uncertainty"]), "low_confidence" not in note.get("flags", [])
+        stated[number] = float(note["uncertainty"]), is_promised(note)
     return stated
 
 
-def _promise_of(file: Path) -> Promise | None:
+def is_promised(notes: Mapping[str, Any]) -> bool:
+    """Tell whether the promise speaks of a label: something is in front of it, and its uncertainty is low enough."""
+    return not UNPROMISED.intersection(notes.get("flags") or ())
+
+
+def promise_of(file: Path) -> Promise | None:
     """Return the promise that was made with the labels; None without one, or without `stats.json`."""
     path = file.with_name(STATS_FILE)
     content = read_json(path, "statistics of labels") if path.exists() else {}
@@ -189,8 +195,9 @@ def _promise_scores(
         high = seen["share_seen_high"]
         scores[name] = {
             "labels": int(chosen.sum()),
-            "promised": int(kept.sum()),
             "iou_above": iou_above,
+            **ratio(good * chosen, chosen).as_scores("good"),
+            "promised": int(kept.sum()),
             "share_promised": promise.share if promise else None,
             **seen,
             "holds": high >= promise.share if promise and high is not None else None,

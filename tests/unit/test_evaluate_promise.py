@@ -67,7 +67,7 @@ def labels(tmp_path):
     for k in (1, 2):
         back = BACK if k == 1 else BACK & ~FRONT
         entries += [
-            entry(10 * k + 1, FRONT, FRONT, k, uncertainty=0.0),
+            entry(10 * k + 1, FRONT, FRONT, k, uncertainty=0.0, flags=["no_occluder"]),
             entry(10 * k + 2, back, BACK & ~FRONT, k, uncertainty=0.3 * k, flags=["low_confidence"] if k == 2 else []),
             entry(10 * k + 3, SEEN_OF_UNSEEN, SEEN_OF_UNSEEN, k, uncertainty=0.1),
         ]
@@ -95,8 +95,9 @@ def test_by_hand(truth, labels):
     assert other["error_unstated"] == pytest.approx(0.25 - 0.1)
     assert other["error_unstated_low"] == other["error_unstated_high"] == pytest.approx(0.15)
     promise = found.scores[PROMISE]
-    assert (promise["all"]["labels"], promise["all"]["promised"]) == (6, 5)
-    assert promise["all"]["share_seen"] == pytest.approx(3 / 5)  # three quarters are not above 0.75
+    assert (promise["all"]["labels"], promise["all"]["promised"]) == (6, 3)
+    assert promise["all"]["share_seen"] == pytest.approx(1 / 3)  # three quarters are not above 0.75
+    assert promise["all"]["good"] == pytest.approx(3 / 6)
     assert promise["all"]["share_promised"] == 0.95 and promise["all"]["holds"] is False
     assert promise["hidden by what is annotated"]["promised"] == 1
     assert promise["hidden by what is annotated"]["holds"] is True
@@ -109,7 +110,7 @@ def test_without_a_promise_nothing_is_held_against_it(truth, labels):
     found = evaluate_promise(truth, labels)
     assert found.counts["promise"] == "none was given"
     row = found.scores[PROMISE]["all"]
-    assert row["share_promised"] is None and row["holds"] is None and row["share_seen"] == pytest.approx(3 / 5)
+    assert row["share_promised"] is None and row["holds"] is None and row["share_seen"] == pytest.approx(1 / 3)
 
 
 def test_labels_alone_know_what_hides(tmp_path, labels):

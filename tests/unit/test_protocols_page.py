@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from amodalpl.evaluation import promise as evaluate_promise
+from amodalpl.evaluation import promise
 from amodalpl.metrics import completion, detection, ordering, per_object, presence
 from amodalpl.metrics.box_matched import box_matched_protocol
 from amodalpl.metrics.levels import LEVEL_SETS, MACRO
 from amodalpl.metrics.occluded_detection import occluded_protocol
+from amodalpl.pipeline.audit import AUDIT
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
 
@@ -22,10 +23,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding=
         presence.PRESENCE,
         per_object.GIVEN,
         per_object.PREDICTED,
-        evaluate_promise.HIDDEN,
-        evaluate_promise.UNCERTAINTY,
-        evaluate_promise.PROMISE,
-        evaluate_promise.ORDER,
+        promise.HIDDEN,
+        promise.UNCERTAINTY,
+        promise.PROMISE,
+        promise.ORDER,
+        AUDIT,
         ordering.ONE_WAY,
         ordering.DIRECTED,
         ordering.ANNOTATED,
