@@ -11,12 +11,12 @@ import numpy as np
 
 from ..data.read import read_annotations
 from ..data.records import Instance
-from ..errors import DataError, nearest
+from ..errors import DataError
 from ..masks import rle
 from ..masks.neighbours import near_pairs
 from ..masks.rle import Rle
 from ..metrics import baselines, completion
-from ..metrics.levels import LEVEL_SETS, LevelSet, compute_levels
+from ..metrics.levels import LevelSet, choose_levels, compute_levels
 from ..metrics.presence import PRESENCE, compute_presence
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
@@ -97,18 +97,6 @@ def evaluate_completion(
     )
     options = {"things_only": things_only, "gap_px": gap_px, "levels": level_set.name}
     return write_evaluation(summary, "evaluation.json", options, scored_on, truth=truth, labels=file)
-
-
-def choose_levels(name: str | None, truth_format: str) -> LevelSet:
-    """Return the bins of occlusion that were asked for, or those of the truth's data set.
-
-    Raises:
-        DataError: an unknown name.
-    """
-    chosen = name or ("kins" if truth_format.startswith("kins") else "cocoa-cls")
-    if chosen not in LEVEL_SETS:
-        raise DataError(f"levels: expected a known set, got {chosen!r}{nearest(chosen, LEVEL_SETS)}")
-    return LEVEL_SETS[chosen]
 
 
 @dataclass

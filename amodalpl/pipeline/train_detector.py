@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from ..data.exif import any_turned
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
-from ..data.usable_photos import require_photos, usable_photos
 from ..detector import config as configs
 from ..detector import data, ignoring, ops, pictures, weights
 from ..errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
@@ -19,11 +19,12 @@ from ..metrics.detection import coco_scores, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
-from ..runtime.input_hashes import any_turned, input_hashes
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import StageRun, finished_run
+from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
+from ..runtime.usable_photos import require_photos, usable_photos
 from ..settings import DetectorSettings, PipelineSettings
+from .stage import STAGES
 
 STAGE = "train-detector"
 WEIGHTS, CONFIG, METRICS, DETECTIONS = "weights.pth", "mmdet_config.py", "metrics.json", "detections.json"
@@ -65,6 +66,7 @@ def train_detector(
         CheckpointError: the start weights cannot be used.
         OutputError: the folder belongs to another run.
     """
+    arguments = STAGES[STAGE].arguments(locals())
     run = require_detector()
     where = pick_device(device)
     wanted = settings.detector
@@ -82,9 +84,7 @@ def train_detector(
         inputs |= {f"validation {name}": value for name, value in input_hashes(truth, folder).items()}
     join_processes(where)
     main = Ranks.of_this_process().is_first
-    start = Path(init) if init not in (None, "none") else init
-    arguments = {"labels": labels, "images": images, "val": val, "val_images": val_images, "init": start}
-    claim = (out, STAGE, {"detector": wanted.model_dump(mode="json")}, inputs, settings.seed, arguments)
+    claim = (out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments)
     claimed = StageRun.open(*claim) if main else None
     run.wait_for_all()
     stage = claimed or StageRun.open(*claim)  # the others find what the first one wrote
