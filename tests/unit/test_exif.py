@@ -11,16 +11,16 @@ from PIL import Image
 from amodalpl.calibration.fit import Calibration
 from amodalpl.completion.checkpoint import TrainedCompleter, save_completer
 from amodalpl.completion.predictor import View
+from amodalpl.data.exif import any_turned
 from amodalpl.data.read import read_annotations
-from amodalpl.data.usable_photos import require_photos, usable_photos
 from amodalpl.io.images import read_image
 from amodalpl.masks import rle
 from amodalpl.models.completer import build_completer
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.synth import synth
 from amodalpl.report.gallery import _photo
-from amodalpl.runtime.input_hashes import any_turned
 from amodalpl.runtime.progress import SILENT
+from amodalpl.runtime.usable_photos import require_photos, usable_photos
 from amodalpl.settings import CompleterSettings, SynthesisSettings
 from amodalpl.settings_values import resolve
 from amodalpl.tools.check import check

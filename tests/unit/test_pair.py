@@ -11,7 +11,9 @@ from amodalpl.masks.geometry import occlusion_boundary
 from amodalpl.report.samples import sample_sheet
 from amodalpl.settings import SynthesisSettings
 from amodalpl.synthesis.bank import Bank, BankWriter, cut_out
-from amodalpl.synthesis.pair import Sample, compose, draw_sample, paste
+from amodalpl.synthesis.pair import compose, draw_sample
+from amodalpl.synthesis.placement_geometry import paste
+from amodalpl.synthesis.sample import Sample
 
 STILL = {"shift": 0.0, "scale": (1.0, 1.0), "flip_probability": 0.0}
 
