@@ -21,7 +21,7 @@ from ..settings import SynthesisSettings
 from .placement import draw_offset
 from .placement_geometry import draw_view, paste
 
-APART_PX = 4  # kept objects have at least this many free pixels between them, more than any neighbour tolerance in use
+APART_PX = 4  # free pixels, at least, between kept objects: none touches another, whatever is pasted over them
 PASTE_TRIES = 60
 
 
