@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..completion.checkpoint import TrainedCompleter
-from ..completion.predictor import Query, Scene, ask
-from ..labelling.answers import view_for
-from ..labelling.label_scenes import Label, SceneLabels
-from ..labelling.loosening import loosened
+from ..completion.predictor import Scene
+from ..labelling.label import Label
+from ..labelling.label_scenes import SceneLabels
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from ..metrics.completion import Scores
@@ -56,40 +54,31 @@ class Tally:
 
     def add(
         self,
-        trained: TrainedCompleter,
         scenes: Sequence[Scene],
         amodal: Sequence[np.ndarray],
         found: Sequence[SceneLabels],
         settings: LabelSettings,
     ) -> None:
-        """Tally the labels of a few scenes; the network is asked again about those that have an occluder.
+        """Tally the labels of a few scenes, with the predictions that they were read from.
 
         Args:
-            trained: the completer that made them.
             scenes: what was labelled.
             amodal: per scene (N, H, W) bool, true whole objects.
             found: per scene, of `label_scenes`.
             settings: that they were made with.
         """
-        evidence: dict[tuple[int, int], Evidence] = {}
-        queries = [
-            Query(number, target, label.occluders)
-            for number, scene in enumerate(found)
-            for target, label in enumerate(scene.labels)
-            if label is not None and label.asked
-        ]
-        shown, _, own = loosened(scenes, settings)
-        for answer in ask(trained.completer, shown, queries, view_for(trained.view, own), own.batch_size):
-            number, target = answer.query.scene, answer.query.target
-            label = found[number].labels[target]
-            self.pixels.add(answer, amodal[number][target][answer.window])
-            if label is not None and not label.runaway:
-                evidence[number, target] = weigh(answer, label.amodal[answer.window] | answer.modal)
         for number, scene in enumerate(scenes):
             near = neighbours_both_ways(near_pairs(scene.masks, settings.near_px))
             for target, label in enumerate(found[number].labels):
-                if label is not None and (label.asked or target in near):
-                    self.entries.append(_entry(label, amodal[number][target], evidence.get((number, target))))
+                if label is None:
+                    continue
+                evidence, prediction = None, label.prediction
+                if prediction is not None:
+                    self.pixels.add(prediction, amodal[number][target][prediction.window])
+                    if not label.runaway:
+                        evidence = weigh(prediction, label.amodal[prediction.window] | prediction.modal)
+                if label.asked or target in near:
+                    self.entries.append(_entry(label, amodal[number][target], evidence))
 
     def calibrate(self) -> tuple[Calibration, Promise | None]:
         """Fit both maps to what was tallied, then choose what can be promised with them."""

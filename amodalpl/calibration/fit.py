@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..completion.predictor import Answer
+from ..completion.predictor import CompletionPrediction
 
 LEVELS = 1001  # probabilities are counted in thousandths, so that any number of pixels takes the same memory
 LEVEL_VALUES = np.linspace(0, 1, LEVELS)
@@ -35,7 +35,7 @@ class PixelCounts:
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(LEVELS, np.int64))
     inside: np.ndarray = field(default_factory=lambda: np.zeros(LEVELS, np.int64))
 
-    def add(self, answer: Answer, truth: np.ndarray) -> None:
+    def add(self, answer: CompletionPrediction, truth: np.ndarray) -> None:
         """Count the band of an answer in which something may be hidden: behind the occluders, and not visible.
 
         Args:
@@ -62,7 +62,7 @@ class Evidence:
     left_out: np.ndarray
 
 
-def weigh(answer: Answer, amodal: np.ndarray) -> Evidence:
+def weigh(answer: CompletionPrediction, amodal: np.ndarray) -> Evidence:
     """Count the evidence for a label.
 
     Args:

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..completion.checkpoint import TrainedCompleter
-from ..completion.predictor import Answer, Query, Scene, View, ask
+from ..completion.checkpoint import CompleterBundle as TrainedCompleter
+from ..completion.predictor import CompletionPrediction, CompletionPredictor, CompletionRequest, CropSpec, Scene
 from ..data.records import AnnotationSet
 from ..io.images import image_path, read_image
-from ..labelling.answers import amodal_in_window, view_for
 from ..labelling.contact import CLOSE_LOOKS
-from ..labelling.label_scenes import SceneLabels, as_drawn, label_scenes
-from ..labelling.loosening import loosened
-from ..labelling.order_recovery import orders_at, orders_from_pairs, pair_growth_px, pair_queries
+from ..labelling.label import amodal_in_window, as_drawn
+from ..labelling.label_scenes import SceneLabels, label_scenes
+from ..labelling.loosening import gaps_of_loosened
+from ..labelling.order_recovery import orders_at, pair_growth_px, pair_requests, requests_behind
 from ..labelling.ordering import Pair, ancestors, compare
+from ..labelling.plan import plan_labels
 from ..masks import rle
 from ..masks.gaps import derive_tolerance, pair_gaps
 from ..masks.geometry import count_px, dilate
@@ -94,17 +95,13 @@ class Holdout:
             yield chunk
 
 
-def quick_score(completer: Completer, view: View, holdout: Holdout, settings: LabelSettings) -> dict[str, float]:
+def quick_score(completer: Completer, crop: CropSpec, holdout: Holdout, settings: LabelSettings) -> dict[str, float]:
     """Score a completer in training on some scenes of the choosing half, told the true occluders, at threshold 0.5."""
     counts = []
     for chunk in holdout.chunks(holdout.cases("choose")[:QUICK_SCENES]):
-        queries = [
-            Query(n, target, tuple(group))
-            for n, case in enumerate(chunk)
-            for target, group in ancestors(case.true_order()).items()
-        ]
-        for answer in _ask(completer, view, chunk, queries, settings):
-            counts.append(_count(answer, chunk[answer.query.scene], 0.5, settings))
+        groups = [ancestors(case.true_order()) for case in chunk]
+        for case, prediction in _predict(completer, crop, chunk, groups, settings):
+            counts.append(_count(prediction, case, 0.5, settings))
     scores = metrics.compute_micro(counts)
     return {f"hold-out {name}": float(scores[name] or 0.0) for name in ("miou", "invisible_miou")}
 
@@ -124,18 +121,19 @@ def choose(
     """
     ids = holdout.cases("choose")
     settings = with_tolerance(holdout, ids, settings)
-    choose_order = _choose_pair_order if orders_from_pairs(trained, settings) else _choose_completed_order
+    by_pairs = plan_labels(trained, settings).order_rule == "pairs"
+    choose_order = _choose_pair_order if by_pairs else _choose_completed_order
     trained = choose_order(trained, holdout, ids, settings, progress)
     threshold = _choose_threshold(trained, holdout, ids, settings, progress)
     if threshold is None:
         return trained
     trained = replace(trained, threshold=threshold)
-    tally = Tally()
+    tally, plan = Tally(), plan_labels(trained, settings)
     with progress.task("calibrating", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
             scenes = [case.scene for case in chunk]
-            found = label_scenes(trained, scenes, settings)
-            tally.add(trained, scenes, [case.amodal for case in chunk], found, settings)
+            found = label_scenes(plan, scenes)
+            tally.add(scenes, [case.amodal for case in chunk], found, settings)
             advance(len(chunk))
     calibration, promise = tally.calibrate()
     return replace(trained, calibration=calibration, promise=promise)
@@ -163,11 +161,12 @@ def score(trained: TrainedCompleter, holdout: Holdout, settings: LabelSettings, 
             for radius_px, rows in completion.items():
                 settings = own_settings[radius_px]
                 scenes = [case.eroded(radius_px) if radius_px else case.scene for case in chunk]
-                found = {"labels": label_scenes(trained, scenes, settings)}
+                plan = plan_labels(trained, settings)
+                found = {"labels": label_scenes(plan, scenes)}
                 if radius_px == 0:
-                    tally.add(trained, scenes, [case.amodal for case in chunk], found["labels"], settings)
+                    tally.add(scenes, [case.amodal for case in chunk], found["labels"], settings)
                     true_order = [case.true_order() for case in chunk]
-                    found["labels, true order"] = label_scenes(trained, scenes, settings, true_order)
+                    found["labels, true order"] = label_scenes(plan, scenes, true_order)
                 for n, (case, scene) in enumerate(zip(chunk, scenes, strict=True)):
                     for name, counts in _count_case(case, scene, {k: v[n] for k, v in found.items()}, settings):
                         rows.setdefault(name, []).append(counts)
@@ -246,19 +245,19 @@ def _count_order(
         yield name, ordering.count_image(len(modal), truth_one_way, truth, forced, directed)
 
 
-def _queries(number: int, case: Case, settings: LabelSettings) -> list[Query]:
+def _occluders(case: Case, settings: LabelSettings) -> dict[int, list[int]]:
     if settings.occluders == "neighbours":
         groups = neighbours_both_ways(near_pairs(case.scene.masks, settings.near_px))
     else:
         groups = ancestors(case.true_order())
-    return [Query(number, target, tuple(group)) for target, group in groups.items() if case.scene.masks[target].any()]
+    return {target: group for target, group in groups.items() if case.scene.masks[target].any()}
 
 
-def _count(answer: Answer, case: Case, threshold: float, settings: LabelSettings) -> metrics.Counts:
-    target = answer.query.target
+def _count(prediction: CompletionPrediction, case: Case, threshold: float, settings: LabelSettings) -> metrics.Counts:
+    target = prediction.request.target
     visible = case.scene.masks[target]
-    local = amodal_in_window(answer, threshold, settings.behind_neighbours)
-    amodal = as_drawn(visible, answer, local, settings.loosened_px)
+    local = amodal_in_window(prediction, threshold, settings.behind_neighbours)
+    amodal = as_drawn(visible, prediction, local, settings.loosened_px)
     return metrics.count_instance(amodal, case.amodal[target], visible)
 
 
@@ -269,22 +268,31 @@ def _choose_threshold(
     counts: list[list[metrics.Counts]] = [[] for _ in THRESHOLDS]
     with progress.task("choosing the threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
-            queries = [q for n, case in enumerate(chunk) for q in _queries(n, case, settings)]
-            for answer in _ask(trained.completer, trained.view, chunk, queries, settings):
+            groups = [_occluders(case, settings) for case in chunk]
+            for case, prediction in _predict(trained.completer, trained.crop, chunk, groups, settings):
                 for k, threshold in enumerate(THRESHOLDS):
-                    counts[k].append(_count(answer, chunk[answer.query.scene], threshold, settings))
+                    counts[k].append(_count(prediction, case, threshold, settings))
             advance(len(chunk))
     if not counts[0]:
         return None
     return float(THRESHOLDS[_best([metrics.compute_micro(rows)["invisible_miou"] or 0.0 for rows in counts])])
 
 
-def _ask(
-    completer: Completer, view: View, cases: Sequence[Case], queries: Sequence[Query], settings: LabelSettings
-) -> Iterator[Answer]:
-    """Ask for completions as labelling does."""
-    scenes, _, own = loosened([case.scene for case in cases], settings)
-    return ask(completer, scenes, queries, view_for(view, own), own.batch_size)
+def _predict(
+    completer: Completer,
+    crop: CropSpec,
+    cases: Sequence[Case],
+    occluders: Sequence[Mapping[int, Sequence[int]]],
+    settings: LabelSettings,
+) -> Iterator[tuple[Case, CompletionPrediction]]:
+    """Complete objects behind those given, as labelling does."""
+    _, gap_px = gaps_of_loosened(settings.near_px, settings.loosened_px)
+    case_of: dict[CompletionRequest, Case] = {}
+    for case, groups in zip(cases, occluders, strict=True):
+        scene = case.scene.loosened(settings.loosened_px)
+        case_of |= dict.fromkeys(requests_behind(scene, groups).values(), case)
+    for prediction in CompletionPredictor(completer, crop, gap_px, settings.batch_size).stream(case_of):
+        yield case_of[prediction.request], prediction
 
 
 def _choose_completed_order(
@@ -293,13 +301,13 @@ def _choose_completed_order(
     """Return it with the best threshold for the order, and with further looks where they make the order better."""
     looks = [(), CLOSE_LOOKS] if settings.close_looks is None else [settings.close_looks]
     hits, predicted = np.zeros((2, len(looks), len(COMPLETION_THRESHOLDS)))
-    true = 0
+    true, plan = 0, plan_labels(trained, settings)
     with progress.task("choosing the order threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
             scenes = [case.scene for case in chunk]
             truth = [{(p.front, p.back) for p in case.true_order()} for case in chunk]
             true += sum(len(pairs) for pairs in truth)
-            by_looks = orders_at(trained, scenes, settings, looks, COMPLETION_THRESHOLDS)
+            by_looks = orders_at(plan, scenes, looks, COMPLETION_THRESHOLDS)
             for n, by_threshold in enumerate(by_looks):
                 for k, orders in enumerate(by_threshold):
                     for order, pairs in zip(orders, truth, strict=True):
@@ -315,21 +323,21 @@ def _choose_completed_order(
 def _choose_pair_order(
     trained: TrainedCompleter, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
 ) -> TrainedCompleter:
-    correct = np.zeros(len(THRESHOLDS))
+    correct, plan = np.zeros(len(THRESHOLDS)), plan_labels(trained, settings)
     with progress.task("choosing the order threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
-            scenes, own, _ = loosened([case.scene for case in chunk], settings)
-            near = [near_pairs(scene.masks, own.near_px) for scene in scenes]
+            scenes = [case.scene.loosened(plan.tight_px) for case in chunk]
+            near = [near_pairs(scene.masks, plan.ordering.gap_px) for scene in scenes]
             truth = [{(p.front, p.back) for p in case.true_order()} for case in chunk]
-            growth: dict[tuple[int, int, int], list[float]] = {}
-            view = view_for(trained.view, own)
-            for answer in ask(trained.completer, scenes, pair_queries(near), view, own.batch_size):
-                key = (answer.query.scene, answer.query.target, answer.query.occluders[0])
-                growth[key] = [pair_growth_px(answer, threshold) for threshold in THRESHOLDS]
+            growth = {
+                p.request: [pair_growth_px(p, threshold) for threshold in THRESHOLDS]
+                for p in plan.ordering.stream(pair_requests(scenes, near))
+            }
             for n, pairs in enumerate(near):
                 for i, j in pairs:
+                    of_i, of_j = (growth[CompletionRequest(scenes[n], a, (b,))] for a, b in ((i, j), (j, i)))
                     for k in range(len(THRESHOLDS)):
-                        ordered = compare(i, j, growth[n, i, j][k], growth[n, j, i][k])
+                        ordered = compare(i, j, of_i[k], of_j[k])
                         correct[k] += any((pair.front, pair.back) in truth[n] for pair in ordered)
             advance(len(chunk))
     return replace(trained, order_threshold=float(THRESHOLDS[_best(correct)]))

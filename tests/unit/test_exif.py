@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from amodalpl.calibration.fit import Calibration
-from amodalpl.completion.checkpoint import TrainedCompleter, save_completer
-from amodalpl.completion.predictor import View
+from amodalpl.completion.checkpoint import CompleterBundle, save_completer
+from amodalpl.completion.predictor import CropSpec
 from amodalpl.data.exif import any_turned
 from amodalpl.data.read import read_annotations
 from amodalpl.io.images import read_image
@@ -127,7 +127,7 @@ def test_a_completer_that_looks_at_photos_gives_the_labels_of_upright_ones(orien
     """Beside red objects the photos have a gradient, so that no turn shows the completer the same."""
     torch.manual_seed(2)
     network = build_completer("layered", 4, True, init_gain=1.0).eval()
-    trained = TrainedCompleter(network, View(32), calibration=Calibration((0.0, 1.0), (0.05, 0.9)))
+    trained = CompleterBundle(network, CropSpec(32), calibration=Calibration((0.0, 1.0), (0.05, 0.9)))
     (tmp_path / "completer").mkdir()
     save_completer(
         tmp_path / "completer", trained, CompleterSettings(width=4, image=True), SynthesisSettings(patch_px=32)
@@ -172,6 +172,7 @@ def test_the_detector_learns_from_photos_that_fit_their_masks(orientation, tmp_p
     from mmdet.datasets import CocoDataset
     from mmengine.registry import DefaultScope
 
+    import amodalpl.detector.registered  # noqa: F401  (what a written config imports)
     from amodalpl.detector.config import train_pipeline
     from amodalpl.detector.data.coco_export import categories, to_coco
     from amodalpl.settings import DetectorSettings
@@ -227,6 +228,8 @@ def test_mmdetection_finds_it_by_its_name():
 
     require_detector()
     from mmdet.registry import TRANSFORMS
+
+    import amodalpl.detector.registered  # noqa: F401  (what a written config imports)
 
     loaded = TRANSFORMS.build({"type": "LoadPhoto"})
     assert type(loaded).__name__ == "LoadPhoto"

@@ -12,8 +12,8 @@ from torch import nn
 from amodalpl.calibration.collect import PIXELS, PROMISE
 from amodalpl.calibration.fit import Promise
 from amodalpl.calibration.holdout_scores import Case, Holdout, _best, choose, quick_score, score
-from amodalpl.completion.checkpoint import TrainedCompleter
-from amodalpl.completion.predictor import Scene, View
+from amodalpl.completion.checkpoint import CompleterBundle
+from amodalpl.completion.predictor import CropSpec, Scene
 from amodalpl.data.read import read_annotations
 from amodalpl.labelling.contact import CLOSE_LOOKS
 from amodalpl.labelling.ordering import Pair
@@ -23,7 +23,7 @@ from amodalpl.settings import LabelSettings
 
 SIZE_HW = (60, 80)
 SETTINGS = LabelSettings(gap_px=0)
-VIEW = View(64, gap_px=0)
+VIEW = CropSpec(64)
 
 
 def rectangle(rows, columns):
@@ -52,7 +52,7 @@ class Sure(nn.Module):
 
 
 def trained(probability, method="pcnet-m"):
-    return TrainedCompleter(Completer(Sure(probability), METHODS[method]).eval(), VIEW)
+    return CompleterBundle(Completer(Sure(probability), METHODS[method]).eval(), VIEW)
 
 
 def holdout(folder, parts=("choose", "report"), square_whole=SQUARE_WHOLE, bar=BAR):
@@ -154,7 +154,7 @@ class SureFromAfar(Sure):
 
 def test_further_looks_are_chosen_where_they_help(tmp_path):
     """One of three answers is sure, so that their mean is a third."""
-    untrained = TrainedCompleter(Completer(SureFromAfar(0.999), METHODS["layered"]).eval(), VIEW)
+    untrained = CompleterBundle(Completer(SureFromAfar(0.999), METHODS["layered"]).eval(), VIEW)
     chosen = choose(untrained, holdout(tmp_path), SETTINGS)
     assert chosen.close_looks == CLOSE_LOOKS and chosen.order_threshold == pytest.approx(0.3)
     without = choose(untrained, holdout(tmp_path), SETTINGS.model_copy(update={"close_looks": ()}))
@@ -279,11 +279,3 @@ def test_scores_by_hand(tmp_path):
         assert everything[row]["miou"] == everything[row]["invisible_miou"] == 1.0
     assert everything["labels"]["instances"] == 3 and occluded["labels"]["instances"] == 1
     assert occluded["modal mask"]["miou"] == pytest.approx(400 / 480)
-
-
-def test_gap_tolerance_is_the_label_settings(tmp_path):
-    """The view that came from disk has the default gap; scoring must use the settings'."""
-    completer = trained(0.9)
-    wide = TrainedCompleter(completer.completer, View(64, gap_px=9))
-    a, b = (score(t, holdout(tmp_path), SETTINGS) for t in (completer, wide))
-    assert a.scores == b.scores
