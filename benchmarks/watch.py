@@ -32,6 +32,7 @@ class Watch(Progress):
 
     @contextmanager
     def task(self, label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """Watch this task if it is the one."""
         if label != self.label:
             yield lambda units: None
             return
@@ -66,6 +67,7 @@ class Counting(Progress):
 
     @contextmanager
     def task(self, label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """Watch this task if it is the one."""
         if label != self.label:
             yield lambda units: None
             return

@@ -85,6 +85,9 @@ class Completer(nn.Module):
         uses_image: whether the photo is given too.
     """
 
+    image_mean: torch.Tensor
+    image_std: torch.Tensor
+
     def __init__(self, network: nn.Module, method: Method, uses_image: bool = False) -> None:
         super().__init__()
         self.network = network
