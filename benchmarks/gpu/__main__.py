@@ -23,7 +23,7 @@ _SHORTEST_S = 15.0  # a row is not begun with less
 
 
 def main() -> int:
-    """Return the exit code: 0 all rows done, 1 some not, 2 wrong usage."""
+    """Return the exit code: 0 all is done, 1 something failed or ran out of time, 2 wrong usage."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the row under way is ended too
     options = _options()
     if options.row:
@@ -56,7 +56,9 @@ def main() -> int:
             break  # there is nothing to measure on
     _write(options.out, work, states)
     print((options.out / TABLE).read_text(encoding="utf-8"), end="")
-    return 0 if len(states) == len(wanted) and all(s["state"] == "done" for s in states.values()) else 1
+    all_done = len(states) == len(wanted) and all(row["state"] == "done" for row in states.values())
+    failed = any(figure.failed for figure in figures.read(work) if figure.row in wanted)
+    return 0 if all_done and not failed else 1
 
 
 def _options() -> argparse.Namespace:

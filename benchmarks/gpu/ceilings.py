@@ -28,6 +28,8 @@ def measure(context: Context) -> None:
     seconds = best_seconds(lambda: target.copy_(source), context.device, 10)
     context.say("copy on the device, read and written", 2 * count / seconds / 1e9, "GB/s")
     for name, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
+        if name == "fp16" and not context.on_gpu:
+            continue  # for which a CPU has no arithmetic
         a, b = torch.randn(2, side, side, device=context.device).to(dtype)
         seconds = best_seconds(lambda a=a, b=b: torch.mm(a, b), context.device, 10)  # type: ignore[misc]
         context.say(f"matrix product in {name}", 2 * side**3 / seconds / 1e12, "TFLOP/s")

@@ -90,7 +90,7 @@ class Context:
             yield
         except Exception as error:
             text = (str(error).strip().splitlines() or [""])[0]
-            self.say(what, f"failed: {type(error).__name__}: {text[:200]}")
+            self.say(what, f"{figures.FAILED}{type(error).__name__}: {text[:200]}")
             print(f"    {text}", file=sys.stderr)
         finally:
             if self.on_gpu:
@@ -106,10 +106,16 @@ class Context:
             write_scenes(folder, self.sizes.photos, drawn.SEED, self.sizes.photo_hw)
         return file, folder / "images"
 
-    def prepared(self) -> Path:
-        """Return the output folder of `synth` on the photos, made the first time."""
-        folder = self.work / "synth"
-        values = {"seed": drawn.SEED, "synthesis": {"patch_px": self.sizes.patch_px}}
+    def prepared(self, name: str = "synth", **synthesis: Any) -> Path:
+        """Return the output folder of `synth` on the photos, made the first time; its hold-out is small.
+
+        Args:
+            name: of the folder.
+            synthesis: settings in place of those.
+        """
+        folder = self.work / name
+        small = {"holdout_fraction": self.sizes.holdout_fraction, "holdout_scenes": 1}
+        values = {"seed": drawn.SEED, "synthesis": {"patch_px": self.sizes.patch_px, **small, **synthesis}}
         synth(*self.photos(), folder, resolve(values))
         return folder
 

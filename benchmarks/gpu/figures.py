@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FILE = "figures.jsonl"
+FAILED = "failed: "
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Figure:
     unit: str = ""
     at_least: float | None = None
     at_most: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is an error in place of a value."""
+        return isinstance(self.value, str) and self.value.startswith(FAILED)
 
     @property
     def met(self) -> bool | None:

@@ -19,7 +19,7 @@ class Row:
     title: str
     module: str
     limit_s: int
-    tiny_s: int = 120
+    tiny_s: int = 300
 
 
 ROWS = {

@@ -16,6 +16,7 @@ class Sizes:
     Attributes:
         photos: drawn, where none are given.
         photo_hw: of the drawn ones.
+        holdout_fraction: share of the photos that trainings never see, of all rows but the real training.
         width: of the completer's network.
         patch_px: side of a training patch.
         batch: patches per step.
@@ -36,6 +37,7 @@ class Sizes:
 
     photos: int
     photo_hw: tuple[int, int]
+    holdout_fraction: float
     width: int
     patch_px: int
     batch: int
@@ -57,6 +59,7 @@ class Sizes:
 WHOLE = Sizes(
     photos=337,  # as many as the real photos that labelling is measured on
     photo_hw=(480, 640),
+    holdout_fraction=0.06,
     width=32,
     patch_px=256,
     batch=32,
@@ -77,6 +80,7 @@ WHOLE = Sizes(
 TINY = Sizes(
     photos=6,
     photo_hw=(96, 128),
+    holdout_fraction=0.3,
     width=4,
     patch_px=32,
     batch=2,
