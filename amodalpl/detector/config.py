@@ -82,7 +82,6 @@ def model_config(settings: DetectorSettings, class_count: int, norm: Norm) -> di
             "bgr_to_rgb": True,
             "pad_mask": True,
             "pad_size_divisor": 32,
-            "non_blocking": True,
         },
         "backbone": {
             **backbone.config,
