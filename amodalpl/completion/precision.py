@@ -33,7 +33,7 @@ class HalfNetwork(nn.Module):
 
 
 class ExactNetwork(nn.Module):
-    """A network whose convolutions have all of float32: on a GPU cuDNN's usual ones take TF32, with the bits of fp16."""
+    """A network whose convolutions have all of float32; on a GPU cuDNN usually takes TF32, with the bits of fp16."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
