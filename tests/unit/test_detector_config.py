@@ -31,7 +31,6 @@ def test_defaults_are_mmdetections_mask_rcnn_r50_fpn():
     theirs = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs/_base_/models/mask-rcnn_r50_fpn.py").model
     ours = zoo.model_config(DetectorSettings(), 80, "BN")
     theirs.backbone.init_cfg = None
-    theirs.data_preprocessor.non_blocking = True  # copies to a GPU do not wait
     for part in (theirs.train_cfg.rpn, theirs.train_cfg.rcnn):
         part.assigner.type = "IgnoringAssigner"
     assert Config(dict(model=ours)).model == theirs
