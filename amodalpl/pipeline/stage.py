@@ -116,12 +116,6 @@ class Stage:
     folder: str = ""
     choice: Choice | None = None
 
-    @property
-    def usage(self) -> str:
-        """The command with what must be given, such as `complete SYNTH_DIR --out DIR`."""
-        needed = [f"{i.flag} {i.metavar}".strip() for i in self.inputs if not i.optional]
-        return " ".join([self.name, *needed, "--out DIR"])
-
     def load(self) -> Callable[..., Summary]:
         """Import the function."""
         module, _, name = self.function.partition(":")

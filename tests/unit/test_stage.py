@@ -42,7 +42,8 @@ def test_sections_are_sections_of_the_settings(stage):
 @ROWS
 def test_usage_stands_in_the_table_of_the_design(stage):
     rows = re.findall(r"^\| `([^`]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert stage.usage in rows
+    needed = [f"{i.flag} {i.metavar}".strip() for i in stage.inputs if not i.optional]
+    assert " ".join([stage.name, *needed, "--out DIR"]) in rows
 
 
 def test_what_is_given_goes_to_the_function(fake_stage, tmp_path):
@@ -70,6 +71,8 @@ def test_arguments_come_back_from_the_record(tmp_path, monkeypatch):
     again = {i.name: i.from_json(kept[i.name]) for i in stage.inputs}
     assert again == {**given, "labels": tmp_path / "l.json", "images": tmp_path / "i", "init": kept["init"]}
     assert stage.arguments({**given, "init": "none"})["init"] == "none"
+    kept = STAGES["synth"].arguments({"annotations": Path("a.json"), "images": Path("i"), "fmt": "coco"})
+    assert kept == {"annotations": str(tmp_path / "a.json"), "images": str(tmp_path / "i"), "fmt": "coco"}
 
 
 @pytest.mark.parametrize(
