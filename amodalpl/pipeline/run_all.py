@@ -14,10 +14,9 @@ from ..runtime.summary import Summary
 from ..settings import DataSettings, PipelineSettings, RunSettings
 from ..settings_values import resolve_as
 from .pseudolabel import LABELS
-from .stage import STAGES
+from .stage import IN_RUN, STAGES
 from .train_detector import require_detector, start_identity
 
-IN_RUN = [stage.name for stage in STAGES.values() if stage.folder]
 SCORES = "scores.json"
 
 

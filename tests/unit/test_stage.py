@@ -81,7 +81,7 @@ def test_arguments_come_back_from_the_record(tmp_path, monkeypatch):
         pytest.param(Input("images", "path", "", ""), None, "expected a path, got None", id="missing"),
         pytest.param(Input("images", "path", "", ""), ["a"], r"expected a path, got \['a'\]", id="list"),
         pytest.param(Input("images", "path", "", ""), "a\0", "expected a path", id="character 0"),
-        pytest.param(Input("fmt", "format", "", "", optional=True), 3, "expected a word, got 3", id="no word"),
+        pytest.param(Input("fmt", "format", "", "", "--format"), 3, "expected a word, got 3", id="no word"),
     ],
 )
 def test_an_argument_changed_by_hand_is_one_line(given, value, found):
@@ -103,7 +103,7 @@ def test_a_new_row_is_a_command(monkeypatch, capsys):
         example="count-objects ann.json --out counts",
         inputs=(
             Input("annotations", "path", "ANN", "A file."),
-            Input("least", "word", "N", "Fewest.", "--least", optional=True, default="1"),
+            Input("least", "word", "N", "Fewest.", "--least", default="1"),
         ),
         sections=("labels",),
         takes=("values",),
