@@ -105,34 +105,18 @@ def pseudolabel(
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
     if not any(i.modal is not None and not i.is_crowd for i in data.instances):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
-    hashes = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
+    inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
     if review:
-        hashes["review"] = hash_file(review)
-    if not ranks.is_first:
-        wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
-    run = StageRun.open(
-        out,
-        "pseudolabel",
-        {"labels": settings.labels.model_dump(mode="json")},
-        hashes,
-        settings.seed,
-        {
-            "annotations": annotations,
-            "images": images,
-            "completer": completer,
-            "fmt": fmt,
-            "review": review,
-            "backend": backend,
-        },
-    )
+        inputs["review"] = hash_file(review)
+    given = {"annotations": annotations, "images": images, "completer": completer, "fmt": fmt}
+    run = _claim(out, settings, inputs, {**given, "review": review, "backend": backend}, ranks)
     if not run.done:
         if ranks.is_first:
             _remove_parts_of_other_versions(out, progress)
         run.record |= {"amodalpl": __version__, "git": git_state()}  # of who labels, whoever claimed it
         labels, tolerance = _measured(data, settings.labels, progress)
-        plan = plan_labels(bundle, labels)
-        name = str(read_json(completer / CARD, "the card of a completer")["method"])
-        work = _Work(data, images, bundle.completer.uses_image, plan, name)
+        method = str(read_json(completer / CARD, "the card of a completer")["method"])
+        work = _Work(data, images, bundle.completer.uses_image, plan_labels(bundle, labels), method)
         parts = _make_parts(work, out, labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
@@ -159,6 +143,15 @@ def pseudolabel(
         },
         next=decide if decided else train,
     )
+
+
+def _claim(
+    out: Path, settings: PipelineSettings, inputs: dict[str, str], arguments: dict[str, Any], ranks: Ranks
+) -> StageRun:
+    if not ranks.is_first:
+        wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
+    labels = {"labels": settings.labels.model_dump(mode="json")}
+    return StageRun.open(out, "pseudolabel", labels, inputs, settings.seed, arguments)
 
 
 def _completer_hashes(completer: Path, backend: str) -> dict[str, str]:
