@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..completion.predictor import Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
+from .acyclic import without_circles
 from .label import Label, read_label
 from .order_recovery import (
     Neighbours,
@@ -79,8 +80,10 @@ def _recover_orders(
     plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours
 ) -> tuple[list[list[Pair]], Predictions]:
     """Return the order of each scene, and what was predicted for it that labels may be read from too."""
+    predictions: Predictions = {}
     if plan.order_rule == "pairs":
-        return order_pairwise(plan, scenes, neighbours), {}
-    predictions = predict_behind_neighbours(plan, scenes, neighbours)
-    (orders,) = orders_completed(plan, scenes, neighbours, predictions, [plan.order_threshold])
-    return orders, predictions
+        orders = order_pairwise(plan, scenes, neighbours)
+    else:
+        predictions = predict_behind_neighbours(plan, scenes, neighbours)
+        (orders,) = orders_completed(plan, scenes, neighbours, predictions, [plan.order_threshold])
+    return [without_circles(order) for order in orders], predictions

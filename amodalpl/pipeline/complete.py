@@ -30,10 +30,12 @@ from ..settings_values import merge, resolve
 from ..shape_prior.plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
 from ..synthesis.bank import Bank, sure_to_be_whole
 from ..synthesis.dataset import SampleStream
+from .stage import STAGES
 from .synth import BANK, HOLDOUT, HOLDOUT_IMAGES, read_holdout
 
 CHECKPOINT, METRICS, CURVES = "checkpoint.pth", "metrics.json", "curves.png"
 RELIABILITY, RISK = "reliability.png", "risk_coverage.png"
+ROW = STAGES["complete"]
 
 
 def complete(
@@ -58,6 +60,7 @@ def complete(
         CheckpointError: the checkpoint in `out` is damaged.
         TrainingError: the loss is no longer a number.
     """
+    arguments = ROW.arguments(locals())
     record = finished_run(synth_dir, "synth")
     inherited = {"seed": record["seed"], "synthesis": record["settings"]["synthesis"]}
     settings = resolve(merge(inherited, values))
@@ -68,18 +71,17 @@ def complete(
             "run `amodalpl synth` with --set synthesis.with_image=true"
         )
     where = pick_device(device)
-    sections = ("synthesis", "completer", "training", "labels")
-    dump = settings.model_dump(mode="json")
-    changes = list(_changes(inherited["synthesis"], dump["synthesis"], "synthesis"))
+    sections = ROW.settings_of(settings)
+    changes = list(_changes(inherited["synthesis"], sections["synthesis"], "synthesis"))
     if changes:
         progress.note(f"not as in {synth_dir}: {', '.join(changes)}")
     run = StageRun.open(
         out,
-        "complete",
-        {name: dump[name] for name in sections},
+        ROW.name,
+        sections,
         {"bank": hash_file(synth_dir / BANK / "table.npy"), "hold-out": hash_file(synth_dir / HOLDOUT)},
         settings.seed,
-        {"synth_dir": synth_dir},
+        arguments,
     )
     if not run.done:
         counts = _train_and_score(synth_dir, out, settings, where, progress)
