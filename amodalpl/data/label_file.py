@@ -26,7 +26,9 @@ from .review_file import COMPLETED, Verdict, completed_mask
 
 DECISION = "decision"
 """Key of `amodalpl` in a label that was decided on."""
-UNASKED = frozenset({"no_occluder", "overlap_only", "fully_shared"})
+NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only"})
+"""Flags of labels that have nothing in front of them by the order."""
+UNASKED = NOTHING_IN_FRONT | {"fully_shared"}
 """Flags of labels that the network was not asked about."""
 _MASKS = ("segmentation", "visible_mask")
 _NEEDED = ("id", "image_id", "category_id", *_MASKS, "amodalpl")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..calibration.audit import Statement, Stratum, draw_sample, state
-from ..data.label_file import read_label_head, read_labels
+from ..data.label_file import NOTHING_IN_FRONT, read_label_head, read_labels
 from ..data.label_folder import ShownLabel
 from ..errors import DataError, OutputError, nearest
 from ..io.files import hash_file, read_json
@@ -110,7 +110,7 @@ def audit(
 def _stratum_of(label: Mapping[str, Any]) -> str:
     notes = label["amodalpl"]
     grown = "grown" if notes.get("added_px") else "as drawn"
-    if "no_occluder" in (notes.get("flags") or ()):
+    if NOTHING_IN_FRONT.intersection(notes.get("flags") or ()):
         return f"{grown}, no occluder"
     return f"{grown}, {'promised' if is_promised(notes) else 'not promised'}"
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..calibration.fit import Promise
-from ..data.label_file import read_label_head, read_labels
+from ..data.label_file import NOTHING_IN_FRONT, read_label_head, read_labels
 from ..errors import DataError
 from ..io.files import read_json
 from ..metrics import completion, ordering
@@ -30,7 +30,7 @@ PROMISE = "labels: promise, with intervals"
 ORDER = "order: O-Acc (PCNet/ASBU) and directed pairs (InstaOrder), with intervals"
 ANNOTATED_FRACTION = 0.8
 """An object is hidden by what is annotated when at least this share of its hidden part lies under annotated masks."""
-UNPROMISED = frozenset({"low_confidence", "no_occluder"})
+UNPROMISED = NOTHING_IN_FRONT | {"low_confidence"}
 STATS_FILE = "stats.json"
 
 _Chosen = dict[str, np.ndarray]  # name of a group -> (objects,) bool

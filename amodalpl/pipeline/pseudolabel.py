@@ -107,27 +107,19 @@ def pseudolabel(
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
     if not any(i.modal is not None and not i.is_crowd for i in data.instances):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
-    hashes = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
+    inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
     if review:
-        hashes["review"] = hash_file(review)
+        inputs["review"] = hash_file(review)
     if not ranks.is_first:
         wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
-    run = StageRun.open(
-        out,
-        ROW.name,
-        ROW.settings_of(settings),
-        hashes,
-        settings.seed,
-        arguments,
-    )
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
     if not run.done:
         if ranks.is_first:
             _remove_parts_of_other_versions(out, progress)
         run.record |= {"amodalpl": __version__, "git": git_state()}  # of who labels, whoever claimed it
         labels, tolerance = _measured(data, settings.labels, progress)
-        plan = plan_labels(bundle, labels)
-        name = str(read_json(completer / CARD, "the card of a completer")["method"])
-        work = _Work(data, images, bundle.completer.uses_image, plan, name)
+        method = str(read_json(completer / CARD, "the card of a completer")["method"])
+        work = _Work(data, images, bundle.completer.uses_image, plan_labels(bundle, labels), method)
         parts = _make_parts(work, out, labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
