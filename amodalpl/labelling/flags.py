@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..calibration.fit import Promise
+from ..calibration.fit import RiskGuarantee
 from .label_scenes import Label
 
 UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
 
 
-def doubtful_above(given: float | None, promise: Promise | None) -> float:
+def doubtful_above(given: float | None, promise: RiskGuarantee | None) -> float:
     """Return the uncertainty above which a label is `low_confidence`.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..calibration.fit import weigh
+from ..calibration.fit import evidence_of
 from ..completion.checkpoint import TrainedCompleter
 from ..completion.predictor import Answer, Scene, reaches_inner_edge
 from ..masks.geometry import dilate
@@ -141,7 +141,7 @@ def _labels(
         if runs_away(local, answer.modal, settings):
             labels.append(Label(visible, 1.0, in_front, True, False, runaway=True, doubt=doubt))
             continue
-        uncertainty = trained.calibration.uncertainty(weigh(answer, local))
+        uncertainty = trained.calibration.uncertainty(evidence_of(answer, local))
         cut_off = reaches_inner_edge(answer, local, visible.shape)
         amodal = as_drawn(visible, answer, local, tight_px)
         labels.append(Label(amodal, uncertainty, in_front, True, cut_off, doubt=doubt))

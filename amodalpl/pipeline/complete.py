@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..calibration.collect import PROMISE
-from ..calibration.holdout_scores import Holdout, choose, quick_score, score
+from ..calibration.choose_thresholds import choose
+from ..calibration.holdout import HOLDOUT, read_holdout
+from ..calibration.holdout_scores import quick_score, score
+from ..calibration.uncertainty_report import PROMISE
 from ..completion.checkpoint import CARD, SHAPES, WEIGHTS, TrainedCompleter, save_completer
 from ..completion.predictor import View
 from ..completion.training import train
@@ -30,7 +32,7 @@ from ..settings_values import merge, resolve
 from ..shape_prior.plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
 from ..synthesis.bank import Bank, sure_to_be_whole
 from ..synthesis.dataset import SampleStream
-from .synth import BANK, HOLDOUT, HOLDOUT_IMAGES, read_holdout
+from .synth import BANK
 
 CHECKPOINT, METRICS, CURVES = "checkpoint.pth", "metrics.json", "curves.png"
 RELIABILITY, RISK = "reliability.png", "risk_coverage.png"
@@ -117,7 +119,7 @@ def _train_and_score(
 ) -> dict[str, Any]:
     synthesis = settings.synthesis.model_copy(update={"with_image": settings.completer.image})
     view = View(synthesis.patch_px, synthesis.enlarge_box, synthesis.boundary_px, settings.labels.near_px)
-    holdout = Holdout(read_holdout(synth_dir), synth_dir / HOLDOUT_IMAGES if settings.completer.image else None)
+    holdout = read_holdout(synth_dir, with_images=settings.completer.image)
     torch.manual_seed(settings.seed)
     completer = build_completer(
         settings.completer.method, settings.completer.width, settings.completer.image, settings.completer.init_gain
@@ -150,12 +152,12 @@ def _train_and_score(
         return {}
     completer.eval()
     trained = choose(TrainedCompleter(completer, view), holdout, settings.labels, progress)
-    trust = score(trained, holdout, settings.labels, progress)
+    report = score(trained, holdout, settings.labels, progress)
     trained = replace(trained, shapes=_learn_shapes(Bank(synth_dir / BANK), settings.seed, progress))
     save_completer(out, trained, settings.completer, synthesis)
     training_curves(history, out / CURVES)
-    reliability_diagram(trust.reliability, out / RELIABILITY)
-    risk_coverage(trust.risk_coverage, out / RISK)
+    reliability_diagram(report.reliability, out / RELIABILITY)
+    risk_coverage(report.risk_coverage, out / RISK)
     chosen = {
         "threshold": trained.threshold,
         "order threshold": trained.order_threshold,
@@ -166,13 +168,13 @@ def _train_and_score(
         {
             "chosen": chosen,
             "promise": trained.promise.to_json() if trained.promise else None,
-            "scores": trust.scores,
-            "reliability": trust.reliability,
-            "risk_coverage": trust.risk_coverage,
+            "scores": report.scores,
+            "reliability": report.reliability,
+            "risk_coverage": report.risk_coverage,
             "history": history,
         },
     )
-    of_labels = [rows["labels"] for rows in trust.scores.values() if "labels" in rows]
+    of_labels = [rows["labels"] for rows in report.scores.values() if "labels" in rows]
     stated = {name: value for row in of_labels for name, value in row.items()}
     warnings = [
         *sanity_checks.of_parts(holdout.cases("choose"), holdout.cases("report")),
@@ -188,7 +190,7 @@ def _train_and_score(
         **chosen,
         "classes with shapes of their own": len(trained.shapes.codebook.class_ids) if trained.shapes else 0,
         "promise": str(trained.promise or "none: the hold-out has too few labels, or too many bad ones"),
-        "promise on the reporting half": trust.scores[PROMISE]["labels"],
+        "promise on the reporting half": report.scores[PROMISE]["labels"],
         **({"warnings": warnings} if warnings else {}),
     }
 
