@@ -253,10 +253,6 @@ class LabelSettings(Settings):
         tight_px = min(tight_px, gap_px // 2) if self.tight_px is None else self.tight_px
         return self.model_copy(update={"gap_px": gap_px, "tight_px": tight_px})
 
-    def of_loosened(self) -> LabelSettings:
-        """Return the settings for masks that have been loosened: each gap is narrower from both sides."""
-        return self.model_copy(update={"gap_px": max(0, self.near_px - 2 * self.loosened_px), "tight_px": 0})
-
 
 class DetectorSettings(Settings):
     """Mask R-CNN by MMDetection on the label file."""

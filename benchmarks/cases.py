@@ -22,6 +22,7 @@ from amodalpl.completion.predictor import Scene
 from amodalpl.completion.training import train
 from amodalpl.errors import MissingPackageError
 from amodalpl.labelling.label_scenes import label_scenes
+from amodalpl.labelling.plan import plan_labels
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.train_detector import require_detector, train_detector
 from amodalpl.runtime.progress import SILENT, Progress
@@ -199,16 +200,16 @@ def complete_eight(method: str, backend: str, setting: Setting) -> Result:
     masks, image = drawn.scene_of_eight()
     labels = resolve({}).labels
     with FlopCounterMode(display=False) as counter:
-        label_scenes(load_completer(folder, setting.device), [Scene(masks, image)], labels)
+        label_scenes(plan_labels(load_completer(folder, setting.device), labels), [Scene(masks, image)])
     if backend == "onnx":
         try:
             export_onnx(folder)
         except MissingPackageError as error:
             raise Skipped(str(error)) from None
-    trained = load_completer(folder, setting.device, backend)
+    plan = plan_labels(load_completer(folder, setting.device, backend), labels)
     machine = measure_machine(setting.device)
     times = 2 if setting.quick else 8
-    seconds = best_seconds(lambda: label_scenes(trained, [Scene(masks, image)], labels), setting.device, times)
+    seconds = best_seconds(lambda: label_scenes(plan, [Scene(masks, image)]), setting.device, times)
     return Result(seconds, "s per photo", seconds, machine.seconds_for(counter.get_total_flops(), 0), machine)
 
 

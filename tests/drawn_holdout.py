@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from amodalpl.calibration.holdout import Holdout
-from amodalpl.completion.checkpoint import TrainedCompleter
-from amodalpl.completion.predictor import View
+from amodalpl.completion.checkpoint import CompleterBundle
+from amodalpl.completion.predictor import CropSpec
 from amodalpl.data.read import read_annotations
 from amodalpl.masks import rle
 from amodalpl.models.completer import METHODS, Completer
@@ -18,7 +18,7 @@ from amodalpl.settings import LabelSettings
 
 SIZE_HW = (60, 80)
 SETTINGS = LabelSettings(gap_px=0)
-VIEW = View(64, gap_px=0)
+VIEW = CropSpec(64)
 
 
 def rectangle(rows, columns):
@@ -47,7 +47,7 @@ class Sure(nn.Module):
 
 
 def trained(probability, method="pcnet-m"):
-    return TrainedCompleter(Completer(Sure(probability), METHODS[method]).eval(), VIEW)
+    return CompleterBundle(Completer(Sure(probability), METHODS[method]).eval(), VIEW)
 
 
 def holdout(folder, parts=("choose", "report"), square_whole=SQUARE_WHOLE, bar=BAR):

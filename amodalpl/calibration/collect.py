@@ -1,6 +1,6 @@
 """What labels of the hold-out say of themselves beside how good they are: to calibrate from, and to check by.
 
-Labels are tallied as they are made in use, behind the occluders of the recovered order, so that mistakes of the order
+Labels are kept as they are made in use, behind the occluders of the recovered order, so that mistakes of the order
 count in everything that is learnt here.
 """
 
@@ -11,14 +11,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..completion.checkpoint import TrainedCompleter
-from ..completion.predictor import Query, Scene, ask
-from ..labelling.answers import view_for
-from ..labelling.label_scenes import Label, SceneLabels
-from ..labelling.loosening import loosened
+from ..completion.predictor import Scene
+from ..labelling.label import Label
+from ..labelling.label_scenes import SceneLabels
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from ..settings import LabelSettings
 from .fit import Calibration, Evidence, PixelCounts, RiskGuarantee, choose_promise, evidence_of, fit_labels, fit_pixels
 
 
@@ -47,44 +44,26 @@ class CalibrationSamples:
     labels: list[LabelSample] = field(default_factory=list)
 
     def add(
-        self,
-        trained: TrainedCompleter,
-        scenes: Sequence[Scene],
-        amodal: Sequence[np.ndarray],
-        found: Sequence[SceneLabels],
-        settings: LabelSettings,
+        self, scenes: Sequence[Scene], amodal: Sequence[np.ndarray], found: Sequence[SceneLabels], near_px: int
     ) -> None:
-        """Tally the labels of a few scenes; the network is asked again about those that have an occluder.
+        """Keep the labels of a few scenes, with what the predictions say that they were read from.
 
         Args:
-            trained: the completer that made them.
             scenes: what was labelled.
             amodal: per scene (N, H, W) bool, true whole objects.
             found: per scene, of `label_scenes`.
-            settings: that they were made with.
+            near_px: free pixels between neighbours at most, as they were labelled.
         """
-        evidence: dict[tuple[int, int], Evidence] = {}
-        queries = [
-            Query(number, target, label.occluders)
-            for number, scene in enumerate(found)
-            for target, label in enumerate(scene.labels)
-            if label is not None and label.asked
-        ]
-        shown, _, own = loosened(scenes, settings)
-        for answer in ask(trained.completer, shown, queries, view_for(trained.view, own), own.batch_size):
-            number, target = answer.query.scene, answer.query.target
-            label = found[number].labels[target]
-            self.pixels.add(answer, amodal[number][target][answer.window])
-            if label is not None and not label.runaway:
-                evidence[number, target] = evidence_of(answer, label.amodal[answer.window] | answer.modal)
-        for number, scene in enumerate(scenes):
-            near = neighbours_both_ways(near_pairs(scene.masks, settings.near_px))
-            for target, label in enumerate(found[number].labels):
+        for scene, truths, of_scene in zip(scenes, amodal, found, strict=True):
+            near = neighbours_both_ways(near_pairs(scene.masks, near_px))
+            for target, (label, truth) in enumerate(zip(of_scene.labels, truths, strict=True)):
                 if label is not None and (label.asked or target in near):
-                    self.labels.append(_entry(label, amodal[number][target], evidence.get((number, target))))
+                    self.labels.append(_sample_of(label, truth))
+                    if label.prediction is not None:
+                        self.pixels.add(label.prediction, truth[label.prediction.window])
 
     def calibrate(self) -> tuple[Calibration, RiskGuarantee | None]:
-        """Fit both maps to what was tallied, then choose what can be promised with them."""
+        """Fit both maps to what was kept, then choose what can be promised with them."""
         pixels = fit_pixels(self.pixels)
         weighed = [(pixels.implied_error(e.evidence), 1 - e.iou) for e in self.labels if e.evidence is not None]
         labels = fit_labels([doubt for doubt, _ in weighed], [error for _, error in weighed])
@@ -95,17 +74,20 @@ class CalibrationSamples:
             belongs=pixels.belongs,
             unasked=round(float(np.mean(unasked)), 6) if unasked else 0.0,
         )
-        stated = [_stated(entry, calibration) for entry in self.labels]
+        stated = [_stated(label, calibration) for label in self.labels]
         return calibration, choose_promise(stated, [e.iou for e in self.labels])
 
 
-def _entry(label: Label, truth: np.ndarray, evidence: Evidence | None) -> LabelSample:
+def _sample_of(label: Label, truth: np.ndarray) -> LabelSample:
     iou = count_px(label.amodal & truth) / count_px(label.amodal | truth)
+    prediction, evidence = label.prediction, None
+    if prediction is not None and not label.runaway:
+        evidence = evidence_of(prediction, label.amodal[prediction.window] | prediction.modal)
     return LabelSample(label.uncertainty, iou, evidence, label.asked)
 
 
-def _stated(entry: LabelSample, calibration: Calibration) -> float:
+def _stated(sample: LabelSample, calibration: Calibration) -> float:
     """Return the uncertainty that a label would carry under another calibration."""
-    if not entry.asked:
+    if not sample.asked:
         return calibration.unasked
-    return entry.uncertainty if entry.evidence is None else calibration.uncertainty(entry.evidence)
+    return sample.uncertainty if sample.evidence is None else calibration.uncertainty(sample.evidence)

@@ -4,50 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..completion.predictor import Query, View, ask
-from ..labelling.answers import amodal_in_window, view_for
-from ..labelling.label_scenes import as_drawn
-from ..labelling.loosening import loosened
+from ..completion.predictor import CompletionRequest
+from ..labelling.label import amodal_in_window, as_drawn
+from ..labelling.order_recovery import requests_behind
+from ..labelling.plan import LabelPlan
 from ..metrics.completion import Counts, count_instance
-from ..models.completer import Completer
-from ..settings import LabelSettings
 from .holdout import Case
 
 
 def count_completions(
-    completer: Completer,
-    view: View,
+    plan: LabelPlan,
     cases: Sequence[Case],
     occluders: Sequence[Mapping[int, Sequence[int]]],
     thresholds: Sequence[float],
-    settings: LabelSettings,
 ) -> list[list[Counts]]:
     """Complete objects as labelling does, once, and count what each threshold makes of that.
 
     Args:
-        completer: in eval mode.
-        view: how objects are shown.
+        plan: how objects are completed; its own threshold is not used.
         cases: a few scenes with their truth.
         occluders: per scene, the objects behind which each is completed; objects that are not visible are left out.
         thresholds: probabilities above which a pixel belongs to the object.
-        settings: tolerance for gaps, batches, where labels may grow.
 
     Returns:
         For each threshold, the counts of each object.
     """
-    queries = [
-        Query(number, target, tuple(group))
-        for number, (case, groups) in enumerate(zip(cases, occluders, strict=True))
-        for target, group in groups.items()
-        if case.scene.masks[target].any()
-    ]
-    scenes, _, own = loosened([case.scene for case in cases], settings)
+    case_of: dict[CompletionRequest, Case] = {}
+    for case, groups in zip(cases, occluders, strict=True):
+        visible = {target: group for target, group in groups.items() if case.scene.masks[target].any()}
+        requests = requests_behind(case.scene.loosened(plan.tight_px), visible)
+        case_of |= dict.fromkeys(requests.values(), case)
     counts: list[list[Counts]] = [[] for _ in thresholds]
-    for answer in ask(completer, scenes, queries, view_for(view, own), own.batch_size):
-        case, target = cases[answer.query.scene], answer.query.target
-        visible = case.scene.masks[target]
+    for prediction in plan.completing.stream(case_of):
+        case, target = case_of[prediction.request], prediction.request.target
+        modal, truth = case.scene.masks[target], case.amodal[target]
         for of_threshold, threshold in zip(counts, thresholds, strict=True):
-            local = amodal_in_window(answer, threshold, settings.behind_neighbours)
-            amodal = as_drawn(visible, answer, local, settings.loosened_px)
-            of_threshold.append(count_instance(amodal, case.amodal[target], visible))
+            local = amodal_in_window(prediction, threshold, plan.behind_neighbours)
+            of_threshold.append(count_instance(as_drawn(modal, prediction, local, plan.tight_px), truth, modal))
     return counts

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..completion.predictor import Answer
+from ..completion.predictor import CompletionPrediction
 
 LEVELS = 1001  # probabilities are counted in thousandths, so that any number of pixels takes the same memory
 LEVEL_VALUES = np.linspace(0, 1, LEVELS)
@@ -34,21 +34,21 @@ class PixelCounts:
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(LEVELS, np.int64))
     inside: np.ndarray = field(default_factory=lambda: np.zeros(LEVELS, np.int64))
 
-    def add(self, answer: Answer, truth: np.ndarray) -> None:
-        """Count the band of an answer in which something may be hidden: behind the occluders, and not visible.
+    def add(self, prediction: CompletionPrediction, truth: np.ndarray) -> None:
+        """Count the band of a prediction in which something may be hidden: behind the occluders, and not visible.
 
         Args:
-            answer: of the completer.
-            truth: (h, w) bool, the true amodal mask within the answer's window.
+            prediction: of the completer.
+            truth: (h, w) bool, the true amodal mask within the prediction's window.
         """
-        band = answer.behind & ~answer.modal
-        self.pixels += _count_levels(answer.probability[band])
-        self.inside += _count_levels(answer.probability[band & truth])
+        band = prediction.behind & ~prediction.modal
+        self.pixels += _count_levels(prediction.probability[band])
+        self.inside += _count_levels(prediction.probability[band & truth])
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an answer says about the label made of it.
+    """What a prediction says about the label made of it.
 
     Attributes:
         visible_px: pixels that are seen to belong to the object.
@@ -61,17 +61,17 @@ class Evidence:
     left_out: np.ndarray
 
 
-def evidence_of(answer: Answer, amodal: np.ndarray) -> Evidence:
+def evidence_of(prediction: CompletionPrediction, amodal: np.ndarray) -> Evidence:
     """Count the evidence for a label.
 
     Args:
-        answer: of the completer.
-        amodal: (h, w) bool, the label within the answer's window; contains the visible part.
+        prediction: of the completer.
+        amodal: (h, w) bool, the label within the prediction's window; contains the visible part.
     """
     return Evidence(
-        int(np.count_nonzero(answer.modal)),
-        _count_levels(answer.probability[amodal & ~answer.modal]),
-        _count_levels(answer.probability[answer.behind & ~amodal & ~answer.modal]),
+        int(np.count_nonzero(prediction.modal)),
+        _count_levels(prediction.probability[amodal & ~prediction.modal]),
+        _count_levels(prediction.probability[prediction.behind & ~amodal & ~prediction.modal]),
     )
 
 

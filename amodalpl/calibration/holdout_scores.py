@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..completion.checkpoint import TrainedCompleter
-from ..completion.predictor import Scene, View
+from ..completion.checkpoint import CompleterBundle
+from ..completion.predictor import CropSpec, Predictions, Scene
 from ..labelling.label_scenes import SceneLabels, label_scenes
 from ..labelling.ordering import ancestors
+from ..labelling.plan import plan_labels
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from ..metrics import baselines, ordering
 from ..metrics import completion as metrics
@@ -27,18 +28,19 @@ ERODED_PX = (1, 2, 3)  # contours drawn too tight, or predicted: they leave gaps
 QUICK_SCENES = 24  # hold-out scenes scored while training; enough to see a curve, few enough not to slow it
 
 
-def quick_score(completer: Completer, view: View, holdout: Holdout, settings: LabelSettings) -> dict[str, float]:
+def quick_score(completer: Completer, crop: CropSpec, holdout: Holdout, settings: LabelSettings) -> dict[str, float]:
     """Score a completer in training on some scenes of the choosing half, told the true occluders, at threshold 0.5."""
+    plan = plan_labels(CompleterBundle(completer, crop), settings)
     counts: list[metrics.Counts] = []
     for chunk in holdout.chunks(holdout.cases("choose")[:QUICK_SCENES]):
         occluders = [ancestors(case.true_order()) for case in chunk]
-        counts += count_completions(completer, view, chunk, occluders, [0.5], settings)[0]
+        counts += count_completions(plan, chunk, occluders, [0.5])[0]
     scores = metrics.compute_micro(counts)
     return {f"hold-out {name}": float(scores[name] or 0.0) for name in ("miou", "invisible_miou")}
 
 
 def score(
-    trained: TrainedCompleter, holdout: Holdout, settings: LabelSettings, progress: Progress = SILENT
+    bundle: CompleterBundle, holdout: Holdout, settings: LabelSettings, progress: Progress = SILENT
 ) -> UncertaintyReport:
     """Score labels and free baselines on the reporting half.
 
@@ -52,22 +54,30 @@ def score(
         The scores, and the curves of the uncertainty.
     """
     ids = holdout.cases("report")
-    own_settings = {radius_px: with_tolerance(holdout, ids, settings, radius_px) for radius_px in (0, *ERODED_PX)}
+    plans = {px: plan_labels(bundle, with_tolerance(holdout, ids, settings, px)) for px in (0, *ERODED_PX)}
     counts, samples = _Counts(), CalibrationSamples()
     with progress.task("scoring on the hold-out", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
-            for radius_px, own in own_settings.items():
+            for radius_px, plan in plans.items():
                 scenes = [case.eroded(radius_px) if radius_px else case.scene for case in chunk]
-                found = {"labels": label_scenes(trained, scenes, own)}
+                found = {"labels": label_scenes(plan, scenes)}
                 if radius_px == 0:
-                    samples.add(trained, scenes, [case.amodal for case in chunk], found["labels"], own)
+                    samples.add(scenes, [case.amodal for case in chunk], found["labels"], plan.gap_px)
                     true_order = [case.true_order() for case in chunk]
-                    found["labels, true order"] = label_scenes(trained, scenes, own, true_order)
+                    found["labels, true order"] = label_scenes(
+                        plan, scenes, true_order, _predictions_of(found["labels"])
+                    )
                 for n, (case, scene) in enumerate(zip(chunk, scenes, strict=True)):
-                    counts.add(radius_px, case, scene, {name: labels[n] for name, labels in found.items()}, own)
+                    counts.add(radius_px, case, scene, {name: labels[n] for name, labels in found.items()}, plan.gap_px)
             advance(len(chunk))
-    report = report_uncertainty(samples, trained.calibration, trained.promise)
+    report = report_uncertainty(samples, bundle.calibration, bundle.promise)
     return replace(report, scores={**counts.compute(), **report.scores})
+
+
+def _predictions_of(scenes: Iterable[SceneLabels]) -> Predictions:
+    """Return what labels were read from, so that it is not predicted again."""
+    known = (label.prediction for scene in scenes for label in scene.labels if label is not None)
+    return {prediction.request: prediction for prediction in known if prediction is not None}
 
 
 @dataclass
@@ -82,12 +92,10 @@ class _Counts:
     completion: defaultdict[tuple[int, str], list[metrics.Counts]] = field(default_factory=lambda: defaultdict(list))
     order: defaultdict[str, list[ordering.OrderCounts]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(
-        self, radius_px: int, case: Case, scene: Scene, found: Mapping[str, SceneLabels], settings: LabelSettings
-    ) -> None:
-        for name, objects in _count_case(case, scene, found, settings):
+    def add(self, radius_px: int, case: Case, scene: Scene, found: Mapping[str, SceneLabels], near_px: int) -> None:
+        for name, objects in _count_case(case, scene, found, near_px):
             self.completion[radius_px, name].append(objects)
-        for name, pairs in _count_order(case, found["labels"], radius_px, settings):
+        for name, pairs in _count_order(case, found["labels"], radius_px, near_px):
             self.order[name].append(pairs)
 
     def compute(self) -> dict[str, dict[str, metrics.Scores]]:
@@ -111,9 +119,9 @@ def _eroded_by(radius_px: int) -> str:
 
 
 def _count_case(
-    case: Case, scene: Scene, found: Mapping[str, SceneLabels], settings: LabelSettings
+    case: Case, scene: Scene, found: Mapping[str, SceneLabels], near_px: int
 ) -> Iterator[tuple[str, metrics.Counts]]:
-    near = neighbours_both_ways(near_pairs(scene.masks, settings.near_px))
+    near = neighbours_both_ways(near_pairs(scene.masks, near_px))
     for index, (truth, modal) in enumerate(zip(case.amodal, case.scene.masks, strict=True)):
         visible = scene.masks[index]
         around: np.ndarray = np.any(scene.masks[near.get(index, [])], axis=0)
@@ -125,16 +133,16 @@ def _count_case(
 
 
 def _count_order(
-    case: Case, found: SceneLabels, radius_px: int, settings: LabelSettings
+    case: Case, found: SceneLabels, radius_px: int, near_px: int
 ) -> Iterator[tuple[str, ordering.OrderCounts]]:
     modal = case.scene.masks
     truth_one_way = ordering.one_way_order_from_masks(modal, case.amodal)
-    truth = ordering.order_from_masks(modal, case.amodal, settings.near_px, rim_px=0)
+    truth = ordering.order_from_masks(modal, case.amodal, near_px, rim_px=0)
     bordering = {frozenset(pair) for pair in ordering.bordering_pairs(modal)}
     evidence_px = {(p.front, p.back): p.evidence_px for p in found.order}
     rows = {f"labels{_eroded_by(radius_px)}": (ordering.make_one_way(evidence_px), set(evidence_px))}
     if radius_px == 0:
-        near = near_pairs(modal, settings.near_px)
+        near = near_pairs(modal, near_px)
         rules = {name: rule(modal, near) for name, rule in baselines.ORDER.items()}
         rows = {name: (pairs, pairs) for name, pairs in rules.items()} | rows
     for name, (one_way, directed) in rows.items():

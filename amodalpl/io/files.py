@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,17 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         path: the final name.
         write: called with the temporary path, which keeps the suffix.
     """
+    with whole_file(path) as temporary:
+        write(temporary)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Do the same for a block that writes the temporary path it is given; it is renamed where the block ends."""
     process = os.environ.get("RANK", "0")  # processes of one `torchrun` must not write to one temporary file
     temporary = path.with_name(f".{path.stem}.part{process}{path.suffix}")
     try:
-        write(temporary)
+        yield temporary
         with temporary.open("r+b") as handle:  # Windows syncs only what is open for writing
             os.fsync(handle.fileno())
         os.replace(temporary, path)

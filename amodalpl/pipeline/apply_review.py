@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..data.coco_family import reason_kind
+from ..data.label_file import decided_entry, write_label_file
 from ..data.label_folder import DOUBT, LABELS, ORDER, STATS, LabelFolder, check_stats, read_label_folder, read_orders
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..data.review_file import (
-    COMPLETED,
     NO_LONGER_FIT,
     REVIEW_FILE,
     Decision,
@@ -22,7 +22,6 @@ from ..data.review_file import (
     Review,
     Verdict,
     carry_over,
-    completed_mask,
     fingerprint,
     read_review,
     require_same_labels,
@@ -31,8 +30,7 @@ from ..data.review_file import (
 from ..data.usable_photos import require_photos
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json, write_whole
-from ..io.json_stream import finite, write_object
-from ..masks import rle
+from ..io.json_stream import finite
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.input_hashes import input_hashes
 from ..runtime.progress import SILENT, Progress
@@ -40,8 +38,6 @@ from ..runtime.stage_run import RUN_FILE, StageRun, finished_run
 from ..runtime.summary import Summary
 
 STAGE = "apply-review"
-DECISION = "decision"
-"""Key of `amodalpl` in a label that was decided on."""
 _COUNTED: dict[Verdict | None, str] = {
     "accept": "accepted",
     "reject": "rejected",
@@ -128,41 +124,6 @@ def apply_review(
     )
 
 
-def corrected(annotation: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:
-    """Return an annotation of a label file with a decision carried out, whatever was decided of it before.
-
-    What stands under `amodalpl` (growth, uncertainty, plausibility, flags, occluders) goes on speaking of the mask of
-    the completer. A label of which nothing is visible keeps its mask.
-
-    Args:
-        annotation: of a label file.
-        verdict: None undoes what was decided before.
-    """
-    completed, visible = completed_mask(annotation), annotation["visible_mask"]
-    visible_px = _area_px(visible)
-    falls_back = verdict in ("reject", "keep-modal") and visible_px > 0
-    whole = visible if falls_back else completed
-    area_px = _area_px(whole)
-    ours = {key: value for key, value in annotation["amodalpl"].items() if key not in (DECISION, COMPLETED)}
-    if verdict is not None:
-        ours[DECISION] = verdict
-    if whole != completed:
-        ours[COMPLETED] = completed
-    return {
-        **annotation,
-        "iscrowd": int(verdict == "reject"),
-        "segmentation": whole,
-        "bbox": list(rle.box_xywh(whole)),  # type: ignore[arg-type]  # pycocotools takes text and bytes
-        "area": area_px,
-        "occlude_rate": round(1 - visible_px / area_px, 6),
-        "amodalpl": ours,
-    }
-
-
-def _area_px(mask: Mapping[str, Any]) -> int:
-    return rle.area_px(mask)  # type: ignore[arg-type]
-
-
 def _finished_labels(folder: Path) -> dict[str, Any]:
     record = read_json(folder / RUN_FILE, "the record of a finished `amodalpl pseudolabel`")
     again = isinstance(record, dict) and record.get("stage") == STAGE
@@ -207,21 +168,13 @@ def _write(
     def annotations() -> Iterator[dict[str, Any]]:
         for label in folder.labels:
             verdict = decisions.get(label.id)
-            annotation = corrected(label.annotation, verdict)
+            annotation = decided_entry(label.annotation, verdict)
             times[verdict] += 1
             if verdict is not None:
                 held.append(Decision(label.id, verdict, fingerprint(annotation)))
             yield finite(annotation)
 
-    write_object(
-        out / LABELS,
-        {
-            **finite(data.raw),
-            "images": (finite(image.raw) for image in data.images),
-            "annotations": annotations(),
-            "categories": finite(data.categories),
-        },
-    )
+    write_label_file(out / LABELS, data, annotations())
     write_review(out / REVIEW_FILE, Review(hash_file(out / LABELS), tuple(held)))
     for name in (ORDER, DOUBT):
         if (labels / name).exists():

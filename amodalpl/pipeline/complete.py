@@ -15,8 +15,8 @@ from ..calibration.choose_thresholds import choose
 from ..calibration.holdout import HOLDOUT, read_holdout
 from ..calibration.holdout_scores import quick_score, score
 from ..calibration.uncertainty_report import PROMISE
-from ..completion.checkpoint import CARD, SHAPES, WEIGHTS, TrainedCompleter, save_completer
-from ..completion.predictor import View
+from ..completion.checkpoint import CARD, SHAPES, WEIGHTS, CompleterBundle, save_completer
+from ..completion.predictor import CropSpec
 from ..completion.training import train
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json
@@ -118,7 +118,7 @@ def _train_and_score(
     synth_dir: Path, out: Path, settings: PipelineSettings, device: torch.device, progress: Progress
 ) -> dict[str, Any]:
     synthesis = settings.synthesis.model_copy(update={"with_image": settings.completer.image})
-    view = View(synthesis.patch_px, synthesis.enlarge_box, synthesis.boundary_px, settings.labels.near_px)
+    crop = CropSpec(synthesis.patch_px, synthesis.enlarge_box, synthesis.boundary_px)
     holdout = read_holdout(synth_dir, with_images=settings.completer.image)
     torch.manual_seed(settings.seed)
     completer = build_completer(
@@ -128,7 +128,7 @@ def _train_and_score(
     samples = settings.training.steps * settings.training.batch_size * world
 
     def validate(trained_so_far: Completer) -> dict[str, float]:
-        return quick_score(trained_so_far, view, holdout, settings.labels)
+        return quick_score(trained_so_far, crop, holdout, settings.labels)
 
     history = train(
         completer,
@@ -151,7 +151,7 @@ def _train_and_score(
     if int(os.environ.get("RANK", 0)) > 0:
         return {}
     completer.eval()
-    trained = choose(TrainedCompleter(completer, view), holdout, settings.labels, progress)
+    trained = choose(CompleterBundle(completer, crop), holdout, settings.labels, progress)
     report = score(trained, holdout, settings.labels, progress)
     trained = replace(trained, shapes=_learn_shapes(Bank(synth_dir / BANK), settings.seed, progress))
     save_completer(out, trained, settings.completer, synthesis)

@@ -10,7 +10,7 @@ from drawn_holdout import SETTINGS, SQUARE, VIEW, Sure, holdout, rectangle, trai
 from amodalpl.calibration.choose_thresholds import best, choose
 from amodalpl.calibration.fit import RiskGuarantee
 from amodalpl.calibration.holdout_scores import score
-from amodalpl.completion.checkpoint import TrainedCompleter
+from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.labelling.contact import CLOSE_LOOKS
 from amodalpl.models.completer import METHODS, Completer
 from amodalpl.settings import LabelSettings
@@ -71,7 +71,7 @@ def test_order_threshold_of_completions_behind_all_neighbours(tmp_path, probabil
 
 def test_further_looks_are_chosen_where_they_help(tmp_path):
     """One of three answers is sure, so that their mean is a third."""
-    untrained = TrainedCompleter(Completer(SureFromAfar(0.999), METHODS["layered"]).eval(), VIEW)
+    untrained = CompleterBundle(Completer(SureFromAfar(0.999), METHODS["layered"]).eval(), VIEW)
     chosen = choose(untrained, holdout(tmp_path), SETTINGS)
     assert chosen.close_looks == CLOSE_LOOKS and chosen.order_threshold == pytest.approx(0.3)
     without = choose(untrained, holdout(tmp_path), SETTINGS.model_copy(update={"close_looks": ()}))

@@ -11,10 +11,12 @@ from torch import nn
 
 from amodalpl.calibration.collect import CalibrationSamples, LabelSample
 from amodalpl.calibration.fit import Calibration, RiskGuarantee
-from amodalpl.completion.checkpoint import TrainedCompleter
-from amodalpl.completion.predictor import Scene, View
-from amodalpl.labelling.label_scenes import Label, SceneLabels, label_scenes
+from amodalpl.completion.checkpoint import CompleterBundle
+from amodalpl.completion.predictor import CompletionPredictor, CompletionRequest, CropSpec, Scene
+from amodalpl.labelling.label import Label
+from amodalpl.labelling.label_scenes import SceneLabels, label_scenes
 from amodalpl.labelling.ordering import Pair
+from amodalpl.labelling.plan import plan_labels
 from amodalpl.models.completer import METHODS, Completer
 from amodalpl.settings import LabelSettings
 
@@ -48,21 +50,21 @@ class Even(nn.Module):
 
 
 def trained(probability=0.7):
-    return TrainedCompleter(Completer(Even(probability), METHODS["pcnet-m"]).eval(), View(64, gap_px=0))
+    return CompleterBundle(Completer(Even(probability), METHODS["pcnet-m"]).eval(), CropSpec(64))
 
 
-def labelled(amodal=SQUARE | BAR, **changes):
+def labelled(amodal=SQUARE | BAR, probability=0.7, **changes):
     """The square asked behind the bar, the bar not asked, the third without neighbours."""
-    square = replace(Label(amodal, 0.1, (0,), True, False), **changes)
-    return SceneLabels(
-        [Label(BAR, 0.0, (), False, False), square, Label(ALONE, 0.0, (), False, False)], [Pair(0, 1, 80.0)]
-    )
+    request = CompletionRequest(SCENE, 1, (0,))
+    prediction = CompletionPredictor(trained(probability).completer, CropSpec(64), 0).predict([request])[request]
+    square = replace(Label(amodal, 0.1, prediction), **changes)
+    return SceneLabels([Label(BAR, 0.0), square, Label(ALONE, 0.0)], [Pair(0, 1, 80.0)])
 
 
 def samples(found=None, scenes=1, probability=0.7):
     made = CalibrationSamples()
     for _ in range(scenes):
-        made.add(trained(probability), [SCENE], [AMODAL], [found or labelled()], SETTINGS)
+        made.add([SCENE], [AMODAL], [found or labelled(probability=probability)], near_px=0)
     return made
 
 
@@ -83,9 +85,9 @@ def test_tight_contours_are_weighed_as_labelling_weighs_them():
     """Masks eroded by a pixel are shown as they were, so the evidence is that of masks drawn well."""
     tight = Scene(np.stack([rectangle((21, 39), (41, 43)), rectangle((21, 39), (21, 39)), ALONE]))
     settings = LabelSettings(gap_px=2, tight_px=1)
-    (found,) = label_scenes(trained(), [tight], settings, [[Pair(0, 1, 80.0)]])
+    (found,) = label_scenes(plan_labels(trained(), settings), [tight], [[Pair(0, 1, 80.0)]])
     made = CalibrationSamples()
-    made.add(trained(), [tight], [AMODAL], [found], settings)
+    made.add([tight], [AMODAL], [found], near_px=2)
     evidence = made.labels[1].evidence
     assert evidence.visible_px == 400 and evidence.added[700] == evidence.added.sum() == 80
 
@@ -100,9 +102,9 @@ def test_runaways_and_empty_masks():
 def test_calibration_learns_from_order_mistakes():
     """Every second scene has the bar in front by truth, but labels that put it behind: nothing is asked there."""
     made = samples(scenes=10)
-    missed = SceneLabels([labelled().labels[0], Label(SQUARE, 0.0, (), False, False), labelled().labels[2]], [])
+    missed = SceneLabels([labelled().labels[0], Label(SQUARE, 0.0), labelled().labels[2]], [])
     for _ in range(10):
-        made.add(trained(), [SCENE], [AMODAL], [missed], SETTINGS)
+        made.add([SCENE], [AMODAL], [missed], near_px=0)
     calibration, _ = made.calibrate()
     assert calibration.probability == (0.7,) and calibration.belongs == (0.5,)
     assert calibration.unasked == pytest.approx((20 * 0 + 10 * (1 - 400 / 440)) / 30, abs=1e-6)

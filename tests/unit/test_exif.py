@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from amodalpl.calibration.fit import Calibration
-from amodalpl.completion.checkpoint import TrainedCompleter, save_completer
-from amodalpl.completion.predictor import View
+from amodalpl.completion.checkpoint import CompleterBundle, save_completer
+from amodalpl.completion.predictor import CropSpec
 from amodalpl.data.read import read_annotations
 from amodalpl.data.usable_photos import require_photos, usable_photos
 from amodalpl.io.images import read_image
@@ -127,7 +127,7 @@ def test_a_completer_that_looks_at_photos_gives_the_labels_of_upright_ones(orien
     """Beside red objects the photos have a gradient, so that no turn shows the completer the same."""
     torch.manual_seed(2)
     network = build_completer("layered", 4, True, init_gain=1.0).eval()
-    trained = TrainedCompleter(network, View(32), calibration=Calibration((0.0, 1.0), (0.05, 0.9)))
+    trained = CompleterBundle(network, CropSpec(32), calibration=Calibration((0.0, 1.0), (0.05, 0.9)))
     (tmp_path / "completer").mkdir()
     save_completer(
         tmp_path / "completer", trained, CompleterSettings(width=4, image=True), SynthesisSettings(patch_px=32)

@@ -19,7 +19,7 @@ from amodalpl.calibration.fit import (
     fit_labels,
     fit_pixels,
 )
-from amodalpl.completion.predictor import Answer, Query
+from amodalpl.completion.predictor import CompletionPrediction, CompletionRequest, Scene
 
 
 def at_levels(**pixels):
@@ -33,8 +33,9 @@ def at_levels(**pixels):
 def answer(probability, behind, modal):
     probability = np.asarray(probability, np.float32)
     window = np.s_[0 : probability.shape[0], 0 : probability.shape[1]]
-    return Answer(
-        Query(0, 0, (1,)),
+    return CompletionPrediction(
+        CompletionRequest(Scene(np.zeros((2, *probability.shape), bool)), 0, (1,)),
+        0,
         window,
         probability,
         np.asarray(behind, bool),

@@ -8,8 +8,6 @@ from drawn_holdout import SETTINGS, VIEW, holdout, trained
 from amodalpl.calibration.choose_thresholds import choose
 from amodalpl.calibration.holdout_scores import quick_score, score
 from amodalpl.calibration.uncertainty_report import PIXELS, PROMISE
-from amodalpl.completion.checkpoint import TrainedCompleter
-from amodalpl.completion.predictor import View
 from amodalpl.settings import LabelSettings
 
 
@@ -84,11 +82,3 @@ def test_scores_by_hand(tmp_path):
         assert everything[row]["miou"] == everything[row]["invisible_miou"] == 1.0
     assert everything["labels"]["instances"] == 3 and occluded["labels"]["instances"] == 1
     assert occluded["modal mask"]["miou"] == pytest.approx(400 / 480)
-
-
-def test_gap_tolerance_is_the_label_settings(tmp_path):
-    """The view that came from disk has the default gap; scoring must use the settings'."""
-    completer = trained(0.9)
-    wide = TrainedCompleter(completer.completer, View(64, gap_px=9))
-    a, b = (score(t, holdout(tmp_path), SETTINGS) for t in (completer, wide))
-    assert a.scores == b.scores
