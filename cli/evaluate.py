@@ -1,4 +1,4 @@
-"""`amodalpl evaluate completion|order|completer|detector|detections|compare`."""
+"""`amodalpl evaluate completion|order|promise|completer|detector|detections|compare`."""
 
 from __future__ import annotations
 
@@ -95,6 +95,42 @@ def order(
 
     show(
         lambda progress: stage(truth, labels, things_only=things_only, gap_px=gap_px, out=out, progress=progress),
+        as_json,
+    )
+
+
+@evaluate.command()
+def promise(
+    truth: Truth,
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Output folder of `amodalpl pseudolabel`.")],
+    things_only: ThingsOnly = False,
+    out: ScoresOut = None,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    seed: options.Seed = None,
+    device: options.DeviceOption = options.Device.auto,
+    as_json: options.Json = False,
+) -> None:
+    """Hold what labels say of themselves against a truth: hidden parts, uncertainty, promise, order, with intervals.
+
+    Example: [bold]amodalpl evaluate promise truth.json runs/labels[/bold]
+    """
+    from amodalpl.settings_values import resolve
+
+    settings = resolve(options.explicit(config, overrides, seed))
+
+    from amodalpl.evaluation.promise import evaluate_promise as stage
+
+    show(
+        lambda progress: stage(
+            truth,
+            labels,
+            things_only=things_only,
+            gap_px=settings.labels.near_px,
+            seed=settings.seed,
+            out=out,
+            progress=progress,
+        ),
         as_json,
     )
 

@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from . import options
-from .display import show
+from .display import show, stdout_console
+
+
+def _print_models(wanted: bool) -> None:
+    if not wanted:
+        return
+    from rich.table import Table
+
+    from amodalpl.detector.zoo import ZOO
+
+    table = Table("model", "what", "needs", "predicts", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, model in ZOO.items():
+        table.add_row(name, model.title, ", ".join(model.needs), ", ".join(model.predicts))
+    stdout_console().print(table, markup=False)
+    raise typer.Exit()
 
 
 def train_detector(
@@ -17,6 +31,10 @@ def train_detector(
     ],
     images: options.Images,
     out: options.Out,
+    model: Annotated[str | None, typer.Option("--model", help="A name that --list shows. [default: mask-rcnn]")] = None,
+    list_models: Annotated[
+        bool, typer.Option("--list", callback=_print_models, is_eager=True, help="List the models.")
+    ] = False,
     val: Annotated[
         Path | None,
         typer.Option("--val", metavar="ANN", help="Score on this file; without it, photos of LABELS are kept apart."),
@@ -36,7 +54,7 @@ def train_detector(
     device: options.DeviceOption = options.Device.auto,
     as_json: options.Json = False,
 ) -> None:
-    r"""Train Mask R-CNN on a label file, and score it.
+    r"""Train a detector of whole objects on a label file, and score it.
 
     Needs MMDetection: [bold]pip install 'amodalpl\[detector]'[/bold]
 
@@ -44,7 +62,7 @@ def train_detector(
     """
     from amodalpl.settings_values import resolve
 
-    settings = resolve(options.explicit(config, overrides, seed))
+    settings = resolve(options.explicit(config, overrides, seed, {"detector": {"model": model}} if model else None))
 
     from amodalpl.pipeline.train_detector import train_detector as stage
 

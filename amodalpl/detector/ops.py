@@ -1,8 +1,9 @@
-"""The three compiled functions of mmcv that Mask R-CNN needs, for machines where mmcv was built without them.
+"""The compiled functions of mmcv that our detectors need, for machines where mmcv was built without them.
 
 `mmcv.ops` loads its functions from the module `mmcv._ext`. `install` puts a stand-in there whose `nms`,
-`roi_align_forward` and `roi_align_backward` run on torchvision where that imports, else on plain torch; every other
-function answers with an error that says what to install. mmcv's own compiled module is left alone where it works.
+`roi_align_forward` and `roi_align_backward` run on torchvision where that imports, else on plain torch. It serves the
+functions of `gpu_only_ops` too; every other one answers with an error that says what to install. mmcv's own compiled
+module is left alone where it works.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import MissingPackageError
+from . import gpu_only_ops
 
 Backend = Literal["mmcv", "torchvision", "torch"]
 _EXT = "mmcv._ext"
@@ -64,6 +66,11 @@ def _importable(module: str) -> bool:
 
 class _Bridge(ModuleType):
     """Stands in for `mmcv._ext`; unknown names answer with a function that raises when it is called."""
+
+    sigmoid_focal_loss_forward = staticmethod(gpu_only_ops.sigmoid_focal_loss_forward)
+    sigmoid_focal_loss_backward = staticmethod(gpu_only_ops.sigmoid_focal_loss_backward)
+    ms_deform_attn_forward = staticmethod(gpu_only_ops.ms_deform_attn_forward)
+    ms_deform_attn_backward = staticmethod(gpu_only_ops.ms_deform_attn_backward)
 
     @staticmethod
     def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -116,8 +123,9 @@ class _Bridge(ModuleType):
 
         def missing(*_: Any, **__: Any) -> NoReturn:
             raise MissingPackageError(
-                f"mmcv.ops needs its compiled function {name!r}, and this mmcv was built without any; only nms and "
-                "roi_align are served here: build mmcv with MMCV_WITH_OPS=1, or use a model without that operation"
+                f"mmcv.ops needs its compiled function {name!r}, and this mmcv was built without any; only nms, "
+                "roi_align, sigmoid_focal_loss and ms_deform_attn are served here: build mmcv with "
+                "MMCV_WITH_OPS=1, or use a model without that operation"
             )
 
         return missing

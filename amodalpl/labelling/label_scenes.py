@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..completion.predictor import NONE_KNOWN, Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
+from .acyclic import without_circles
 from .label import Label, read_label
 from .order_recovery import (
     Neighbours,
@@ -57,6 +58,7 @@ def label_scenes(
     around = [neighbours_both_ways(pairs) for pairs in neighbours]
     if true_order is None:
         orders, known = _recover_orders(plan, shown, neighbours)
+        orders = [without_circles(order) for order in orders]
     else:
         orders = [list(order) for order in true_order]
     if plan.occluders == "neighbours" and true_order is None:

@@ -56,7 +56,7 @@ class UNet(nn.Module):
             x = block(functional.max_pool2d(x, 2))
         for block in self.up:
             x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
-            if self.training and x.requires_grad:
+            if x.device.type == "cpu" and self.training and x.requires_grad:
                 x.register_hook(_in_channels_last)
             x = block(torch.cat([skips.pop(), x], dim=1))
         return self.leave(x)

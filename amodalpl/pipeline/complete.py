@@ -188,7 +188,7 @@ def _train_and_score(
         "samples": samples,
         "hold-out scenes": len(holdout.data.images),
         **chosen,
-        "classes with shapes of their own": len(trained.shapes.codebook.class_ids) if trained.shapes else 0,
+        "classes with shapes of their own": len(trained.shapes.class_ids) if trained.shapes else 0,
         "promise": str(trained.promise or "none: the hold-out has too few labels, or too many bad ones"),
         "promise on the reporting half": report.scores[PROMISE]["labels"],
         **({"warnings": warnings} if warnings else {}),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from ..runtime.progress import SILENT, Progress
 
-STEPS, BATCH, LEARNING_RATE = 300, 64, 3e-3  # the reconstruction loss hardly falls after these
+BATCH, LEARNING_RATE = 64, 3e-3
 
 
 class ShapeAutoencoder(nn.Module):
@@ -56,29 +58,32 @@ class ShapeAutoencoder(nn.Module):
         return torch.sigmoid(self.decoder(self.encoder(x)))
 
 
-def train_autoencoder(crops: torch.Tensor, seed: int, progress: Progress = SILENT) -> ShapeAutoencoder:
-    """Train one to reproduce crops and their mirror images; the random state outside is left as it was.
+def train_autoencoder(
+    autoencoder: ShapeAutoencoder,
+    crops: torch.Tensor,
+    steps: int,
+    vary: Callable[[torch.Tensor, int], torch.Tensor],
+    progress: Progress = SILENT,
+) -> None:
+    """Train in place to give crops back: the mean squared error, as in their code; leaves it in eval mode, frozen.
 
     Args:
+        autoencoder: with as many planes as the crops.
         crops: (N, C, S, S) float32 in [0, 1].
-        seed: of the network's start and of the batches.
+        steps: of `BATCH` crops drawn by torch's random state.
+        vary: turns or mirrors the batch of a step.
         progress: shows the steps.
-
-    Returns:
-        The network in eval mode.
     """
-    with torch.random.fork_rng(devices=[]), progress.task("learning whole shapes", STEPS) as advance:
-        torch.manual_seed(seed)
-        autoencoder = ShapeAutoencoder(crops.shape[1])
-        optimizer = torch.optim.Adam(autoencoder.parameters(), LEARNING_RATE)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
-        for step in range(STEPS):
-            batch = crops[torch.randint(len(crops), (BATCH,))]
-            batch = batch.flip(-1) if step % 2 else batch
+    autoencoder.train().requires_grad_(True)
+    optimizer = torch.optim.Adam(autoencoder.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+    with progress.task("learning whole shapes", steps) as advance:
+        for step in range(steps):
+            batch = vary(crops[torch.randint(len(crops), (BATCH,))], step)
             loss = functional.mse_loss(autoencoder(batch), batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
             advance(1)
-    return autoencoder.eval()
+    autoencoder.eval().requires_grad_(False)

@@ -1,104 +1,173 @@
-"""Codebooks of shapes: latent vectors of whole shapes of a class, and those of all classes for any other.
+"""VRSP's codebook: the shapes of each class as codes of a mask auto-encoder, and the nearest of them to a mask.
 
-After Xiao et al. 2021 ("Amodal Segmentation Based on Visible Region Segmentation and Shape Prior", section 3.3):
-k-means over the latent vectors of each class. Differences: a class with few shapes keeps each of them as a code, and a
-class without codes has those of all classes together.
+After Xiao et al. 2021 ("Amodal Segmentation Based on Visible Region Segmentation and Shape Prior", section 3.3).
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-KMEANS_ROUNDS = 10
+from ..errors import DataError
+from ..masks.boxes import tight_box
+from ..runtime.progress import SILENT, Progress
+from .autoencoder import ShapeAutoencoder, train_autoencoder
+from .class_codes import ClassCodes, k_means
+
+SIDE_PX = 28  # of a mask as the auto-encoder sees it; that of a mask head's output
+WIDTH = 8  # channels of the auto-encoder's layers
+LATENT = (WIDTH, SIDE_PX // 4, SIDE_PX // 4)
+MOST_OF_CLASS = 4096  # shapes of a class that k-means looks at, each turned and mirrored eight ways
 
 
-class Codebook(nn.Module):
-    """Codes per class, held as buffers: they are in the state dict, move with the module and learn nothing.
-
-    A state dict may hold other classes and numbers of codes than the module does: loading takes them over.
+class Codebook(ClassCodes):
+    """Codes of each class, with the auto-encoder that they are of; all of it in the state dict, nothing of it learnt.
 
     Args:
-        any_class: (K, D) float32, codes of all classes together, for every class that has none of its own.
-        of_class: by class id, (K, D) float32; K may differ.
+        class_count: C.
+        most_codes: K, of a class; a class of fewer shapes has a code for each.
+
+    Attributes:
+        autoencoder: masks to latent vectors of D numbers and back.
     """
 
-    any_class: Tensor
+    def __init__(self, class_count: int, most_codes: int) -> None:
+        super().__init__(class_count, most_codes, int(np.prod(LATENT)))
+        self.autoencoder = ShapeAutoencoder(1, WIDTH).requires_grad_(False).eval()
 
-    def __init__(self, any_class: Tensor, of_class: Mapping[int, Tensor] | None = None) -> None:
-        super().__init__()
-        self.register_buffer("any_class", any_class)
-        for class_id, codes in (of_class or {}).items():
-            self.register_buffer(_name(class_id), codes)
+    @torch.no_grad()
+    def encode(self, masks: Tensor) -> Tensor:
+        """Return the latent vectors.
 
-    @property
-    def class_ids(self) -> list[int]:
-        """Classes that have codes of their own, in increasing order."""
-        return sorted(int(name.removeprefix(_name(""))) for name in self._buffers if name != "any_class")
+        Shapes: (N, 28, 28) in [0, 1] -> (N, D) float32.
+        """
+        return self.autoencoder.encode(masks[:, None].float())
 
-    def codes_of(self, class_id: int) -> Tensor:
-        """Return the codes of a class, (K, D) float32; those of all classes where it has none."""
-        codes = self._buffers.get(_name(class_id))
-        return self.any_class if codes is None else codes
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the masks of latent vectors.
 
-    def nearest(self, vectors: Tensor, class_ids: Tensor, k: int) -> Tensor:
-        """Return the codes of its class that are nearest to each vector, by Euclidean distance.
+        Shapes: (..., D) float32 -> (..., 28, 28) float32 in [0, 1].
+        """
+        masks = torch.sigmoid(self.autoencoder.decoder(codes.reshape(-1, *LATENT)))
+        return masks.reshape(*codes.shape[:-1], SIDE_PX, SIDE_PX)
+
+    @torch.no_grad()
+    def nearest(self, masks: Tensor, labels: Tensor, count: int) -> Tensor:
+        """Return the shapes of its class that are nearest to each mask, the nearest first.
+
+        Distances are those of Euclid between latent vectors. A class of fewer than `count` codes repeats its nearest;
+        a class without codes returns the mask itself.
 
         Args:
-            vectors: (N, D) float, latent vectors.
-            class_ids: (N,) int64.
-            k: how many. Where a class has fewer codes, its furthest is repeated.
+            masks: (N, 28, 28) in [0, 1].
+            labels: (N,) int64 in 0..C-1.
+            count: k.
 
         Returns:
-            (N, k, D) float, the nearest first.
+            (N, k, 28, 28) float32 in [0, 1], without gradients.
         """
-        found = vectors.new_empty(len(vectors), k, vectors.shape[1])
-        for class_id in class_ids.unique().tolist():
-            members, codes = class_ids == class_id, self.codes_of(class_id).to(vectors.dtype)
-            order = torch.cdist(vectors[members], codes).argsort(dim=1, stable=True)
-            found[members] = codes[order[:, torch.arange(k).clamp_max(len(codes) - 1)]]
-        return found
+        shapes = masks.detach().float()[:, None].repeat(1, count, 1, 1)
+        latent = self.encode(masks)  # (N, D)
+        for label in labels.unique().tolist():
+            if len(self.of(label)):
+                members = (labels == label).nonzero().squeeze(1)
+                shapes[members] = self.decode(self.nearest_codes(latent[members], label, count))
+        return shapes
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:
-        given = {name.removeprefix(prefix): codes for name, codes in state_dict.items() if name.startswith(prefix)}
-        for class_id in self.class_ids if given else ():
-            del self._buffers[_name(class_id)]
-        for name, codes in given.items():
-            self.register_buffer(name, torch.empty_like(codes, device=self.any_class.device))
-        super()._load_from_state_dict(state_dict, prefix, *others)
+    @torch.no_grad()
+    def distance(self, masks: Tensor, labels: Tensor) -> Tensor:
+        """Return the share of pixels in which a mask differs from the nearest shape of its class.
+
+        Args:
+            masks: (N, 28, 28) of 0 and 1.
+            labels: (N,) int64.
+
+        Returns:
+            (N,) float32 in [0, 1]; 0 in a class without codes.
+        """
+        nearest = self.nearest(masks, labels, 1)[:, 0] > 0.5
+        return (nearest != (masks > 0.5)).float().mean(dim=(1, 2))
 
 
-def _name(class_id: int | str) -> str:
-    return f"class_{class_id}"
-
-
-def k_means(points: Tensor, most_codes: int, rng: np.random.Generator) -> Tensor:
-    """Return centres by Lloyd 1982, started at random points; the points themselves if they are few.
-
-    The same points and generator give the same centres, whatever the number of threads.
+def crop_shape(mask: np.ndarray) -> np.ndarray:
+    """Return a mask as it fills its tight box.
 
     Args:
-        points: (N, D) float32, on the CPU.
-        most_codes: how many centres to make.
-        rng: draws the points to start at.
+        mask: (H, W) bool with at least one pixel.
 
     Returns:
-        (min(N, most_codes), D) float32.
+        (28, 28) bool; width and height are stretched alike, as RoIAlign does.
     """
-    if len(points) <= most_codes:
-        return points.clone()
-    from sklearn.cluster import KMeans  # takes a second to import, and only training needs it
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
+    x, y, width, height = tight_box(mask)
+    shape = mask[y : y + height, x : x + width].astype(np.float32)
+    method = cv2.INTER_AREA if max(width, height) > SIDE_PX else cv2.INTER_LINEAR
+    return cv2.resize(shape, (SIDE_PX, SIDE_PX), interpolation=method) >= 0.5
 
-    vectors = points.numpy()
-    start = vectors[rng.permutation(len(vectors))[:most_codes]]
-    with threadpool_limits(1), warnings.catch_warnings():  # threads would add up in an order of their own
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of shapes that occur several times: codes may be equal
-        made = KMeans(most_codes, init=start, n_init=1, max_iter=KMEANS_ROUNDS, tol=0, random_state=0).fit(vectors)
-    return torch.from_numpy(made.cluster_centers_)
+
+def learn_codebook(
+    shapes: Sequence[np.ndarray],
+    labels: Sequence[int],
+    class_count: int,
+    most_codes: int,
+    *,
+    steps: int,
+    seed: int,
+    progress: Progress = SILENT,
+) -> Codebook:
+    """Learn an auto-encoder of whole shapes and, for each class, codes by k-means over their latent vectors.
+
+    Each shape is also turned by quarters and mirrored, eight ways in all. The same shapes and seed give the same
+    codebook, whatever the number of threads.
+
+    Args:
+        shapes: N masks as `crop_shape` returns them.
+        labels: N numbers of classes, in 0..C-1.
+        class_count: C.
+        most_codes: K, of a class.
+        steps: of the auto-encoder's training.
+        seed: of its start, its batches and k-means.
+        progress: shows the steps, then the classes.
+
+    Raises:
+        DataError: no shapes.
+    """
+    if not len(shapes):
+        raise DataError("codebook: expected whole masks to learn shapes from, got none")
+    rng = np.random.default_rng(seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in one order on every machine; so small a network gains nothing from more
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            masks = torch.from_numpy(np.stack(shapes)).float()
+            of_class = torch.as_tensor(labels, dtype=torch.int64)
+            book = Codebook(class_count, most_codes)
+            train_autoencoder(book.autoencoder, masks[:, None], steps, _one_of_eight_ways, progress)
+            with progress.task("making shape codebooks", class_count) as advance:
+                for label in range(class_count):
+                    members = masks[of_class == label]
+                    chosen = members[torch.randperm(len(members))[:MOST_OF_CLASS].sort().values]
+                    book.put(label, k_means(book.encode(eight_ways(chosen)).unique(dim=0), most_codes, rng))
+                    advance(1)
+    finally:
+        torch.set_num_threads(threads)
+    return book
+
+
+def eight_ways(masks: Tensor) -> Tensor:
+    """Return masks turned by 0, 90, 180 and 270 degrees, and the mirror images of these.
+
+    Shapes: (N, S, S) -> (8 N, S, S).
+    """
+    turned = torch.cat([torch.rot90(masks, turns, dims=(1, 2)) for turns in range(4)])
+    return torch.cat([turned, turned.flip(2)])
+
+
+def _one_of_eight_ways(batch: Tensor, step: int) -> Tensor:
+    way = int(torch.randint(8, ()))
+    return torch.rot90(batch.flip(3) if way > 3 else batch, way % 4, dims=(2, 3))

@@ -16,7 +16,7 @@ finished masks, and these are the differences:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from ..io.checkpoints import load_plain
 from ..io.files import write_whole
 from ..runtime.progress import SILENT, Progress
 from .autoencoder import ShapeAutoencoder, train_autoencoder
-from .codebook import Codebook, k_means
+from .class_codes import ClassCodes, k_means
 from .crops import CROP_PX, PLANES, crop_shapes
 
 FEWEST_SHAPES = 20  # with fewer, a class has no ranks finer than 5 %
@@ -39,6 +39,7 @@ MOST_SHAPES = 10_000  # of all classes together; bounds time and memory for any 
 MOST_OF_CLASS = 512
 CODES = 128  # per class
 CODES_OF_ALL = 512
+STEPS = 300  # the reconstruction loss hardly falls after these
 FOLDS = 5  # parts of a class that are measured against the codes of the others
 SCORE_BATCH = 512
 
@@ -49,16 +50,16 @@ class ShapePrior:
 
     Attributes:
         autoencoder: in eval mode, on the CPU.
-        codebook: codes of the classes with at least `FEWEST_SHAPES` whole shapes, and of all shapes together.
-        ordinary: by class id, of the same classes, (M,) float32, increasing: distances of whole shapes to codes made
-            without them, in [0, 1].
-        ordinary_of_all: the same for all shapes together.
+        class_ids: classes with at least `FEWEST_SHAPES` whole shapes.
+        codes: of these classes, in their order, and of all shapes together.
+        ordinary: for each of these classes, then for all shapes together, (M,) float32, increasing: distances of whole
+            shapes to codes made without them, in [0, 1].
     """
 
     autoencoder: ShapeAutoencoder
-    codebook: Codebook
-    ordinary: Mapping[int, Tensor]
-    ordinary_of_all: Tensor
+    class_ids: Sequence[int]
+    codes: ClassCodes
+    ordinary: Sequence[Tensor]
 
     def score(self, masks: Sequence[np.ndarray], category_ids: Sequence[int]) -> np.ndarray:
         """Say how ordinary each mask is.
@@ -84,7 +85,8 @@ class ShapePrior:
         with _one_thread():
             for category in np.unique(wanted[filled]).tolist():
                 members = np.flatnonzero(filled & (wanted == category))
-                codes, ordinary = self.codebook.codes_of(category), self.ordinary.get(category, self.ordinary_of_all)
+                label = self.class_ids.index(category) if category in self.class_ids else -1
+                codes, ordinary = self.codes.of(label), self.ordinary[label]
                 for start in range(0, len(members), SCORE_BATCH):
                     batch = members[start : start + SCORE_BATCH]
                     views = _views(self.autoencoder, crop_shapes([masks[i] for i in batch]))
@@ -153,20 +155,19 @@ def learn_shape_prior(
     categories = categories[chosen]
     with _one_thread():
         crops = crop_shapes([masks[i] for i in chosen])
-        autoencoder = train_autoencoder(crops, seed, progress)
+        autoencoder = _train(crops, seed, progress)
         views = _views(autoencoder, crops)
         own = [int(c) for c in np.unique(categories) if (categories == c).sum() >= FEWEST_SHAPES]
-        codes: dict[int, Tensor] = {}
-        ordinary: dict[int, Tensor] = {}
+        known = []
         with progress.task("making shape codebooks", len(own) + 1) as advance:
             for category in own:
                 members = torch.from_numpy(np.flatnonzero(categories == category))
-                codes[category], ordinary[category] = _codes_and_distances(views[members], CODES, rng)
+                known.append(_codes_and_distances(views[members], CODES, rng))
                 advance(1)
             some = torch.from_numpy(rng.permutation(len(views))[: 4 * CODES_OF_ALL])
-            codes_of_all, ordinary_of_all = _codes_and_distances(views[some], CODES_OF_ALL, rng)
+            known.append(_codes_and_distances(views[some], CODES_OF_ALL, rng))
             advance(1)
-    return ShapePrior(autoencoder, Codebook(codes_of_all, codes), ordinary, ordinary_of_all)
+    return _put_together(autoencoder, own, known)
 
 
 def save_shape_prior(path: Path, prior: ShapePrior) -> None:
@@ -175,11 +176,14 @@ def save_shape_prior(path: Path, prior: ShapePrior) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    book = prior.codebook
+    entries = [
+        {"codes": prior.codes.of(label).clone(), "ordinary": prior.ordinary[label]}
+        for label in (*range(len(prior.class_ids)), -1)
+    ]
     content = {
         "autoencoder": dict(prior.autoencoder.state_dict()),
-        "any_class": {"codes": book.any_class, "ordinary": prior.ordinary_of_all},
-        "codebooks": {c: {"codes": book.codes_of(c), "ordinary": prior.ordinary[c]} for c in book.class_ids},
+        "any_class": entries[-1],
+        "codebooks": dict(zip(prior.class_ids, entries[:-1], strict=True)),
     }
     write_whole(path, lambda part: torch.save(content, part))
 
@@ -203,8 +207,20 @@ def load_shape_prior(path: Path) -> ShapePrior:
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
         problem = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: expected a shape prior, got a damaged or foreign file ({problem})") from None
-    codebook = Codebook(of_all[0], {c: codes for c, (codes, _) in entries.items()})
-    return ShapePrior(autoencoder.eval(), codebook, {c: known for c, (_, known) in entries.items()}, of_all[1])
+    return _put_together(autoencoder.eval(), list(entries), [*entries.values(), of_all])
+
+
+def _put_together(
+    autoencoder: ShapeAutoencoder, class_ids: Sequence[int], known: Sequence[tuple[Tensor, Tensor]]
+) -> ShapePrior:
+    """Make a prior of the codes and ordinary distances of each class, then of all shapes."""
+    *of_classes, (of_all, _) = known
+    most = max((len(codes) for codes, _ in of_classes), default=0)
+    codes = ClassCodes(len(class_ids), most, of_all.shape[1], len(of_all))
+    for label, (own, _) in enumerate(of_classes):
+        codes.put(label, own)
+    codes.any_class.copy_(of_all)
+    return ShapePrior(autoencoder, class_ids, codes, [ordinary for _, ordinary in known])
 
 
 def _whole_number(value: Any) -> int:
@@ -250,6 +266,14 @@ def _sample(categories: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         most = max(most // 2, FEWEST_SHAPES)
     kept = [rng.permutation(np.flatnonzero(categories == category))[:most] for category in np.unique(categories)]
     return np.sort(np.concatenate(kept))
+
+
+def _train(crops: Tensor, seed: int, progress: Progress) -> ShapeAutoencoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        autoencoder = ShapeAutoencoder(PLANES)
+        train_autoencoder(autoencoder, crops, STEPS, lambda b, step: b.flip(-1) if step % 2 else b, progress)
+    return autoencoder
 
 
 def _views(autoencoder: ShapeAutoencoder, crops: Tensor) -> Tensor:

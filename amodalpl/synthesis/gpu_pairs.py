@@ -117,7 +117,8 @@ class DeviceLoader:
         if self.device.type != "cuda":
             yield from map(self._make, self.loader)
             return
-        own = torch.cuda.Stream(self.device)  # what is waited for here does not wait for the training
+        # what is waited for here does not wait for the training, and goes before it
+        own = torch.cuda.Stream(self.device, priority=-1)
         training = torch.cuda.current_stream(self.device)
         for numbers in self.loader:
             with torch.cuda.stream(own):

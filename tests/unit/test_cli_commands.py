@@ -94,6 +94,8 @@ def test_train_detector(fake_stage):
     [((labels, images, out, _), kwargs)] = calls
     assert (labels, images, out) == (Path("l.json"), Path("images"), Path("out"))
     assert (kwargs["val"], kwargs["val_images"], kwargs["init"]) == (Path("v.json"), Path("v"), "none")
+    invoke("train-detector", "l.json", "images", "--out", "out", "--model", "mask-rcnn-c8")
+    assert calls[1][0][3].detector.model == "mask-rcnn-c8"
 
 
 @pytest.mark.parametrize("what", ["completion", "order"])

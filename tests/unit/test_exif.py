@@ -173,7 +173,7 @@ def test_the_detector_learns_from_photos_that_fit_their_masks(orientation, tmp_p
     from mmengine.registry import DefaultScope
 
     from amodalpl.detector.config import train_pipeline
-    from amodalpl.detector.data import categories, to_coco
+    from amodalpl.detector.data.coco_export import categories, to_coco
     from amodalpl.settings import DetectorSettings
 
     folder = write(tmp_path / "a", 6, 2)
@@ -206,7 +206,7 @@ def test_the_detector_learns_from_photos_that_fit_their_masks(orientation, tmp_p
 def test_the_detector_loads_them(data):
     pytest.importorskip("mmcv")
     from amodalpl.detector.config import test_pipeline, train_pipeline
-    from amodalpl.detector.photos import LoadPhoto
+    from amodalpl.detector.data.transforms import LoadPhoto
     from amodalpl.settings import DetectorSettings
 
     results = LoadPhoto()({"img_path": str(data / "photos" / "0.png"), "height": 60, "width": 96})
@@ -217,7 +217,7 @@ def test_the_detector_loads_them(data):
         stock, ours = (pipeline(DetectorSettings(), turned)[0]["type"] for turned in (False, True))
         assert (stock, ours) == (
             "LoadImageFromFile",
-            "amodalpl.detector.photos.LoadPhoto",
+            "LoadPhoto",
         )
 
 
@@ -228,5 +228,5 @@ def test_mmdetection_finds_it_by_its_name():
     require_detector()
     from mmdet.registry import TRANSFORMS
 
-    loaded = TRANSFORMS.build({"type": "amodalpl.detector.photos.LoadPhoto"})
+    loaded = TRANSFORMS.build({"type": "LoadPhoto"})
     assert type(loaded).__name__ == "LoadPhoto"

@@ -236,6 +236,22 @@ def test_a_given_order_decides_who_is_in_front(method, occluders, expected):
     assert not found.labels[2].asked
 
 
+def test_a_circle_is_broken_where_it_is_weakest(monkeypatch):
+    """A hides B, B hides C, and a few pixels say that C hides A: it is A that hides C, and nobody hides A."""
+    circle = [Pair(0, 1, 90.0), Pair(1, 2, 80.0), Pair(2, 0, 3.0)]
+    monkeypatch.setattr("amodalpl.labelling.label_scenes.order_pairwise", lambda *args: [circle])
+    (found,) = labels_of(trained("pcnet-m", squares_only), [CHAIN], NO_GAP)
+    assert [(pair.front, pair.back) for pair in found.order] == [(0, 1), (1, 2), (0, 2)]
+    assert not found.labels[0].asked
+    assert [label.occluders for label in found.labels[1:]] == [(0,), (0, 1)]
+
+
+def test_a_given_order_stays_as_it_is():
+    circle = [Pair(0, 1, 90.0), Pair(1, 2, 80.0), Pair(2, 0, 3.0)]
+    (found,) = labels_of(trained("pcnet-m", squares_only), [CHAIN], NO_GAP, [circle])
+    assert found.order == circle
+
+
 @pytest.mark.parametrize("occluders", ["parents", "ancestors"])
 def test_asbu_by_its_own_order(occluders):
     settings = NO_GAP.model_copy(update={"occluders": occluders})

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from amodalpl.errors import CheckpointError, DataError
-from amodalpl.shape_prior import autoencoder, plausibility
-from amodalpl.shape_prior.codebook import Codebook
+from amodalpl.shape_prior import plausibility
+from amodalpl.shape_prior.class_codes import ClassCodes
 from amodalpl.shape_prior.plausibility import (
     FEWEST_SHAPES,
     ShapePrior,
@@ -57,7 +57,7 @@ def training():
 @pytest.fixture(scope="module")
 def prior(training):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(autoencoder, "STEPS", 60)  # enough for ellipses
+        patch.setattr(plausibility, "STEPS", 60)  # enough for ellipses
         return learn_shape_prior(*training, seed=0)
 
 
@@ -83,10 +83,11 @@ def test_shape_of_another_class_scores_low(prior):
 
 
 def test_rare_and_unknown_classes_are_judged_by_all_shapes(prior):
-    assert prior.codebook.class_ids == sorted(prior.ordinary) == [ROUND, TALL]
+    assert prior.class_ids == [ROUND, TALL] and len(prior.ordinary) == 3
     masks = [*shapes(5, seed=5)[0], *shapes(5, seed=6)[1]]
-    of_all = ShapePrior(prior.autoencoder, Codebook(prior.codebook.any_class), {}, prior.ordinary_of_all)
-    by_all = of_all.score(masks, [ROUND] * 10)
+    nobody = ClassCodes(0, 0, *prior.codes.any_class.shape[::-1])
+    nobody.any_class.copy_(prior.codes.any_class)
+    by_all = ShapePrior(prior.autoencoder, [], nobody, prior.ordinary[-1:]).score(masks, [ROUND] * 10)
     np.testing.assert_array_equal(prior.score(masks, [RARE] * 10), by_all)
     np.testing.assert_array_equal(prior.score(masks, [UNKNOWN] * 10), by_all)
     assert np.median(by_all) > 0.2
@@ -118,7 +119,7 @@ def test_place_size_and_side_do_not_matter(prior):
 
 
 def test_same_seed_same_prior_whatever_the_threads(monkeypatch, training):
-    monkeypatch.setattr(autoencoder, "STEPS", 4)
+    monkeypatch.setattr(plausibility, "STEPS", 4)
     masks, categories = training
     first = learn_shape_prior(masks, categories, seed=0)
     before = torch.random.get_rng_state()
@@ -129,12 +130,13 @@ def test_same_seed_same_prior_whatever_the_threads(monkeypatch, training):
     finally:
         torch.set_num_threads(1)
     assert torch.equal(before, torch.random.get_rng_state())
-    for category, ordinary in first.ordinary.items():
-        assert torch.equal(first.codebook.codes_of(category), again.codebook.codes_of(category))
-        assert torch.equal(ordinary, again.ordinary[category])
+    for name, codes in first.codes.state_dict().items():
+        assert torch.equal(codes, again.codes.state_dict()[name])
+    for one, other in zip(first.ordinary, again.ordinary, strict=True):
+        assert torch.equal(one, other)
     np.testing.assert_array_equal(first.score(masks, categories), again.score(masks, categories))
     other = learn_shape_prior(masks, categories, seed=1)
-    assert not torch.equal(first.codebook.any_class, other.codebook.any_class)
+    assert not torch.equal(first.codes.any_class, other.codes.any_class)
 
 
 def test_one_by_one_as_in_a_batch(prior):
@@ -158,20 +160,20 @@ def test_odd_masks_have_a_score(prior):
 
 def test_large_sets_are_sampled_and_rare_classes_kept(monkeypatch):
     """A whole shape that was learnt from has its distance kept: so many there are."""
-    monkeypatch.setattr(autoencoder, "STEPS", 2)
+    monkeypatch.setattr(plausibility, "STEPS", 2)
     monkeypatch.setattr(plausibility, "MOST_OF_CLASS", 80)
     monkeypatch.setattr(plausibility, "MOST_SHAPES", 120)
     masks = [np.ones((3 + n % 7, 3), bool) for n in range(250)]
     found = learn_shape_prior(masks, [1] * 150 + [2] * 70 + [3] * 25 + [4] * 5, seed=0)
-    assert {c: len(known) for c, known in found.ordinary.items()} == {1: 40, 2: 40, 3: 25}  # 80 halved once
-    assert len(found.ordinary_of_all) == 40 + 40 + 25 + 5
+    assert found.class_ids == [1, 2, 3]
+    assert [len(known) for known in found.ordinary] == [40, 40, 25, 40 + 40 + 25 + 5]  # 80 halved once
 
 
 def test_round_trip(tmp_path, prior, training):
     path = tmp_path / "shapes.pth"
     save_shape_prior(path, prior)
     loaded = load_shape_prior(path)
-    assert loaded.codebook.class_ids == prior.codebook.class_ids
+    assert loaded.class_ids == prior.class_ids
     np.testing.assert_array_equal(loaded.score(*training), prior.score(*training))
 
 

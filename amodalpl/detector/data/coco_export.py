@@ -12,10 +12,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ..data.coco_family import reason_kind
-from ..data.records import AnnotationSet, ImageRecord, Instance
-from ..errors import DataError
-from ..masks import rle
+from ...data.coco_family import reason_kind
+from ...data.records import AnnotationSet, ImageRecord, Instance
+from ...errors import DataError
+from ...masks import rle
+from .label_notes import LabelNotes
 
 AGNOSTIC_NAME = "object"
 
@@ -75,6 +76,8 @@ def to_coco(
     amodal_only: bool = False,
     keep_empty: bool = False,
     with_visible: bool = False,
+    needs_visible: bool = False,
+    notes: LabelNotes | None = None,
 ) -> Truth:
     """Convert records to COCO, with a category found by its name.
 
@@ -85,6 +88,8 @@ def to_coco(
         amodal_only: take only amodal masks (for scoring); else the modal one stands in where a file has no amodal.
         keep_empty: keep photos without instances (for scoring: a detection there is false).
         with_visible: add `visible_mask` where the whole mask is in `segmentation` (for scoring by occlusion).
+        needs_visible: leave objects out whose whole mask has no visible one beside it.
+        notes: add what is noted of each label, `uncertainty` and `doubt`.
 
     Raises:
         DataError: no amodal masks though they are needed.
@@ -115,6 +120,8 @@ def to_coco(
                 left_out["no mask"] += 1
             elif rle.area_px(mask) == 0:
                 left_out["empty mask"] += 1
+            elif needs_visible and instance.modal is None and not instance.is_crowd:
+                left_out["no visible mask"] += 1
             else:
                 kept[image.id].append(
                     {
@@ -126,6 +133,7 @@ def to_coco(
                         "area": rle.area_px(mask),
                         "iscrowd": int(instance.is_crowd),
                         **_visible(instance, with_visible),
+                        **_noted(instance.id, notes),
                     }
                 )
     used = [i for i in chosen if keep_empty or any(not a["iscrowd"] for a in kept[i.id])]
@@ -145,6 +153,11 @@ def _visible(instance: Instance, wanted: bool) -> dict[str, Any]:
     if not wanted or instance.amodal is None or instance.modal is None:
         return {}
     return {"visible_mask": rle.to_json(instance.modal)}
+
+
+def _noted(identity: int, notes: LabelNotes | None) -> dict[str, Any]:
+    told = {"uncertainty": notes.uncertainty, "doubt": notes.doubt} if notes else {}
+    return {name: of_labels[identity] for name, of_labels in told.items() if identity in of_labels}
 
 
 def _image_entry(image: ImageRecord) -> dict[str, Any]:

@@ -9,8 +9,11 @@ pytest.importorskip("mmdet")
 
 from amodalpl.data.read import read_annotations
 from amodalpl.detector import config as configs
-from amodalpl.detector import data, run
-from amodalpl.detector.ignoring import IgnoringAssigner, leave_out_ignored
+from amodalpl.detector import training
+from amodalpl.detector.data import coco_export as data
+from amodalpl.detector.data.dataset import LabelDataset
+from amodalpl.detector.heads.ignore_assigner import IgnoringAssigner
+from amodalpl.detector.mmdetection import MaxIoUAssigner
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 
@@ -31,12 +34,10 @@ OBJECTS = torch.tensor([[0.0, 0, 10, 10], [50.0, 50, 60, 60]])
 REJECTED = torch.tensor([[40.0, 40, 80, 80]])
 
 
-def assigned(ignored, wrap=True):
-    from mmdet.models.task_modules.assigners import MaxIoUAssigner
+def assigned(ignored, kind=IgnoringAssigner):
     from mmengine.structures import InstanceData
 
-    stock = MaxIoUAssigner(0.5, 0.5, 0.5)
-    found = (IgnoringAssigner(stock) if wrap else stock).assign(
+    found = kind(0.5, 0.5, 0.5).assign(
         InstanceData(priors=PRIORS),
         InstanceData(bboxes=OBJECTS, labels=torch.zeros(2, dtype=torch.long)),
         None if ignored is None else InstanceData(bboxes=ignored),
@@ -50,7 +51,7 @@ def test_background_within_a_rejected_label_is_left_out_and_objects_stay():
 
 @pytest.mark.parametrize("ignored", [None, torch.zeros(0, 4)], ids=["none", "empty"])
 def test_without_rejected_labels_nothing_changes(ignored):
-    assert assigned(ignored) == assigned(ignored, wrap=False) == [1, 0, 0, 0, 2, 0]
+    assert assigned(ignored) == assigned(ignored, MaxIoUAssigner) == [1, 0, 0, 0, 2, 0]
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,8 @@ def rejected_scene(tmp_path_factory):
         val_images=files.images, weights=folder / "w.pth", norm="GN", seed=0,
     )  # fmt: skip
     dataset = {k: v for k, v in config["train_dataloader"]["dataset"].items() if k != "type"}
-    model = run.build(config["model"], 0)  # which also tells MMDetection whose transforms are meant
-    return model, run.LabelDataset(**dataset)[0], len(labels.instances)
+    model = training.build(config["model"], 0)  # which also tells MMDetection whose transforms are meant
+    return model, LabelDataset(**dataset)[0], len(labels.instances)
 
 
 def test_data_set_sets_the_region_apart(rejected_scene):
@@ -81,7 +82,6 @@ def test_data_set_sets_the_region_apart(rejected_scene):
 
 def test_both_steps_of_the_network_are_told_of_the_region(rejected_scene, monkeypatch):
     model, sample, _ = rejected_scene
-    leave_out_ignored(model)
     seen = []
     original = IgnoringAssigner.assign
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from amodalpl.data.records import AnnotationSet, Dropped, ImageRecord, Instance
-from amodalpl.detector import data
+from amodalpl.detector.data import coco_export as data
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 
