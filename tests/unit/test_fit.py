@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -251,3 +253,10 @@ def test_promise_in_words_and_in_json():
     found = RiskGuarantee(0.2125)
     assert str(found) == "of labels with uncertainty up to 0.212, 95% have an IoU above 0.75"
     assert RiskGuarantee.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_labels_are_made_without_waiting_for_statistics():
+    """scikit-learn takes seconds to import, and only training fits anything."""
+    code = "import sys, amodalpl.pipeline.pseudolabel; print(sorted({'sklearn', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
