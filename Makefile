@@ -3,10 +3,10 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),$(CURDIR)/.venv/bin/python,python3)
 PYTEST = $(PYTHON) -m pytest
 export PYTHON
 
-.PHONY: help check format lint types test slow fuzz gpu bench bench-check audit
+.PHONY: help check format lint types imports test slow fuzz gpu bench bench-check audit
 
 help:
-	@echo "make check   format, lint, types, fast tests: what CI runs"
+	@echo "make check   format, lint, types, imports, fast tests: what CI runs"
 	@echo "make format  rewrite the files in the one format"
 	@echo "make test    fast tests     make slow   slow tests     make gpu   tests on a GPU"
 	@echo "make fuzz    100 000 spoilt inputs    make audit  known vulnerabilities of what is installed"
@@ -24,6 +24,9 @@ lint:
 
 types:
 	$(PYTHON) -m mypy
+
+imports:
+	$(PYTHON) .ci/imports.py
 
 test:
 	$(PYTEST) -q

@@ -26,7 +26,7 @@ def audit(
 
     Example: [bold]amodalpl audit runs/labels images/ --out runs/audit[/bold]
     """
-    from amodalpl.pipeline.audit import audit as stage
+    from amodalpl.evaluation.audit import audit as stage
 
     show(
         lambda progress: stage(

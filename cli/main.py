@@ -17,12 +17,11 @@ import typer
 from typer.core import TyperGroup
 
 from amodalpl.errors import AmodalplError, SettingsError
+from amodalpl.pipeline.stage import STAGES
 from amodalpl.version import __version__
 
-from .apply_review import apply_review
 from .audit import audit
 from .check import check
-from .complete import complete
 from .convert import convert
 from .demo import demo
 from .display import LogJson, Quiet
@@ -31,15 +30,13 @@ from .evaluate import evaluate
 from .explain import explain as explain_score
 from .export_onnx import export_onnx
 from .printable import printable
-from .pseudolabel import pseudolabel
 from .rerun import rerun
 from .run import run
 from .settings import settings
 from .show import show
-from .synth import synth
-from .train_detector import train_detector
+from .stages import command_of
 
-SHARED_OUT = ("complete", "pseudolabel", "train-detector")  # commands that the processes of a `torchrun` do together
+SHARED_OUT = [stage.name for stage in STAGES.values() if stage.shared]  # by the processes of one `torchrun`
 _TORCH_OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
     "CUDA error: out of memory",  # beside torch's own allocator, as of libraries that allocate themselves
@@ -158,7 +155,7 @@ def main(
 
 COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Data in and out": [convert, export_onnx],
-    "Stages": [check, synth, complete, pseudolabel, audit, apply_review, train_detector],
+    "Stages": [check, *map(command_of, STAGES.values()), audit],
     "The whole pipeline": [run, rerun, demo],
     "Information": [show, explain_score, doctor, settings],
 }

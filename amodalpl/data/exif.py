@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..errors import DataError
+from ..io.images import image_path, image_size_hw
 from ..masks import rle
 from ..masks.rle import Rle
 from .hub import Outline
+from .records import AnnotationSet, ImageRecord
 
 _ORIENTATION_TAG = 0x0112
 
@@ -84,3 +87,15 @@ def _stored_mask(mask: Rle, turn: int) -> Rle:
         8: np.rot90(shown, -1),
     }[turn]
     return rle.encode(turned)
+
+
+def any_turned(data: AnnotationSet, images: Path) -> bool:
+    """Tell whether a photo with instances fits its masks only when it is turned as its EXIF note says."""
+    return any(data.by_image[record.id] and _is_turned(images, record) for record in data.images)
+
+
+def _is_turned(images: Path, record: ImageRecord) -> bool:
+    try:
+        return image_size_hw(image_path(images, record.file_name)) != record.size_hw
+    except DataError:  # which is told when it is read
+        return False

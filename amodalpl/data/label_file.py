@@ -26,6 +26,8 @@ from .review_file import COMPLETED, Verdict, completed_mask
 
 DECISION = "decision"
 """Key of `amodalpl` in a label that was decided on."""
+UNASKED = frozenset({"no_occluder", "overlap_only", "fully_shared"})
+"""Flags of labels that the network was not asked about."""
 _MASKS = ("segmentation", "visible_mask")
 _NEEDED = ("id", "image_id", "category_id", *_MASKS, "amodalpl")
 _LISTS = {"flags": str, "occluders": int}

@@ -26,6 +26,7 @@ from . import gpu_only_ops
 
 Backend = Literal["mmcv", "torchvision", "torch"]
 _EXT = "mmcv._ext"
+_STUB = "requires mmcv to be compiled"  # what MMDetection's own stand-ins say
 _AVERAGE = 1  # mmcv's number for pool_mode 'avg'; 0 is 'max'
 _DENSE_CHANNELS = 4  # up to here two small matrix products per RoI beat gathering (mask targets have one channel)
 
@@ -45,7 +46,24 @@ def install() -> Backend:
         bridge = _Bridge(_EXT)
         bridge.__spec__ = ModuleSpec(_EXT, loader=None)
         sys.modules[_EXT] = bridge
+        _serve_modules_imported_before()
     return chosen
+
+
+def _serve_modules_imported_before() -> None:
+    """Put operations in place of the stubs that MMDetection made for itself where it was imported before `install`."""
+    operations = importlib.import_module("mmcv.ops")
+    for name, module in list(sys.modules.items()):
+        if name.startswith("mmdet."):
+            for key, value in list(vars(module).items()):
+                if getattr(value, "__module__", None) == name and _is_stub(value) and hasattr(operations, key):
+                    setattr(module, key, getattr(operations, key))
+
+
+def _is_stub(value: Any) -> bool:
+    function = vars(value).get("__init__") if isinstance(value, type) else value
+    code = getattr(function, "__code__", None)
+    return code is not None and any(isinstance(c, str) and _STUB in c for c in code.co_consts)
 
 
 @cache

@@ -37,6 +37,10 @@ class Model:
     build: Callable[[DetectorSettings, int, Norm], dict[str, Any]]
     shapes: bool = False
 
+    def describe(self) -> dict[str, str]:
+        """Return what `amodalpl train-detector --list` prints of it."""
+        return {"what": self.title, "needs": ", ".join(self.needs), "predicts": ", ".join(self.predicts)}
+
 
 def _trusting(config: dict[str, Any], settings: DetectorSettings) -> dict[str, Any]:
     """Give Mask R-CNN's mask head the loss that weighs labels, where settings ask for it."""

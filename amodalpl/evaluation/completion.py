@@ -11,13 +11,13 @@ import numpy as np
 
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, Instance
-from ..errors import DataError, nearest
+from ..errors import DataError
 from ..masks import rle
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs
 from ..masks.rle import Rle
 from ..metrics import baselines, completion
-from ..metrics.levels import LEVEL_SETS, LevelSet, compute_levels
+from ..metrics.levels import LevelSet, choose_levels, compute_levels
 from ..metrics.per_object import GIVEN, GIVEN_FROM, PREDICTED, compute_given, compute_predicted
 from ..metrics.presence import PRESENCE, compute_presence
 from ..runtime.progress import SILENT, Progress
@@ -167,18 +167,6 @@ def score_objects(
             f"{len(tally.without_modal)} have no modal mask in either file)"
         )
     return ScoredObjects(objects, rows, tally, digest)
-
-
-def choose_levels(name: str | None, truth_format: str) -> LevelSet:
-    """Return the bins of occlusion that were asked for, or those of the truth's data set.
-
-    Raises:
-        DataError: an unknown name.
-    """
-    chosen = name or ("kins" if truth_format.startswith("kins") else "cocoa-cls")
-    if chosen not in LEVEL_SETS:
-        raise DataError(f"levels: expected a known set, got {chosen!r}{nearest(chosen, LEVEL_SETS)}")
-    return LEVEL_SETS[chosen]
 
 
 @dataclass

@@ -54,16 +54,17 @@ def open_list(path: Path, head: Mapping[str, Any], name: str) -> Iterator[Callab
         head: the other members.
         name: of the list.
     """
-    before = _dump({**head, name: []}).removesuffix("]}")
+    separator = ""
     with whole_file(path) as part, _opened(part) as file:
+        file.write(_dump({**head, name: []}).removesuffix("]}"))
 
         def add(entry: Any) -> None:
-            nonlocal before
-            file.write(before + _dump(entry))
-            before = ", "
+            nonlocal separator
+            file.write(separator + _dump(entry))
+            separator = ", "
 
         yield add
-        file.write(("" if before == ", " else before) + "]}\n")
+        file.write("]}\n")
 
 
 def read_lines(path: Path, what: str) -> Iterator[Any]:

@@ -47,7 +47,8 @@ class CompletedImage:
             neighbour that could hide them, 1 for those whose every pixel belongs to others.
         plausibility: (N,) float64 in [0, 1], how ordinary the whole shape is in its class; None without classes, or
             where the completer was trained on too few whole objects to tell.
-        occluders: for each object the indices of those taken to be in front of it.
+        occluders: for each object the indices of those taken to be in front of it: by the order, else those that own
+            pixels which it shared. Where something is hidden, there is one.
         order: who hides whom, as directed pairs of indices with a score.
         flags: for each object what else to know of it; see the table in `docs/formats.md`.
         uncertainty_maps: for each object where its mask may be wrong; None where the network was not asked.
@@ -92,7 +93,10 @@ def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> Complet
         shared_px=photo.owned.lost_px,
         uncertainty=np.array([1.0 if label is None else label.uncertainty for label in labels], dtype=np.float64),
         plausibility=plausibility,
-        occluders=[() if label is None else label.occluders for label in labels],
+        occluders=[
+            label.occluders if label is not None and label.asked else _owners_of_shared(photo, index)
+            for index, label in enumerate(labels)
+        ],
         order=found.order,
         flags=[
             flags_of(label, seen, int(lost_px), plan.low_confidence)
@@ -105,3 +109,14 @@ def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> Complet
             for label in labels
         ],
     )
+
+
+def _owners_of_shared(photo: DrawnPhoto, index: int) -> tuple[int, ...]:
+    """Return whose masks own the pixels that an object shared, in order."""
+    if not photo.owned.lost_px[index]:
+        return ()
+    masks = photo.owned.masks
+    x, y, w, h = rle.box_xywh(photo.drawn[index])
+    window = np.s_[y : y + h, x : x + w]
+    given_up = (rle.decode(photo.drawn[index]) & ~masks[index])[window]
+    return tuple(k for k, other in enumerate(masks) if (other[window] & given_up).any())

@@ -20,7 +20,8 @@ def flags_of(label: Label | None, visible: np.ndarray, lost_px: int, low_confide
         return ["fully_shared", "low_confidence"]
     at_edge = visible[0].any() or visible[-1].any() or visible[:, 0].any() or visible[:, -1].any()
     stated = {
-        "no_occluder": not label.asked,
+        "no_occluder": not label.asked and lost_px == 0,
+        "overlap_only": not label.asked and lost_px > 0,
         "truncated": bool(at_edge),
         "grew_to_border": label.grew_to_border,
         "runaway": label.runaway,

@@ -58,7 +58,6 @@ def label_scenes(
     around = [neighbours_both_ways(pairs) for pairs in neighbours]
     if true_order is None:
         orders, known = _recover_orders(plan, shown, neighbours)
-        orders = [without_circles(order) for order in orders]
     else:
         orders = [list(order) for order in true_order]
     if plan.occluders == "neighbours" and true_order is None:
@@ -85,8 +84,10 @@ def _recover_orders(
     plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours
 ) -> tuple[list[list[Pair]], Predictions]:
     """Return the order of each scene, and what was predicted for it that labels may be read from too."""
+    predictions: Predictions = {}
     if plan.order_rule == "pairs":
-        return order_pairwise(plan, scenes, neighbours), {}
-    predictions = predict_behind_neighbours(plan, scenes, neighbours)
-    (orders,) = orders_completed(plan, scenes, neighbours, predictions, [plan.order_threshold])
-    return orders, predictions
+        orders = order_pairwise(plan, scenes, neighbours)
+    else:
+        predictions = predict_behind_neighbours(plan, scenes, neighbours)
+        (orders,) = orders_completed(plan, scenes, neighbours, predictions, [plan.order_threshold])
+    return [without_circles(order) for order in orders], predictions

@@ -13,6 +13,7 @@ import numpy as np
 from ..data.coco_family import reason_kind
 from ..data.records import AnnotationSet
 
+_NOTHING_IN_FRONT = {"no_occluder", "overlap_only"}  # by the order
 _LEVELS = {"least": 0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "most": 1}
 
 
@@ -47,7 +48,7 @@ class LabelStatistics:
         self.flags.update(ours["flags"])
         self.of_category[label["category_id"]] += 1
         self.grown_of_category[label["category_id"]] += growth > 1
-        if "no_occluder" not in ours["flags"]:
+        if not _NOTHING_IN_FRONT & set(ours["flags"]):
             self.growth.append(growth)
             self.uncertainty.append(ours["uncertainty"])
 

@@ -53,6 +53,15 @@ class Method:
     contact_weight: float = 1.0
     widens: bool = False
 
+    def describe(self) -> dict[str, str]:
+        """Return what `amodalpl complete --list` prints of it."""
+        return {
+            "sees": ", ".join(("modal", *self.channels)),
+            "loss": self.loss.__name__,
+            "asks": "pair by pair" if self.order_from_pairs else "behind all neighbours",
+            "samples": self.recipe,
+        }
+
 
 METHODS: dict[str, Method] = {
     "layered": Method(

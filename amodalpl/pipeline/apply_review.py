@@ -27,15 +27,15 @@ from ..data.review_file import (
     require_same_labels,
     write_review,
 )
-from ..data.usable_photos import require_photos
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..io.json_stream import finite
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
-from ..runtime.input_hashes import input_hashes
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import RUN_FILE, StageRun, finished_run
+from ..runtime.stage_run import RUN_FILE, StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
+from ..runtime.usable_photos import require_photos
+from .stage import STAGES
 
 STAGE = "apply-review"
 _COUNTED: dict[Verdict | None, str] = {
@@ -78,6 +78,7 @@ def apply_review(
         DataError: the review is damaged or of other labels, or the labels or photos cannot be used.
         OutputError: `labels` is no finished folder, or `out` belongs to another run.
     """
+    arguments = STAGES[STAGE].arguments(locals())
     decided = read_review(review)
     record = _finished_labels(labels)
     file = labels / LABELS
@@ -99,7 +100,6 @@ def apply_review(
     if made_by:
         inputs["completer"] = made_by
     settings = {"report": {"with_scores": completer is not None}}
-    arguments = {"labels": labels, "images": images, "review": review, "completer": completer}
     run = StageRun.open(out, STAGE, settings, inputs, record["seed"], arguments)
     if not run.done:
         before: Review | None = None

@@ -33,10 +33,12 @@ from ..settings_values import merge, resolve
 from ..shape_prior.plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
 from ..synthesis.bank import Bank, sure_to_be_whole
 from ..synthesis.dataset import SampleStream
+from .stage import STAGES
 from .synth import BANK
 
 CHECKPOINT, METRICS, CURVES = "checkpoint.pth", "metrics.json", "curves.png"
 RELIABILITY, RISK = "reliability.png", "risk_coverage.png"
+ROW = STAGES["complete"]
 
 
 def complete(
@@ -61,16 +63,16 @@ def complete(
         CheckpointError: the checkpoint in `out` is damaged.
         TrainingError: the loss is no longer a number.
     """
+    arguments = ROW.arguments(locals())
     settings = _settings_beside(synth_dir, values, progress)
     where = pick_device(device)
-    dump = settings.model_dump(mode="json")
     run = StageRun.open(
         out,
-        "complete",
-        {name: dump[name] for name in ("synthesis", "completer", "training", "labels")},
+        ROW.name,
+        ROW.settings_of(settings),
         {"bank": hash_file(synth_dir / BANK / "table.npy"), "hold-out": hash_file(synth_dir / HOLDOUT)},
         settings.seed,
-        {"synth_dir": synth_dir},
+        arguments,
     )
     if not run.done:
         counts = _train_and_score(synth_dir, out, settings, where, progress)

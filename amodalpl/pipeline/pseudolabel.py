@@ -24,7 +24,6 @@ from ..data.label_folder import DOUBT, LABELS, ORDER, STATS
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
-from ..data.usable_photos import usable_photos
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
@@ -39,13 +38,15 @@ from ..masks.gaps import GapTolerance
 from ..report import sanity_checks
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device, wait_for_files
-from ..runtime.input_hashes import input_hashes
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import RUN_FILE, StageRun, git_state
+from ..runtime.stage_run import RUN_FILE, StageRun, git_state, input_hashes
 from ..runtime.summary import Summary
+from ..runtime.usable_photos import usable_photos
 from ..settings import LabelSettings, PipelineSettings
 from ..version import __version__
+from .stage import STAGES
 
+ROW = STAGES["pseudolabel"]
 _ANY_PARTS = ".parts*"
 PARTS = f".parts-{__version__}"
 """Folder of what is stored while working; another version might label otherwise, so it starts again in its own."""
@@ -93,6 +94,7 @@ def pseudolabel(
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
+    arguments = ROW.arguments(locals())
     ranks = Ranks.of_this_process()
     ranks.settle()
     if not ranks.is_first:
@@ -112,18 +114,11 @@ def pseudolabel(
         wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
     run = StageRun.open(
         out,
-        "pseudolabel",
-        {"labels": settings.labels.model_dump(mode="json")},
+        ROW.name,
+        ROW.settings_of(settings),
         hashes,
         settings.seed,
-        {
-            "annotations": annotations,
-            "images": images,
-            "completer": completer,
-            "fmt": fmt,
-            "review": review,
-            "backend": backend,
-        },
+        arguments,
     )
     if not run.done:
         if ranks.is_first:
@@ -359,6 +354,7 @@ def _write_statistics(
     counts = stats["counts"]
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.tight_px
+    stats["promise"] = bundle.promise.to_json() if bundle.promise else None
     counts["promise"] = str(bundle.promise or "none: see the completer's hold-out scores")
     stats["promise"] = bundle.promise.to_json() if bundle.promise else None
     warnings = [

@@ -15,7 +15,6 @@ from ..calibration.holdout import HOLDOUT, HOLDOUT_IMAGES
 from ..data.coco_family import reason_kind
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, Instance
-from ..data.usable_photos import usable_photos
 from ..errors import DataError
 from ..io.files import write_json, write_whole
 from ..io.images import image_path, read_image, write_photo
@@ -28,10 +27,10 @@ from ..masks.rle import Rle
 from ..report import sanity_checks
 from ..report.gaps import gap_histogram
 from ..report.samples import sample_sheet
-from ..runtime.input_hashes import input_hashes
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import StageRun
+from ..runtime.stage_run import StageRun, input_hashes
 from ..runtime.summary import Summary
+from ..runtime.usable_photos import usable_photos
 from ..settings import PipelineSettings, SynthesisSettings
 from ..synthesis.bank import (
     FIRST_OBJECT,
@@ -45,9 +44,11 @@ from ..synthesis.bank import (
 )
 from ..synthesis.holdout import Source, draw_scene, scene_entries
 from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
+from .stage import STAGES
 
 BANK, PREVIEW, GAPS = "bank", "preview.png", "gaps.png"
 PREVIEW_SAMPLES = 24
+ROW = STAGES["synth"]
 
 
 def synth(
@@ -76,15 +77,9 @@ def synth(
         DataError: the file cannot be read, or has fewer than two usable instances in two photos.
         OutputError: the folder belongs to another run.
     """
+    arguments = ROW.arguments(locals())
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
-    run = StageRun.open(
-        out,
-        "synth",
-        {"synthesis": settings.synthesis.model_dump(mode="json")},
-        input_hashes(data, images),
-        settings.seed,
-        {"annotations": annotations, "images": images, "fmt": fmt},
-    )
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), input_hashes(data, images), settings.seed, arguments)
     if not run.done:
         with run.released_on_bad_input():
             counts = _build(data, images, out, settings, progress)

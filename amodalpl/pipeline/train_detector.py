@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from ..data.exif import any_turned
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
-from ..data.usable_photos import require_photos, usable_photos
 from ..detector import config as configs
 from ..detector import ops, pictures, shapes, weights, zoo
 from ..detector.data import coco_export
@@ -22,11 +22,12 @@ from ..metrics.detection import coco_scores, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
-from ..runtime.input_hashes import any_turned, input_hashes
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import StageRun, finished_run
+from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
+from ..runtime.usable_photos import require_photos, usable_photos
 from ..settings import DetectorSettings, PipelineSettings
+from .stage import STAGES
 
 STAGE = "train-detector"
 WEIGHTS, CONFIG, METRICS, DETECTIONS = "weights.pth", "mmdet_config.py", "metrics.json", "detections.json"
@@ -93,6 +94,7 @@ def train_detector(
         CheckpointError: the start weights cannot be used.
         OutputError: the folder belongs to another run.
     """
+    arguments = STAGES[STAGE].arguments(locals())
     require_detector()
     where = pick_device(device)
     wanted = settings.detector
@@ -101,14 +103,7 @@ def train_detector(
     inputs = {**data.inputs, "init": start_identity(init, wanted)}
     join_processes(where)
     first = Ranks.of_this_process().is_first
-    arguments = {
-        "labels": labels,
-        "images": images,
-        "val": val,
-        "val_images": val_images,
-        "init": Path(init) if init not in (None, "none") else init,
-    }
-    stage = _claim((out, STAGE, {"detector": wanted.model_dump(mode="json")}, inputs, settings.seed, arguments), first)
+    stage = _claim((out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments), first)
     if stage.done:
         return _summary(out, stage.counts, _stored(out)["scores"])
     with stage.released_on_bad_input():

@@ -29,6 +29,7 @@ _SCRIPTS = ("decisions.js", "picture.js", "gallery.js", "detail.js", "keys.js")
 _SHEET_TILES = 30
 _MEANINGS = {
     "no_occluder": "nothing is taken to be in front of it",
+    "overlap_only": "hidden only where masks overlap it as drawn; left as drawn",
     "truncated": "touches the edge of the photo; what lies outside is not completed",
     "grew_to_border": "the completion reaches the edge of what the network saw",
     "runaway": "the completion was larger than the hold-out can vouch for; left as drawn",

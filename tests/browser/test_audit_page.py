@@ -6,7 +6,7 @@ import shutil
 import pytest
 from drawn_labels import label, write_labels, write_photos
 
-from amodalpl.pipeline.audit import AUDIT, audit
+from amodalpl.evaluation.audit import AUDIT, audit
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

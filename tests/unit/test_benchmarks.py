@@ -48,7 +48,10 @@ def test_memory_of_helpers_is_seen():
     nested = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {hold!r}]) + 7)"
     code, peak_mb = run_and_watch([sys.executable, "-c", nested])
     assert code == 7
-    assert peak_mb is None or 50 < peak_mb < 120
+    if sys.platform == "linux":
+        assert 50 < peak_mb < 120
+    else:
+        assert peak_mb is None
 
 
 def test_large_file_is_sound_and_as_large_as_asked_for(tmp_path, monkeypatch):

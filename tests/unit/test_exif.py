@@ -11,16 +11,16 @@ from PIL import Image
 from amodalpl.calibration.fit import Calibration
 from amodalpl.completion.checkpoint import CompleterBundle, save_completer
 from amodalpl.completion.predictor import CropSpec
+from amodalpl.data.exif import any_turned
 from amodalpl.data.read import read_annotations
-from amodalpl.data.usable_photos import require_photos, usable_photos
 from amodalpl.io.images import read_image
 from amodalpl.masks import rle
 from amodalpl.models.completer import build_completer
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.synth import synth
 from amodalpl.report.gallery import _photo
-from amodalpl.runtime.input_hashes import any_turned
 from amodalpl.runtime.progress import SILENT
+from amodalpl.runtime.usable_photos import require_photos, usable_photos
 from amodalpl.settings import CompleterSettings, SynthesisSettings
 from amodalpl.settings_values import resolve
 from amodalpl.tools.check import check
@@ -172,6 +172,7 @@ def test_the_detector_learns_from_photos_that_fit_their_masks(orientation, tmp_p
     from mmdet.datasets import CocoDataset
     from mmengine.registry import DefaultScope
 
+    import amodalpl.detector.registered  # noqa: F401  (what a written config imports)
     from amodalpl.detector.config import train_pipeline
     from amodalpl.detector.data.coco_export import categories, to_coco
     from amodalpl.settings import DetectorSettings
@@ -227,6 +228,8 @@ def test_mmdetection_finds_it_by_its_name():
 
     require_detector()
     from mmdet.registry import TRANSFORMS
+
+    import amodalpl.detector.registered  # noqa: F401  (what a written config imports)
 
     loaded = TRANSFORMS.build({"type": "LoadPhoto"})
     assert type(loaded).__name__ == "LoadPhoto"

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from amodalpl.evaluation import promise
+from amodalpl.evaluation.audit import AUDIT
 from amodalpl.metrics import completion, detection, ordering, per_object, presence
 from amodalpl.metrics.box_matched import box_matched_protocol
 from amodalpl.metrics.levels import LEVEL_SETS, MACRO
 from amodalpl.metrics.occluded_detection import occluded_protocol
-from amodalpl.pipeline.audit import AUDIT
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
 

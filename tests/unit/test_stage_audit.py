@@ -11,7 +11,7 @@ from drawn_labels import label, write_labels, write_photos
 from typer.testing import CliRunner
 
 from amodalpl.errors import DataError
-from amodalpl.pipeline.audit import AUDIT, VERDICTS, audit
+from amodalpl.evaluation.audit import AUDIT, VERDICTS, audit
 from amodalpl_cli.main import app
 
 

@@ -8,10 +8,10 @@ import pytest
 from heard import Heard
 
 from amodalpl.data.records import AnnotationSet, ImageRecord, Instance
-from amodalpl.data.usable_photos import usable_photos
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 from amodalpl.runtime.progress import SILENT
+from amodalpl.runtime.usable_photos import usable_photos
 
 
 @pytest.fixture

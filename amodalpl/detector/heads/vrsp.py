@@ -219,13 +219,13 @@ class VrspMaskHead(TwoMaskHead):
         weights = mask_iou(said.visible.logits, truth.visible) if self.warm_up else None
         loss = weighted_class_loss(said.class_logits, truth.labels, weights)
         if self.true_class_weight:
-            seen = functional.avg_pool2d(truth.visible, 2)[:, None].to(features.dtype)
+            seen = pool(truth.visible).to(features.dtype)
             loss = loss + self.true_class_weight * weighted_class_loss(self.classify(features * seen), truth.labels)
         return loss
 
     def _truth_passes(self, features: Tensor, said: Passes, truth: MaskTruth) -> dict[str, Pass]:
         """Run both heads with the true masks as attention."""
-        whole, seen = (functional.avg_pool2d(m, 2)[:, None].to(features.dtype) for m in (truth.amodal, truth.visible))
+        whole, seen = (pool(m).to(features.dtype) for m in (truth.amodal, truth.visible))
         return {
             "amodal": self._amodal_pass(features, seen, said.shapes, truth.labels),
             "visible": run_head(self.visible, features * whole, truth.labels),
@@ -251,12 +251,12 @@ def run_head(head: Any, features: Tensor, labels: Tensor) -> Pass:
     return Pass(of_class(head.conv_logits(upsampled), labels), (features, upsampled))
 
 
-def pool(logits: Tensor) -> Tensor:
+def pool(masks: Tensor) -> Tensor:
     """Return means of 2 x 2 pixels.
 
     Shapes: (N, 28, 28) -> (N, 1, 14, 14).
     """
-    return functional.avg_pool2d(logits, 2)[:, None]
+    return functional.avg_pool2d(masks[:, None], 2)
 
 
 def attention(logits: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from ..data.records import AnnotationSet, Dropped
 from ..errors import DataError
 from ..io.images import check_image, image_path
-from ..runtime.progress import Progress
-from .records import AnnotationSet, Dropped
+from .progress import Progress
 
 
 def usable_photos(data: AnnotationSet, images: Path, progress: Progress, most_left_out: float) -> AnnotationSet:

@@ -14,12 +14,12 @@ from ..calibration.audit import Statement, Stratum, draw_sample, state
 from ..data.label_file import read_label_head, read_labels
 from ..data.label_folder import ShownLabel
 from ..errors import DataError, OutputError, nearest
-from ..evaluation.promise import is_promised, promise_of
-from ..evaluation.scores_file import label_file
 from ..io.files import hash_file, read_json
 from ..report.audit_page import write_audit_page
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
+from .promise import is_promised, promise_of
+from .scores_file import label_file
 
 FORMAT, VERSION = "amodalpl-audit", 1
 PAGE, JUDGEMENTS = "audit.html", "audit.json"
