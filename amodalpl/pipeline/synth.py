@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..calibration.holdout import HOLDOUT, HOLDOUT_IMAGES
 from ..data.coco_family import reason_kind
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
@@ -46,7 +47,7 @@ from ..synthesis.holdout import Source, draw_scene, scene_entries
 from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
 from .stage import STAGES
 
-BANK, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS = "bank", "holdout.json", "holdout_images", "preview.png", "gaps.png"
+BANK, PREVIEW, GAPS = "bank", "preview.png", "gaps.png"
 PREVIEW_SAMPLES = 24
 ROW = STAGES["synth"]
 
@@ -272,8 +273,3 @@ def _write_preview(bank: Bank, path: Path, settings: PipelineSettings) -> None:
     ok, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     assert ok, "a contact sheet is always encodable"
     write_whole(path, lambda part: part.write_bytes(data.tobytes()))
-
-
-def read_holdout(folder: Path) -> AnnotationSet:
-    """Read the hold-out of a finished `amodalpl synth`; `raw["part"]` of each image says what it is for."""
-    return read_annotations(folder / HOLDOUT, "d2sa")
