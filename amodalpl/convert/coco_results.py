@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.coco_family import read_categories, read_images
-from ..data.dataset_builder import Builder, Canvas, LeftOut
-from ..data.hub import DataSet
+from ..data.coco_family import mask_of, read_categories, read_images, score_of
+from ..data.dataset_builder import Builder, Canvas
 from ..data.mask_parsing import brief
+from ..data.records import AnnotationSet, LeftOut
 from ..data.source import Source
 from ..errors import DataError
 from ..io.files import read_json
-from .coco import outline_of, read_classes, score_of
 from .detections import without_doubles
 from .photo_folder import PhotoFolder
 
@@ -36,7 +35,7 @@ def _is_results(data: Any) -> bool:
     )
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None) -> AnnotationSet:
     """Read detections.
 
     Args:
@@ -72,7 +71,7 @@ def read(path: Path, images: Path | None) -> DataSet:
             number = photos.builder.add(
                 canvas,
                 photos.category(entry.get("category_id")),
-                outline_of(entry.get("segmentation"), canvas.shown_hw),
+                mask_of(entry.get("segmentation"), canvas.shown_hw),
                 score=score_of(entry),
                 extra={key: value for key, value in entry.items() if key not in _KNOWN},
             )
@@ -95,12 +94,11 @@ class _OfCoco:
         for index, image in enumerate(read_images(coco_file, raw.get("images"))):
             place = f"{coco_file.name}: images[{index}]"
             with self.builder.entry(place):
-                extra = {key: v for key, v in image.raw.items() if key not in ("id", "file_name", "height", "width")}
                 self._canvases[image.id] = self.builder.photo(
-                    image.file_name, place, image.size_hw, False, extra, image.id
+                    image.file_name, place, image.size_hw, False, image.extra, image.id
                 )
-        read_classes(self.builder, read_categories(coco_file, raw.get("categories")))
-        self._classes = {category.id for category in self.builder.data.categories}
+        self.builder.add_categories(read_categories(coco_file, raw.get("categories")))
+        self._classes = {category["id"] for category in self.builder.data.categories}
 
     def canvas(self, entry: Mapping[str, Any], place: str) -> Canvas:
         """Return the photo of a detection."""

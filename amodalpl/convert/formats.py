@@ -9,22 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.hub import DataSet, Losses
+from ..data import coco, cocoa, d2sa, kins, lvis
+from ..data.read import detect_format
+from ..data.records import AnnotationSet
 from ..data.source import Source
+from ..data.unsupported import Losses
 from ..errors import DataError, SettingsError, nearest
 from . import (
     cityscapes,
-    coco,
-    coco_amodal,
     coco_results,
-    cocoa,
     cvat_xml,
-    d2sa,
     fiftyone,
-    kins,
     label_studio,
     labelme,
-    lvis,
     png_index,
     png_instances,
     sam,
@@ -52,10 +49,15 @@ class Format:
     title: str
     kept: str
     not_kept: str = ""
-    read: Callable[[Path, Path | None], DataSet] | None = None
-    write: Callable[[DataSet, Path], Losses] | None = None
+    read: Callable[[Path, Path | None], AnnotationSet] | None = None
+    write: Callable[[AnnotationSet, Path], Losses] | None = None
     detect: Callable[[Source], bool] | None = None
     feeds_pipeline: bool = False
+
+
+def _has(name: str) -> Callable[[Source], bool]:
+    """Return whether a source has the keys of one of the pipeline's own formats."""
+    return lambda source: detect_format(source.data) == name
 
 
 FORMATS: dict[str, Format] = {
@@ -164,7 +166,7 @@ FORMATS: dict[str, Format] = {
             not_kept="order in depth",
             read=kins.read,
             write=kins.write,
-            detect=kins.detect,
+            detect=_has("kins"),
             feeds_pipeline=True,
         ),
         Format(
@@ -174,7 +176,7 @@ FORMATS: dict[str, Format] = {
             not_kept="order in depth",
             read=kins.read_2020,
             write=kins.write_2020,
-            detect=kins.detect_2020,
+            detect=_has("kins2020"),
             feeds_pipeline=True,
         ),
         Format(
@@ -184,7 +186,7 @@ FORMATS: dict[str, Format] = {
             not_kept="order in depth, when written",
             read=d2sa.read,
             write=d2sa.write,
-            detect=d2sa.detect,
+            detect=_has("d2sa"),
             feeds_pipeline=True,
         ),
         Format(
@@ -202,9 +204,9 @@ FORMATS: dict[str, Format] = {
             "COCO with visible masks as segmentation, whole ones as amodal_segmentation",
             kept="both masks as drawn, ids, crowd, scores, other keys",
             not_kept="order in depth",
-            read=coco_amodal.read_modal,
-            write=coco_amodal.write_modal,
-            detect=coco_amodal.detect_modal,
+            read=coco.read_modal,
+            write=coco.write_modal,
+            detect=coco.detect_modal,
             feeds_pipeline=True,
         ),
         Format(
@@ -212,7 +214,7 @@ FORMATS: dict[str, Format] = {
             "COCO with whole masks as segmentation, for training elsewhere",
             kept="whole masks as drawn, ids, crowd, scores, other keys",
             not_kept="visible masks, order in depth",
-            write=coco_amodal.write_amodal,
+            write=coco.write_amodal,
         ),
         Format(
             "fiftyone",

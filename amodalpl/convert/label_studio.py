@@ -16,17 +16,17 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 
-from ..data.dataset_builder import DECIMALS, Builder, Canvas, LeftOut, crop_of_pixels, ellipse, number, rectangle, ring
-from ..data.hub import DataSet, Losses, Outline, Photo, Thing
+from ..data.coco_family import score_of
+from ..data.dataset_builder import DECIMALS, Builder, Canvas, crop_of_pixels, ellipse, number, rectangle, ring
 from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
+from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source
-from ..data.unsupported import unheld
+from ..data.unsupported import Losses, unheld
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from ..io.images import MAX_IMAGE_PX
 from ..masks import rle
-from .coco import score_of
 from .label_studio_rle import decode, encode
 
 _KINDS = {
@@ -53,7 +53,7 @@ def _says_what(task: dict[str, Any]) -> bool:
     return any(isinstance(task.get(key), list) for key in ("annotations", "completions", "predictions"))
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None) -> AnnotationSet:
     """Read a JSON export of Label Studio.
 
     Args:
@@ -168,21 +168,21 @@ def _add(builder: Builder, canvas: Canvas, result: dict[str, Any], kind: str) ->
     builder.add(canvas, builder.category(labels[0]), outline, score=score)
 
 
-def _outline(kind: str, value: dict[str, Any], size_hw: tuple[int, int]) -> Outline:
+def _outline(kind: str, value: dict[str, Any], size_hw: tuple[int, int]) -> Mask:
     height, width = size_hw
     if kind == "brush":
         return _brush(value, size_hw)
     if kind == "polygon":
         points = np.reshape(ring(value.get("points")), (-1, 2)) * (width / 100, height / 100)
-        return Outline((tuple(points.ravel().round(DECIMALS).tolist()),))
+        return Mask((tuple(points.ravel().round(DECIMALS).tolist()),))
     x, y = number(value.get("x")) * width / 100, number(value.get("y")) * height / 100
     turn = number(value.get("rotation") or 0)
     across, down = ("radiusX", "radiusY") if kind == "ellipse" else ("width", "height")
     size_x, size_y = number(value.get(across)) * width / 100, number(value.get(down)) * height / 100
-    return Outline(((ellipse if kind == "ellipse" else rectangle)(x, y, size_x, size_y, turn),))
+    return Mask(((ellipse if kind == "ellipse" else rectangle)(x, y, size_x, size_y, turn),))
 
 
-def _brush(value: dict[str, Any], size_hw: tuple[int, int]) -> Outline:
+def _brush(value: dict[str, Any], size_hw: tuple[int, int]) -> Mask:
     data = value.get("rle")
     if value.get("format") != "rle" or not isinstance(data, list) or not set(map(type, data)) <= {int}:
         raise LeftOut("malformed mask: expected Label Studio's rle as a list of bytes")
@@ -198,7 +198,7 @@ def _brush(value: dict[str, Any], size_hw: tuple[int, int]) -> Outline:
     return crop_of_pixels(channels.reshape(height, width, 4)[:, :, 3] > 0, (0, 0), size_hw)
 
 
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write tasks for import; the labelling configuration needs tags named `label`, `brush` and an Image `image`.
 
     Objects with a score become predictions, others annotations. Photos are expected in Label Studio's local storage.
@@ -219,11 +219,11 @@ def write(data: DataSet, out: Path) -> Losses:
         "other keys of the file",
         "classes without objects",
     )
-    names = {category.id: category.name for category in data.categories}
-    things = data.by_photo()
+    names = data.category_names
+    instances = data.by_image
     tasks = []
-    for photo in data.photos:
-        results = list(_results(photo, things[photo.id], names, losses))
+    for photo in data.images:
+        results = list(_results(photo, instances[photo.id], names, losses))
         losses["sizes of photos without objects"] += not results
         predicted = bool(results) and all("score" in result for result in results)
         answer = [{"result": results, **({"model_version": "amodalpl"} if predicted else {})}]
@@ -238,23 +238,25 @@ def write(data: DataSet, out: Path) -> Losses:
     return +losses
 
 
-def _results(photo: Photo, things: list[Thing], names: dict[int, str], losses: Losses) -> Iterator[dict[str, Any]]:
+def _results(
+    photo: ImageRecord, instances: list[Instance], names: dict[int, str], losses: Losses
+) -> Iterator[dict[str, Any]]:
     height, width = photo.size_hw
-    for thing in things:
-        if thing.modal is None or thing.is_crowd:
-            losses["objects without a visible mask" if thing.modal is None else "crowd regions"] += 1
+    for instance in instances:
+        if instance.modal_mask is None or instance.is_crowd:
+            losses["objects without a visible mask" if instance.modal_mask is None else "crowd regions"] += 1
             continue
-        losses["objects of several polygons, joined by slits"] += len(thing.modal.polygons) > 1
-        kind = "polygonlabels" if thing.modal.rle is None else "brushlabels"
-        value: dict[str, Any] = {kind: [names[thing.category_id]]}
-        if thing.modal.rle is None:
-            points = np.reshape(one_ring(thing.modal, photo.size_hw), (-1, 2)) * (100 / width, 100 / height)
+        losses["objects of several polygons, joined by slits"] += len(instance.modal_mask.polygons) > 1
+        kind = "polygonlabels" if instance.modal_mask.rle is None else "brushlabels"
+        value: dict[str, Any] = {kind: [names[instance.category_id]]}
+        if instance.modal_mask.rle is None:
+            points = np.reshape(one_ring(instance.modal_mask, photo.size_hw), (-1, 2)) * (100 / width, 100 / height)
             value |= {"points": points.tolist(), "closed": True}
         else:
-            channels = np.repeat(rle.decode(thing.modal.rle).ravel().view(np.uint8) * 255, 4)
+            channels = np.repeat(rle.decode(instance.modal_mask.rle).ravel().view(np.uint8) * 255, 4)
             value |= {"format": "rle", "rle": list(encode(channels))}
         yield {
-            "id": f"amodalpl{thing.id}",
+            "id": f"amodalpl{instance.id}",
             "type": kind,
             "from_name": "label" if kind == "polygonlabels" else "brush",
             "to_name": "image",
@@ -262,5 +264,5 @@ def _results(photo: Photo, things: list[Thing], names: dict[int, str], losses: L
             "original_height": height,
             "image_rotation": 0,
             "value": value,
-            **({} if thing.score is None else {"score": thing.score}),
+            **({} if instance.score is None else {"score": instance.score}),
         }

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.dataset_builder import Builder, Canvas, LeftOut
-from ..data.hub import DataSet
+from ..data.coco_family import mask_of
+from ..data.dataset_builder import Builder, Canvas
 from ..data.mask_parsing import brief
+from ..data.records import AnnotationSet, LeftOut
 from ..data.source import Source, files_below, load_json
 from ..errors import DataError
-from .coco import outline_of
 from .coco_results import mask_size
 from .detections import without_doubles
 from .photo_folder import PhotoFolder
@@ -41,7 +41,7 @@ def _masks(data: Any) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None) -> AnnotationSet:
     """Read a file or a folder of files.
 
     Args:
@@ -93,7 +93,7 @@ def _add(builder: Builder, canvas: Canvas, mask: Mapping[str, Any]) -> int:
     return builder.add(
         canvas,
         builder.category(ANY_CLASS),
-        outline_of(mask.get("segmentation"), canvas.shown_hw),
+        mask_of(mask.get("segmentation"), canvas.shown_hw),
         score=float(min(score, 1.0)),  # SAM's guess of its own IoU may be slightly above 1
         extra={key: value for key, value in mask.items() if key not in _KNOWN},
     )

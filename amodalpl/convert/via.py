@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.dataset_builder import Builder, Canvas, LeftOut, ellipse, number, rectangle, ring
-from ..data.hub import DataSet, Losses, Outline, Thing
+from ..data.dataset_builder import Builder, Canvas, ellipse, number, rectangle, ring
 from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
+from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source
-from ..data.unsupported import unheld
+from ..data.unsupported import Losses, unheld
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from .attributes import attributes_of, simple
@@ -38,7 +38,7 @@ def _is_entry(value: Any) -> bool:
     return isinstance(value, dict) and "filename" in value and isinstance(value.get("regions"), list | dict)
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None) -> AnnotationSet:
     """Read a VIA 2 file.
 
     Args:
@@ -106,7 +106,7 @@ def _add(builder: Builder, canvas: Canvas, region: Any, key: str | None) -> None
     builder.add(canvas, builder.category(label), outline, extra={"attributes": attributes} if attributes else {})
 
 
-def _outline(shape: dict[str, Any]) -> Outline:
+def _outline(shape: dict[str, Any]) -> Mask:
     kind = str(shape.get("name"))
     if kind in _NOT_AREAS:
         raise LeftOut(f"not an area: {kind}")
@@ -114,20 +114,20 @@ def _outline(shape: dict[str, Any]) -> Outline:
         xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
         if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
             raise LeftOut("malformed outline: expected all_points_x and all_points_y of one length")
-        return Outline((ring(list(zip(xs, ys, strict=True))),))
+        return Mask((ring(list(zip(xs, ys, strict=True))),))
     if kind == "rect":
-        return Outline((rectangle(*(number(shape.get(key)) for key in ("x", "y", "width", "height"))),))
+        return Mask((rectangle(*(number(shape.get(key)) for key in ("x", "y", "width", "height"))),))
     if kind == "circle":
         x, y, radius = (number(shape.get(key)) for key in ("cx", "cy", "r"))
-        return Outline((ellipse(x, y, radius, radius),))
+        return Mask((ellipse(x, y, radius, radius),))
     if kind == "ellipse":
         x, y, radius_x, radius_y = (number(shape.get(key)) for key in ("cx", "cy", "rx", "ry"))
         turn = number(shape.get("theta", 0))  # radians
-        return Outline((ellipse(x, y, radius_x, radius_y, math.degrees(turn)),))
+        return Mask((ellipse(x, y, radius_x, radius_y, math.degrees(turn)),))
     raise LeftOut(f"unknown kind of shape: {brief(kind)}")
 
 
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write annotations that VIA 2 imports ("Import annotations from JSON"); the class goes into `class`.
 
     Args:
@@ -145,13 +145,13 @@ def write(data: DataSet, out: Path) -> Losses:
         "other keys of the file",
         "classes without objects",
     )
-    names = {category.id: category.name for category in data.categories}
-    sizes = {photo.id: photo.size_hw for photo in data.photos}
-    regions: dict[int, list[dict[str, Any]]] = {photo.id: [] for photo in data.photos}
-    for thing in data.things:
-        if region := _region(thing, sizes[thing.image_id], names[thing.category_id], losses):
-            regions[thing.image_id].append(region)
-    for photo in data.photos:
+    names = data.category_names
+    sizes = {photo.id: photo.size_hw for photo in data.images}
+    regions: dict[int, list[dict[str, Any]]] = {photo.id: [] for photo in data.images}
+    for instance in data.instances:
+        if region := _region(instance, sizes[instance.image_id], names[instance.category_id], losses):
+            regions[instance.image_id].append(region)
+    for photo in data.images:
         losses["other keys of photos"] += sum(key != "attributes" for key in photo.extra)
     write_json(
         out,
@@ -162,26 +162,26 @@ def write(data: DataSet, out: Path) -> Losses:
                 "regions": regions[photo.id],
                 "file_attributes": attributes_of(photo.extra.get("attributes")),
             }
-            for photo in data.photos
+            for photo in data.images
         },
     )
     return +losses
 
 
-def _region(thing: Thing, size_hw: tuple[int, int], name: str, losses: Losses) -> dict[str, Any] | None:
-    if thing.modal is None:
+def _region(instance: Instance, size_hw: tuple[int, int], name: str, losses: Losses) -> dict[str, Any] | None:
+    if instance.modal_mask is None:
         losses["objects without a visible mask"] += 1
         return None
-    if thing.is_crowd:
+    if instance.is_crowd:
         losses["crowd regions"] += 1
         return None
-    losses["other keys of objects"] += sum(key != "attributes" for key in thing.extra)
-    losses["masks in pixels, as polygons along pixels"] += thing.modal.rle is not None
-    losses["objects of several polygons, joined by slits"] += len(thing.modal.polygons) > 1
-    attributes, others = simple(thing.extra.get("attributes"))
+    losses["other keys of objects"] += sum(key != "attributes" for key in instance.extra)
+    losses["masks in pixels, as polygons along pixels"] += instance.modal_mask.rle is not None
+    losses["objects of several polygons, joined by slits"] += len(instance.modal_mask.polygons) > 1
+    attributes, others = simple(instance.extra.get("attributes"))
     losses["attributes that are lists"] += others
     losses["attributes named class"] += "class" in attributes
-    flat = one_ring(thing.modal, size_hw)
+    flat = one_ring(instance.modal_mask, size_hw)
     return {
         "shape_attributes": {"name": "polygon", "all_points_x": list(flat[::2]), "all_points_y": list(flat[1::2])},
         "region_attributes": {**attributes, "class": name},

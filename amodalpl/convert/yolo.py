@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..data.dataset_builder import DECIMALS, Builder, Canvas, LeftOut, decimal
-from ..data.hub import Category, DataSet, Losses, Outline, Photo, Thing
+from ..data.dataset_builder import DECIMALS, Builder, Canvas, decimal
 from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
+from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
-from ..data.unsupported import unheld
+from ..data.unsupported import Losses, unheld
 from ..errors import DataError
 from ..io.files import write_whole
 from ..io.yaml import load_yaml
@@ -39,7 +39,7 @@ def detect(source: Source) -> bool:
     return named and next(_label_files(folder), None) is not None
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None) -> AnnotationSet:
     """Read a YOLO data set.
 
     Args:
@@ -59,7 +59,7 @@ def read(path: Path, images: Path | None) -> DataSet:
         images = folder / "images" if (folder / "images").is_dir() else folder
     builder = Builder(path, images)
     for number in sorted(names):
-        builder.data.categories.append(Category(number + 1, names[number]))
+        builder.data.categories.append({"id": number + 1, "name": names[number]})
     for file in files:
         place = str(file.relative_to(folder))
         with builder.entry(place):
@@ -153,10 +153,10 @@ def _add(builder: Builder, canvas: Canvas, line: str, names: Mapping[int, str]) 
         raise LeftOut(f"coordinates that are no fractions: expected about 0 to 1, got {max(values, key=abs):.6g}")
     height, width = canvas.shown_hw
     points = np.reshape(values, (-1, 2)) * (width, height)
-    builder.add(canvas, number + 1, Outline((tuple(points.ravel().round(DECIMALS).tolist()),)), score=score)
+    builder.add(canvas, number + 1, Mask((tuple(points.ravel().round(DECIMALS).tolist()),)), score=score)
 
 
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write a folder with `data.yaml` and `labels/`; put the photos into `images/` beside them.
 
     Args:
@@ -178,34 +178,36 @@ def write(data: DataSet, out: Path) -> Losses:
         "other keys of classes",
         "other keys of the file",
     )
-    numbers = {category.id: number for number, category in enumerate(data.categories)}
-    things = data.by_photo()
+    numbers = {category["id"]: number for number, category in enumerate(data.categories)}
+    instances = data.by_image
     taken: dict[PurePosixPath, str] = {}
-    for photo in data.photos:
+    for photo in data.images:
         file = PurePosixPath("labels", photo.file_name).with_suffix(".txt")
         if file in taken:
             raise DataError(f"{out}: {photo.file_name} and {taken[file]} would both be described by {file}; rename one")
         taken[file] = photo.file_name
-        lines = "".join(f"{line}\n" for line in _written_lines(photo, things[photo.id], numbers, losses))
+        lines = "".join(f"{line}\n" for line in _written_lines(photo, instances[photo.id], numbers, losses))
         _write_text(out / file, lines)
     card: dict[str, Any] = {"path": ".", "train": "images", "val": "images"}
-    card["names"] = {number: category.name for number, category in enumerate(data.categories)}
+    card["names"] = {number: category["name"] for number, category in enumerate(data.categories)}
     _write_text(out / CARDS[0], yaml.safe_dump(card, sort_keys=False, allow_unicode=True))
     return +losses
 
 
-def _written_lines(photo: Photo, things: list[Thing], numbers: Mapping[int, int], losses: Losses) -> Iterator[str]:
+def _written_lines(
+    photo: ImageRecord, instances: list[Instance], numbers: Mapping[int, int], losses: Losses
+) -> Iterator[str]:
     height, width = photo.size_hw
-    for thing in things:
-        if thing.modal is None or thing.is_crowd:
-            losses["objects without a visible mask" if thing.modal is None else "crowd regions"] += 1
+    for instance in instances:
+        if instance.modal_mask is None or instance.is_crowd:
+            losses["objects without a visible mask" if instance.modal_mask is None else "crowd regions"] += 1
             continue
-        losses["masks in pixels, as polygons along pixels"] += thing.modal.rle is not None
-        losses["objects of several polygons, joined by slits"] += len(thing.modal.polygons) > 1
-        points = np.reshape(one_ring(thing.modal, photo.size_hw), (-1, 2)) / (width, height)
+        losses["masks in pixels, as polygons along pixels"] += instance.modal_mask.rle is not None
+        losses["objects of several polygons, joined by slits"] += len(instance.modal_mask.polygons) > 1
+        points = np.reshape(one_ring(instance.modal_mask, photo.size_hw), (-1, 2)) / (width, height)
         inside = points.clip(0, 1)  # Ultralytics leaves out a whole photo over one point outside
         losses["polygons that leave their photo, cut to its edge"] += bool((inside != points).any())
-        yield " ".join([str(numbers[thing.category_id]), *(f"{value:.{_DIGITS}g}" for value in inside.ravel())])
+        yield " ".join([str(numbers[instance.category_id]), *(f"{value:.{_DIGITS}g}" for value in inside.ravel())])
 
 
 def _write_text(file: Path, text: str) -> None:

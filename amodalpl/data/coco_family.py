@@ -14,10 +14,13 @@ import numpy as np
 from ..errors import DataError
 from ..io.images import MAX_IMAGE_PX, MAX_SIDE_PX
 from ..masks.rle import Rle
-from .mask_parsing import NO_MASK, brief, read_batches
-from .records import AnnotationSet, Dropped, ImageRecord, Instance
+from .mask_parsing import NO_MASK, brief, read_batches, read_masks
+from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mask
 
 _CARRIED_OVER = ("info", "licenses")
+_LISTS = {"images", "annotations", "categories"}
+_OF_INSTANCE = {"id", "image_id", "category_id", "iscrowd", "score", "group", "isStuff"}
+_NOTHING: dict[str, Any] = {}  # one for the millions of instances of which nothing else is kept
 _ENTRIES_AT_ONCE = 2**12
 
 
@@ -37,12 +40,19 @@ class Fields:
         modal: key of the visible mask.
         amodal: key of the whole mask; None for purely modal formats.
         modal_defaults_to_amodal: an entry without the modal key is fully visible.
+        derived: other keys that follow from the masks: not kept when read, computed when written.
     """
 
     format: str
     modal: str
     amodal: str | None
     modal_defaults_to_amodal: bool = False
+    derived: frozenset[str] = frozenset()
+
+    @property
+    def known(self) -> set[str]:
+        """The keys of an entry that are read, or computed anew."""
+        return _OF_INSTANCE | self.derived | {self.modal, self.amodal or self.modal}
 
 
 class Entry(NamedTuple):
@@ -61,6 +71,7 @@ class Entry(NamedTuple):
     amodal_key: str
     is_crowd: bool = False
     is_stuff: bool = False
+    raw: Mapping[str, Any] = _NOTHING
 
 
 def reason_kind(reason: str) -> str:
@@ -72,13 +83,14 @@ def reason_kind(reason: str) -> str:
     return reason.partition(":")[0]
 
 
-def read_coco_like(path: Path, data: Any, fields: Fields) -> AnnotationSet:
+def read_coco_like(path: Path, data: Any, fields: Fields, as_drawn: bool = False) -> AnnotationSet:
     """Turn a parsed COCO-like file into records.
 
     Args:
         path: for messages.
         data: parsed JSON.
         fields: where the masks are.
+        as_drawn: keep polygons as polygons, and every other key of the file and of its entries.
 
     Raises:
         DataError: no images, annotations or categories; ids that are not whole numbers; two images or categories of
@@ -96,7 +108,7 @@ def read_coco_like(path: Path, data: Any, fields: Fields) -> AnnotationSet:
     dropped: list[Dropped] = []
     unreadable: list[Dropped] = []
     entries = _sound_entries(path, annotations, fields, images, categories, dropped)
-    instances = make_instances(entries, images, unreadable)
+    instances = make_instances(entries, images, unreadable, fields.known if as_drawn else None)
     dropped += unreadable
     _require_masks(path, annotations, instances, dropped)
     return AnnotationSet(
@@ -106,7 +118,7 @@ def read_coco_like(path: Path, data: Any, fields: Fields) -> AnnotationSet:
         instances=instances,
         categories=categories,
         dropped=dropped,
-        raw={key: top[key] for key in _CARRIED_OVER if key in top},
+        raw=_rest(top, _LISTS) if as_drawn else {key: top[key] for key in _CARRIED_OVER if key in top},
     )
 
 
@@ -276,20 +288,23 @@ def _sound_entries(
             seen.add(annotation_id)
             yield Entry(
                 place, annotation_id, image_id, category_id, modal_raw, modal_key, amodal_raw, amodal_key,
-                is_crowd=crowd == 1, is_stuff=is_stuff(raw),
+                is_crowd=crowd == 1, is_stuff=is_stuff(raw), raw=raw,
             )  # fmt: skip
             continue
         seen.add(annotation_id)
         dropped.append(Dropped(f"{place}.{problem[0]}", annotation_id, image_id, problem[1]))
 
 
-def make_instances(entries: Iterable[Entry], images: Iterable[ImageRecord], dropped: list[Dropped]) -> list[Instance]:
+def make_instances(
+    entries: Iterable[Entry], images: Iterable[ImageRecord], dropped: list[Dropped], drawn: set[str] | None = None
+) -> list[Instance]:
     """Read the masks of all entries; an entry with a mask that cannot be used is added to `dropped`.
 
     Args:
         entries: with ids that were checked.
         images: holds every image that an entry names.
         dropped: is extended.
+        drawn: keep polygons as polygons, and what an entry has beside these keys; None: keep pixels only.
 
     Returns:
         Instances in the order of the entries.
@@ -308,37 +323,97 @@ def make_instances(entries: Iterable[Entry], images: Iterable[ImageRecord], drop
 
     instances: list[Instance] = []
     for masks in read_batches(raw_masks()):
-        instances += _instances(begun.popleft(), iter(masks), same, dropped)
+        batch = begun.popleft()
+        # A number kept from the parsed file holds on to the block of memory it is in, and so all together to the whole
+        # file; equal new ones replace them.
+        ids = np.array([entry.id for entry in batch], dtype=np.int64).tolist()
+        remaining = iter(masks)
+        for entry, entry_id in zip(batch, ids, strict=True):
+            modal = None if entry.modal_raw is MISSING else next(remaining)
+            amodal = None if entry.amodal_raw is MISSING else next(remaining)
+            if isinstance(modal, str) or isinstance(amodal, str):
+                problem = _why_not(entry, modal, amodal)
+                dropped.append(Dropped(f"{entry.place}.{problem[0]}", entry.id, entry.image_id, problem[1]))
+                continue
+            try:
+                score, group, extra = (None, None, _NOTHING) if drawn is None else _others(entry.raw, drawn)
+            except LeftOut as reason:
+                dropped.append(Dropped(entry.place, entry.id, entry.image_id, str(reason)))
+                continue
+            size_hw = None if drawn is None else size_of[entry.image_id]
+            whole = None if amodal is None else _mask(entry.amodal_raw, amodal, size_hw)
+            instances.append(
+                Instance(
+                    entry_id,
+                    same.setdefault(entry.image_id, entry.image_id),
+                    same.setdefault(entry.category_id, entry.category_id),
+                    whole if modal is None else _mask(entry.modal_raw, modal, size_hw),
+                    whole,
+                    entry.is_crowd,
+                    entry.is_stuff,
+                    score,
+                    group,
+                    extra,
+                    entry.place,
+                )
+            )
     return instances
 
 
-def _instances(
-    entries: list[Entry], masks: Iterator[Rle | str], same: dict[int, int], dropped: list[Dropped]
-) -> Iterator[Instance]:
-    # A number kept from the parsed file holds on to the block of memory it is in, and so all together to the whole
-    # file; equal new ones replace them.
-    ids = np.array([entry.id for entry in entries], dtype=np.int64).tolist()
-    for entry, entry_id in zip(entries, ids, strict=True):
-        modal = None if entry.modal_raw is MISSING else next(masks)
-        amodal = None if entry.amodal_raw is MISSING else next(masks)
-        if isinstance(amodal, str):
-            dropped.append(Dropped(f"{entry.place}.{entry.amodal_key}", entry.id, entry.image_id, amodal))
-            continue
-        if isinstance(modal, str):
-            if amodal is not None and modal.startswith("empty mask"):
-                modal = "fully hidden: the visible mask is empty, the whole one is not"
-            dropped.append(Dropped(f"{entry.place}.{entry.modal_key}", entry.id, entry.image_id, modal))
-            continue
-        yield Instance(
-            entry_id,
-            same.setdefault(entry.image_id, entry.image_id),
-            same.setdefault(entry.category_id, entry.category_id),
-            amodal if modal is None else modal,
-            amodal,
-            entry.is_crowd,
-            entry.is_stuff,
-            entry.place,
-        )
+def _why_not(entry: Entry, modal: Any, amodal: Any) -> tuple[str, str]:
+    """Return the key of the mask that cannot be used and the reason; one of both is a reason."""
+    if isinstance(amodal, str):
+        return entry.amodal_key, amodal
+    if amodal is not None and modal.startswith("empty mask"):
+        modal = "fully hidden: the visible mask is empty, the whole one is not"
+    return entry.modal_key, modal
+
+
+def _mask(value: Any, mask: Rle, drawn_on_hw: tuple[int, int] | None) -> Mask:
+    """Return a mask that was read, with its polygons if the photo's size is given."""
+    if drawn_on_hw is None or not isinstance(value, list):
+        return Mask(rle=mask)
+    parts = value if isinstance(value[0], list) else [value]
+    return Mask(tuple(tuple(map(float, part)) for part in parts), size_hw=drawn_on_hw)
+
+
+def _others(raw: Mapping[str, Any], known: set[str]) -> tuple[float | None, int | None, dict[str, Any]]:
+    """Return score, group and what else an entry says."""
+    return score_of(raw), raw["group"] if type(raw.get("group")) is int else None, _rest(raw, known)
+
+
+def mask_of(value: Any, size_hw: tuple[int, int]) -> Mask:
+    """Read one mask in any of COCO's spellings; polygons stay as drawn.
+
+    Args:
+        value: of the key `segmentation`.
+        size_hw: of the photo.
+
+    Raises:
+        LeftOut: the reason why there is none.
+    """
+    mask = read_masks([value], [size_hw])[0]  # polygons are rasterised to find the ones that hold nothing
+    if isinstance(mask, str):
+        raise LeftOut(mask)
+    return _mask(value, mask, size_hw)
+
+
+def score_of(entry: Mapping[str, Any]) -> float | None:
+    """Return the score of a detection, None where there is none.
+
+    Raises:
+        LeftOut: not a number of 0 to 1.
+    """
+    score = entry.get("score")
+    if score is None:
+        return None
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise LeftOut(f"score out of range: expected 0 to 1, got {brief(score)}")
+    return float(score)
+
+
+def _rest(entry: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key not in known}
 
 
 def _require_masks(path: Path, annotations: list[Any], instances: list[Instance], dropped: list[Dropped]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -16,18 +16,13 @@ import numpy as np
 from ..errors import DataError
 from ..io.images import image_path, image_size_hw
 from ..masks import rle
-from ..masks.rle import Rle
 from . import exif
 from .coco_family import check_size
-from .hub import Category, DataSet, Outline, Photo, Thing
-from .mask_parsing import MAX_COORDINATE_PX, brief, read_masks
+from .mask_parsing import MAX_COORDINATE_PX, brief
+from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mask
 
 DECIMALS = 5  # of pixels, kept of coordinates that a file states as fractions, so that they come back as drawn
 CORNERS_OF_A_CIRCLE = 72  # a circle of 100 px is off by a twentieth of a pixel
-
-
-class LeftOut(Exception):
-    """Why an entry cannot be read: "kind" or "kind: detail", counted by kind."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class Canvas:
         turn: EXIF orientation that leads from the stored to the shown frame; 1 when both are one.
     """
 
-    photo: Photo
+    photo: ImageRecord
     shown_hw: tuple[int, int]
     turn: int = 1
 
@@ -56,7 +51,7 @@ class Builder:
 
     def __init__(self, path: Path, images: Path | None, must_be_there: bool = True) -> None:
         self.path, self.images = path, images
-        self.data = DataSet([], [], [], images=images)
+        self.data = AnnotationSet([], [], [], path=path, folder=images)
         self._must_be_there = must_be_there
         self._names: dict[str, str] = {}
         self._classes: dict[str, int] = {}
@@ -71,7 +66,7 @@ class Builder:
 
     def leave_out(self, place: str, reason: str) -> None:
         """List what could not be read."""
-        self.data.left_out.append((place, reason))
+        self.data.dropped.append(Dropped(place, None, None, reason))
 
     def photo(
         self,
@@ -89,8 +84,8 @@ class Builder:
             place: of its entry.
             stated_hw: height and width that the file states; None when it states none.
             as_shown: the tool follows EXIF notes, so that sizes and coordinates are of the shown photo.
-            extra: of `Photo`.
-            id: of `Photo`; the next free number by default.
+            extra: of `ImageRecord`.
+            id: of `ImageRecord`; the next free number by default.
 
         Raises:
             LeftOut: a name outside the folder, a photo that is missing, taken, or of another size.
@@ -99,9 +94,9 @@ class Builder:
         if file_name in self._names:
             raise LeftOut(f"second entry of a photo: {file_name} was read from {self._names[file_name]}")
         stored_hw, shown_hw, turn = self._sizes(file_name, stated_hw, as_shown)
-        photo = Photo(len(self.data.photos) + 1 if id is None else id, file_name, stored_hw, extra or {})
+        photo = ImageRecord(len(self.data.images) + 1 if id is None else id, file_name, stored_hw, extra or {})
         self._names[file_name] = place
-        self.data.photos.append(photo)
+        self.data.images.append(photo)
         return Canvas(photo, shown_hw, turn)
 
     def _sizes(
@@ -148,38 +143,50 @@ class Builder:
             raise LeftOut(f"object without a class: got {brief(name)}")
         if name not in self._classes:
             self._classes[name] = len(self._classes) + 1
-            self.data.categories.append(Category(self._classes[name], name))
+            self.data.categories.append({"id": self._classes[name], "name": name})
         return self._classes[name]
 
-    def add(self, canvas: Canvas, category_id: int, outline: Outline, **fields: Any) -> int:
+    def add_categories(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Add the classes of a file, whose ids were checked; letters that no file can hold become question marks."""
+        for index, entry in enumerate(entries):
+            name = str(entry.get("name", entry["id"]))
+            plain = name.encode("utf-8", "replace").decode()
+            if plain != name:
+                self.leave_out(f"categories[{index}].name", f"letters that no file can hold: in {plain[:60]!r}")
+            self.data.categories.append({**entry, "name": plain})
+
+    def add(self, canvas: Canvas, category_id: int, outline: Mask, **fields: Any) -> int:
         """Add an object and return its id.
 
         Args:
             canvas: of its photo.
             category_id: of its class.
             outline: of its visible part, in the frame of the photo as it was shown.
-            fields: other attributes of `Thing`.
+            fields: other attributes of `Instance`.
         """
         modal = exif.stored(outline, canvas.photo.size_hw, canvas.turn)
-        thing = Thing(len(self.data.things) + 1, canvas.photo.id, category_id, modal, **fields)
-        self.data.things.append(thing)
-        return thing.id
+        instance = Instance(len(self.data.instances) + 1, canvas.photo.id, category_id, modal, **fields)
+        self.data.instances.append(instance)
+        return instance.id
 
-    def finish(self) -> DataSet:
+    def finish(self) -> AnnotationSet:
         """Return the data set.
 
         Raises:
             DataError: nothing could be read.
         """
         data = self.data
-        for kind, owners in (("photo", data.photos), ("object", data.things), ("class", data.categories)):
-            for owner in owners:
-                self._make_storable(f"{kind} {owner.id}", owner.extra)
-        self._make_storable("the file", data.extra)
-        if not data.photos:
-            first = ": ".join(data.left_out[0]) if data.left_out else "it names none"
+        for photo in data.images:
+            self._make_storable(f"photo {photo.id}", photo.raw)
+        for instance in data.instances:
+            self._make_storable(f"object {instance.id}", instance.extra)
+        for category in data.categories:
+            self._make_storable(f"class {category['id']}", category)
+        self._make_storable("the file", data.raw)
+        if not data.images:
+            first = ": ".join(data.left_out[0]) if data.dropped else "it names none"
             raise DataError(
-                f"{self.path}: expected annotated photos, could read none of {len(data.left_out)} entries ({first})"
+                f"{self.path}: expected annotated photos, could read none of {len(data.dropped)} entries ({first})"
             )
         return data
 
@@ -194,6 +201,48 @@ class Builder:
                 if is_text(key):
                     extra[key] = _storable(value)
             self.leave_out(place, f"value that no file can hold: of {brief(bad)}")
+
+
+def on_photos(records: AnnotationSet, images: Path | None) -> AnnotationSet:
+    """Bring a file in COCO's frame onto its photos: names and sizes are those of the files, masks of stored pixels.
+
+    Args:
+        records: the file, with masks as drawn.
+        images: folder of the photos; None: what the file says of them is believed.
+
+    Raises:
+        DataError: none of the photos is there.
+    """
+    builder = Builder(records.path, images)
+    data = builder.data
+    data.raw, data.format = records.raw, records.format
+    builder.add_categories(records.categories)
+    canvases: dict[int, Canvas] = {}
+    for index, image in enumerate(records.images):
+        with builder.entry(place := f"images[{index}]"):
+            canvases[image.id] = builder.photo(image.file_name, place, image.size_hw, False, image.extra, image.id)
+    data.dropped += records.dropped
+    for instance in records.instances:
+        with builder.entry(instance.place):
+            canvas = canvases.get(instance.image_id)
+            if canvas is None:
+                raise LeftOut(f"photo not read: expected the id of one of the images, got {instance.image_id}")
+            data.instances.append(_as_stored(instance, canvas))
+    kept = {instance.id for instance in data.instances}
+    data.front_of = [pair for pair in records.front_of if kept.issuperset(pair)]
+    return builder.finish()
+
+
+def _as_stored(instance: Instance, canvas: Canvas) -> Instance:
+    """Return an instance in the frame of the stored photo; a region of many objects has no whole."""
+    whole = None if instance.is_crowd else instance.amodal_mask
+    if canvas.turn == 1:
+        return replace(instance, amodal_mask=whole)
+    modal, amodal = (
+        mask and exif.stored(mask, canvas.photo.size_hw, canvas.turn) for mask in (instance.modal_mask, whole)
+    )
+    extra = {key: value for key, value in instance.extra.items() if key not in ("bbox", "area")}
+    return replace(instance, modal_mask=modal, amodal_mask=amodal, extra=extra)
 
 
 def _storable(value: Any) -> Any:
@@ -298,30 +347,16 @@ def _placed(corners: np.ndarray, x: float, y: float, degrees: float) -> tuple[fl
     return tuple(number(value) for value in (corners + (x, y)).ravel().tolist())
 
 
-def join(outlines: Sequence[Outline], size_hw: tuple[int, int]) -> Outline:
+def join(outlines: Sequence[Mask], size_hw: tuple[int, int]) -> Mask:
     """Return the union of the parts of one object: polygons stay polygons unless a part is in pixels."""
     if len(outlines) == 1:
         return outlines[0]
     if all(outline.rle is None for outline in outlines):
-        return Outline(tuple(part for outline in outlines for part in outline.polygons))
-    return Outline(rle=rle.union(*(pixels(outline, size_hw) for outline in outlines)))
+        return Mask(tuple(part for outline in outlines for part in outline.polygons))
+    return Mask(rle=rle.union(*(outline.pixels(size_hw) for outline in outlines)))
 
 
-def pixels(outline: Outline, size_hw: tuple[int, int]) -> Rle:
-    """Return an outline as pixels of a photo of that size.
-
-    Raises:
-        LeftOut: polygons that cover none of its pixels.
-    """
-    if outline.rle is not None:
-        return outline.rle
-    mask = read_masks([[list(part) for part in outline.polygons]], [size_hw])[0]
-    if isinstance(mask, str):
-        raise LeftOut(mask)
-    return mask
-
-
-def crop_of_pixels(crop: np.ndarray, corner_xy: tuple[int, int], size_hw: tuple[int, int]) -> Outline:
+def crop_of_pixels(crop: np.ndarray, corner_xy: tuple[int, int], size_hw: tuple[int, int]) -> Mask:
     """Return a mask that is given as a crop.
 
     Args:
@@ -335,4 +370,4 @@ def crop_of_pixels(crop: np.ndarray, corner_xy: tuple[int, int], size_hw: tuple[
     mask = rle.encode_in_frame(crop, corner_xy, size_hw)
     if not rle.area_px(mask):
         raise LeftOut("empty mask: no pixel of it is in the photo")
-    return Outline(rle=mask)
+    return Mask(rle=mask)

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..convert.formats import FORMATS, Format, reader, writer
 from ..data.coco_family import reason_kind
-from ..data.hub import DataSet, Losses
+from ..data.records import AnnotationSet, Dropped
+from ..data.unsupported import Losses
 from ..errors import AmodalplError, DataError, OutputError
 from ..io.files import write_json
 from ..runtime.progress import SILENT, Progress
@@ -75,14 +76,14 @@ def convert(
         counts={
             "from": origin.name,
             "to": target.name,
-            "photos": len(data.photos),
-            "objects": len(data.things),
+            "photos": len(data.images),
+            "objects": len(data.instances),
             "categories": len(data.categories),
             "left_out": dict(kinds.most_common()),
             "lost": dict(lost.most_common()),
         },
         files=files,
-        next=_next(target, out, data.images),
+        next=_next(target, out, data.folder),
     )
 
 
@@ -110,23 +111,31 @@ def _require_new(out: Path) -> None:
         raise OutputError(f"{out}: expected a new file, found one of that name; choose another --out or delete it")
 
 
-def _only_scored(data: DataSet, min_score: float) -> DataSet:
-    below = [thing for thing in data.things if thing.score is not None and thing.score < min_score]
+def _only_scored(data: AnnotationSet, min_score: float) -> AnnotationSet:
+    below = [instance for instance in data.instances if instance.score is not None and instance.score < min_score]
     if not below:
         return data
-    dropped = {thing.id for thing in below}
+    dropped = {instance.id for instance in below}
     return replace(
         data,
-        things=[thing for thing in data.things if thing.id not in dropped],
+        instances=[instance for instance in data.instances if instance.id not in dropped],
         front_of=[pair for pair in data.front_of if dropped.isdisjoint(pair)],
-        left_out=[
-            *data.left_out,
-            *((f"object {thing.id}", f"score below --min-score: {thing.score:.4g}") for thing in below),
+        dropped=[
+            *data.dropped,
+            *(
+                Dropped(
+                    f"object {instance.id}",
+                    instance.id,
+                    instance.image_id,
+                    f"score below --min-score: {instance.score:.4g}",
+                )
+                for instance in below
+            ),
         ],
     )
 
 
-def _write_whole(target: Format, data: DataSet, out: Path) -> Losses:
+def _write_whole(target: Format, data: AnnotationSet, out: Path) -> Losses:
     """Write beside the final place and rename: a file or a folder is there whole or not at all."""
     assert target.write
     parts: Path | None = None
@@ -148,7 +157,7 @@ def _write_whole(target: Format, data: DataSet, out: Path) -> Losses:
     return +losses
 
 
-def _write_losses(file: Path, origin: Format, target: Format, data: DataSet, lost: Losses) -> None:
+def _write_losses(file: Path, origin: Format, target: Format, data: AnnotationSet, lost: Losses) -> None:
     value: dict[str, Any] = {
         "from": origin.name,
         "to": target.name,

@@ -8,8 +8,9 @@ import pytest
 
 from amodalpl.errors import DataError, SettingsError
 from amodalpl.masks import ownership, rle
+from amodalpl.masks.overlaps import lost_by_sharing_px, overlapping_pairs, sharing_more_than
 from amodalpl.runtime.progress import Progress
-from amodalpl.tools.check import MAX_LISTED, check, lost_by_sharing_px, overlapping_pairs, sharing_more_than
+from amodalpl.tools.check import MAX_LISTED, check
 
 HEIGHT, WIDTH = 40, 60
 CATEGORIES = [{"id": 1, "name": "cup"}]
@@ -249,7 +250,7 @@ def test_a_photo_with_very_many_masks_is_looked_at_in_parts(monkeypatch):
     rng = np.random.default_rng(4)
     coded = [rectangle(*map(int, (*rng.integers(0, 30, 2), *rng.integers(1, 12, 2)))) for _ in range(30)]
     whole = overlapping_pairs(coded)
-    monkeypatch.setattr("amodalpl.tools.check.PAIRS_AT_ONCE", 100)
+    monkeypatch.setattr("amodalpl.masks.overlaps.PAIRS_AT_ONCE", 100)
     assert overlapping_pairs(coded) == whole != []
 
 
