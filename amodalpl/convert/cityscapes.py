@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset_builder import Builder, Canvas, is_text, ring
+from ..data.dataset_builder import Builder, Canvas, DrawnOn, is_text, ring
 from ..data.mask_parsing import brief
 from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import Source, files_below, load_json
@@ -55,13 +55,14 @@ def detect(source: Source) -> bool:
     return source.path.name.endswith((POLYGONS, INSTANCES))
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a folder such as `gtFine/train`.
 
     Args:
         path: the folder, or one of its files.
         images: the folder of photos such as `leftImg8bit/train`; without it photos are named as Cityscapes does, and
             sizes are believed.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: none of these files, or none of the photos there.
@@ -71,7 +72,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
     if not files:
         raise DataError(f"{path}: expected files *{POLYGONS} or *{INSTANCES}, found none; check the path")
     photos = None if images is None else PhotoFolder(images, path, files)
-    builder = _Builder(path, images)
+    builder = _Builder(path, images, drawn_on=drawn_on)
     done: set[str] = set()
     for file in files:
         name = file.relative_to(folder).as_posix()

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.coco_family import mask_of, read_categories, read_images, score_of
-from ..data.dataset_builder import Builder, Canvas
+from ..data.coco_mend import with_whole_ids
+from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.mask_parsing import brief
 from ..data.records import AnnotationSet, LeftOut
 from ..data.source import Source
@@ -35,12 +36,13 @@ def _is_results(data: Any) -> bool:
     )
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read detections.
 
     Args:
         path: the JSON file.
         images: the COCO file that names the photos and classes, or the folder of photos; classes then are numbers.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: not a list of detections, boxes only, or neither file nor folder.
@@ -57,7 +59,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
             "photos, with --images"
         )
     known = images.is_file()
-    photos = _OfCoco(path, images) if known else _OfFolder(path, images)
+    photos = _OfCoco(path, images, drawn_on) if known else _OfFolder(path, images, drawn_on)
     data = photos.builder.data
     places: dict[int, str] = {}
     masks = 0
@@ -71,7 +73,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
             number = photos.builder.add(
                 canvas,
                 photos.category(entry.get("category_id")),
-                mask_of(entry.get("segmentation"), canvas.shown_hw),
+                mask_of(entry.get("segmentation"), canvas.shown_hw, place, data.mended),
                 score=score_of(entry),
                 extra={key: value for key, value in entry.items() if key not in _KNOWN},
             )
@@ -86,10 +88,10 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
 class _OfCoco:
     """Photos and classes of a COCO file."""
 
-    def __init__(self, path: Path, coco_file: Path) -> None:
-        self.builder = Builder(path, None)
+    def __init__(self, path: Path, coco_file: Path, drawn_on: DrawnOn) -> None:
+        self.builder = Builder(path, None, drawn_on=drawn_on)
         raw = read_json(coco_file, "the COCO file that names the photos")
-        raw = raw if isinstance(raw, dict) else {}
+        raw = with_whole_ids(raw, None, self.builder.data.mended) if isinstance(raw, dict) else {}
         self._canvases: dict[int, Canvas] = {}
         for index, image in enumerate(read_images(coco_file, raw.get("images"))):
             place = f"{coco_file.name}: images[{index}]"
@@ -118,8 +120,8 @@ class _OfCoco:
 class _OfFolder:
     """Photos by their names; classes are called by their numbers."""
 
-    def __init__(self, path: Path, folder: Path) -> None:
-        self.builder = Builder(path, folder)
+    def __init__(self, path: Path, folder: Path, drawn_on: DrawnOn) -> None:
+        self.builder = Builder(path, folder, drawn_on=drawn_on)
         self._photos = PhotoFolder(folder, path)
         self._numbered = self._photos.ids()
         self._canvases: dict[str, Canvas] = {}

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..data.dataset_builder import Builder, Canvas, crop_of_pixels, decimal, ellipse, rectangle, ring
+from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, decimal, ellipse, rectangle, ring
 from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
@@ -37,12 +37,13 @@ def detect(source: Source) -> bool:
     return b"<annotations" in source.head and b"<?xml" in source.head.lstrip(b"\xef\xbb\xbf")[:200]
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a CVAT XML file.
 
     Args:
         path: the file, or a folder with one below it.
         images: folder of the photos, whose sizes are compared when it is given.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no such file, not XML, not CVAT for images, or nothing that can be read.
@@ -53,7 +54,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
         raise DataError(f"{file}: expected CVAT's <annotations>, got <{root.tag[:60]}>")
     if root.find("track") is not None:
         raise DataError(f"{file}: expected CVAT for images 1.1, got CVAT for video; export the task for images")
-    builder = Builder(file, images)
+    builder = Builder(file, images, drawn_on=drawn_on)
     types = _declare_labels(builder, root)
     for index, image in enumerate(root.iter("image")):
         name = image.get("name")

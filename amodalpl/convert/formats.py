@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import coco, cocoa, d2sa, kins, lvis
+from ..data.dataset_builder import DrawnOn
 from ..data.read import detect_format
 from ..data.records import AnnotationSet
 from ..data.source import Source
@@ -39,7 +40,8 @@ class Format:
         title: whose format it is and which version.
         kept: what survives, in a few words.
         not_kept: what does not; "" when nothing is known to be lost.
-        read: a file or folder and the folder of photos (None: not given) to a data set; None: it is only written.
+        read: a file or folder, the folder of photos (None: not given) and the frame that objects were drawn in to
+            a data set; None: it is only written.
         write: a data set to a file or folder, returning what was lost; None: it is only read.
         detect: whether a source is of this format, told by its content; None: it must be named.
         feeds_pipeline: `check`, `synth` and `pseudolabel` read what is written.
@@ -49,7 +51,7 @@ class Format:
     title: str
     kept: str
     not_kept: str = ""
-    read: Callable[[Path, Path | None], AnnotationSet] | None = None
+    read: Callable[[Path, Path | None, DrawnOn], AnnotationSet] | None = None
     write: Callable[[AnnotationSet, Path], Losses] | None = None
     detect: Callable[[Source], bool] | None = None
     feeds_pipeline: bool = False

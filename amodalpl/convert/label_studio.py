@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import numpy as np
 
 from ..data.coco_family import score_of
-from ..data.dataset_builder import DECIMALS, Builder, Canvas, crop_of_pixels, ellipse, number, rectangle, ring
+from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, number, rectangle, ring
 from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
@@ -53,12 +53,13 @@ def _says_what(task: dict[str, Any]) -> bool:
     return any(isinstance(task.get(key), list) for key in ("annotations", "completions", "predictions"))
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a JSON export of Label Studio.
 
     Args:
         path: the JSON file ("JSON", not "JSON-MIN").
         images: folder of the photos, in which names are found with and without what Label Studio adds to them.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no JSON, not of Label Studio, or nothing that can be read.
@@ -67,7 +68,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
     if not isinstance(raw, list) or not any(map(_is_task, raw)):
         hint = "; export as JSON, not JSON-MIN" if isinstance(raw, list) and raw else ""
         raise DataError(f"{path}: expected a list of Label Studio tasks with data and annotations, got none{hint}")
-    builder = Builder(path, images)
+    builder = Builder(path, images, drawn_on=drawn_on)
     for index, task in enumerate(raw):
         place = f"tasks[{index}]"
         with builder.entry(place):

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.coco_family import score_of
-from ..data.dataset_builder import Builder, Canvas, crop_of_pixels, ellipse, is_text, join, rectangle, ring
+from ..data.coco_family import crowd_flag, score_of
+from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, is_text, join, rectangle, ring
 from ..data.mask_parsing import brief
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below, load_json
@@ -57,12 +57,13 @@ def _is_labelme(data: Any) -> bool:
     return isinstance(data, dict) and isinstance(data.get("shapes"), list) and "imagePath" in data
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a folder of labelme files, or one.
 
     Args:
         path: the folder, searched in depth, or a single file.
         images: folder of the photos; by default the folder of the files, as labelme has it.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: nothing there, or nothing that can be read.
@@ -71,7 +72,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
     files = list(files_below(path, ".json")) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: expected labelme files (one JSON file per photo), found no JSON file")
-    builder = Builder(path, folder if images is None else images, must_be_there=images is not None)
+    builder = Builder(path, folder if images is None else images, must_be_there=images is not None, drawn_on=drawn_on)
     for file in files:
         place = str(file.relative_to(folder))
         with builder.entry(place):
@@ -197,7 +198,7 @@ def _add(builder: Builder, canvas: Canvas, entry: _Object, group: int | None) ->
         canvas,
         builder.category(entry.label),
         join(entry.parts, canvas.shown_hw),
-        is_crowd=shape.get("iscrowd") in (1, True),
+        is_crowd=crowd_flag(shape.get("iscrowd")) == 1,
         is_stuff=shape.get("isStuff") in (1, True),
         score=score_of(shape),
         group=group,

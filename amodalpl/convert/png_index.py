@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..data.dataset_builder import Builder
+from ..data.dataset_builder import Builder, DrawnOn
 from ..data.mask_parsing import brief
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
@@ -46,12 +46,13 @@ def detect(source: Source) -> bool:
         return False
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a folder of PNG files.
 
     Args:
         path: the folder, or one PNG.
         images: folder of the photos, which must be there.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no PNG files, no photos, or a `classes.json` of another kind.
@@ -62,7 +63,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
     if not files or not all(file.exists() for file in files):
         raise DataError(f"{path}: expected a folder with one PNG per photo, found none; check the path")
     photos = PhotoFolder(images, path, files)
-    builder = Builder(path, images)
+    builder = Builder(path, images, drawn_on=drawn_on)
     for file in files:
         name = file.relative_to(folder).as_posix()
         with builder.entry(name):

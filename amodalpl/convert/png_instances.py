@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from ..data.dataset_builder import Builder, Canvas
+from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import files_below
 from ..data.unsupported import Losses, unheld, visible_pixels
@@ -31,12 +31,13 @@ _REFUSED = re.compile(r'[\\/:*?"<>|%\x00-\x1f]')
 _QUOTED = re.compile(r"%([0-9A-F]{2})")
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a folder of masks.
 
     Args:
         path: the folder.
         images: folder of the photos, which must be there.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no PNG files, or no photos.
@@ -47,7 +48,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
     if not files:
         raise DataError(f"{path}: expected a folder with one PNG per object, found no PNG; check the path")
     photos = PhotoFolder(images, path, files)
-    builder = Builder(path, images)
+    builder = Builder(path, images, drawn_on=drawn_on)
     canvases: dict[str, Canvas] = {}
     parsed = []
     for file in files:

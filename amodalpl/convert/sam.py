@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.coco_family import mask_of
-from ..data.dataset_builder import Builder, Canvas
+from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.mask_parsing import brief
 from ..data.records import AnnotationSet, LeftOut
 from ..data.source import Source, files_below, load_json
@@ -41,12 +41,13 @@ def _masks(data: Any) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a file or a folder of files.
 
     Args:
         path: the file, or the folder with a JSON file per photo.
         images: folder of the photos, which must be there.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no JSON files, no photos, or no masks in any.
@@ -56,7 +57,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
     if not files:
         raise DataError(f"{path}: expected a JSON file of masks per photo, found none; check the path")
     photos = PhotoFolder(images, path)
-    builder = Builder(path, images)
+    builder = Builder(path, images, drawn_on=drawn_on)
     places: dict[int, str] = {}
     for file in files:
         name = file.relative_to(folder).as_posix()
@@ -73,7 +74,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
             for index, mask in enumerate(masks):
                 place = f"{name}: [{index}]"
                 with builder.entry(place):
-                    places[_add(builder, canvas, mask)] = place
+                    places[_add(builder, canvas, mask, place)] = place
     data_set = builder.finish()
     without_doubles(data_set, places)
     return data_set
@@ -86,14 +87,14 @@ def _photo(data: Any, name: str, photos: PhotoFolder) -> str:
     return photos.named(name.rpartition(".")[0])
 
 
-def _add(builder: Builder, canvas: Canvas, mask: Mapping[str, Any]) -> int:
+def _add(builder: Builder, canvas: Canvas, mask: Mapping[str, Any], place: str) -> int:
     score = mask.get(_SCORE)
     if isinstance(score, bool) or not isinstance(score, int | float) or not score >= 0:
         raise LeftOut(f"score out of range: expected 0 to 1, got {brief(score)}")
     return builder.add(
         canvas,
         builder.category(ANY_CLASS),
-        mask_of(mask.get("segmentation"), canvas.shown_hw),
+        mask_of(mask.get("segmentation"), canvas.shown_hw, place, builder.data.mended),
         score=float(min(score, 1.0)),  # SAM's guess of its own IoU may be slightly above 1
         extra={key: value for key, value in mask.items() if key not in _KNOWN},
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.dataset_builder import Builder, Canvas, ellipse, number, rectangle, ring
+from ..data.dataset_builder import Builder, Canvas, DrawnOn, ellipse, number, rectangle, ring
 from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
@@ -38,12 +38,13 @@ def _is_entry(value: Any) -> bool:
     return isinstance(value, dict) and "filename" in value and isinstance(value.get("regions"), list | dict)
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a VIA 2 file.
 
     Args:
         path: a project or exported annotations, in JSON.
         images: folder of the photos.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no JSON, not of VIA, no folder of photos, no attribute that could be the class, or nothing to read.
@@ -55,7 +56,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
     if images is None:
         raise DataError(f"{path}: expected the folder of photos too, because VIA states no sizes; give --images")
     key = _class_key(path, entries)
-    builder = Builder(path, images)
+    builder = Builder(path, images, drawn_on=drawn_on)
     for name, entry in entries.items():
         place = brief(name)
         with builder.entry(place):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..data.dataset_builder import DECIMALS, Builder, Canvas, decimal
+from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, decimal
 from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
@@ -39,13 +39,14 @@ def detect(source: Source) -> bool:
     return named and next(_label_files(folder), None) is not None
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a YOLO data set.
 
     Args:
         path: its folder, or the `data.yaml` in it. Paths inside `data.yaml` are not followed: every label file below
             the folder is read.
         images: folder of the photos; by default `images` in the folder, else the folder itself.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no label files, no names of classes, or nothing that can be read.
@@ -57,7 +58,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
         raise DataError(f"{folder}: expected label files (.txt) in a folder `labels`, found none")
     if images is None:
         images = folder / "images" if (folder / "images").is_dir() else folder
-    builder = Builder(path, images)
+    builder = Builder(path, images, drawn_on=drawn_on)
     for number in sorted(names):
         builder.data.categories.append({"id": number + 1, "name": names[number]})
     for file in files:

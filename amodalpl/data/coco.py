@@ -12,9 +12,10 @@ from typing import Any
 from ..io.files import read_json
 from ..masks import rle
 from .coco_family import Fields, read_coco_like
+from .coco_mend import with_whole_ids
 from .coco_write import Pair, annotation, segmentation, write_frame, write_pairs
-from .dataset_builder import on_photos
-from .records import AnnotationSet, Instance, LeftOut
+from .dataset_builder import DrawnOn, on_photos
+from .records import AnnotationSet, Dropped, Instance, LeftOut
 from .source import Source
 from .unsupported import Losses, unheld
 
@@ -37,24 +38,34 @@ def detect_modal(source: Source) -> bool:
     return isinstance(annotations, list) and any(isinstance(a, dict) and _BESIDE in a for a in annotations)
 
 
-def read(path: Path, images: Path | None, fields: Fields = FIELDS) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto", fields: Fields = FIELDS) -> AnnotationSet:
     """Read a file in COCO's frame, with masks as drawn and every other key.
 
     Args:
         path: the JSON file.
         images: folder of the photos, whose sizes are compared when it is given.
+        drawn_on: of `Builder`.
         fields: where the masks are.
 
     Raises:
         DataError: as `coco_family.read_coco_like` does, or none of the photos is there.
     """
-    raw = read_json(path, f"a {fields.format} file")
-    return on_photos(read_coco_like(path, raw, fields, as_drawn=True), images)
+    return read_parsed(path, read_json(path, f"a {fields.format} file"), images, drawn_on, fields)
 
 
-def read_modal(path: Path, images: Path | None) -> AnnotationSet:
+def read_parsed(
+    path: Path, data: Any, images: Path | None, drawn_on: DrawnOn = "auto", fields: Fields = FIELDS
+) -> AnnotationSet:
+    """Do what `read` does for parsed JSON."""
+    mended: list[Dropped] = []
+    records = read_coco_like(path, with_whole_ids(data, images, mended), fields, as_drawn=True)
+    records.mended[:0] = mended
+    return on_photos(records, images, drawn_on)
+
+
+def read_modal(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a file with both masks; see `read`."""
-    return read(path, images, FIELDS_BOTH)
+    return read(path, images, drawn_on, FIELDS_BOTH)
 
 
 def write(data: AnnotationSet, out: Path) -> Losses:

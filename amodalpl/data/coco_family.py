@@ -14,12 +14,15 @@ import numpy as np
 from ..errors import DataError
 from ..io.images import MAX_IMAGE_PX, MAX_SIDE_PX
 from ..masks.rle import Rle
-from .mask_parsing import NO_MASK, brief, read_batches, read_masks
+from .mask_parsing import NO_MASK, brief, mend, read_batches, read_masks
 from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mask
 
 _CARRIED_OVER = ("info", "licenses")
 _LISTS = {"images", "annotations", "categories"}
 _OF_INSTANCE = {"id", "image_id", "category_id", "iscrowd", "score", "group", "isStuff"}
+_WRITE_RLE_AS_CROWD = ("cvat", "datumaro", "supervision")
+_CROWD_SHARE = 0.1  # of all objects; COCO marks one in a hundred
+_CROWD_WORDS = {"": 0, "0": 0, "false": 0, "1": 1, "true": 1}
 _NOTHING: dict[str, Any] = {}  # one for the millions of instances of which nothing else is kept
 _ENTRIES_AT_ONCE = 2**12
 
@@ -97,8 +100,9 @@ def read_coco_like(path: Path, data: Any, fields: Fields, as_drawn: bool = False
             one id; an annotation that names no image; no masks at all.
     """
     top = _top_level(path, data)
-    images = read_images(path, top.get("images"))
-    categories = read_categories(path, top.get("categories"))
+    mended: list[Dropped] = []
+    images = read_images(path, top.get("images"), mended)
+    categories = read_categories(path, top.get("categories"), mended)
     annotations = top.get("annotations")
     if not isinstance(annotations, list):
         raise DataError(
@@ -108,7 +112,7 @@ def read_coco_like(path: Path, data: Any, fields: Fields, as_drawn: bool = False
     dropped: list[Dropped] = []
     unreadable: list[Dropped] = []
     entries = _sound_entries(path, annotations, fields, images, categories, dropped)
-    instances = make_instances(entries, images, unreadable, fields.known if as_drawn else None)
+    instances = make_instances(entries, images, unreadable, mended, fields.known if as_drawn else None)
     dropped += unreadable
     _require_masks(path, annotations, instances, dropped)
     return AnnotationSet(
@@ -118,8 +122,30 @@ def read_coco_like(path: Path, data: Any, fields: Fields, as_drawn: bool = False
         instances=instances,
         categories=categories,
         dropped=dropped,
+        mended=mended,
+        odd_crowds=_odd_crowds(annotations, str(top.get("info", "")), fields.modal),
         raw=_rest(top, _LISTS) if as_drawn else {key: top[key] for key in _CARRIED_OVER if key in top},
     )
+
+
+def _odd_crowds(annotations: Iterable[Any], info: str, key: str) -> str:
+    """Tell why regions marked as crowds seem to be single objects; "" when they do not.
+
+    CVAT, datumaro and supervision write `iscrowd` 1 for every mask in pixels, because COCO's own crowds are RLE.
+    """
+    marked = [(raw.get("iscrowd"), raw.get(key)) for raw in annotations if isinstance(raw, dict)]
+    crowds = [isinstance(mask, dict) for flag, mask in marked if flag and crowd_flag(flag)]
+    if not crowds:
+        return ""
+    if len(crowds) == len(marked):
+        return f"all {len(crowds)} objects are marked as crowds"
+    if not all(crowds) or len(crowds) != sum(isinstance(mask, dict) for _, mask in marked):
+        return ""
+    tool = next((name for name in _WRITE_RLE_AS_CROWD if name in info.lower()), "")
+    if not tool and len(crowds) < _CROWD_SHARE * len(marked):
+        return ""
+    by = f", and {tool} wrote the file" if tool else ""
+    return f"all {len(crowds)} masks in pixels and no polygon are marked as crowds{by}"
 
 
 def _top_level(path: Path, data: Any) -> Mapping[str, Any]:
@@ -137,11 +163,16 @@ def _top_level(path: Path, data: Any) -> Mapping[str, Any]:
     )
 
 
-def read_images(path: Path, raw_images: Any) -> list[ImageRecord]:
+def read_images(path: Path, raw_images: Any, mended: list[Dropped] | None = None) -> list[ImageRecord]:
     """Check the image list of a file.
 
+    Args:
+        path: of the file, for messages.
+        raw_images: the list.
+        mended: an entry that is listed again with the same name and size is passed over and added to it.
+
     Raises:
-        DataError: no list, an entry without a whole id, a file name or a sane size, or two of one id.
+        DataError: no list, an entry without a whole id, a file name or a sane size, or two photos of one id.
     """
     if not isinstance(raw_images, list) or not raw_images:
         raise DataError(
@@ -155,6 +186,11 @@ def read_images(path: Path, raw_images: Any) -> list[ImageRecord]:
             raise DataError(f"{path}: {place}: expected an object with id, file_name, height and width, {_got(raw)}")
         image_id = whole_id(path, place, "id", raw)
         if image_id in seen:
+            first = raw_images[seen[image_id]]
+            if all(raw.get(key) == first[key] for key in ("file_name", "height", "width")):
+                if mended is not None:
+                    mended.append(Dropped(place, None, image_id, f"photo listed again: as images[{seen[image_id]}]"))
+                continue
             raise DataError(
                 f"{path}: {place}.id: expected an id of its own, got {image_id} as in images[{seen[image_id]}]; "
                 "give each photo its own id"
@@ -183,11 +219,16 @@ def check_size(path: Path, place: str, size_hw: tuple[int, int]) -> None:
         )
 
 
-def read_categories(path: Path, raw_categories: Any) -> list[dict[str, Any]]:
+def read_categories(path: Path, raw_categories: Any, mended: list[Dropped] | None = None) -> list[dict[str, Any]]:
     """Check the category list of a file; entries are returned untouched.
 
+    Args:
+        path: of the file, for messages.
+        raw_categories: the list.
+        mended: an entry that is listed again is passed over and added to it.
+
     Raises:
-        DataError: no list, an entry without a whole id, or two of one id.
+        DataError: no list, an entry without a whole id, or two classes of one id.
     """
     if not isinstance(raw_categories, list) or not raw_categories:
         raise DataError(
@@ -195,18 +236,25 @@ def read_categories(path: Path, raw_categories: Any) -> list[dict[str, Any]]:
             'add one such as {"id": 1, "name": "object"}'
         )
     seen: dict[int, int] = {}
+    categories = []
     for index, raw in enumerate(raw_categories):
         place = f"categories[{index}]"
         if not isinstance(raw, dict):
             raise DataError(f"{path}: {place}: expected an object with id and name, {_got(raw)}")
         category_id = whole_id(path, place, "id", raw)
         if category_id in seen:
+            if raw == raw_categories[seen[category_id]]:
+                if mended is not None:
+                    reason = f"class listed again: as categories[{seen[category_id]}]"
+                    mended.append(Dropped(place, None, None, reason))
+                continue
             raise DataError(
                 f"{path}: {place}.id: expected an id of its own, got {category_id} as in "
                 f"categories[{seen[category_id]}]; give each category its own id"
             )
         seen[category_id] = index
-    return raw_categories
+        categories.append(raw)
+    return categories
 
 
 def whole_id(path: Path, place: str, key: str, raw: Mapping[str, Any]) -> int:
@@ -225,7 +273,22 @@ def whole_id(path: Path, place: str, key: str, raw: Mapping[str, Any]) -> int:
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
     where = f"{place}.{key}" if place else key
-    raise DataError(f"{path}: {where}: expected a whole number as id, {_got(value)}; correct the id")
+    raise DataError(
+        f"{path}: {where}: expected a whole number as id, {_got(value)}; correct the id, as `amodalpl convert` does"
+    )
+
+
+def crowd_flag(value: Any) -> int | None:
+    """Read COCO's crowd flag in the spellings that tools write: 0 or 1, as text, true or false, null.
+
+    >>> crowd_flag("1"), crowd_flag(None), crowd_flag(2)
+    (1, 0, None)
+    """
+    if value is None:
+        return 0
+    if isinstance(value, str):
+        return _CROWD_WORDS.get(value.strip().lower())
+    return int(value) if isinstance(value, int | float) and value in (0, 1) else None
 
 
 def is_stuff(raw: Mapping[str, Any]) -> bool:
@@ -237,7 +300,8 @@ def _side(path: Path, place: str, key: str, raw: Mapping[str, Any]) -> int:
     value = raw.get(key, MISSING)
     if type(value) is not int:
         raise DataError(
-            f"{path}: {place}.{key}: expected a whole number of pixels, {_got(value)}; add the photo's size"
+            f"{path}: {place}.{key}: expected a whole number of pixels, {_got(value)}; add the photo's size, "
+            "as `amodalpl convert --images` does"
         )
     return value
 
@@ -274,6 +338,8 @@ def _sound_entries(
         amodal_raw = raw.get(amodal_key, MISSING) if amodal_key else MISSING
         category_id = raw.get("category_id")
         crowd = raw.get("iscrowd", 0)
+        if type(crowd) is not int:
+            crowd = crowd_flag(crowd)
         if annotation_id in seen:
             problem = ("id", f"duplicate annotation id: {annotation_id} is taken by an annotation before")
         elif image_id not in image_ids:
@@ -281,7 +347,7 @@ def _sound_entries(
         elif type(category_id) is not int or category_id not in category_ids:
             problem = ("category_id", f"unknown category: expected the id of a category, got {brief(category_id)}")
         elif crowd not in (0, 1):
-            problem = ("iscrowd", f"unknown crowd flag: expected 0 or 1, got {brief(crowd)}")
+            problem = ("iscrowd", f"unknown crowd flag: expected 0 or 1, got {brief(raw['iscrowd'])}")
         elif modal_raw is MISSING and not (fields.modal_defaults_to_amodal and amodal_raw is not MISSING):
             problem = (modal_key, f"{NO_MASK}: expected polygons or RLE, found none")
         else:
@@ -296,7 +362,11 @@ def _sound_entries(
 
 
 def make_instances(
-    entries: Iterable[Entry], images: Iterable[ImageRecord], dropped: list[Dropped], drawn: set[str] | None = None
+    entries: Iterable[Entry],
+    images: Iterable[ImageRecord],
+    dropped: list[Dropped],
+    mended: list[Dropped],
+    drawn: set[str] | None = None,
 ) -> list[Instance]:
     """Read the masks of all entries; an entry with a mask that cannot be used is added to `dropped`.
 
@@ -304,6 +374,7 @@ def make_instances(
         entries: with ids that were checked.
         images: holds every image that an entry names.
         dropped: is extended.
+        mended: is extended by masks of which something could be recovered.
         drawn: keep polygons as polygons, and what an entry has beside these keys; None: keep pixels only.
 
     Returns:
@@ -331,6 +402,8 @@ def make_instances(
         for entry, entry_id in zip(batch, ids, strict=True):
             modal = None if entry.modal_raw is MISSING else next(remaining)
             amodal = None if entry.amodal_raw is MISSING else next(remaining)
+            if isinstance(modal, str) or isinstance(amodal, str):
+                entry, modal, amodal = _recovered(entry, modal, amodal, size_of[entry.image_id], mended)
             if isinstance(modal, str) or isinstance(amodal, str):
                 problem = _why_not(entry, modal, amodal)
                 dropped.append(Dropped(f"{entry.place}.{problem[0]}", entry.id, entry.image_id, problem[1]))
@@ -360,6 +433,22 @@ def make_instances(
     return instances
 
 
+def _recovered(
+    entry: Entry, modal: Any, amodal: Any, size_hw: tuple[int, int], mended: list[Dropped]
+) -> tuple[Entry, Any, Any]:
+    """Return an entry and its masks, with those that were refused mended where they can be."""
+    masks = {"modal": modal, "amodal": amodal}
+    for which, mask in masks.items():
+        found = mend(getattr(entry, f"{which}_raw"), size_hw) if isinstance(mask, str) else None
+        if found:
+            value, done = found
+            place = f"{entry.place}.{getattr(entry, f'{which}_key')}"
+            mended.append(Dropped(place, entry.id, entry.image_id, done))
+            masks[which] = read_masks([value], [size_hw])[0]
+            entry = entry._replace(**{f"{which}_raw": value})
+    return entry, masks["modal"], masks["amodal"]
+
+
 def _why_not(entry: Entry, modal: Any, amodal: Any) -> tuple[str, str]:
     """Return the key of the mask that cannot be used and the reason; one of both is a reason."""
     if isinstance(amodal, str):
@@ -382,19 +471,26 @@ def _others(raw: Mapping[str, Any], known: set[str]) -> tuple[float | None, int 
     return score_of(raw), raw["group"] if type(raw.get("group")) is int else None, _rest(raw, known)
 
 
-def mask_of(value: Any, size_hw: tuple[int, int]) -> Mask:
+def mask_of(value: Any, size_hw: tuple[int, int], place: str = "", mended: list[Dropped] | None = None) -> Mask:
     """Read one mask in any of COCO's spellings; polygons stay as drawn.
 
     Args:
         value: of the key `segmentation`.
         size_hw: of the photo.
+        place: of the mask.
+        mended: is extended where only a part of the mask could be read.
 
     Raises:
         LeftOut: the reason why there is none.
     """
     mask = read_masks([value], [size_hw])[0]  # polygons are rasterised to find the ones that hold nothing
     if isinstance(mask, str):
-        raise LeftOut(mask)
+        found = mend(value, size_hw)
+        if found is None:
+            raise LeftOut(mask)
+        if mended is not None:
+            mended.append(Dropped(place, None, None, found[1]))
+        return mask_of(found[0], size_hw)
     return _mask(value, mask, size_hw)
 
 

@@ -24,7 +24,7 @@ from ..masks import rle
 from ..masks.rle import Rle
 from .coco_family import MISSING, Entry, check_size, is_stuff, make_instances, read_images, whole_id
 from .coco_write import Pair, pairs, photo_entry
-from .dataset_builder import on_photos
+from .dataset_builder import DrawnOn, on_photos
 from .mask_parsing import NO_MASK, brief
 from .mask_tracing import one_ring, rings
 from .records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
@@ -224,7 +224,8 @@ def _read(
                 )
         if not reason and record.get("depth_constraint"):
             orders.append((f"{dot}depth_constraint", image_id, record["depth_constraint"], ids))
-    instances = make_instances(entries, images, dropped, _OF_REGION if as_drawn else None)
+    mended: list[Dropped] = []
+    instances = make_instances(entries, images, dropped, mended, _OF_REGION if as_drawn else None)
     kept = {instance.id for instance in instances}
     front_of = []
     for place, image_id, constraint, ids in orders:
@@ -246,6 +247,7 @@ def _read(
         instances=instances,
         categories=[dict(category) for category in CATEGORIES],
         dropped=dropped,
+        mended=mended,
         front_of=front_of,
         raw=raw,
     )
@@ -278,12 +280,13 @@ def detect(source: Source) -> bool:
     return is_cocoa(source.data) or any(isinstance(data, dict) and "regions" in data for data in source.some_data)
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a full release, a record, a list of records, or a folder of records, with masks as drawn.
 
     Args:
         path: the JSON file or the folder.
         images: folder of the photos, whose sizes are compared when it is given.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: not COCOA, bad or repeated image ids, no masks at all, or none of the photos there.
@@ -298,7 +301,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
         for i in data.instances
     ]
     data.front_of = [(ids[front], ids[back]) for front, back in data.front_of]
-    return on_photos(data, images)
+    return on_photos(data, images, drawn_on)
 
 
 def _own_ids(instances: Sequence[Instance]) -> dict[int, int]:

@@ -15,6 +15,7 @@ from ..masks import rle
 from . import coco
 from .coco_family import Fields
 from .coco_write import Pair, annotation, segmentation, write_pairs
+from .dataset_builder import DrawnOn
 from .records import AnnotationSet, Dropped
 from .unsupported import Losses, unheld
 
@@ -28,9 +29,9 @@ FIELDS = Fields(
 )
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a file; see `coco.read`."""
-    data = coco.read(path, images, FIELDS)
+    data = coco.read(path, images, drawn_on, FIELDS)
     if (path.parent / ORDER_FILE).is_file():
         _read_order(path.parent / ORDER_FILE, data)
     return data

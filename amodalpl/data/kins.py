@@ -14,6 +14,7 @@ from ..masks import rle
 from . import coco
 from .coco_family import Fields
 from .coco_write import Pair, annotation, segmentation, write_pairs
+from .dataset_builder import DrawnOn
 from .mask_tracing import rings
 from .records import AnnotationSet
 from .unsupported import Losses, unheld
@@ -27,14 +28,14 @@ FIELDS_2020 = Fields(
 )
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a file of 2019; see `coco.read`."""
-    return coco.read(path, images, FIELDS_2019)
+    return coco.read(path, images, drawn_on, FIELDS_2019)
 
 
-def read_2020(path: Path, images: Path | None) -> AnnotationSet:
+def read_2020(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a file of 2020; see `coco.read`."""
-    return coco.read(path, images, FIELDS_2020)
+    return coco.read(path, images, drawn_on, FIELDS_2020)
 
 
 def write(data: AnnotationSet, out: Path) -> Losses:

@@ -13,9 +13,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..io.files import read_json, write_json
-from .coco_family import Fields, read_coco_like
+from .coco import read_parsed
+from .coco_family import Fields
 from .coco_write import annotation, photo_entry
-from .dataset_builder import on_photos
+from .dataset_builder import DrawnOn
 from .mask_tracing import rings
 from .records import AnnotationSet, LeftOut
 from .source import Source
@@ -33,7 +34,7 @@ def detect(source: Source) -> bool:
     return isinstance(photos, list) and any(isinstance(photo, dict) and _INCOMPLETE in photo for photo in photos)
 
 
-def read(path: Path, images: Path | None) -> AnnotationSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a file; see `coco.read`.
 
     A photo without `file_name` is named by the last two parts of its `coco_url`, folder and file, because LVIS has
@@ -42,7 +43,7 @@ def read(path: Path, images: Path | None) -> AnnotationSet:
     raw = read_json(path, "an LVIS file")
     if isinstance(raw, dict) and isinstance(raw.get("images"), list):
         raw = {**raw, "images": [_named(photo, images) for photo in raw["images"]]}
-    return on_photos(read_coco_like(path, raw, _FIELDS, as_drawn=True), images)
+    return read_parsed(path, raw, images, drawn_on, _FIELDS)
 
 
 def _named(photo: Any, images: Path | None) -> Any:

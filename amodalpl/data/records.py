@@ -138,10 +138,13 @@ class AnnotationSet:
         instances: in file order, crowd included.
         categories: entries with id and name; what else they say is carried over untouched.
         dropped: entries that were left out by the reader, each with a reason.
+        mended: entries that were kept, but not quite as the file has them, each with what was done.
         front_of: pairs of annotation ids (front, back) that the file states (COCOA's `depth_constraint`).
         raw: top-level entries that are carried over (`info`, `licenses`).
         path: the file (or folder of records) it was read from.
         format: "coco", "cocoa", "kins", "kins2020" or "d2sa".
+        odd_crowds: why regions marked as crowds seem to be single objects; "" when they do not.
+        turned: how photos with a note on how to turn them (EXIF) were taken, and how many.
         folder: of the photos, where their names start; None when the reader knows none.
     """
 
@@ -149,10 +152,13 @@ class AnnotationSet:
     instances: list[Instance]
     categories: list[dict[str, Any]]
     dropped: list[Dropped] = field(default_factory=list)
+    mended: list[Dropped] = field(default_factory=list)
     front_of: list[tuple[int, int]] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
     path: Path = Path()
     format: str = ""
+    odd_crowds: str = ""
+    turned: dict[str, int] = field(default_factory=dict)
     folder: Path | None = None
 
     @cached_property

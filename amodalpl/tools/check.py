@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..data.coco_family import reason_kind
+from ..data.doubtful import SAME_OBJECT_IOU
+from ..data.photo_names import PhotoNames
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
@@ -21,11 +24,15 @@ from ..masks.overlaps import lost_by_sharing_px, overlapping_pairs, sharing_more
 from ..masks.rle import Rle
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
+from .convert import argument
 
 MAX_LISTED = 1000
 PHOTOS_AT_ONCE = 256  # by one process, between two signs of progress
 MOST_PROCESSES = 8
 SHARED_FRACTION = 0.01  # below it, two outlines merely touch
+WHOLE_FRACTION = 1 / 6  # of all pixels claimed twice: visible parts share next to none, whole objects many
+BOXES_FRACTION = 0.1  # of masks that fill their boxes: hardly any object does
+LEAST_OBJECTS = 10  # of a file about whose kind of masks something can be said
 _HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
 
 
@@ -121,7 +128,9 @@ def check(
         findings.add(
             Finding("warning" if harmless else "error", entry.place, entry.image_id, entry.annotation_id, entry.reason)
         )
-    overlaps = Overlaps()
+    for entry in records.mended:
+        findings.add(Finding("warning", entry.place, entry.image_id, entry.annotation_id, entry.reason))
+    overlaps, boxes = Overlaps(), 0
     names: dict[str, int] = {}
     gc.freeze()  # what was read has no cycles, and looking for them among millions of objects takes a second each time
     look = partial(_look_at_photos, records.images, records.by_image, images, thorough)
@@ -137,13 +146,17 @@ def check(
             for finding in seen.of_masks:
                 findings.add(finding)
             overlaps += seen.overlaps
+            boxes += seen.boxes
             advance(1)
     gc.unfreeze()
     crowd = sum(instance.is_crowd for instance in records.instances)
+    objects = len(records.instances) - crowd
+    for severity, problem in _of_the_whole(records, objects, boxes, overlaps):
+        findings.add(Finding(severity, "annotations", None, None, problem))
     counts = {
         "format": records.format,
         "images": len(records.images),
-        "instances": len(records.instances) - crowd,
+        "instances": objects,
         "crowd": crowd,
         "categories": len(records.categories),
         "dropped": len(records.dropped),
@@ -154,8 +167,38 @@ def check(
         "findings_total": findings.errors.total() + findings.warnings.total(),
     }
     ok = not findings.errors
-    follow_up = f"amodalpl synth {annotations} {images} --out synth" if ok else ""
+    follow_up = f"amodalpl synth {argument(annotations)} {argument(images)} --out synth" if ok else ""
+    if not objects and records.odd_crowds:
+        follow_up = (
+            f"amodalpl convert {argument(annotations)} --images {argument(images)} --crowds-are-objects "
+            "--out objects.json"
+        )
     return Summary("check", None, counts, next=follow_up, ok=ok)
+
+
+def _of_the_whole(
+    records: AnnotationSet, objects: int, boxes: int, overlaps: Overlaps
+) -> Iterator[tuple[Literal["error", "warning"], str]]:
+    """Yield what is wrong with a file as a whole."""
+    if records.odd_crowds:
+        advice = "if they are, `amodalpl convert` the file with --crowds-are-objects"
+        yield (
+            "warning" if objects else "error",
+            f"crowds that seem single objects: {records.odd_crowds}; {advice}",
+        )
+    if not objects:
+        yield "error", f"nothing usable: expected objects with masks, found none among {len(records.instances)} kept"
+    if objects < LEAST_OBJECTS:
+        return
+    shares = overlaps.lost_px >= WHOLE_FRACTION * max(overlaps.modal_px, 1)
+    if shares and all(instance.amodal_mask is None for instance in records.instances):
+        percent = 100 * overlaps.lost_px / overlaps.modal_px
+        yield (
+            "warning",
+            f"masks that look amodal already: {percent:.0f} % of all pixels are claimed twice; expected visible parts",
+        )
+    if boxes >= BOXES_FRACTION * objects:
+        yield "warning", f"boxes instead of masks: {boxes} of {objects} masks fill their bounding box"
 
 
 def _require_photos(records: AnnotationSet, folder: Path) -> None:
@@ -163,6 +206,12 @@ def _require_photos(records: AnnotationSet, folder: Path) -> None:
     if not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of photos, found no such folder; check the path")
     if not any(_is_there(folder, image.file_name) for image in records.images):
+        if renamed := PhotoNames(folder).find_quietly(records.images[0].file_name):
+            raise DataError(
+                f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)} under "
+                f"these names, but {renamed!r} for {records.images[0].file_name[:120]!r}; `amodalpl convert "
+                f"{argument(records.path)} --images {argument(folder)} --out named.json` writes the names of the folder"
+            )
         raise DataError(
             f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)} "
             f"(first: {records.images[0].file_name[:120]!r}); file names are relative to this folder"
@@ -183,21 +232,22 @@ class _Seen:
     of_photo: list[Finding] = field(default_factory=list)
     of_masks: list[Finding] = field(default_factory=list)
     overlaps: Overlaps = field(default_factory=Overlaps)
+    boxes: int = 0  # masks that fill their bounding box
 
 
 def _look_at_photos(
     photos: list[ImageRecord], by_image: dict[int, list[Instance]], folder: Path, thorough: bool, indices: range
 ) -> list[_Seen]:
-    looks = []
+    looks, names = [], PhotoNames(folder)
     for index in indices:
         image, place, seen = photos[index], f"images[{index}]", _Seen()
-        _check_photo(image, place, folder, thorough, seen)
+        _check_photo(image, place, folder, names, thorough, seen)
         _check_masks(by_image[image.id], image, place, seen)
         looks.append(seen)
     return looks
 
 
-def _check_photo(image: ImageRecord, place: str, folder: Path, thorough: bool, seen: _Seen) -> None:
+def _check_photo(image: ImageRecord, place: str, folder: Path, names: PhotoNames, thorough: bool, seen: _Seen) -> None:
     def error(key: str, problem: str) -> None:
         seen.of_photo.append(Finding("error", f"{place}.{key}", image.id, None, problem))
 
@@ -207,7 +257,9 @@ def _check_photo(image: ImageRecord, place: str, folder: Path, thorough: bool, s
         error("file_name", f"photo outside the folder: {image.file_name[:120]!r}")
         return
     if not path.is_file():
-        error("file_name", f"missing photo: {image.file_name[:120]}")
+        renamed = names.find_quietly(image.file_name)
+        hint = f"; {renamed} is there, and `amodalpl convert` writes that name" if renamed else ""
+        error("file_name", f"missing photo: {image.file_name[:120]}{hint}")
         return
     try:
         size_hw = check_image(path, decode=thorough, annotated_hw=image.size_hw)
@@ -227,6 +279,7 @@ def _check_masks(instances: list[Instance], image: ImageRecord, place: str, seen
     if not instances:
         warn(place, None, "photo without instances")
     modal: list[Rle] = []
+    owners: list[Instance] = []
     for instance in instances:
         if instance.is_crowd:
             warn(instance.place, instance.id, "crowd: never completed nor cut out")
@@ -234,6 +287,7 @@ def _check_masks(instances: list[Instance], image: ImageRecord, place: str, seen
         if instance.modal is None:
             continue
         modal.append(instance.modal)
+        owners.append(instance)
         if instance.amodal is not None and instance.amodal is not instance.modal:
             outside_px = rle.area_px(instance.modal) - rle.intersection_px(instance.modal, instance.amodal)
             if outside_px:
@@ -241,9 +295,16 @@ def _check_masks(instances: list[Instance], image: ImageRecord, place: str, seen
                 warn(instance.place, instance.id, problem)
     areas_px = rle.areas_px(modal).tolist()
     seen.overlaps.modal_px = sum(areas_px)
+    seen.boxes = int((rle.boxes_xywh(modal)[:, 2:].prod(axis=1) == areas_px).sum()) if modal else 0
     pairs = overlapping_pairs(modal)
     if not pairs:
         return
+    for first, second, common_px in pairs:
+        iou = common_px / (areas_px[first] + areas_px[second] - common_px)
+        if iou >= SAME_OBJECT_IOU:
+            one, other = owners[first], owners[second]
+            problem = f"same object twice: IoU {iou:.2f} with annotation {one.id} ({one.place})"
+            warn(other.place, other.id, f"{problem}; `amodalpl convert --merge-doubles` keeps one")
     lost_px = lost_by_sharing_px(modal, areas_px, pairs)
     sharing = len(sharing_more_than(SHARED_FRACTION, modal, areas_px, pairs))
     seen.overlaps.pairs, seen.overlaps.images = len(pairs), 1
