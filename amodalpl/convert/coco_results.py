@@ -80,9 +80,24 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
             places[number] = place
     if not masks:
         raise DataError(f"{path}: expected detections with masks, found boxes only; run a detector of instance masks")
+    found = [entry.get("category_id") for entry in entries if isinstance(entry, dict)]
+    numbers = {number for number in found if type(number) is int}
     data = photos.builder.finish()
+    if known and (shift := _one_off(numbers, {category["id"] for category in data.categories})):
+        data.doubts.append(shift)
     without_doubles(data, places)
     return data
+
+
+def _one_off(found: set[int], known: set[int]) -> str:
+    """Tell when detections seem to number the classes of a file from another start; "" when they do not."""
+    for shift in (1, -1):
+        if not found <= known and {number + shift for number in found} <= known:
+            return (
+                f"classes seem one off: detections number them {min(found)} to {max(found)}, the file {min(known)} to "
+                f"{max(known)}; add {shift} to category_id"
+            )
+    return ""
 
 
 class _OfCoco:

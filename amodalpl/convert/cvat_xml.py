@@ -7,8 +7,9 @@ front.
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ET
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,11 +57,14 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
         raise DataError(f"{file}: expected CVAT for images 1.1, got CVAT for video; export the task for images")
     builder = Builder(file, images, drawn_on=drawn_on)
     types = _declare_labels(builder, root)
-    for index, image in enumerate(root.iter("image")):
-        name = image.get("name")
-        place = f"image[{index}] {brief(name)}"
+    found = list(root.iter("image"))
+    times = Counter(image.get("name") for image in found)
+    subsets = {subset for image in found if (subset := image.get("subset"))}
+    for index, image in enumerate(found):
+        place = f"image[{index}] {brief(image.get('name'))}"
         with builder.entry(place):
-            _read_image(builder, image, place, types)
+            name = _name(image, images, subsets, times[image.get("name")] > 1)
+            _read_image(builder, image, name, place, types)
     return builder.finish()
 
 
@@ -102,13 +106,26 @@ def _declare_labels(builder: Builder, root: ET.Element) -> _AttributeTypes:
     return types
 
 
-def _read_image(builder: Builder, image: ET.Element, place: str, types: _AttributeTypes) -> None:
+def _name(image: ET.Element, images: Path | None, subsets: set[str], is_repeated: bool) -> str | None:
+    """Return a photo's name; CVAT puts the photos of a project into a folder per subset, and does not say so."""
+    name, subset = image.get("name"), image.get("subset")
+    if not name or not subset or name.startswith(f"{subset}/"):
+        return name
+    if images is not None and images.name in subsets - {subset}:
+        raise LeftOut(f"missing photo: {subset}/{name}, but --images is the folder of the subset {images.name}")
+    at_top = images is not None and not is_repeated and os.path.isfile(images / name)
+    inside = images is not None and os.path.isfile(images / subset / name)
+    is_folder_of_it = images is not None and images.name == subset and os.path.isfile(images / name)
+    return f"{subset}/{name}" if not is_folder_of_it and (inside or is_repeated) and not at_top else name
+
+
+def _read_image(builder: Builder, image: ET.Element, name: str | None, place: str, types: _AttributeTypes) -> None:
     try:
         stated_hw = (int(image.get("height", "")), int(image.get("width", "")))
     except ValueError:
         raise LeftOut("photo of unknown size: expected width and height as whole numbers") from None
     subset = image.get("subset")
-    canvas = builder.photo(image.get("name"), place, stated_hw, extra={"subset": subset} if subset else None)
+    canvas = builder.photo(name, place, stated_hw, extra={"subset": subset} if subset else None)
     depths: dict[int, int] = {}
     for index, shape in enumerate(image):
         with builder.entry(f"{place}: {shape.tag}[{index}]"):
@@ -121,7 +138,7 @@ def _read_shape(
     builder: Builder, canvas: Canvas, shape: ET.Element, types: _AttributeTypes, depths: dict[int, int]
 ) -> None:
     label = shape.get("label")
-    outline = _outline(shape, canvas.shown_hw)
+    outline = _outline(builder, shape, canvas.shown_hw)
     attributes: dict[str, Any] = {}
     for attribute in shape.iterfind("attribute"):
         name = attribute.get("name", "")
@@ -144,7 +161,7 @@ def _read_shape(
         depths[instance] = 0
 
 
-def _outline(shape: ET.Element, size_hw: tuple[int, int]) -> Mask:
+def _outline(builder: Builder, shape: ET.Element, size_hw: tuple[int, int]) -> Mask:
     if shape.tag in _NOT_AREAS:
         raise LeftOut(f"not an area: {shape.tag}")
     if shape.tag == "polygon":
@@ -157,7 +174,7 @@ def _outline(shape: ET.Element, size_hw: tuple[int, int]) -> Mask:
         x, y, radius_x, radius_y = (decimal(shape.get(key)) for key in ("cx", "cy", "rx", "ry"))
         return Mask((ellipse(x, y, radius_x, radius_y, decimal(shape.get("rotation", "0"))),))
     if shape.tag == "mask":
-        return _mask(shape, size_hw)
+        return _mask(builder, shape, size_hw)
     raise LeftOut(f"unknown kind of shape: {brief(shape.tag)}")
 
 
@@ -168,8 +185,8 @@ def _turned_box(x: float, y: float, right: float, bottom: float, degrees: float)
     return rectangle(middle_x - corner[0], middle_y - corner[1], right - x, bottom - y, degrees)
 
 
-def _mask(shape: ET.Element, size_hw: tuple[int, int]) -> Mask:
-    """Read run lengths of a crop, row by row, false pixels first."""
+def _mask(builder: Builder, shape: ET.Element, size_hw: tuple[int, int]) -> Mask:
+    """Read run lengths of a crop, row by row, false pixels first; CVAT takes pixels after the last run as false."""
     try:
         x, y, width, height = (int(float(shape.get(key, ""))) for key in ("left", "top", "width", "height"))
         runs = np.array([int(run) for run in shape.get("rle", "").split(",")], dtype=np.int64)
@@ -177,8 +194,11 @@ def _mask(shape: ET.Element, size_hw: tuple[int, int]) -> Mask:
         raise LeftOut("malformed mask: expected left, top, width, height and rle as whole numbers") from None
     if not (0 < width <= size_hw[1] and 0 < height <= size_hw[0]):
         raise LeftOut(f"mask larger than its photo: got {width} x {height}")
-    if (runs < 0).any() or (runs > width * height).any() or runs.sum() != width * height:
+    if (runs < 0).any() or (runs > width * height).any() or runs.sum() > width * height:
         raise LeftOut(f"corrupt RLE: expected runs over {width * height} pixels")
+    if missing := width * height - int(runs.sum()):
+        builder.mend(f"mask of {brief(shape.get('label'))}", f"RLE that stops short: {missing} pixels taken as empty")
+        runs = np.append(runs, [0, missing] if len(runs) % 2 else [missing])
     crop = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
     return crop_of_pixels(crop, (x, y), size_hw)
 

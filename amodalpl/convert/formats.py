@@ -29,6 +29,7 @@ from . import (
     via,
     yolo,
 )
+from .unread import told
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,8 @@ def reader(name: str, path: Path) -> Format:
         for row in readable:
             if row.detect and row.detect(source):
                 return row
+        if found := told(source):
+            raise DataError(f"{path}: expected annotations of a known format, recognised none: {found}")
         raise DataError(
             f"{path}: expected annotations of a known format, recognised none; name it with --from "
             f"({', '.join(row.name for row in readable)}), `amodalpl convert --list` tells them apart"

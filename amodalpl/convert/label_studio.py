@@ -7,6 +7,8 @@ others are listed as left out.
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
+from PIL import Image
 
 from ..data.coco_family import score_of
 from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, number, rectangle, ring
@@ -34,7 +37,9 @@ _KINDS = {
     "brushlabels": "brush",
     "rectanglelabels": "rectangle",
     "ellipselabels": "ellipse",
+    "bitmasklabels": "bitmask",
 }
+_LABELS = ("labels", "choices")  # types of results that may name the class of a shape beside them
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # which Label Studio puts before the names of uploaded files
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
@@ -83,13 +88,30 @@ def _read_task(builder: Builder, task: dict[str, Any], place: str) -> None:
     results = _objects(chosen.get("result"))
     name = _name(task, builder.images)
     canvas = builder.photo(name, place, _stated_size(results))
+    named = _labels_beside(results)
     for index, result in enumerate(results):
         with builder.entry(f"{place}: result[{index}]"):
             kind = str(result.get("type"))
             if kind in _KINDS:
-                _add(builder, canvas, result, _KINDS[kind])
+                _add(builder, canvas, result, _KINDS[kind], named)
+            elif kind in _KINDS.values():
+                _add(builder, canvas, result, kind, named)
+            elif kind in _LABELS and isinstance(result.get("id"), str):  # of a shape, or of the photo
+                continue
             elif kind != "relation" and "from_name" in result and "original_width" in result:
                 raise LeftOut(f"not an area: {brief(kind)}")
+
+
+def _labels_beside(results: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return the classes that are results of their own, by the id of their shape."""
+    named: dict[str, list[Any]] = {}
+    for kind in reversed(_LABELS):
+        for result in results:
+            value = result.get("value")
+            labels = value.get(kind) if isinstance(value, dict) and result.get("type") == kind else None
+            if isinstance(labels, list) and isinstance(result.get("id"), str):
+                named[result["id"]] = labels
+    return named
 
 
 def _annotation(builder: Builder, task: dict[str, Any], place: str) -> dict[str, Any]:
@@ -155,13 +177,13 @@ def _address(data: dict[str, Any]) -> str:
     raise LeftOut("task without a photo: expected its address in data")
 
 
-def _add(builder: Builder, canvas: Canvas, result: dict[str, Any], kind: str) -> None:
+def _add(builder: Builder, canvas: Canvas, result: dict[str, Any], kind: str, named: dict[str, list[Any]]) -> None:
     value = result.get("value")
     if not isinstance(value, dict):
         raise LeftOut("malformed outline: expected a value")
     if result.get("image_rotation") not in (None, 0):
         raise LeftOut(f"photo turned in Label Studio: by {brief(result['image_rotation'])} degrees")
-    labels = value.get(result["type"])
+    labels = value.get(result["type"]) or named.get(str(result.get("id")))
     if not isinstance(labels, list) or len(labels) != 1:
         raise LeftOut(f"object of several classes: got {brief(labels)}" if labels else "object without a class")
     outline = _outline(kind, value, canvas.shown_hw)
@@ -173,6 +195,8 @@ def _outline(kind: str, value: dict[str, Any], size_hw: tuple[int, int]) -> Mask
     height, width = size_hw
     if kind == "brush":
         return _brush(value, size_hw)
+    if kind == "bitmask":
+        return _bitmask(value.get("imageDataURL"), size_hw)
     if kind == "polygon":
         points = np.reshape(ring(value.get("points")), (-1, 2)) * (width / 100, height / 100)
         return Mask((tuple(points.ravel().round(DECIMALS).tolist()),))
@@ -181,6 +205,24 @@ def _outline(kind: str, value: dict[str, Any], size_hw: tuple[int, int]) -> Mask
     across, down = ("radiusX", "radiusY") if kind == "ellipse" else ("width", "height")
     size_x, size_y = number(value.get(across)) * width / 100, number(value.get(down)) * height / 100
     return Mask(((ellipse if kind == "ellipse" else rectangle)(x, y, size_x, size_y, turn),))
+
+
+def _bitmask(data: Any, size_hw: tuple[int, int]) -> Mask:
+    """Read a PNG of the photo's size in an address: the mask is what is not see-through, or else not black."""
+    try:
+        kind, _, text = data.partition(",")
+        if "base64" not in kind:
+            raise ValueError
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as image:
+            if (image.height, image.width) != size_hw:
+                raise LeftOut(f"mask of another size than its photo: got {image.width} x {image.height}")
+            pixels = np.asarray(image.convert("RGBA"))
+    except LeftOut:
+        raise
+    except Exception:  # Pillow raises what it likes over bytes that are no PNG
+        raise LeftOut("malformed mask: expected a PNG in base64") from None
+    seen = pixels[:, :, 3] > 0
+    return crop_of_pixels(np.asarray(pixels[:, :, :3].any(axis=2)) if seen.all() else seen, (0, 0), size_hw)
 
 
 def _brush(value: dict[str, Any], size_hw: tuple[int, int]) -> Mask:

@@ -31,6 +31,7 @@ from ..masks import rle
 from .attributes import attributes_of
 
 VERSION = "5.5.0"  # whose files are written
+_NO_OBJECTS = {"__ignore__", "_background_"}
 _NOT_AREAS = {"line", "linestrip", "point", "points"}
 _OF_SHAPE = {
     *("label", "points", "shape_type", "group_id", "flags", "mask"),
@@ -88,9 +89,13 @@ def _read_file(builder: Builder, file: Path, place: str) -> None:
     if not _is_labelme(raw):
         raise LeftOut("not a labelme file: expected the keys shapes and imagePath")
     assert builder.images is not None
-    name = _name_from(builder.images, Path(place).parent, file, raw["imagePath"])
+    name = _name_from(builder, Path(place).parent, file, raw["imagePath"])
     extra = {"flags": raw["flags"]} if isinstance(raw.get("flags"), dict) and raw["flags"] else {}
-    canvas = builder.photo(name, place, _stated_size(raw, builder.images, name), extra=extra)
+    stated_hw = _stated_size(raw, builder.images, name)
+    inside = isinstance(name, str) and not os.path.isfile(builder.images / name) and bool(_size_of_copy(raw))
+    canvas = builder.photo(name, place, stated_hw, extra=extra, may_be_missing=inside)
+    if inside:
+        builder.mend(place, f"photo that is only inside its labelme file: save its imageData as {name}")
     objects = list(_objects(builder, raw["shapes"], place, canvas))
     members = Counter(entry.group for entry in objects)
     for entry in objects:
@@ -98,26 +103,32 @@ def _read_file(builder: Builder, file: Path, place: str) -> None:
             _add(builder, canvas, entry, entry.group if members[entry.group] > 1 else None)
 
 
-def _name_from(images: Path, beside: Path, file: Path, stated: Any) -> Any:
+def _name_from(builder: Builder, beside: Path, file: Path, stated: Any) -> Any:
     """Return a photo's name from the folder of photos; labelme states it from the folder of the JSON file.
 
     Photos that were moved since are found in the same subfolder of the photos, then by their bare names.
 
     Args:
-        images: folder of the photos.
+        builder: knows the folder of the photos.
         beside: the JSON file's folder, relative to the folder that is read.
         file: the JSON file.
         stated: `imagePath`.
     """
     if not isinstance(stated, str) or not stated or "\0" in stated or not is_text(stated):
         return stated
+    images = builder.images
+    assert images is not None
     posix = PurePosixPath(stated.replace("\\", "/"))
+    if posix.suffix.lower() == ".json":  # of the file itself, as some tools write
+        posix = posix.with_suffix(".jpg")
     inside, path = os.path.realpath(images), os.path.realpath(file.parent / posix)
     if path.startswith(os.path.join(inside, "")) and os.path.isfile(path):
         return os.path.relpath(path, inside)
     for candidate in (beside / posix, beside / posix.name, Path(posix.name)):
         if ".." not in candidate.parts and not candidate.is_absolute() and os.path.isfile(images / candidate):
             return str(candidate)
+    if builder.other_name(str(beside / posix)) is None and builder.other_name(str(beside / f"{file.stem}.jpg")):
+        return str(beside / f"{file.stem}.jpg")  # as the JSON file is called, with any suffix
     return str(beside / posix)
 
 
@@ -126,14 +137,14 @@ def _stated_size(raw: dict[str, Any], images: Path, name: Any) -> tuple[int, int
     if type(height) is int and type(width) is int:
         return height, width
     if isinstance(name, str) and not os.path.isfile(images / name):
-        return _size_of_copy(raw.get("imageData"))
+        return _size_of_copy(raw)
     return None
 
 
-def _size_of_copy(data: Any) -> tuple[int, int] | None:
-    """Return the size of the photo that is stored in a labelme file, which is the photo as shown."""
+def _size_of_copy(raw: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the size of the photo that is stored in a labelme file, as shown; None when there is none."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as image:
+        with Image.open(io.BytesIO(base64.b64decode(raw["imageData"], validate=True))) as image:
             return image.height, image.width
     except Exception:  # Pillow raises what it likes over bytes that are no photo
         return None
@@ -146,6 +157,8 @@ def _objects(builder: Builder, shapes: list[Any], place: str, canvas: Canvas) ->
         with builder.entry(f"{place}: shapes[{index}]"):
             if not isinstance(shape, dict):
                 raise LeftOut(f"not a shape: got {brief(shape)}")
+            if shape.get("label") in _NO_OBJECTS:
+                raise LeftOut(f"no object: labelme's {shape['label']}")
             outline = _outline(shape, canvas.shown_hw)
             group = shape.get("group_id")
             group = group if type(group) is int else None

@@ -71,7 +71,7 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
                 canvases[photo] = builder.photo(photo, name, size_hw)
             elif canvases[photo].shown_hw != size_hw:
                 raise LeftOut(f"size differs from the photo: expected {canvases[photo].shown_hw}, got {size_hw}")
-            builder.add(canvases[photo], builder.category(label), Mask(rle=rle.encode(numbers > 0)))
+            builder.add(canvases[photo], builder.category(label), Mask(rle=rle.encode(numbers > 0)), place=name)
     return builder.finish()
 
 

@@ -26,6 +26,9 @@ CLASS_NAMES = ("class", "label", "category", "name", "type", "object")
 _NOT_AREAS = {"point", "polyline", "line"}
 _METADATA = "_via_img_metadata"
 _NO_CLASS = "object"
+_MARKED = ""  # in place of the attribute that holds the class: each class is an attribute, on or off
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "x": True}
+_SWITCH |= {"": False, "0": False, "false": False, "no": False, "off": False}
 
 
 def detect(source: Source) -> bool:
@@ -79,12 +82,21 @@ def _class_key(path: Path, entries: Mapping[str, Any]) -> str | None:
     for name in CLASS_NAMES:
         if name in by_name:
             return by_name[name]
+    if keys and all(_marked(region) is not None for region in _regions(entries)):
+        return _MARKED
     if len(keys) > 1:
         raise DataError(
             f"{path}: region_attributes: expected one named class, label or category, got {brief(list(keys))}; "
             "rename the attribute that holds the class in VIA"
         )
     return next(iter(keys), None)
+
+
+def _marked(region: Mapping[str, Any]) -> list[str] | None:
+    """Return the attributes of a region that are on, where all of them say on or off: `{"Lettuce": "1"}`; else None."""
+    attributes = attributes_of(region.get("region_attributes"))
+    said = {name: _SWITCH.get(str(value).strip().lower()) for name, value in attributes.items()}
+    return None if None in said.values() else [name for name, on in said.items() if on]
 
 
 def _regions(entries: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -98,7 +110,9 @@ def _add(builder: Builder, canvas: Canvas, region: Any, key: str | None) -> None
         raise LeftOut("not a region: expected shape_attributes")
     outline = _outline(region["shape_attributes"])
     attributes = attributes_of(region.get("region_attributes"))
-    label = _NO_CLASS if key is None else attributes.pop(key, None)
+    label: Any = _NO_CLASS if key is None else attributes.pop(key, None)
+    if key == _MARKED:
+        label, attributes = dict.fromkeys(_marked(region) or (), True), {}
     if isinstance(label, dict):  # check boxes: {"cup": true}
         chosen = [name for name, on in label.items() if on]
         if len(chosen) != 1:

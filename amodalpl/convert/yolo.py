@@ -7,7 +7,9 @@ Ultralytics' own converter joins them. Label files stand under `labels/` where p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 import yaml
 
 from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, decimal
-from ..data.mask_parsing import brief
+from ..data.mask_parsing import as_number, brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
@@ -27,6 +29,7 @@ from ..io.yaml import load_yaml
 CARDS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASSES = ("classes.txt", "obj.names")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_LOOKED_AT = 20  # label files, to tell whether they are any
 _DIGITS = 10  # significant ones: enough to come back to the same pixel coordinates, rounded to DECIMALS
 
 
@@ -35,8 +38,19 @@ def detect(source: Source) -> bool:
     folder = source.path if source.path.is_dir() else source.path.parent
     if not source.path.is_dir() and source.path.name not in CARDS:
         return False
-    named = any((folder / name).is_file() for name in (*CARDS, *CLASSES))
-    return named and next(_label_files(folder), None) is not None
+    if next(_label_files(folder), None) is None:
+        return False
+    return any((folder / name).is_file() for name in (*CARDS, *CLASSES)) or _has_outlines(folder)
+
+
+def _has_outlines(folder: Path) -> bool:
+    """Tell a folder without names of classes by its first lines: a whole number, then pairs of fractions."""
+    for file in islice(_label_files(folder), _LOOKED_AT):
+        with suppress(LeftOut, ValueError):
+            for line in _lines(file)[:1]:
+                numbers = [float(word) for word in line.split()]
+                return len(numbers) >= 7 and numbers[0].is_integer() and all(-1 <= n <= 2 for n in numbers[1:])
+    return False
 
 
 def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
@@ -52,13 +66,19 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
         DataError: no label files, no names of classes, or nothing that can be read.
     """
     folder = path if path.is_dir() else path.parent
-    names = _class_names(folder, path)
     files = list(_label_files(folder))
     if not files:
         raise DataError(f"{folder}: expected label files (.txt) in a folder `labels`, found none")
+    names = _class_names(folder)
+    has_names = bool(names)
+    names = names or {number: str(number) for number in _numbers(files)}
     if images is None:
         images = folder / "images" if (folder / "images").is_dir() else folder
     builder = Builder(path, images, drawn_on=drawn_on)
+    if not has_names:
+        builder.mend(
+            str(folder.name), f"classes without names: found no {CARDS[0]} nor {CLASSES[0]}, numbers are names"
+        )
     for number in sorted(names):
         builder.data.categories.append({"id": number + 1, "name": names[number]})
     for file in files:
@@ -78,15 +98,27 @@ def _label_files(folder: Path) -> Iterator[Path]:
     yield from labelled or (below if folder.name == "labels" else [])
 
 
-def _class_names(folder: Path, path: Path) -> dict[int, str]:
-    for name in CARDS:
-        if (folder / name).is_file():
+def _numbers(files: Sequence[Path]) -> list[int]:
+    """Return the class numbers that files of outlines use."""
+    found = set()
+    for file in files:
+        with suppress(LeftOut):
+            words = (line.split()[:1] for line in _lines(file))
+            found |= {number for word in words if word and type(number := as_number(word[0])) is int and number >= 0}
+    return sorted(found)
+
+
+def _class_names(folder: Path) -> dict[int, str]:
+    """Return the names of classes by number, as the card says, or a list; empty when there is neither."""
+    others = sorted(file.name for file in folder.glob("*.y*ml") if file.name not in CARDS)
+    for name in (*CARDS, *others):
+        if (folder / name).is_file() and (name in CARDS or "names:" in _text(folder / name)):
             return _names_of_card(folder / name)
     for name in CLASSES:
         if (folder / name).is_file():
             lines = _text(folder / name).splitlines()
             return {number: line.strip() for number, line in enumerate(lines) if line.strip()}
-    raise DataError(f"{path}: expected {CARDS[0]} or {CLASSES[0]} with the names of the classes, found neither")
+    return {}
 
 
 def _names_of_card(file: Path) -> dict[int, str]:
@@ -97,6 +129,8 @@ def _names_of_card(file: Path) -> dict[int, str]:
     names = card.get("names") if isinstance(card, dict) else None
     if isinstance(names, list):
         names = dict(enumerate(names))
+    if isinstance(names, dict):
+        names = {as_number(key): name for key, name in names.items()}
     if not isinstance(names, dict) or not names or not all(type(key) is int and key >= 0 for key in names):
         raise DataError(f"{file}: names: expected a list, or a mapping from class numbers, got {brief(names)}")
     return {number: str(name) for number, name in names.items()}
@@ -136,10 +170,9 @@ def _add(builder: Builder, canvas: Canvas, line: str, names: Mapping[int, str]) 
     words = line.split()
     if not words:
         return
-    try:
-        number = int(words[0])
-    except ValueError:
-        raise LeftOut(f"malformed line: expected a class number first, got {brief(words[0])}") from None
+    number = as_number(words[0])  # numpy.savetxt and others write whole numbers as decimals
+    if type(number) is not int:
+        raise LeftOut(f"malformed line: expected a class number first, got {brief(words[0])}")
     if number not in names:
         raise LeftOut(f"unknown class: expected a number of the names, got {number}")
     values = [decimal(word) for word in words[1:]]

@@ -50,13 +50,7 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto", fields: Fi
     Raises:
         DataError: as `coco_family.read_coco_like` does, or none of the photos is there.
     """
-    return read_parsed(path, read_json(path, f"a {fields.format} file"), images, drawn_on, fields)
-
-
-def read_parsed(
-    path: Path, data: Any, images: Path | None, drawn_on: DrawnOn = "auto", fields: Fields = FIELDS
-) -> AnnotationSet:
-    """Do what `read` does for parsed JSON."""
+    data = read_json(path, f"a {fields.format} file")
     mended: list[Dropped] = []
     records = read_coco_like(path, with_whole_ids(data, images, mended), fields, as_drawn=True)
     records.mended[:0] = mended

@@ -22,6 +22,7 @@ _LISTS = {"images", "annotations", "categories"}
 _OF_INSTANCE = {"id", "image_id", "category_id", "iscrowd", "score", "group", "isStuff"}
 _WRITE_RLE_AS_CROWD = ("cvat", "datumaro", "supervision")
 _CROWD_SHARE = 0.1  # of all objects; COCO marks one in a hundred
+INSTEAD_OF_PANOPTIC = "use the file of instances, or convert its PNG files with --from png-index"
 _CROWD_WORDS = {"": 0, "0": 0, "false": 0, "1": 1, "true": 1}
 _NOTHING: dict[str, Any] = {}  # one for the millions of instances of which nothing else is kept
 _ENTRIES_AT_ONCE = 2**12
@@ -104,6 +105,8 @@ def read_coco_like(path: Path, data: Any, fields: Fields, as_drawn: bool = False
     images = read_images(path, top.get("images"), mended)
     categories = read_categories(path, top.get("categories"), mended)
     annotations = top.get("annotations")
+    if is_panoptic(annotations):
+        raise DataError(f"{path}: expected COCO instances, got COCO panoptic; {INSTEAD_OF_PANOPTIC}")
     if not isinstance(annotations, list):
         raise DataError(
             f"{path}: annotations: expected a list of annotations, {_got(annotations)}; "
@@ -198,7 +201,8 @@ def read_images(path: Path, raw_images: Any, mended: list[Dropped] | None = None
         seen[image_id] = index
         file_name = raw.get("file_name", MISSING)
         if not isinstance(file_name, str) or not file_name:
-            raise DataError(f"{path}: {place}.file_name: expected the name of a photo, {_got(file_name)}")
+            advice = "; `amodalpl convert` takes it from coco_url" if "coco_url" in raw and file_name is MISSING else ""
+            raise DataError(f"{path}: {place}.file_name: expected the name of a photo, {_got(file_name)}{advice}")
         size_hw = (_side(path, place, "height", raw), _side(path, place, "width", raw))
         check_size(path, place, size_hw)
         images.append(ImageRecord(image_id, file_name, size_hw, raw))
@@ -510,6 +514,11 @@ def score_of(entry: Mapping[str, Any]) -> float | None:
 
 def _rest(entry: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if key not in known}
+
+
+def is_panoptic(annotations: Any) -> bool:
+    """Tell COCO panoptic, whose annotations are photos with segments in a PNG."""
+    return isinstance(annotations, list) and any(isinstance(a, dict) and "segments_info" in a for a in annotations[:50])
 
 
 def _require_masks(path: Path, annotations: list[Any], instances: list[Instance], dropped: list[Dropped]) -> None:

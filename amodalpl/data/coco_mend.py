@@ -1,4 +1,4 @@
-"""What `convert` puts right in a file of COCO's frame before it is read: ids that are no whole numbers, missing sizes.
+"""What `convert` puts right in a file of COCO's frame before it is read: odd ids, missing names and sizes.
 
 The pipeline's own reader refuses such a file, because label files carry its ids; `convert` writes a new one.
 """
@@ -6,8 +6,9 @@ The pipeline's own reader refuses such a file, because label files carry its ids
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from ..errors import DataError
 from ..io.images import image_path, image_size_hw
@@ -38,6 +39,9 @@ def with_whole_ids(data: Any, images: Path | None, mended: list[Dropped]) -> Any
             for key, known in (("image_id", photo_id), ("category_id", class_id)):
                 if key in entry:
                     entry[key] = known(entry[key])
+    for photo in photos:
+        if isinstance(photo, dict) and "file_name" not in photo:
+            _add_name(photo, images)
     _add_sizes(photos, objects, images, mended)
     return {**data, "images": photos, "categories": classes, "annotations": objects}
 
@@ -62,6 +66,17 @@ def _renumbered(entries: list[Any], name: str, mended: list[Dropped]) -> Callabl
         place = f"{name}[{index}].id"
         mended.append(Dropped(place, None, None, f"id that is no whole number: {brief(value)} is {number} now"))
     return lambda value: value if type(value) is int else whole.get(str(value), as_number(value))
+
+
+def _add_name(photo: dict[str, Any], images: Path | None) -> None:
+    """Name a photo by its address, as LVIS has it: with the last folder where the photos have that, else without."""
+    try:
+        parts = PurePosixPath(unquote(urlsplit(photo["coco_url"]).path)).parts[-2:]
+    except (KeyError, TypeError, ValueError, AttributeError):  # no address
+        return
+    if images is not None and parts and not images.joinpath(*parts[:-1]).is_dir():
+        parts = parts[-1:]
+    photo["file_name"] = "/".join(part for part in parts if part != "/")
 
 
 def _add_sizes(photos: list[Any], objects: list[Any], images: Path | None, mended: list[Dropped]) -> None:

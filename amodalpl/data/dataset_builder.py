@@ -74,6 +74,10 @@ class Builder:
         except LeftOut as reason:
             self.leave_out(place, str(reason))
 
+    def mend(self, place: str, what: str) -> None:
+        """List what was kept, but not quite as the file has it."""
+        self.data.mended.append(Dropped(place, None, None, what))
+
     def leave_out(self, place: str, reason: str) -> None:
         """List what could not be read."""
         self.data.dropped.append(Dropped(place, None, None, reason))
@@ -86,6 +90,7 @@ class Builder:
         as_shown: bool = True,
         extra: dict[str, Any] | None = None,
         id: int | None = None,
+        may_be_missing: bool = False,
     ) -> Canvas:
         """Add a photo.
 
@@ -96,6 +101,7 @@ class Builder:
             as_shown: the tool follows EXIF notes, so that sizes and coordinates are of the shown photo.
             extra: of `ImageRecord`.
             id: of `ImageRecord`; the next free number by default.
+            may_be_missing: the size that the file states is believed when the photo is not there.
 
         Raises:
             LeftOut: a name outside the folder, a photo that is missing, taken, or of another size.
@@ -103,28 +109,32 @@ class Builder:
         file_name = self._found(photo_name(name, self.images), place)
         if file_name in self._names:
             raise LeftOut(f"second entry of a photo: {file_name} was read from {self._names[file_name]}")
-        stored_hw, shown_hw, turn, is_stated = self._sizes(file_name, stated_hw, as_shown)
+        stored_hw, shown_hw, turn, is_stated = self._sizes(file_name, stated_hw, as_shown, may_be_missing)
         photo = ImageRecord(len(self.data.images) + 1 if id is None else id, file_name, stored_hw, extra or {})
         self._names[file_name] = place
         self.data.images.append(photo)
         canvas = self._canvases[photo.id] = Canvas(photo, shown_hw, turn, is_stated)
         return canvas
 
+    def other_name(self, name: str) -> str | None:
+        """Return the photo in the folder that a name means; None when there is none."""
+        return self._folder.find_quietly(name) if self._folder else None
+
     def _found(self, file_name: str, place: str) -> str:
         """Return the photo in the folder that a name means, the name itself when there is none."""
         found = self._folder.find(file_name) if self._folder else None
         if found in (None, file_name):
             return file_name
-        self.data.mended.append(Dropped(place, None, None, f"photo under another name: {file_name} is {found}"))
+        self.mend(place, f"photo under another name: {file_name} is {found}")
         return str(found)
 
     def _sizes(
-        self, file_name: str, stated_hw: tuple[int, int] | None, as_shown: bool
+        self, file_name: str, stated_hw: tuple[int, int] | None, as_shown: bool, may_be_missing: bool
     ) -> tuple[tuple[int, int], tuple[int, int], int, bool]:
         """Return the stored size, the size objects were drawn in, the turn between them, and whether that is sure."""
         path = None if self.images is None else image_path(self.images, file_name)
         if path is None or not os.path.isfile(path):
-            if path is not None and self._must_be_there:
+            if path is not None and self._must_be_there and not may_be_missing:
                 raise LeftOut(f"missing photo: {file_name}")
             if stated_hw is None:
                 raise LeftOut("photo of unknown size: the file states none; give the folder of photos with --images")

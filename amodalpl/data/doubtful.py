@@ -16,7 +16,7 @@ SAME_OBJECT_IOU = 0.9
 
 def doubtful(data: AnnotationSet) -> list[str]:
     """List what a user should look at before going on."""
-    found = []
+    found = list(data.doubts)
     if any(i.is_crowd for i in data.instances) and (why := data.odd_crowds):
         found.append(f"{why}: if they are single objects, convert with --crowds-are-objects")
     boxes = sum(_is_box(instance) for instance in data.instances)

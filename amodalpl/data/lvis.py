@@ -8,12 +8,11 @@ exhaustively annotated in that photo.
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from ..io.files import read_json, write_json
-from .coco import read_parsed
+from ..io.files import write_json
+from . import coco
 from .coco_family import Fields
 from .coco_write import annotation, photo_entry
 from .dataset_builder import DrawnOn
@@ -37,22 +36,9 @@ def detect(source: Source) -> bool:
 def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a file; see `coco.read`.
 
-    A photo without `file_name` is named by the last two parts of its `coco_url`, folder and file, because LVIS has
-    photos of several folders of COCO; `images` is what holds these folders, or the photos alone.
+    Photos are named by their `coco_url`; `images` is what holds the folders of COCO, or the photos alone.
     """
-    raw = read_json(path, "an LVIS file")
-    if isinstance(raw, dict) and isinstance(raw.get("images"), list):
-        raw = {**raw, "images": [_named(photo, images) for photo in raw["images"]]}
-    return read_parsed(path, raw, images, drawn_on, _FIELDS)
-
-
-def _named(photo: Any, images: Path | None) -> Any:
-    if not isinstance(photo, dict) or "file_name" in photo or not isinstance(photo.get("coco_url"), str):
-        return photo
-    parts = PurePosixPath(unquote(urlsplit(photo["coco_url"]).path)).parts[-2:]
-    if images is not None and parts and not images.joinpath(*parts[:-1]).is_dir():
-        parts = parts[-1:]
-    return {**photo, "file_name": "/".join(part for part in parts if part != "/")}
+    return coco.read(path, images, drawn_on, _FIELDS)
 
 
 def write(data: AnnotationSet, out: Path) -> Losses:

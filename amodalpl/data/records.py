@@ -144,6 +144,7 @@ class AnnotationSet:
         path: the file (or folder of records) it was read from.
         format: "coco", "cocoa", "kins", "kins2020" or "d2sa".
         odd_crowds: why regions marked as crowds seem to be single objects; "" when they do not.
+        doubts: what else seems wrong with the whole, in words.
         turned: how photos with a note on how to turn them (EXIF) were taken, and how many.
         folder: of the photos, where their names start; None when the reader knows none.
     """
@@ -158,6 +159,7 @@ class AnnotationSet:
     path: Path = Path()
     format: str = ""
     odd_crowds: str = ""
+    doubts: list[str] = field(default_factory=list)
     turned: dict[str, int] = field(default_factory=dict)
     folder: Path | None = None
 

@@ -127,7 +127,7 @@ def test_few_boxes_are_looked_at_where_few_are_near():
         (polygon("1;2;3"), "malformed outline"),
         (polygon(label=""), "object without a class"),
         ("<cube/>", "unknown kind of shape"),
-        ('<mask label="cup" rle="1,2" left="1" top="1" width="3" height="2"/>', "corrupt RLE"),
+        ('<mask label="cup" rle="1,7" left="1" top="1" width="3" height="2"/>', "corrupt RLE"),
         ('<mask label="cup" rle="-1,7" left="1" top="1" width="3" height="2"/>', "corrupt RLE"),
         ('<mask label="cup" rle="a" left="1" top="1" width="3" height="2"/>', "malformed mask"),
         ('<mask label="cup" rle="99999999999999999999" left="1" top="1" width="3" height="2"/>', "malformed mask"),
