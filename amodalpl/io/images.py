@@ -177,6 +177,8 @@ def _size_hw(path: Path, data: bytes) -> tuple[int, int]:
     """
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         raise DataError(f"{path}: expected a photo in JPEG or PNG, got HEIC or AVIF; convert it")
+    if data.startswith(b"version https://git-lfs"):
+        raise DataError(f"{path}: expected a photo, got a Git LFS pointer; run `git lfs pull`")
     height, width = _header_size_hw(data) or _size_by_pillow(path, data)
     if max(height, width) > MAX_SIDE_PX or height * width > MAX_IMAGE_PX:
         raise DataError(

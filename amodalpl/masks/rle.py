@@ -61,6 +61,11 @@ def areas_px(rles: Sequence[Rle]) -> np.ndarray:
     return np.concatenate([np.zeros(0), *map(coco_mask.area, _parts(rles))]).astype(np.int64)
 
 
+def boxes_xywh(rles: Sequence[Rle]) -> np.ndarray:
+    """Return the tight boxes of N masks: (N, 4) int64, as `box_xywh` has them."""
+    return np.concatenate([np.zeros((0, 4)), *map(coco_mask.toBbox, _parts(rles))]).astype(np.int64)
+
+
 def _parts(rles: Sequence[Rle]) -> Iterator[list[Rle]]:
     """Part a long list: pycocotools counts the numbers it is to return in 8 bits, and numpy 2 refuses to overflow."""
     remaining = iter(rles)

@@ -77,6 +77,7 @@ def test_many_at_once_are_the_same_as_one_by_one():
     masks = [rng.random((40, 50)) < rng.choice([0.0, 0.01, 0.5]) for _ in range(300)]  # pycocotools itself stops at 255
     coded = [rle.encode(mask) for mask in masks]
     np.testing.assert_array_equal(rle.areas_px(coded), [mask.sum() for mask in masks])
+    np.testing.assert_array_equal(rle.boxes_xywh(coded), [rle.box_xywh(one) for one in coded])
     common = rle.intersections_px(coded[:20], coded)
     np.testing.assert_array_equal(common, [[(a & b).sum() for b in masks] for a in masks[:20]])
     united = rle.decode(rle.union(*coded[:20]))
@@ -84,7 +85,7 @@ def test_many_at_once_are_the_same_as_one_by_one():
 
 
 def test_none_at_all_are_fine():
-    assert rle.areas_px([]).shape == (0,)
+    assert rle.areas_px([]).shape == (0,) and rle.boxes_xywh([]).shape == (0, 4)
     assert rle.intersections_px([], [rle.encode(noise(6))]).shape == (0, 1)
 
 
