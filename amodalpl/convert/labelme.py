@@ -91,8 +91,10 @@ def _read_file(builder: Builder, file: Path, place: str) -> None:
     assert builder.images is not None
     name = _name_from(builder, Path(place).parent, file, raw["imagePath"])
     extra = {"flags": raw["flags"]} if isinstance(raw.get("flags"), dict) and raw["flags"] else {}
+    inside = isinstance(name, str) and not builder.other_name(name) and bool(_size_of_copy(raw))
+    if inside:
+        name = str(Path(place).parent / PurePosixPath(name).name)
     stated_hw = _stated_size(raw, builder.images, name)
-    inside = isinstance(name, str) and not os.path.isfile(builder.images / name) and bool(_size_of_copy(raw))
     canvas = builder.photo(name, place, stated_hw, extra=extra, may_be_missing=inside)
     if inside:
         builder.mend(place, f"photo that is only inside its labelme file: save its imageData as {name}")

@@ -13,6 +13,7 @@ from ..io.files import read_json
 from ..masks import rle
 from .coco_family import Fields, read_coco_like
 from .coco_mend import with_whole_ids
+from .coco_splits import is_coco, read_splits
 from .coco_write import Pair, annotation, segmentation, write_frame, write_pairs
 from .dataset_builder import DrawnOn, on_photos
 from .records import AnnotationSet, Dropped, Instance, LeftOut
@@ -27,9 +28,8 @@ FIELDS_BOTH = Fields(
 
 
 def detect(source: Source) -> bool:
-    """Tell by the two lists that every COCO file has."""
-    data = source.data
-    return isinstance(data, dict) and all(isinstance(data.get(key), list) for key in ("images", "annotations"))
+    """Tell by the two lists that every COCO file has, or any JSON file in a folder of splits."""
+    return is_coco(source.data) or any(map(is_coco, source.some_data))
 
 
 def detect_modal(source: Source) -> bool:
@@ -42,7 +42,7 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto", fields: Fi
     """Read a file in COCO's frame, with masks as drawn and every other key.
 
     Args:
-        path: the JSON file.
+        path: the JSON file, or a folder with one per split.
         images: folder of the photos, whose sizes are compared when it is given.
         drawn_on: of `Builder`.
         fields: where the masks are.
@@ -50,6 +50,8 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto", fields: Fi
     Raises:
         DataError: as `coco_family.read_coco_like` does, or none of the photos is there.
     """
+    if path.is_dir() and fields is FIELDS:
+        return read_splits(path, images, lambda file, own: read(file, own, drawn_on))
     data = read_json(path, f"a {fields.format} file")
     mended: list[Dropped] = []
     records = read_coco_like(path, with_whole_ids(data, images, mended), fields, as_drawn=True)

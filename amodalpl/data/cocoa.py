@@ -44,7 +44,7 @@ _CONSTRAINT = re.compile(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*")
 def is_cocoa(data: Any) -> bool:
     """Tell whether parsed JSON is COCOA: a full release, a record, or a list of records."""
     if isinstance(data, dict):
-        if "regions" in data:
+        if "regions" in data and "asset" not in data:  # VoTT has regions of an asset
             return True
         data = data.get("annotations")
     if not isinstance(data, list):
@@ -277,7 +277,7 @@ def _with_record(image: ImageRecord, record: Mapping[str, Any] | None) -> ImageR
 
 def detect(source: Source) -> bool:
     """Tell by `regions`, in a file or in any of the first files of a folder."""
-    return is_cocoa(source.data) or any(isinstance(data, dict) and "regions" in data for data in source.some_data)
+    return is_cocoa(source.data) or any(isinstance(data, dict) and is_cocoa(data) for data in source.some_data)
 
 
 def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:

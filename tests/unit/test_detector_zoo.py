@@ -7,19 +7,19 @@ import pytest
 from rich.text import Text
 from typer.testing import CliRunner
 
-from amodalpl.data.records import AnnotationSet, Instance
+from amodalpl.data.records import AnnotationSet, Instance, Mask
 from amodalpl.detector import zoo
 from amodalpl.detector.data.label_notes import LabelNotes
 from amodalpl.errors import DataError
 from amodalpl.settings import DetectorModel, DetectorSettings
 from amodalpl_cli.main import app
 
-MASK = {"size": [2, 2], "counts": b"04"}
+MASK = Mask(rle={"size": [2, 2], "counts": b"04"})
 
 
 def labels(modal, amodal):
     instance = Instance(1, 1, 1, MASK if modal else None, MASK if amodal else None)
-    return AnnotationSet(Path("labels.json"), "d2sa", [], [instance], [{"id": 1, "name": "cup"}])
+    return AnnotationSet([], [instance], [{"id": 1, "name": "cup"}], path=Path("labels.json"), format="d2sa")
 
 
 def test_every_model_that_can_be_asked_for_is_a_row():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from amodalpl.data.records import AnnotationSet, ImageRecord, Instance
+from amodalpl.data.records import AnnotationSet, ImageRecord, Instance, Mask
 from amodalpl.labelling.gap_tolerance import PHOTOS_MEASURED, instances_to_label, measure_gaps
 from amodalpl.masks import rle
 from amodalpl.runtime.progress import SILENT
@@ -28,9 +26,16 @@ def data(*photos):
         masks = [wall((0, 10))] if gap_px is None else [wall((0, 10)), wall((10 + gap_px, 30))]
         for mask, is_crowd in [*((mask, False) for mask in masks), (wall((30, 31)), True), (None, False)]:
             instances.append(
-                Instance(len(instances), n, 1, mask, None, is_crowd=is_crowd, place=f"annotations[{len(instances)}]")
+                Instance(
+                    len(instances),
+                    n,
+                    1,
+                    mask and Mask(rle=mask),
+                    is_crowd=is_crowd,
+                    place=f"annotations[{len(instances)}]",
+                )
             )
-    return AnnotationSet(Path("a.json"), "coco", images, instances, [{"id": 1, "name": "wall"}])
+    return AnnotationSet(images, instances, [{"id": 1, "name": "wall"}])
 
 
 def test_crowds_and_objects_without_a_mask_get_no_label():
