@@ -7,65 +7,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .completion import checkpoint
-from .completion.checkpoint import TrainedCompleter
-from .completion.predictor import Scene
+from .completion.checkpoint import CompleterBundle
 from .data.coco_family import check_size
 from .data.mask_parsing import brief, read_masks
 from .errors import DataError
 from .io.images import read_image
-from .labelling.flags import doubtful_above, flags_of
-from .labelling.label_scenes import label_scenes
-from .labelling.ordering import Pair
+from .labelling.assemble import CompletedImage, DrawnPhoto, complete_photos
+from .labelling.plan import plan_labels
 from .masks import ownership, rle
 from .masks.gaps import derive_tolerance, pair_gaps
 from .masks.rle import Rle
 from .runtime.distributed import pick_device
 from .settings_values import resolve
 
+__all__ = ["CompletedImage", "complete_image", "load_completer"]
+
 AnyPath = str | os.PathLike[str]
 Masks = np.ndarray | Sequence[Any]
 
 
-@dataclass(frozen=True)
-class CompletedImage:
-    """The amodal masks of one photo, in the order of the masks that were given.
-
-    Attributes:
-        amodal: (N, H, W) bool, whole objects; each contains the mask that was given.
-        visible: (N, H, W) bool, disjoint: what was given, after every pixel that several claimed got one owner.
-        shared_px: (N,) int64, how many pixels each object gave up for that.
-        uncertainty: (N,) float64 in [0, 1], expected 1 - IoU of `amodal` with the truth; 0 for objects without a
-            neighbour that could hide them, 1 for those whose every pixel belongs to others.
-        plausibility: (N,) float64 in [0, 1], how ordinary the whole shape is in its class; None without classes, or
-            where the completer was trained on too few whole objects to tell.
-        occluders: for each object the indices of those taken to be in front of it.
-        order: who hides whom, as directed pairs of indices with a score.
-        flags: for each object what else to know of it; see the table in `docs/formats.md`.
-    """
-
-    amodal: np.ndarray
-    visible: np.ndarray
-    shared_px: np.ndarray
-    uncertainty: np.ndarray
-    plausibility: np.ndarray | None
-    occluders: list[tuple[int, ...]]
-    order: list[Pair]
-    flags: list[list[str]]
-
-    @property
-    def hidden(self) -> np.ndarray:
-        """(N, H, W) bool, `amodal` without `visible`."""
-        return self.amodal & ~self.visible
-
-
-def load_completer(folder: AnyPath, device: str = "auto", backend: str = "torch") -> TrainedCompleter:
+def load_completer(folder: AnyPath, device: str = "auto", backend: str = "torch") -> CompleterBundle:
     """Open a trained completer.
 
     Args:
@@ -83,7 +50,7 @@ def load_completer(folder: AnyPath, device: str = "auto", backend: str = "torch"
 
 
 def complete_image(
-    completer: TrainedCompleter,
+    completer: CompleterBundle,
     masks: Masks,
     image: np.ndarray | AnyPath | None = None,
     *,
@@ -130,31 +97,9 @@ def complete_image(
     if labels.gap_px is None or labels.tight_px is None:
         tolerance = derive_tolerance(pair_gaps(owned.masks))
         labels = labels.measured(tolerance.gap_px, tolerance.tight_px)
-    scene = Scene(owned.masks, photo if completer.completer.uses_image else None)
-    (answer,) = label_scenes(completer, [scene], labels)
-
-    amodal = owned.masks.copy()
-    for index, label in enumerate(answer.labels):
-        amodal[index] |= rle.decode(drawn[index])  # what was drawn is the object's in any case
-        if label is not None:
-            amodal[index] |= label.amodal
-    plausibility = None
-    if category_ids is not None and completer.shapes is not None:
-        plausibility = completer.shapes.score(list(amodal), list(category_ids)) if len(amodal) else np.zeros(0)
-    bound = doubtful_above(labels.low_confidence, completer.promise)
-    return CompletedImage(
-        amodal,
-        owned.masks,
-        owned.lost_px,
-        np.array([1.0 if label is None else label.uncertainty for label in answer.labels], dtype=np.float64),
-        plausibility,
-        [() if label is None else label.occluders for label in answer.labels],
-        answer.order,
-        [
-            flags_of(label, visible, int(lost), bound)
-            for label, visible, lost in zip(answer.labels, owned.masks, owned.lost_px, strict=True)
-        ],
-    )
+    photo = photo if completer.completer.uses_image else None
+    (completed,) = complete_photos(plan_labels(completer, labels), [DrawnPhoto(drawn, owned, photo, category_ids)])
+    return completed
 
 
 def _read_photo(image: np.ndarray | AnyPath, annotated_hw: tuple[int, int] | None) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
+DetectorModel = Literal["mask-rcnn", "mask-rcnn-c8", "orcnn", "vrsp"]
 Method = Literal["layered", "pcnet-m", "asbu", "boundary-pcnet-m", "uncertainty-pcnet-m", "asbu-ubce", "asbu-gaussian"]
 Fraction = tuple[float, float]
 
@@ -253,14 +254,71 @@ class LabelSettings(Settings):
         tight_px = min(tight_px, gap_px // 2) if self.tight_px is None else self.tight_px
         return self.model_copy(update={"gap_px": gap_px, "tight_px": tight_px})
 
-    def of_loosened(self) -> LabelSettings:
-        """Return the settings for masks that have been loosened: each gap is narrower from both sides."""
-        return self.model_copy(update={"gap_px": max(0, self.near_px - 2 * self.loosened_px), "tight_px": 0})
+
+class OrcnnSettings(Settings):
+    """ORCNN's loss on the hidden part."""
+
+    difference: Literal["logits", "probability"] = Field(
+        "logits",
+        description="the hidden part as the difference of the heads' logits, a - max(v, 0), as published; or of their "
+        "probabilities, which agrees with the other two losses",
+    )
+    hidden_weight: float = Field(1.0, ge=0, description="of the loss on the hidden part; 1 in the paper")
+
+
+class VrspSettings(Settings):
+    """VRSP-Net's parts; defaults are the paper's, where its code differs it is said."""
+
+    codes: int = Field(1024, ge=1, description="codes of each class in the codebook, at most")
+    shape_steps: int = Field(1000, ge=1, description="steps of the mask auto-encoder's training")
+    neighbours: int = Field(16, ge=0, description="shapes of the class shown to the refinement; 0 shows none")
+    query: Literal["probability", "mask", "logits"] = Field(
+        "probability", description="what of the coarse mask looks for shapes; their code takes logits"
+    )
+    visible_attention: bool = Field(True, description="refine the whole mask from features of the visible part")
+    class_attention: Literal["probability", "logits"] = Field(
+        "probability", description="what of the visible mask the reclassification's features get; their code: logits"
+    )
+    class_weight: float = Field(0.25, ge=0, description="of the reclassification; their D2SA config has 0.1")
+    true_class_weight: float = Field(
+        0.1, ge=0, description="of the same on features of the true visible part, as in their code; 0 in the paper"
+    )
+    matching: Literal["predicted", "truth"] = Field(
+        "predicted", description="features to be matched: of the refined pass; their code: of one told the truth"
+    )
+    matching_weights: tuple[float, float] = Field(
+        (0.01, 0.05), description="of the last convolution's and the upsampling's features; [0, 0] for none"
+    )
+    truth_pass_weight: float = Field(0.0, ge=0, description="of mask losses told the true attention; 1 in their code")
+    warm_up: bool = Field(True, description="weigh refined losses by how good the mask was that they build on")
+    rescoring: Literal["code", "product", "off"] = Field(
+        "code", description="how scores are refined: their code's geometric mean, the paper's product, or not"
+    )
+    rescore_by_class: bool = Field(
+        True, description="refine scores by the reclassification; off for KINS in their code"
+    )
+    rescore_by_shape: bool = Field(True, description="refine scores by the distance to the nearest shape")
+    alpha: float = Field(2.0, gt=1, description="of the rule `code`; 3 for KINS")
+
+
+class TrustSettings(Settings):
+    """How far labels are believed in training; off by default."""
+
+    doubt: float = Field(
+        0.0, ge=0, le=1, description="share of the mask loss that a pixel loses which is as likely in as out"
+    )
+    ignore_above: float = Field(
+        1.0, ge=0, le=1, description="doubt above which pixels are not learnt at all; 1 ignores none"
+    )
+    uncertainty: float = Field(
+        0.0, ge=0, le=1, description="share of the mask losses that an object loses whose label is surely wrong"
+    )
 
 
 class DetectorSettings(Settings):
-    """Mask R-CNN by MMDetection on the label file."""
+    """A detector by MMDetection on the label file."""
 
+    model: DetectorModel = Field("mask-rcnn", description="which detector; `amodalpl train-detector --list` has them")
     backbone: Literal["resnet50", "mobilenet_v2", "resnet18_small"] = Field(
         "resnet50", description="resnet50 as in the paper, mobilenet_v2, or a slim ResNet-18 for drawn scenes"
     )
@@ -284,6 +342,9 @@ class DetectorSettings(Settings):
     )
     checkpoint_every: int = Field(500, ge=1, description="steps between two checkpoints")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
+    trust: TrustSettings = Field(TrustSettings(), description="how far labels are believed")
+    orcnn: OrcnnSettings = Field(OrcnnSettings(), description="of the model orcnn")
+    vrsp: VrspSettings = Field(VrspSettings(), description="of the model vrsp")
 
 
 class PipelineSettings(Settings):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from .errors import SettingsError, nearest
 from .io.yaml import load_yaml
-from .settings import Method, PipelineSettings
+from .settings import DetectorModel, Method, PipelineSettings
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -100,6 +100,7 @@ def explicit_values(config: Path | None = None, overrides: Iterable[str] = (), *
     return merge(values, {key: value for key, value in top_level.items() if value is not None})
 
 
+_LISTED = {"completer.method": ("method", get_args(Method)), "detector.model": ("model", get_args(DetectorModel))}
 AnySettings = TypeVar("AnySettings", bound=PipelineSettings)
 
 
@@ -126,11 +127,10 @@ def resolve_as(model: type[AnySettings], values: Mapping[str, Any], source: str 
         path = _short(".".join(str(part) for part in first["loc"]))
         if first["type"] == "extra_forbidden":
             raise SettingsError(f"{source}: unknown setting {path!r}{_nearest_setting(model, first['loc'])}") from None
-        if path == "completer.method":
-            method = _short(str(first["input"]))
-            raise SettingsError(
-                f"{source}: {path}: unknown method {method!r}{nearest(method, get_args(Method))}"
-            ) from None
+        if path in _LISTED:
+            kind, names = _LISTED[path]
+            given = _short(str(first["input"]))
+            raise SettingsError(f"{source}: {path}: unknown {kind} {given!r}{nearest(given, names)}") from None
         if first["type"] == "missing":
             raise SettingsError(f"{source}: expected `{path}`, found none") from None
         problem = first["msg"].removeprefix("Value error, ")

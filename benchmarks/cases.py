@@ -6,13 +6,11 @@ A case is asked through the public interfaces that a user of the library has.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,6 +20,7 @@ from amodalpl.completion.predictor import Scene
 from amodalpl.completion.training import train
 from amodalpl.errors import MissingPackageError
 from amodalpl.labelling.label_scenes import label_scenes
+from amodalpl.labelling.plan import plan_labels
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.train_detector import require_detector, train_detector
 from amodalpl.runtime.progress import SILENT, Progress
@@ -34,8 +33,8 @@ from amodalpl.tools.check import check
 from amodalpl.tools.export_onnx import export_onnx
 
 from . import drawn
-from .busy import BusyShare
 from .machine import Machine, best_seconds, measure_machine, wait
+from .watch import Counting, Watch
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def training_step(method: str, batch: int, patch_px: int, setting: Setting) -> R
     synthesis = settings.synthesis.model_copy(update={"patch_px": patch_px})
     steps = (4 if setting.quick else 12) * (250 if on_gpu else 1)
     machine = measure_machine(setting.device, torch.bfloat16 if on_gpu else torch.float32)
-    watch = _Watch("training the completer", setting.device)
+    watch = Watch("training the completer", setting.device)
 
     def run(steps: int, progress: Progress, workers: int) -> None:
         training = TrainingSettings(
@@ -199,16 +198,16 @@ def complete_eight(method: str, backend: str, setting: Setting) -> Result:
     masks, image = drawn.scene_of_eight()
     labels = resolve({}).labels
     with FlopCounterMode(display=False) as counter:
-        label_scenes(load_completer(folder, setting.device), [Scene(masks, image)], labels)
+        label_scenes(plan_labels(load_completer(folder, setting.device), labels), [Scene(masks, image)])
     if backend == "onnx":
         try:
             export_onnx(folder)
         except MissingPackageError as error:
             raise Skipped(str(error)) from None
-    trained = load_completer(folder, setting.device, backend)
+    plan = plan_labels(load_completer(folder, setting.device, backend), labels)
     machine = measure_machine(setting.device)
     times = 2 if setting.quick else 8
-    seconds = best_seconds(lambda: label_scenes(trained, [Scene(masks, image)], labels), setting.device, times)
+    seconds = best_seconds(lambda: label_scenes(plan, [Scene(masks, image)]), setting.device, times)
     return Result(seconds, "s per photo", seconds, machine.seconds_for(counter.get_total_flops(), 0), machine)
 
 
@@ -246,7 +245,7 @@ def detector_training(setting: Setting) -> Result:
     on_gpu = setting.device.type == "cuda"
     values = read_config(Path("cocoa_paper" if on_gpu else "coco_cpu"))
     machine = measure_machine(setting.device)
-    watch = _Watch("training detector", setting.device)
+    watch = Watch("training detector", setting.device)
 
     def run(steps: int, progress: Progress, workers: int) -> int:
         changed = {"detector": {"steps": steps, "workers": workers, "frozen_stages": -1, "warmup_steps": 1}}
@@ -256,7 +255,7 @@ def detector_training(setting: Setting) -> Result:
         train_detector(photos.truth, photos.images, out, settings, init="none", device=name, progress=progress)
         return settings.detector.batch_size
 
-    counting = _Counting("training detector")
+    counting = Counting("training detector")
     run(1, counting, workers=0)
     batch = run((4 if setting.quick else 20) * (10 if on_gpu else 1), watch, workers=8 if on_gpu else 1)
     seconds = watch.seconds_per_unit() / batch
@@ -276,64 +275,6 @@ def check_large_file(setting: Setting) -> Result:
         raise RuntimeError(f"expected {instances} instances in the file just written, got {summary.counts}")
     read_bytes = file.stat().st_size + sum(photo.stat().st_size for photo in images.iterdir())
     return Result(seconds, f"s for {instances:,} instances", seconds, machine.seconds_for(0, read_bytes), machine)
-
-
-class _Watch(Progress):
-    """Takes the time of the units of one task.
-
-    On a CPU of every unit; on a GPU of all behind the first tenth together, which pays for starting, so that nothing
-    waits for it in between, and how busy it is meanwhile.
-    """
-
-    def __init__(self, label: str, device: torch.device) -> None:
-        self.label = label
-        self.device = device
-        self.done = 0
-        self.marks: list[tuple[int, float]] = []  # units done, time
-        self.busy: float | None = None
-
-    @contextmanager
-    def task(self, label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-        if label != self.label:
-            yield lambda units: None
-            return
-        started, share = max(1, total // 10), BusyShare()
-
-        def tick(units: int) -> None:
-            self.done += units
-            on_gpu = self.device.type == "cuda"
-            if on_gpu and self.done not in (started, total):
-                return
-            wait(self.device)
-            self.marks.append((self.done, time.perf_counter()))
-            if on_gpu and self.done == total:
-                self.busy = share.stop()
-            elif on_gpu:
-                share.start()
-
-        yield tick
-
-    def seconds_per_unit(self) -> float:
-        """Return the median over what was taken apart."""
-        done, times = np.array(self.marks).T
-        return float(np.median(np.diff(times) / np.diff(done)))
-
-
-class _Counting(Progress):
-    """Counts the operations within one task."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.flops = 0
-
-    @contextmanager
-    def task(self, label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-        if label != self.label:
-            yield lambda units: None
-            return
-        with FlopCounterMode(display=False) as counter:
-            yield lambda units: None
-        self.flops = counter.get_total_flops()
 
 
 CASES: dict[str, Callable[[Setting], Result]] = {

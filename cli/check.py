@@ -14,7 +14,7 @@ def check(
     annotations: options.Annotations,
     images: options.Images,
     thorough: Annotated[bool, typer.Option("--thorough", help="Also decode every photo; takes longer.")] = False,
-    format: options.FormatOption = options.Format.auto,
+    format: options.FormatOption = "auto",
     config: options.Config = None,
     overrides: options.Overrides = None,
     seed: options.Seed = None,
@@ -31,4 +31,4 @@ def check(
 
     from amodalpl.tools.check import check as stage
 
-    show(lambda progress: stage(annotations, images, fmt=format.value, progress=progress, thorough=thorough), as_json)
+    show(lambda progress: stage(annotations, images, fmt=format, progress=progress, thorough=thorough), as_json)

@@ -1,12 +1,14 @@
-"""`amodalpl evaluate completion|order|completer|detector|detections|compare`."""
+"""`amodalpl evaluate completion|order|promise|completer|detector|detections|compare`."""
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from amodalpl.errors import SettingsError, nearest
+from amodalpl.metrics.levels import LEVEL_SETS
 
 from . import options
 from .display import show
@@ -14,12 +16,15 @@ from .display import show
 evaluate = typer.Typer(no_args_is_help=True, help="Scores, each under the name of its protocol.")
 
 
-class LevelName(str, Enum):
-    """Bins of occlusion, after the data sets that the papers score by level."""
+def known_levels(name: str | None) -> str | None:
+    """Return the name if there are such bins.
 
-    kins = "kins"
-    cocoa_cls = "cocoa-cls"
-    occluded_vehicles = "occluded-vehicles"
+    Raises:
+        SettingsError: there are none.
+    """
+    if name is not None and name not in LEVEL_SETS:
+        raise SettingsError(f"--levels: expected known bins of occlusion, got {name!r}{nearest(name, LEVEL_SETS)}")
+    return name
 
 
 Truth = Annotated[Path, typer.Argument(metavar="TRUTH", help="Any supported file with amodal masks.")]
@@ -28,8 +33,14 @@ Labels = Annotated[
 ]
 ThingsOnly = Annotated[bool, typer.Option("--things-only", help="Leave out regions that TRUTH calls stuff (COCOA).")]
 Levels = Annotated[
-    LevelName | None,
-    typer.Option("--levels", help="Bins of occlusion.", show_default="those of KINS for KINS, else of COCOA-cls"),
+    str | None,
+    typer.Option(
+        "--levels",
+        metavar="|".join(LEVEL_SETS),
+        callback=known_levels,
+        help="Bins of occlusion.",
+        show_default="those of KINS for KINS, else of COCOA-cls",
+    ),
 ]
 ScoresOut = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write the scores here.")]
 
@@ -63,7 +74,7 @@ def completion(
             labels,
             things_only=things_only,
             gap_px=gap_px,
-            levels=levels.value if levels else None,
+            levels=levels,
             out=out,
             progress=progress,
         ),
@@ -95,6 +106,42 @@ def order(
 
     show(
         lambda progress: stage(truth, labels, things_only=things_only, gap_px=gap_px, out=out, progress=progress),
+        as_json,
+    )
+
+
+@evaluate.command()
+def promise(
+    truth: Truth,
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Output folder of `amodalpl pseudolabel`.")],
+    things_only: ThingsOnly = False,
+    out: ScoresOut = None,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    seed: options.Seed = None,
+    device: options.DeviceOption = options.Device.auto,
+    as_json: options.Json = False,
+) -> None:
+    """Hold what labels say of themselves against a truth: hidden parts, uncertainty, promise, order, with intervals.
+
+    Example: [bold]amodalpl evaluate promise truth.json runs/labels[/bold]
+    """
+    from amodalpl.settings_values import resolve
+
+    settings = resolve(options.explicit(config, overrides, seed))
+
+    from amodalpl.evaluation.promise import evaluate_promise as stage
+
+    show(
+        lambda progress: stage(
+            truth,
+            labels,
+            things_only=things_only,
+            gap_px=settings.labels.near_px,
+            seed=settings.seed,
+            out=out,
+            progress=progress,
+        ),
         as_json,
     )
 
@@ -173,7 +220,7 @@ def detections(
             truth,
             detections,
             class_agnostic=class_agnostic,
-            levels=levels.value if levels else None,
+            levels=levels,
             out=out,
             progress=progress,
         ),

@@ -17,11 +17,11 @@ import typer
 from typer.core import TyperGroup
 
 from amodalpl.errors import AmodalplError, SettingsError
+from amodalpl.pipeline.stage import STAGES
 from amodalpl.version import __version__
 
-from .apply_review import apply_review
+from .audit import audit
 from .check import check
-from .complete import complete
 from .convert import convert
 from .demo import demo
 from .display import LogJson, Quiet
@@ -30,15 +30,19 @@ from .evaluate import evaluate
 from .explain import explain as explain_score
 from .export_onnx import export_onnx
 from .printable import printable
-from .pseudolabel import pseudolabel
 from .rerun import rerun
 from .run import run
 from .settings import settings
 from .show import show
-from .synth import synth
-from .train_detector import train_detector
+from .stages import command_of
 
-SHARED_OUT = ("complete", "pseudolabel", "train-detector")  # commands that the processes of a `torchrun` do together
+SHARED_OUT = [stage.name for stage in STAGES.values() if stage.shared]  # by the processes of one `torchrun`
+_TORCH_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",  # beside torch's own allocator, as of libraries that allocate themselves
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 class OneLineErrors(TyperGroup):
@@ -87,8 +91,8 @@ def explain(error: Exception) -> str | None:
 
 
 def _is_torch_out_of_memory(error: Exception) -> bool:
-    """Tell without importing torch: by its class on a GPU, by its text on a CPU."""
-    return type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    """Tell without importing torch: by its class, or by its text."""
+    return type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in _TORCH_OUT_OF_MEMORY)
 
 
 def _print_version(wanted: bool) -> None:
@@ -151,7 +155,7 @@ def main(
 
 COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Data in and out": [convert, export_onnx],
-    "Stages": [check, synth, complete, pseudolabel, apply_review, train_detector],
+    "Stages": [check, *map(command_of, STAGES.values()), audit],
     "The whole pipeline": [run, rerun, demo],
     "Information": [show, explain_score, doctor, settings],
 }

@@ -25,33 +25,21 @@ class Device(str, Enum):
         return self.value
 
 
-class Format(str, Enum):
-    """Annotation formats; auto looks at the content."""
-
-    auto = "auto"
-    coco = "coco"
-    cocoa = "cocoa"
-    kins = "kins"
-    kins2020 = "kins2020"
-    d2sa = "d2sa"
-
-    def __str__(self) -> str:  # as of Device
-        return self.value
-
-
-def known_format(name: str) -> Format:
-    """Return the format of a name.
+def known_format(name: str) -> str:
+    """Return the name if there is such a format; only one that was asked for is looked up, which imports the readers.
 
     Raises:
         SettingsError: there is none.
     """
-    known = [format.value for format in Format]
-    if name not in known:
-        raise SettingsError(
-            f"--format: expected a known annotation format, got {name!r}{nearest(name, known)}; files of other tools: "
-            "`amodalpl convert`"
-        )
-    return Format(name)
+    if name != "auto":
+        from amodalpl.data.read import FORMATS
+
+        if name not in FORMATS:
+            raise SettingsError(
+                f"--format: expected a known annotation format, got {name!r}{nearest(name, FORMATS)}; files of other "
+                "tools: `amodalpl convert`"
+            )
+    return name
 
 
 def available(device: Device) -> Device:
@@ -77,13 +65,8 @@ Out = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Output folder; an interrupted run in it is continued.")
 ]
 FormatOption = Annotated[
-    Format,
-    typer.Option(
-        "--format",
-        parser=known_format,
-        metavar=f"[{'|'.join(format.value for format in Format)}]",
-        help="Format of ANN; auto looks at the content.",
-    ),
+    str,
+    typer.Option("--format", parser=known_format, metavar="FORMAT", help="Format of ANN; auto looks at the content."),
 ]
 Config = Annotated[
     Path | None,

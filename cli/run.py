@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from amodalpl.errors import SettingsError, nearest
+from amodalpl.pipeline.stage import IN_RUN
+
 from . import options
 from .display import show
 
 
-class Stage(str, Enum):
-    """The stages of the pipeline, in order."""
+def known_stage(name: str) -> str:
+    """Return the name if `run` does such a stage.
 
-    synth = "synth"
-    complete = "complete"
-    pseudolabel = "pseudolabel"
-    train_detector = "train-detector"
-
-    def __str__(self) -> str:  # as in options.Device
-        return self.value
+    Raises:
+        SettingsError: it does not.
+    """
+    if name not in IN_RUN:
+        raise SettingsError(f"--until: expected a stage, got {name!r}{nearest(name, IN_RUN)}")
+    return name
 
 
 def run(
@@ -35,7 +36,10 @@ def run(
     images: Annotated[
         Path | None, typer.Option("--images", metavar="DIR", help="The same as --set data.images=DIR.")
     ] = None,
-    until: Annotated[Stage, typer.Option("--until", help="The last stage to run.")] = Stage.train_detector,
+    until: Annotated[
+        str,
+        typer.Option("--until", metavar="|".join(IN_RUN), callback=known_stage, help="The last stage to run."),
+    ] = IN_RUN[-1],
     overrides: options.Overrides = None,
     seed: options.Seed = None,
     device: options.DeviceOption = options.Device.auto,
@@ -54,4 +58,4 @@ def run(
 
     from amodalpl.pipeline.run_all import run_pipeline as stage
 
-    show(lambda progress: stage(values, out, device.value, progress, until.value), as_json)
+    show(lambda progress: stage(values, out, device.value, progress, until), as_json)

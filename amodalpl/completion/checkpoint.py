@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 
-from ..calibration.fit import Calibration, Promise
+from ..calibration.fit import Calibration, RiskGuarantee
 from ..errors import CheckpointError, SettingsError, nearest
 from ..io.checkpoints import load_plain
 from ..io.files import hash_file, read_json, write_json, write_whole
@@ -20,48 +20,39 @@ from ..models.completer import METHODS, Completer, build_completer, fuse_for_use
 from ..settings import CompleterSettings, LabelSettings, SynthesisSettings
 from ..shape_prior.plausibility import ShapePrior, load_shape_prior, save_shape_prior
 from .onnx_backend import BACKENDS, read_network
-from .predictor import View
+from .predictor import CropSpec
 
 WEIGHTS, CARD, SHAPES = "weights.pth", "completer.json", "shapes.pth"
 FORMAT = 5  # of the card: 2 has calibrated pixels and a promise, 4 no thresholds for gaps, 5 the further looks
 
 
 @dataclass(frozen=True)
-class TrainedCompleter:
+class CompleterBundle:
     """A completer with everything that was chosen for it on the hold-out.
 
     Attributes:
         completer: network and method, in eval mode; after loading, with its normalisations fused (`fuse_for_use`).
-        view: how objects are shown to it; `gap_px` is replaced by the label settings'.
+        crop: how objects are shown to it.
         threshold: probability above which a pixel belongs to the object.
         order_threshold: the same, where growth tells who is in front.
-        close_looks: further crops around contacts whose order is uncertain, in sides of the contact's box.
+        close_looks: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
         calibration: from the network's probabilities to those of pixels, and to the expected error of labels.
         promise: up to which uncertainty labels are good; None where the hold-out allows none.
         shapes: how ordinary a shape is; None where there were too few whole objects to learn it from.
     """
 
     completer: Completer
-    view: View
+    crop: CropSpec
     threshold: float = 0.5
     order_threshold: float = 0.5
     close_looks: tuple[float, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
-    promise: Promise | None = None
+    promise: RiskGuarantee | None = None
     shapes: ShapePrior | None = None
-
-    def overridden_by(self, settings: LabelSettings) -> TrainedCompleter:
-        """Return a copy in which given settings replace the chosen values."""
-        return replace(
-            self,
-            threshold=settings.threshold or self.threshold,
-            order_threshold=settings.order_threshold or self.order_threshold,
-            close_looks=self.close_looks if settings.close_looks is None else settings.close_looks,
-        )
 
 
 def save_completer(
-    folder: Path, trained: TrainedCompleter, completer: CompleterSettings, synthesis: SynthesisSettings
+    folder: Path, trained: CompleterBundle, completer: CompleterSettings, synthesis: SynthesisSettings
 ) -> None:
     """Write the weights and the shapes, then the card that names their hashes."""
     weights = {name: tensor.cpu() for name, tensor in trained.completer.state_dict().items()}
@@ -87,7 +78,7 @@ def save_completer(
     write_json(folder / CARD, card)
 
 
-def load_completer(folder: Path, device: torch.device, backend: str = "torch") -> TrainedCompleter:
+def load_completer(folder: Path, device: torch.device, backend: str = "torch") -> CompleterBundle:
     """Read what `save_completer` wrote.
 
     Args:
@@ -104,14 +95,14 @@ def load_completer(folder: Path, device: torch.device, backend: str = "torch") -
     if backend not in BACKENDS:
         raise SettingsError(f"--backend: expected torch or onnx, got {backend!r}{nearest(str(backend), BACKENDS)}")
     card = read_json(folder / CARD, "the card of a trained completer; train one with `amodalpl complete`")
-    method, width, view, chosen = _read_card(folder / CARD, card)
+    method, width, crop, chosen = _read_card(folder / CARD, card)
     uses_image = bool(card["image"])
     if backend == "onnx":
         network = read_network(folder, card.get("weights_sha256"), device)
         completer = Completer(network, METHODS[method], uses_image).eval()
     else:
         completer = _read_weights(folder, card, build_completer(method, width, uses_image)).to(device)
-    return TrainedCompleter(completer, view, *chosen, _read_shapes(folder, card))
+    return CompleterBundle(completer, crop, *chosen, _read_shapes(folder, card))
 
 
 def _read_weights(folder: Path, card: Any, completer: Completer) -> Completer:
@@ -138,10 +129,10 @@ def _require_hash(path: Path, expected: object) -> None:
         raise CheckpointError(f"{path}: is not the file that {CARD} describes (its SHA-256 differs); train again")
 
 
-_Chosen = tuple[float, float, tuple[float, ...], Calibration, Promise | None]
+_Chosen = tuple[float, float, tuple[float, ...], Calibration, RiskGuarantee | None]
 
 
-def _read_card(path: Path, card: Any) -> tuple[str, int, View, _Chosen]:
+def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, _Chosen]:
     method = card.get("method") if isinstance(card, dict) else None
     if method is not None and card.get("format") != FORMAT:
         raise CheckpointError(
@@ -151,13 +142,13 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, View, _Chosen]:
     if isinstance(method, str) and method not in METHODS:
         raise CheckpointError(f"{path}: unknown method {method[:60]!r}{nearest(method[:60], METHODS)}")
     try:
-        view = View(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
-        promise = None if card["promise"] is None else Promise.from_json(card["promise"])
+        crop = CropSpec(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
+        promise = None if card["promise"] is None else RiskGuarantee.from_json(card["promise"])
         calibration = Calibration.from_json(card["calibration"])
         looks = LabelSettings(close_looks=card["close_looks"]).close_looks or ()
         chosen = (float(card["threshold"]), float(card["order_threshold"]), looks, calibration, promise)
         width = CompleterSettings(width=card["width"], image=card["image"], method=card["method"]).width
-        SynthesisSettings(patch_px=view.patch_px, enlarge_box=view.enlarge_box, boundary_px=view.boundary_px)
+        SynthesisSettings(patch_px=crop.patch_px, enlarge_box=crop.enlarge_box, boundary_px=crop.boundary_px)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         problem = str(error).splitlines()[0]
         if isinstance(error, ValidationError):
@@ -166,7 +157,7 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, View, _Chosen]:
         raise CheckpointError(
             f"{path}: expected a trained completer's card, got a damaged one ({problem[:200]})"
         ) from None
-    return card["method"], width, view, chosen
+    return card["method"], width, crop, chosen
 
 
 def load_weights(completer: Completer, weights: Any, path: Path) -> None:

@@ -1,14 +1,15 @@
-"""Asking a completer about the objects of images: crops of many objects and images in one batch.
+"""What a completer predicts of the objects of images: crops of many objects and images in one batch.
 
 Shared by labelling, by scoring on the hold-out, and by the pairwise order rule, so that all see objects alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -21,12 +22,12 @@ from ..models.completer import Completer
 Window = tuple[slice, slice]
 
 BEYOND_GAP = 1.4  # sides of the box that a crop shows at least, beside the tolerance for gaps
-WIDENING = 1.4  # sides of the crop that is tried when an answer was cut off; training goes up to 1.5
+WIDENING = 1.4  # sides of the crop that is tried when a prediction was cut off; training goes up to 1.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scene:
-    """One image as completion sees it.
+    """One image as completion sees it. A scene equals itself only, so that requests can be keys.
 
     Attributes:
         masks: (N, H, W) bool, disjoint visible parts.
@@ -47,136 +48,167 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Query:
-    """A question: how far does `target` reach behind `occluders`? All are indices into `scenes` and `scene.masks`.
+class CropSpec:
+    """How objects are shown to the network: the training settings of the completer.
 
-    The network is shown a crop around the target, or the part of the image that `crop` says.
+    Attributes:
+        patch_px: side of the patch.
+        enlarge_box: see `crop_square`.
+        boundary_px: see `occlusion_boundary`.
     """
 
-    scene: int
+    patch_px: int
+    enlarge_box: float = 3.0
+    boundary_px: int = 5
+
+
+@dataclass(frozen=True)
+class CompletionRequest:
+    """How far does `target` reach behind `occluders`?
+
+    Attributes:
+        scene: the image.
+        target: index into `scene.masks`; at least one of its pixels is visible.
+        occluders: indices of the objects that may hide it.
+        crop: the part of the image that the network is shown; a crop around the target unless given.
+    """
+
+    scene: Scene
     target: int
     occluders: tuple[int, ...]
     crop: Square | None = None
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the network says, back in image pixels.
+@dataclass(frozen=True, eq=False)
+class CompletionPrediction:
+    """What the network predicts, back in image pixels.
 
     Attributes:
-        query: the question.
+        request: what was asked.
+        gap_px: the tolerance with which it was shown.
         window: rows and columns of the image that the crop covers.
         probability: (h, w) float32 in [0, 1], within the window.
         behind: (h, w) bool, the occluders' pixels, and those of the closed gap between them and the target.
         modal: (h, w) bool, the target's visible part.
     """
 
-    query: Query
+    request: CompletionRequest
+    gap_px: int
     window: Window
     probability: np.ndarray
     behind: np.ndarray
     modal: np.ndarray
 
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the image."""
+        height, width = self.request.scene.masks.shape[1:]
+        return height, width
+
+
+Predictions = Mapping[CompletionRequest, CompletionPrediction]
+NONE_KNOWN: Predictions = MappingProxyType({})
+
 
 @dataclass(frozen=True)
-class View:
-    """How objects are shown to the network; the training settings of the completer, and the tolerance for gaps.
+class CompletionPredictor:
+    """A network with everything that decides what it is shown.
 
     Attributes:
-        patch_px: side of the patch.
-        enlarge_box: see `crop_square`.
-        boundary_px: see `occlusion_boundary`.
-        gap_px: widest gap between target and occluder, in free image pixels, that is closed (`masks.gaps.close_gap`).
-    """
-
-    patch_px: int
-    enlarge_box: float = 3.0
-    boundary_px: int = 5
-    gap_px: int = 2
-
-
-def ask(
-    completer: Completer, scenes: Sequence[Scene], queries: Iterable[Query], view: View, batch_size: int
-) -> Iterator[Answer]:
-    """Answer queries in order, `batch_size` crops per call of the network.
-
-    An answer that reaches the edge of a crop around its target is asked for again in a wider one, by methods that were
-    trained for it: the box expansion of Li and Malik 2016, section 3.3, once and on all four sides instead of side by
-    side.
-
-    Args:
         completer: in eval mode, on its device.
-        scenes: what the queries point into.
-        queries: every target must have at least one pixel.
-        view: crop and resolution.
-        batch_size: crops per call.
-
-    Yields:
-        One answer per query.
+        crop: how objects are cropped.
+        gap_px: widest gap between target and occluder, in free image pixels, that is closed (`masks.gaps.close_gap`).
+        batch_size: crops per call of the network.
     """
-    method, remaining = completer.method, iter(queries)
-    while batch := list(islice(remaining, batch_size)):
-        answers = _ask_once(completer, scenes, batch, view, 1.0)
-        cut_off = [k for k, answer in enumerate(answers) if _is_cut_off(answer, scenes)] if method.widens else []
-        if cut_off:
-            wider = _ask_once(completer, scenes, [batch[k] for k in cut_off], view, WIDENING)
-            for k, answer in zip(cut_off, wider, strict=True):
-                answers[k] = answer
-        yield from answers
+
+    completer: Completer
+    crop: CropSpec
+    gap_px: int = 2
+    batch_size: int = 32
+
+    def predict(self, requests: Iterable[CompletionRequest], known: Predictions = NONE_KNOWN) -> Predictions:
+        """Return the prediction for each request.
+
+        Args:
+            requests: of any scenes; one that comes twice is asked once.
+            known: earlier predictions of this network; those of an equal request and tolerance are taken over.
+        """
+        wanted = dict.fromkeys(requests)
+        kept = {r: known[r] for r in wanted if r in known and known[r].gap_px == self.gap_px}
+        return kept | {p.request: p for p in self.stream(r for r in wanted if r not in kept)}
+
+    def stream(self, requests: Iterable[CompletionRequest]) -> Iterator[CompletionPrediction]:
+        """Predict batch by batch, for callers that keep little of each prediction.
+
+        A prediction that reaches the edge of a crop around its target is made again in a wider one, by methods that
+        were trained for it: the box expansion of Li and Malik 2016, section 3.3, once and on all four sides instead of
+        side by side.
+
+        Yields:
+            One prediction per request, which names it.
+        """
+        remaining = iter(requests)
+        while batch := list(islice(remaining, self.batch_size)):
+            predictions = self._predict_batch(batch)
+            if self.completer.method.widens:
+                cut_off = [k for k, prediction in enumerate(predictions) if _is_cut_off(prediction)]
+                wider = self._predict_batch([batch[k] for k in cut_off], WIDENING) if cut_off else []
+                for k, prediction in zip(cut_off, wider, strict=True):
+                    predictions[k] = prediction
+            yield from predictions
+
+    def _predict_batch(
+        self, requests: Sequence[CompletionRequest], widening: float = 1.0
+    ) -> list[CompletionPrediction]:
+        device = next(self.completer.parameters()).device
+        crops = [_cut_crop(request, self.crop, self.gap_px, widening) for request in requests]
+        inputs = {
+            name: torch.from_numpy(np.stack([c.patches[name] for c in crops])[:, None]).to(device)
+            for name in ("modal", "occluder", "boundary")
+        }  # (B, 1, P, P) each
+        if self.completer.uses_image:
+            photos = np.stack([c.patches["image"] for c in crops])  # (B, P, P, 3)
+            inputs["image"] = torch.from_numpy(photos).permute(0, 3, 1, 2).to(device)
+        with torch.inference_mode():
+            probability = self.completer.read(self.completer(**inputs))
+        return [
+            CompletionPrediction(
+                request,
+                self.gap_px,
+                crop.window,
+                from_patch(p, crop.matrix, crop.modal.shape),
+                crop.behind,
+                crop.modal,
+            )
+            for request, crop, p in zip(requests, crops, probability.cpu().numpy(), strict=True)
+        ]
 
 
-def reaches_inner_edge(answer: Answer, amodal: np.ndarray, size_hw: Sequence[int]) -> bool:
+def reaches_inner_edge(prediction: CompletionPrediction, amodal: np.ndarray) -> bool:
     """Tell whether growth touches an edge of the window that is not an edge of the image.
 
     The outermost two pixels are looked at, because the crop covers the last one in part only, so that its probability
     fades to zero.
 
     Args:
-        answer: of the completer.
-        amodal: (h, w) bool, within the answer's window.
-        size_hw: of the image.
+        prediction: of the completer.
+        amodal: (h, w) bool, within the prediction's window.
     """
-    grown = amodal & ~answer.modal
-    rows, columns = answer.window
+    grown = amodal & ~prediction.modal
+    rows, columns = prediction.window
+    height, width = prediction.size_hw
     return bool(
         (rows.start > 0 and grown[:2].any())
-        or (rows.stop < size_hw[0] and grown[-2:].any())
+        or (rows.stop < height and grown[-2:].any())
         or (columns.start > 0 and grown[:, :2].any())
-        or (columns.stop < size_hw[1] and grown[:, -2:].any())
+        or (columns.stop < width and grown[:, -2:].any())
     )
 
 
-def _is_cut_off(answer: Answer, scenes: Sequence[Scene]) -> bool:
-    if answer.query.crop is not None:
+def _is_cut_off(prediction: CompletionPrediction) -> bool:
+    if prediction.request.crop is not None:
         return False
-    likely = (answer.probability > 0.5) & answer.behind
-    return reaches_inner_edge(answer, likely, scenes[answer.query.scene].masks.shape[1:])
-
-
-def _ask_once(
-    completer: Completer, scenes: Sequence[Scene], queries: Sequence[Query], view: View, widening: float
-) -> list[Answer]:
-    device = next(completer.parameters()).device
-    crops = [_crop(scenes[q.scene], q, view, widening) for q in queries]
-    inputs = {
-        name: torch.from_numpy(np.stack([c.patches[name] for c in crops])[:, None]).to(device)
-        for name in ("modal", "occluder", "boundary")
-    }  # (B, 1, P, P) each
-    if completer.uses_image:
-        photos = np.stack([c.patches["image"] for c in crops])  # (B, P, P, 3)
-        inputs["image"] = torch.from_numpy(photos).permute(0, 3, 1, 2).to(device)
-    with torch.inference_mode():
-        probability = completer.read(completer(**inputs))
-    return [
-        Answer(
-            query,
-            crop.window,
-            from_patch(p, crop.matrix, crop.modal.shape),
-            crop.behind,
-            crop.modal,
-        )
-        for query, crop, p in zip(queries, crops, probability.cpu().numpy(), strict=True)
-    ]
+    return reaches_inner_edge(prediction, (prediction.probability > 0.5) & prediction.behind)
 
 
 @dataclass(frozen=True)
@@ -188,31 +220,32 @@ class _Crop:
     patches: dict[str, np.ndarray]
 
 
-def _crop(scene: Scene, query: Query, view: View, widening: float) -> _Crop:
-    square = (query.crop or _around(scene.masks[query.target], view)).widened(widening)
+def _cut_crop(request: CompletionRequest, spec: CropSpec, gap_px: int, widening: float) -> _Crop:
+    scene = request.scene
+    square = (request.crop or _around(scene.masks[request.target], spec, gap_px)).widened(widening)
     window = _covered(square, scene.masks.shape[1:])
-    modal = np.ascontiguousarray(scene.masks[query.target][window])
+    modal = np.ascontiguousarray(scene.masks[request.target][window])
     occluder = np.zeros_like(modal)
-    for index in query.occluders:
+    for index in request.occluders:
         occluder |= scene.masks[index][window]
-    shown, occluder = close_gap(modal, occluder, ~scene.covered[window], view.gap_px)
-    matrix = square.patch_from_raster(view.patch_px, (window[1].start, window[0].start))
-    modal_patch = to_patch(shown, matrix, view.patch_px)
-    occluder_patch = to_patch(occluder, matrix, view.patch_px)
+    shown, occluder = close_gap(modal, occluder, ~scene.covered[window], gap_px)
+    matrix = square.patch_from_raster(spec.patch_px, (window[1].start, window[0].start))
+    modal_patch = to_patch(shown, matrix, spec.patch_px)
+    occluder_patch = to_patch(occluder, matrix, spec.patch_px)
     patches = {
         "modal": modal_patch,
         "occluder": occluder_patch,
-        "boundary": occlusion_boundary(modal_patch, occluder_patch, view.boundary_px),
+        "boundary": occlusion_boundary(modal_patch, occluder_patch, spec.boundary_px),
     }
     if scene.image is not None:
-        patches["image"] = to_patch(np.ascontiguousarray(scene.image[window]), matrix, view.patch_px, linear=True)
+        patches["image"] = to_patch(np.ascontiguousarray(scene.image[window]), matrix, spec.patch_px, linear=True)
     return _Crop(window, matrix, modal, occluder | (shown & ~modal), patches)
 
 
-def _around(mask: np.ndarray, view: View) -> Square:
+def _around(mask: np.ndarray, spec: CropSpec, gap_px: int) -> Square:
     box = tight_box(mask)
-    square = crop_square(box, view.enlarge_box)
-    over_the_gap = BEYOND_GAP * max(box[2:]) + 2 * view.gap_px  # a small object's crop may end before its neighbour
+    square = crop_square(box, spec.enlarge_box)
+    over_the_gap = BEYOND_GAP * max(box[2:]) + 2 * gap_px  # a small object's crop may end before its neighbour
     return square.widened(max(1.0, over_the_gap / square.side))
 
 

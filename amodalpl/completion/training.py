@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from ..errors import SettingsError
 from ..models.completer import Completer
+from ..models.conv_avx2 import train_at_full_speed
 from ..models.losses import pixel_weight
 from ..models.sync_batchnorm import share_statistics
 from ..runtime.distributed import Ranks, join_processes, mean_over_processes
@@ -58,7 +59,7 @@ def train(
         progress: shows steps, and each score.
         synthesis_device: where the pixels of samples are made, which changes nothing in them: by the loader's processes
             on the CPU, or on `device`; "auto" takes the device where it is a GPU. Samples that it cannot make
-            (`synthesis.on_device.can_make`) come from the CPU.
+            (`synthesis.gpu_pairs.can_make`) come from the CPU.
 
     Returns:
         Points of the curves: {"step", "loss"} and {"step", score...}.
@@ -72,6 +73,7 @@ def train(
         raise SettingsError("training.precision: fp16 needs a CUDA device, got the CPU; use fp32 or bf16")
     if device.type == "cpu":
         keep_freed_memory()
+        train_at_full_speed(completer)
     saved = read_checkpoint(checkpoint)
     start = int(saved["step"]) if saved else 0
     ranks = Ranks.of_this_process()

@@ -1,24 +1,35 @@
-"""Label files and the order beside them, read and checked entry by entry: they may come from anywhere, and be large.
+"""Label files, the order and the doubts beside them: how each entry is spelled, and how files are checked.
 
-What `pseudolabel` and `apply-review` write passes; a file of another kind, or one changed by hand, gets one clear line.
+All are written and read entry by entry, since they may be large. Files may come from anywhere: what `pseudolabel` and
+`apply-review` write passes; a file of another kind, or one changed by hand, gets one clear line.
 """
 
 from __future__ import annotations
 
+import base64
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ..errors import DataError
-from ..io.json_stream import read_entries, read_object
+from ..io.json_stream import finite, read_entries, read_object, write_object
+from ..masks import rle
 from .coco_family import read_categories, read_images, whole_id
 from .mask_parsing import brief, read_masks
-from .records import ImageRecord
+from .records import AnnotationSet, ImageRecord, Instance
+from .review_file import COMPLETED, Verdict, completed_mask
 
+DECISION = "decision"
+"""Key of `amodalpl` in a label that was decided on."""
+NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only"})
+"""Flags of labels that have nothing in front of them by the order."""
+UNASKED = NOTHING_IN_FRONT | {"fully_shared"}
+"""Flags of labels that the network was not asked about."""
 _MASKS = ("segmentation", "visible_mask")
 _NEEDED = ("id", "image_id", "category_id", *_MASKS, "amodalpl")
 _LISTS = {"flags": str, "occluders": int}
@@ -26,6 +37,165 @@ _NUMBERS = ("uncertainty", "plausibility", "growth", "added_px")
 WRITTEN_BY = "write it with `amodalpl pseudolabel`"
 _LABEL_FILE, _ORDER_FILE = "a label file", "the order of labels"
 _AT_ONCE = 2**10  # entries whose masks are checked together
+
+
+def write_label_file(path: Path, data: AnnotationSet, annotations: Iterator[Mapping[str, Any]]) -> None:
+    """Write a label file whole, one entry in memory at a time.
+
+    Args:
+        path: of the file.
+        data: what was labelled; its photos, categories and everything else at the top of its file are carried over.
+        annotations: of `label_entry` or `decided_entry`.
+    """
+    write_object(
+        path,
+        {
+            **finite(data.raw),
+            "images": (finite(_image_entry(record)) for record in data.images),
+            "annotations": annotations,
+            "categories": finite(data.categories),
+        },
+    )
+
+
+def _image_entry(record: ImageRecord) -> dict[str, Any]:
+    stated = {
+        "id": record.id,
+        "file_name": record.file_name,
+        "height": record.size_hw[0],
+        "width": record.size_hw[1],
+    }
+    return {**record.raw, **{key: value for key, value in stated.items() if key not in record.raw}}
+
+
+def label_entry(
+    instance: Instance,
+    amodal: np.ndarray,
+    visible: np.ndarray,
+    *,
+    drawn_px: int,
+    completer: str,
+    occluders: Sequence[int],
+    uncertainty: float,
+    plausibility: float | None,
+    flags: Sequence[str],
+) -> dict[str, Any]:
+    """Return the entry of a finished label, see `docs/formats.md`.
+
+    Args:
+        instance: that was labelled.
+        amodal: (H, W) bool, the whole object; contains what was drawn.
+        visible: (H, W) bool, what is left of what was drawn after shared pixels got one owner.
+        drawn_px: pixels of what was drawn.
+        completer: name of the method.
+        occluders: annotation ids of the objects taken to be in front.
+        uncertainty: expected 1 - IoU, 0 to 1.
+        plausibility: how ordinary the whole shape is, 0 to 1; None where nobody knows.
+        flags: what else to know of it.
+    """
+    whole, seen = rle.to_json(rle.encode(amodal)), rle.to_json(rle.encode(visible))
+    area_px = _area_px(whole)
+    return {
+        "id": instance.id,
+        "image_id": instance.image_id,
+        "category_id": instance.category_id,
+        "iscrowd": 0,
+        **_whole_object(whole),
+        "visible_mask": seen,
+        "visible_bbox": _box_xywh(seen),
+        "occlude_rate": _occlude_rate(seen, whole),
+        "amodalpl": {
+            "completer": completer,
+            "occluders": list(occluders),
+            "uncertainty": round(uncertainty, 6),
+            "plausibility": None if plausibility is None else round(plausibility, 6),
+            "growth": round(area_px / drawn_px, 6),
+            "added_px": area_px - drawn_px,
+            "flags": list(flags),
+        },
+    }
+
+
+def decided_entry(annotation: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:
+    """Return an annotation of a label file with a decision carried out, whatever was decided of it before.
+
+    What stands under `amodalpl` (growth, uncertainty, plausibility, flags, occluders) goes on speaking of the mask of
+    the completer. A label of which nothing is visible keeps its mask.
+
+    Args:
+        annotation: of a label file.
+        verdict: None undoes what was decided before.
+    """
+    completed, visible = completed_mask(annotation), annotation["visible_mask"]
+    falls_back = verdict in ("reject", "keep-modal") and _area_px(visible) > 0
+    whole = visible if falls_back else completed
+    ours = {key: value for key, value in annotation["amodalpl"].items() if key not in (DECISION, COMPLETED)}
+    if verdict is not None:
+        ours[DECISION] = verdict
+    if whole != completed:
+        ours[COMPLETED] = completed
+    return {
+        **annotation,
+        "iscrowd": int(verdict == "reject"),
+        **_whole_object(whole),
+        "occlude_rate": _occlude_rate(visible, whole),
+        "amodalpl": ours,
+    }
+
+
+def _whole_object(whole: Mapping[str, Any]) -> dict[str, Any]:
+    return {"segmentation": whole, "bbox": _box_xywh(whole), "area": _area_px(whole)}
+
+
+def _occlude_rate(visible: Mapping[str, Any], whole: Mapping[str, Any]) -> float:
+    return round(1 - _area_px(visible) / _area_px(whole), 6)
+
+
+def _area_px(mask: Mapping[str, Any]) -> int:
+    return rle.area_px(mask)  # type: ignore[arg-type]  # pycocotools takes text and bytes
+
+
+def _box_xywh(mask: Mapping[str, Any]) -> list[int]:
+    return list(rle.box_xywh(mask))  # type: ignore[arg-type]
+
+
+def order_entry(
+    image_id: int,
+    ids: Sequence[int],
+    pairs: Iterable[tuple[int, int, float, float]],
+    mutual: Iterable[Sequence[int]],
+    cycles: Iterable[Sequence[int]],
+) -> dict[str, Any]:
+    """Return the entry of a photo in `order.json`, see `docs/formats.md`; photos without pairs have one too.
+
+    Args:
+        image_id: of the photo.
+        ids: of its annotations, which the indices below are replaced by.
+        pairs: front, back, pixels of evidence, and score.
+        mutual: pairs of objects that hide each other.
+        cycles: groups of objects that hide one another in a circle.
+    """
+    return {
+        "image_id": image_id,
+        "pairs": [
+            {"front": ids[front], "back": ids[back], "evidence_px": evidence_px, "score": round(score, 6)}
+            for front, back, evidence_px, score in pairs
+        ],
+        "mutual": [[ids[k] for k in group] for group in mutual],
+        "cycles": [[ids[k] for k in group] for group in cycles],
+    }
+
+
+def doubt_entry(annotation_id: int, box_xywh: Sequence[int], levels: np.ndarray) -> dict[str, Any]:
+    """Return a line of `doubt.jsonl`, see `docs/formats.md`.
+
+    Args:
+        annotation_id: of the label.
+        box_xywh: what the map covers, in image pixels.
+        levels: (h, w) uint8, 0 is sure, 255 as likely in as out.
+    """
+    png = cv2.imencode(".png", levels)[1]
+    return {"id": annotation_id, "box": list(box_xywh), "png": base64.b64encode(png.tobytes()).decode("ascii")}
 
 
 def read_label_head(path: Path) -> tuple[list[ImageRecord], list[dict[str, Any]]]:

@@ -18,13 +18,12 @@ from ..io.files import hash_file, read_json
 from ..io.json_stream import read_entries
 from ..masks import rle
 from ..masks.rle import Rle
-from .label_file import WRITTEN_BY, read_label_head, read_labels, read_order
+from .label_file import UNASKED, WRITTEN_BY, read_label_head, read_labels, read_order
 from .mask_parsing import brief
 from .review_file import REVIEW_FILE, Review, carry_over, completed_mask, fingerprint, read_review
 
 LABELS, ORDER, STATS, DOUBT = "pseudo_amodal.json", "order.json", "stats.json", "doubt.jsonl"
-_UNASKED = {"no_occluder", "fully_shared"}  # flags of labels that the network was not asked about
-_AS_DRAWN = {*_UNASKED, "runaway"}  # flags of labels that were left as they were drawn
+_AS_DRAWN = {*UNASKED, "runaway"}  # flags of labels that were left as they were drawn
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
@@ -93,7 +92,7 @@ class ShownLabel:
     @property
     def asked(self) -> bool:
         """Whether something may be in front of it, so that the network was asked."""
-        return not _UNASKED & set(self.flags)
+        return not UNASKED & set(self.flags)
 
     @property
     def uncertainty(self) -> float:

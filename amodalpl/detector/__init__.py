@@ -1,1 +1,5 @@
-"""Mask R-CNN by MMDetection on amodal labels; the only importer of mmdet and mmcv (extra `detector`)."""
+"""Detectors of whole objects by MMDetection (extra `detector`), trained on label files.
+
+`zoo.py` lists the models, `config.py` writes their configs, `training.py` and `inference.py` run them. MMDetection is
+imported by `mmdetection.py` alone.
+"""

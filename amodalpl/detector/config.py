@@ -1,209 +1,20 @@
 """Settings -> one flat MMDetection config, explicit to the last number, with which mmdet users can go on by hand.
 
-It is written to each output folder and names stock types of MMDetection only: `python tools/train.py mmdet_config.py`
-trains the same network, where mmcv has its compiled operations (or after `amodalpl.detector.ops.install()`).
+It is written to each output folder. `custom_imports` brings the operations that mmcv lacks and our parts, so that
+MMDetection's own tools train the same network from the file (`tools/train.py mmdet_config.py`) and run it
+(`init_detector`, `DetInferencer`) wherever amodalpl is installed.
 """
 
 from __future__ import annotations
 
 import pprint
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..settings import DetectorSettings
-
-Norm = Literal["BN", "GN"]
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """What MMDetection needs to be told of a backbone.
-
-    Attributes:
-        config: of the module, without frozen stages and start weights.
-        channels: of its four levels, at strides 4, 8, 16, 32.
-        mean: of the pixels in RGB order.
-        std: of the pixels in RGB order.
-    """
-
-    config: dict[str, Any]
-    channels: tuple[int, int, int, int]
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)  # ImageNet's, as torchvision's weights expect
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-
-
-BACKBONES = {
-    "resnet50": Backbone(
-        {"type": "ResNet", "depth": 50, "num_stages": 4, "out_indices": (0, 1, 2, 3), "style": "pytorch"},
-        channels=(256, 512, 1024, 2048),
-    ),
-    "mobilenet_v2": Backbone(
-        {"type": "MobileNetV2", "widen_factor": 1.0, "out_indices": (1, 2, 4, 7)},
-        channels=(24, 32, 96, 1280),
-        mean=(127.5, 127.5, 127.5),  # MobileNetV2 weights are trained on -1..1
-        std=(127.5, 127.5, 127.5),
-    ),
-    "resnet18_small": Backbone(
-        {
-            "type": "ResNet",
-            "depth": 18,
-            "base_channels": 16,
-            "stem_channels": 16,
-            "num_stages": 4,
-            "out_indices": (0, 1, 2, 3),
-            "style": "pytorch",
-        },
-        channels=(16, 32, 64, 128),
-    ),
-}
-
-
-def model_config(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
-    """Return Mask R-CNN as MMDetection's `mask-rcnn_r50_fpn` has it, with the sizes that settings give.
-
-    Args:
-        settings: of the detector.
-        class_count: foreground classes.
-        norm: "BN" for pretrained backbones: their statistics stay as loaded, and the first stages as settings say.
-            "GN" for random starts: normalisation by groups (the statistics of a batch of two photos are too noisy to
-            learn from), and all of the backbone learns.
-    """
-    backbone = BACKBONES[settings.backbone]
-    channels = settings.channels
-    normalisation = {"type": "GN", "num_groups": 8} if norm == "GN" else {"type": "BN", "requires_grad": True}
-    return {
-        "type": "MaskRCNN",
-        "data_preprocessor": {
-            "type": "DetDataPreprocessor",
-            "mean": list(backbone.mean),
-            "std": list(backbone.std),
-            "bgr_to_rgb": True,
-            "pad_mask": True,
-            "pad_size_divisor": 32,
-        },
-        "backbone": {
-            **backbone.config,
-            "frozen_stages": -1 if norm == "GN" else settings.frozen_stages,
-            "norm_cfg": normalisation,
-            "norm_eval": norm == "BN",
-            "init_cfg": None,
-        },
-        "neck": {
-            "type": "FPN",
-            "in_channels": list(backbone.channels),
-            "out_channels": channels,
-            "num_outs": 5,
-        },
-        "rpn_head": {
-            "type": "RPNHead",
-            "in_channels": channels,
-            "feat_channels": channels,
-            "anchor_generator": {
-                "type": "AnchorGenerator",
-                "scales": [8],
-                "ratios": [0.5, 1.0, 2.0],
-                "strides": [4, 8, 16, 32, 64],
-            },
-            "bbox_coder": _box_coder([1.0, 1.0, 1.0, 1.0]),
-            "loss_cls": {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 1.0},
-            "loss_bbox": {"type": "L1Loss", "loss_weight": 1.0},
-        },
-        "roi_head": {
-            "type": "StandardRoIHead",
-            "bbox_roi_extractor": _roi_extractor(7, channels),
-            "bbox_head": {
-                "type": "Shared2FCBBoxHead",
-                "in_channels": channels,
-                "fc_out_channels": 4 * channels,  # 1024 beside 256 channels
-                "roi_feat_size": 7,
-                "num_classes": class_count,
-                "bbox_coder": _box_coder([0.1, 0.1, 0.2, 0.2]),
-                "reg_class_agnostic": False,
-                "loss_cls": {"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": 1.0},
-                "loss_bbox": {"type": "L1Loss", "loss_weight": 1.0},
-            },
-            "mask_roi_extractor": _roi_extractor(14, channels),
-            "mask_head": {
-                "type": "FCNMaskHead",
-                "num_convs": 4,
-                "in_channels": channels,
-                "conv_out_channels": channels,
-                "num_classes": class_count,
-                "loss_mask": {"type": "CrossEntropyLoss", "use_mask": True, "loss_weight": 1.0},
-            },
-        },
-        "train_cfg": {
-            "rpn": {
-                "assigner": _assigner(0.7, 0.3, 0.3),
-                "sampler": _sampler(256, 0.5, with_truth=False),
-                "allowed_border": -1,
-                "pos_weight": -1,
-                "debug": False,
-            },
-            "rpn_proposal": _proposals(2 * settings.rpn_proposals, settings.rpn_proposals),
-            "rcnn": {
-                "assigner": _assigner(0.5, 0.5, 0.5),
-                "sampler": _sampler(settings.roi_samples, 0.25, with_truth=True),
-                "mask_size": 28,
-                "pos_weight": -1,
-                "debug": False,
-            },
-        },
-        "test_cfg": {
-            "rpn": _proposals(settings.rpn_proposals, settings.rpn_proposals),
-            "rcnn": {
-                "score_thr": settings.score_threshold,
-                "nms": {"type": "nms", "iou_threshold": 0.5},
-                "max_per_img": 100,  # COCO's scores look at 100 detections
-                "mask_thr_binary": 0.5,
-            },
-        },
-    }
-
-
-def _box_coder(stds: list[float]) -> dict[str, Any]:
-    return {"type": "DeltaXYWHBBoxCoder", "target_means": [0.0, 0.0, 0.0, 0.0], "target_stds": stds}
-
-
-def _roi_extractor(cells: int, channels: int) -> dict[str, Any]:
-    return {
-        "type": "SingleRoIExtractor",
-        "roi_layer": {"type": "RoIAlign", "output_size": cells, "sampling_ratio": 0},
-        "out_channels": channels,
-        "featmap_strides": [4, 8, 16, 32],
-    }
-
-
-def _assigner(positive_iou: float, negative_iou: float, least_iou: float) -> dict[str, Any]:
-    return {
-        "type": "MaxIoUAssigner",
-        "pos_iou_thr": positive_iou,
-        "neg_iou_thr": negative_iou,
-        "min_pos_iou": least_iou,
-        "match_low_quality": True,
-        "ignore_iof_thr": -1,
-    }
-
-
-def _sampler(count: int, positive_fraction: float, *, with_truth: bool) -> dict[str, Any]:
-    return {
-        "type": "RandomSampler",
-        "num": count,
-        "pos_fraction": positive_fraction,
-        "neg_pos_ub": -1,
-        "add_gt_as_proposals": with_truth,
-    }
-
-
-def _proposals(before_nms: int, kept: int) -> dict[str, Any]:
-    return {
-        "nms_pre": before_nms,
-        "max_per_img": kept,
-        "nms": {"type": "nms", "iou_threshold": 0.7},
-        "min_bbox_size": 0,
-    }
+from . import zoo
+from .heads.mask_rcnn import Norm
 
 
 def optimizer_config(settings: DetectorSettings) -> dict[str, Any]:
@@ -240,15 +51,19 @@ def schedule_config(settings: DetectorSettings) -> list[dict[str, Any]]:
 def _reading(turned: bool) -> dict[str, Any]:
     """Return the transform that reads photos: the stock one, unless some must be turned to fit their masks."""
     if turned:
-        return {"type": "amodalpl.detector.photos.LoadPhoto"}
+        return {"type": "LoadPhoto"}
     return {"type": "LoadImageFromFile", "color_type": "color_ignore_orientation"}
 
 
 def train_pipeline(settings: DetectorSettings, turned: bool = False) -> list[dict[str, Any]]:
-    """Return stock transforms: read (the pixels as stored, see `amodalpl.io.images`), resize, flip, pack."""
+    """Return stock transforms: read (the pixels as stored, see `amodalpl.io.images`), resize, flip, pack.
+
+    Only the reading is ours where photos must be turned, or where more than the whole masks is learnt from.
+    """
+    masks = "LoadPairedMasks" if zoo.reads_companions(settings) else "LoadAnnotations"
     return [
         _reading(turned),
-        {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True, "poly2mask": True},
+        {"type": masks, "with_bbox": True, "with_mask": True, "poly2mask": True},
         {"type": "Resize", "scale": tuple(settings.image_scale), "keep_ratio": True},
         {"type": "RandomFlip", "prob": 0.5},
         {"type": "PackDetInputs"},
@@ -290,14 +105,14 @@ def full_config(
         val: COCO file to be scored against.
         val_images: its image folder.
         weights: of the trained detector, from which mmdet's `tools/train.py` goes on.
-        norm: of the backbone, see `model_config`.
+        norm: of the backbone, see `mask_rcnn`.
         seed: of the run.
-        turned: some photos fit their masks only when turned as EXIF says; the config then needs amodalpl to be read.
+        turned: some photos fit their masks only when turned as EXIF says.
     """
 
     def dataset(file: Path, images: Path, pipeline: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         return {
-            "type": "CocoDataset",
+            "type": "AmodalCocoDataset",
             "ann_file": str(file.resolve()),
             "data_prefix": {"img": str(images.resolve())},
             "metainfo": {"classes": tuple(class_names)},
@@ -317,7 +132,8 @@ def full_config(
     evaluator = {"type": "CocoMetric", "ann_file": str(val.resolve()), "metric": ["bbox", "segm"]}
     return {
         "default_scope": "mmdet",
-        "model": model_config(settings, len(class_names), norm),
+        "custom_imports": {"imports": ["amodalpl.detector.registered"], "allow_failed_imports": False},
+        "model": zoo.model_config(settings, len(class_names), norm),
         "train_dataloader": {
             "batch_size": settings.batch_size,
             "num_workers": settings.workers,
@@ -340,6 +156,11 @@ def full_config(
             "param_scheduler": {"type": "ParamSchedulerHook"},
             "checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": settings.checkpoint_every},
             "sampler_seed": {"type": "DistSamplerSeedHook"},
+        },
+        "visualizer": {
+            "type": "DetLocalVisualizer",
+            "vis_backends": [{"type": "LocalVisBackend"}],
+            "name": "visualizer",
         },
         "log_processor": {"type": "LogProcessor", "window_size": 50, "by_epoch": False},
         "env_cfg": {"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}, "dist_cfg": {"backend": "nccl"}},

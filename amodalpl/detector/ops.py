@@ -1,8 +1,9 @@
-"""The three compiled functions of mmcv that Mask R-CNN needs, for machines where mmcv was built without them.
+"""The compiled functions of mmcv that our detectors need, for machines where mmcv was built without them.
 
 `mmcv.ops` loads its functions from the module `mmcv._ext`. `install` puts a stand-in there whose `nms`,
-`roi_align_forward` and `roi_align_backward` run on torchvision where that imports, else on plain torch; every other
-function answers with an error that says what to install. mmcv's own compiled module is left alone where it works.
+`roi_align_forward` and `roi_align_backward` run on torchvision where that imports, else on plain torch. It serves the
+functions of `gpu_only_ops` too; every other one answers with an error that says what to install. mmcv's own compiled
+module is left alone where it works.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import MissingPackageError
+from . import gpu_only_ops
 
 Backend = Literal["mmcv", "torchvision", "torch"]
 _EXT = "mmcv._ext"
+_STUB = "requires mmcv to be compiled"  # what MMDetection's own stand-ins say
 _AVERAGE = 1  # mmcv's number for pool_mode 'avg'; 0 is 'max'
 _DENSE_CHANNELS = 4  # up to here two small matrix products per RoI beat gathering (mask targets have one channel)
 
@@ -43,7 +46,24 @@ def install() -> Backend:
         bridge = _Bridge(_EXT)
         bridge.__spec__ = ModuleSpec(_EXT, loader=None)
         sys.modules[_EXT] = bridge
+        _serve_modules_imported_before()
     return chosen
+
+
+def _serve_modules_imported_before() -> None:
+    """Put operations in place of the stubs that MMDetection made for itself where it was imported before `install`."""
+    operations = importlib.import_module("mmcv.ops")
+    for name, module in list(sys.modules.items()):
+        if name.startswith("mmdet."):
+            for key, value in list(vars(module).items()):
+                if getattr(value, "__module__", None) == name and _is_stub(value) and hasattr(operations, key):
+                    setattr(module, key, getattr(operations, key))
+
+
+def _is_stub(value: Any) -> bool:
+    function = vars(value).get("__init__") if isinstance(value, type) else value
+    code = getattr(function, "__code__", None)
+    return code is not None and any(isinstance(c, str) and _STUB in c for c in code.co_consts)
 
 
 @cache
@@ -64,6 +84,11 @@ def _importable(module: str) -> bool:
 
 class _Bridge(ModuleType):
     """Stands in for `mmcv._ext`; unknown names answer with a function that raises when it is called."""
+
+    sigmoid_focal_loss_forward = staticmethod(gpu_only_ops.sigmoid_focal_loss_forward)
+    sigmoid_focal_loss_backward = staticmethod(gpu_only_ops.sigmoid_focal_loss_backward)
+    ms_deform_attn_forward = staticmethod(gpu_only_ops.ms_deform_attn_forward)
+    ms_deform_attn_backward = staticmethod(gpu_only_ops.ms_deform_attn_backward)
 
     @staticmethod
     def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -116,8 +141,9 @@ class _Bridge(ModuleType):
 
         def missing(*_: Any, **__: Any) -> NoReturn:
             raise MissingPackageError(
-                f"mmcv.ops needs its compiled function {name!r}, and this mmcv was built without any; only nms and "
-                "roi_align are served here: build mmcv with MMCV_WITH_OPS=1, or use a model without that operation"
+                f"mmcv.ops needs its compiled function {name!r}, and this mmcv was built without any; only nms, "
+                "roi_align, sigmoid_focal_loss and ms_deform_attn are served here: build mmcv with "
+                "MMCV_WITH_OPS=1, or use a model without that operation"
             )
 
         return missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from ..errors import CheckpointError
 
 RESNET50_URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"  # what mmdet calls torchvision://resnet50
 _CLASSIFIERS = ("fc.", "classifier.", "head.")  # of ImageNet networks; a detector has no place for them
-_PER_CLASS = ("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.", "roi_head.mask_head.conv_logits.")
+_MASK_HEAD = "roi_head.mask_head."
+_LEARNT_OTHERWISE = ("roi_head.mask_head.codebook.",)  # from the label file, before the training
 
 State = dict[str, Tensor]
 
@@ -84,8 +86,12 @@ def is_batch_normalised(state: Mapping[str, Tensor]) -> bool:
 def load_start(model: nn.Module, state: Mapping[str, Tensor], source: str) -> str:
     """Put start weights into a detector.
 
+    Of a whole detector, whatever fits by name and size is taken and the rest starts anew, so that any checkpoint with
+    the same backbone serves: one of other classes, of another width of the heads, or of another model. The one mask
+    head of Mask R-CNN starts both heads of models that have two.
+
     Args:
-        model: a Mask R-CNN.
+        model: any of the zoo.
         state: of a whole detector, or of its backbone with or without the prefix `backbone.`.
         source: named in messages.
 
@@ -93,29 +99,45 @@ def load_start(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
         What was loaded, for the counts.
 
     Raises:
-        CheckpointError: a weight of the backbone (or detector) is missing or of another size.
+        CheckpointError: a weight of the backbone is missing or of another size.
     """
-    whole = any(name.startswith(("roi_head.", "rpn_head.", "neck.")) for name in state)
+    whole = any(name.startswith(("roi_head.", "rpn_head.", "neck.", "bbox_head.", "mask_head.")) for name in state)
     if whole:
-        given, wanted = dict(state), model.state_dict()
+        given = _for_both_masks(dict(state))
     else:
         bare = {name.removeprefix("backbone."): value for name, value in state.items()}
         given = {f"backbone.{n}": v for n, v in bare.items() if not n.startswith(_CLASSIFIERS)}
-        wanted = {n: v for n, v in model.state_dict().items() if n.startswith("backbone.")}
-    needed = [n for n in wanted if not n.endswith("num_batches_tracked")]
+    wanted = {n: v for n, v in model.state_dict().items() if not n.endswith("num_batches_tracked")}
     fitting = {n: given[n] for n in wanted if n in given and given[n].shape == wanted[n].shape}
-    free = [n for n in needed if n not in fitting and whole and n.startswith(_PER_CLASS)]  # other classes: start anew
-    wrong = [n for n in needed if n not in fitting and n not in free]
+    needed = [n for n in wanted if n.startswith("backbone.")]
+    wrong = [n for n in needed if n not in fitting]
     if wrong:
-        kind = "detector" if whole else "backbone"
         name = wrong[0]
         have = f"of size {tuple(given[name].shape)}" if name in given else "missing"
         raise CheckpointError(
-            f"{source}: expected the {len(needed)} weights of this {kind}, {len(wrong)} do not fit "
+            f"{source}: expected the {len(needed)} weights of this backbone, {len(wrong)} do not fit "
             f"(first: {name}, {tuple(wanted[name].shape)} wanted, {have}; {len(given)} given); "
             "give the file of the same detector.backbone, or --init none"
         )
     model.load_state_dict(fitting, strict=False)
-    return f"{'detector' if whole else 'backbone'}, {len(fitting)} weights" + (
-        f", {len(free)} started anew for other classes" if free else ""
+    if not whole:
+        return f"backbone, {len(fitting)} weights"
+    missing = [n for n in wanted if n not in fitting and not n.startswith(_LEARNT_OTHERWISE)]
+    classes = [n for n in missing if _is_per_class(n) and n in given]
+    others = Counter(n.partition(".")[0] for n in missing if n not in classes)
+    return (
+        f"detector, {len(fitting)} weights"
+        + (f", {len(classes)} started anew for other classes" if classes else "")
+        + (f", started anew: {', '.join(f'{n} of {part}' for part, n in others.items())}" if others else "")
     )
+
+
+def _for_both_masks(state: State) -> State:
+    """Give the weights of one mask head to both heads of a model with two, too."""
+    one = {n.removeprefix(_MASK_HEAD): v for n, v in state.items() if n.startswith(_MASK_HEAD)}
+    both = {f"{_MASK_HEAD}{head}.{n}": v for n, v in one.items() for head in ("amodal", "visible")}
+    return {**both, **state}
+
+
+def _is_per_class(name: str) -> bool:
+    return name.startswith(("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.")) or ".conv_logits." in name

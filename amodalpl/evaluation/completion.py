@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from ..data.read import read_annotations
-from ..data.records import Instance
-from ..errors import DataError, nearest
+from ..data.records import AnnotationSet, Instance
+from ..errors import DataError
 from ..masks import rle
+from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs
 from ..masks.rle import Rle
 from ..metrics import baselines, completion
-from ..metrics.levels import LEVEL_SETS, LevelSet, compute_levels
+from ..metrics.levels import LevelSet, choose_levels, compute_levels
+from ..metrics.per_object import GIVEN, GIVEN_FROM, PREDICTED, compute_given, compute_predicted
 from ..metrics.presence import PRESENCE, compute_presence
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
@@ -38,7 +40,7 @@ def evaluate_completion(
     """Compare amodal masks with true ones, annotation by annotation.
 
     The hidden part is measured outside the modal mask of the truth file, or of the label file where the truth has none.
-    The hull's neighbours are all instances of the photo, stuff included and crowds left out.
+    The hull's neighbours are all instances of the photo in either file, stuff included and crowds left out.
 
     Args:
         truth: any supported file with amodal masks.
@@ -60,23 +62,103 @@ def evaluate_completion(
     known = read_truth(truth)
     level_set = choose_levels(levels, known.format)
     file = label_file(labels)
-    predicted = {i.id: i for i in read_annotations(file).instances if not i.is_crowd}
-    tally = _Tally(missing_in_truth=predicted.keys() - {i.id for i in known.instances})
-    scored: dict[str, list[completion.Counts]] = defaultdict(list)
-    objects: list[_Object] = []
-    scored_on = Digest()
+    scored = score_objects(known, file, things_only=things_only, gap_px=gap_px, progress=progress)
+    summary = Summary(
+        stage="evaluate completion",
+        out=out,
+        counts={
+            "photos": len(known.images),
+            "dropped_by_reader": len(known.dropped),
+            **scored.tally.as_counts(),
+            "occluded": sum(c.is_occluded for c in scored.rows[LABELS]),
+        },
+        scores=_completion_scores(scored, things_only, level_set),
+    )
+    options = {"things_only": things_only, "gap_px": gap_px, "levels": level_set.name}
+    return write_evaluation(summary, "evaluation.json", options, scored.digest, truth=truth, labels=file)
+
+
+@dataclass(frozen=True)
+class ScoredObject:
+    """What is known of a scored instance beside its own pixels; decides to which subsets it belongs.
+
+    Attributes:
+        id: of the annotation.
+        image_id: of its photo.
+        is_stuff: COCOA's flag.
+        category_name: of its class.
+        height_px: of the true amodal box.
+        under_annotated_px: pixels of its hidden part where another annotated object is seen.
+    """
+
+    id: int
+    image_id: int
+    is_stuff: bool
+    category_name: str
+    height_px: int
+    under_annotated_px: int
+
+
+@dataclass(frozen=True)
+class ScoredObjects:
+    """All that were scored, in the order of the truth.
+
+    Attributes:
+        objects: one per instance.
+        rows: "modal mask", "convex hull", "labels" -> the counts of each of them.
+        tally: what took no part, and why.
+        digest: of what was scored.
+    """
+
+    objects: list[ScoredObject]
+    rows: dict[str, list[completion.Counts]]
+    tally: _Tally
+    digest: Digest
+
+
+def score_objects(
+    known: AnnotationSet, file: Path, *, things_only: bool, gap_px: int, progress: Progress = SILENT
+) -> ScoredObjects:
+    """Count the pixels of every instance that truth and labels have in common.
+
+    Args:
+        known: the truth.
+        file: of the labels.
+        things_only: leave out stuff.
+        gap_px: free pixels between two masks that still count as neighbours, for the hull.
+        progress: shows the photos done.
+
+    Raises:
+        DataError: no annotation in common, or masks of different sizes.
+    """
+    truth = known.path
+    labelled = [i for i in read_annotations(file).instances if not i.is_crowd]
+    predicted = {i.id: i for i in labelled}
+    ids = {i.id for i in known.instances}
+    others: dict[int, list[Instance]] = defaultdict(list)
+    for instance in labelled:
+        if instance.id not in ids:
+            others[instance.image_id].append(instance)
+    tally = _Tally(missing_in_truth=predicted.keys() - ids)
+    rows: dict[str, list[completion.Counts]] = defaultdict(list)
+    objects: list[ScoredObject] = []
+    digest = Digest()
     with progress.task("scoring", len(known.images)) as advance:
         for image in known.images:
             pairs = _matched(known.by_image[image.id], predicted, things_only, tally)
             if any(pair.score for pair in pairs):
                 _check_sizes(pairs, truth, file)
-                for row, counts in _completion_of_image(pairs, gap_px).items():
-                    scored[row] += counts
-                for pair in pairs:
+                pairs += _only_neighbours(others[image.id], pairs)
+                of_image, under_px = _completion_of_image(pairs, gap_px)
+                for row, counts in of_image.items():
+                    rows[row] += counts
+                for index, pair in enumerate(pairs):
                     if pair.score and pair.truth.amodal:
-                        scored_on.add(pair.truth.id, pair.modal["counts"])
+                        digest.add(pair.truth.id, pair.modal["counts"])
                         name = known.category_names.get(pair.truth.category_id, "")
-                        objects.append(_Object(pair.truth.is_stuff, name, rle.box_xywh(pair.truth.amodal)[3]))
+                        height_px = rle.box_xywh(pair.truth.amodal)[3]
+                        whose = (pair.truth.id, image.id, pair.truth.is_stuff, name)
+                        objects.append(ScoredObject(*whose, height_px, under_px[index]))
             advance(1)
     if not objects:
         raise DataError(
@@ -84,31 +166,7 @@ def evaluate_completion(
             f"({len(tally.missing_in_labels)} of {len(known.instances)} are not in it, "
             f"{len(tally.without_modal)} have no modal mask in either file)"
         )
-    summary = Summary(
-        stage="evaluate completion",
-        out=out,
-        counts={
-            "photos": len(known.images),
-            "dropped_by_reader": len(known.dropped),
-            **tally.as_counts(),
-            "occluded": sum(c.is_occluded for c in scored[LABELS]),
-        },
-        scores=_completion_scores(scored, objects, things_only, level_set),
-    )
-    options = {"things_only": things_only, "gap_px": gap_px, "levels": level_set.name}
-    return write_evaluation(summary, "evaluation.json", options, scored_on, truth=truth, labels=file)
-
-
-def choose_levels(name: str | None, truth_format: str) -> LevelSet:
-    """Return the bins of occlusion that were asked for, or those of the truth's data set.
-
-    Raises:
-        DataError: an unknown name.
-    """
-    chosen = name or ("kins" if truth_format.startswith("kins") else "cocoa-cls")
-    if chosen not in LEVEL_SETS:
-        raise DataError(f"levels: expected a known set, got {chosen!r}{nearest(chosen, LEVEL_SETS)}")
-    return LEVEL_SETS[chosen]
+    return ScoredObjects(objects, rows, tally, digest)
 
 
 @dataclass
@@ -124,6 +182,11 @@ class _Tally:
     modal_ious: list[float] = field(default_factory=list)
     missing_in_labels: list[int] = field(default_factory=list)
     missing_in_truth: set[int] = field(default_factory=set)
+
+    @property
+    def visible_were_given(self) -> bool:
+        """Whether the labels were made from the truth's visible masks, as far as they say."""
+        return not self.modal_ious or sum(self.modal_ious) / len(self.modal_ious) >= GIVEN_FROM
 
     def as_counts(self) -> dict[str, Any]:
         counts: dict[str, Any] = {
@@ -189,13 +252,14 @@ def _iou(first: Rle, second: Rle) -> float:
     return shared / max(rle.area_px(first) + rle.area_px(second) - shared, 1)
 
 
-@dataclass(frozen=True)
-class _Object:
-    """What decides to which subsets a scored instance belongs."""
-
-    is_stuff: bool
-    category_name: str
-    height_px: int
+def _only_neighbours(labelled: list[Instance], pairs: list[_Matched]) -> list[_Matched]:
+    """Return the labels that the truth does not know; what is seen of them may hide what it knows."""
+    size = next(p.truth.amodal["size"] for p in pairs if p.score and p.truth.amodal)
+    return [
+        _Matched(instance, instance.modal, None, score=False)
+        for instance in labelled
+        if instance.modal and instance.amodal and instance.modal["size"] == size
+    ]
 
 
 def _check_sizes(pairs: list[_Matched], truth: Path, labels: Path) -> None:
@@ -214,13 +278,17 @@ def _check_sizes(pairs: list[_Matched], truth: Path, labels: Path) -> None:
                 )
 
 
-def _completion_of_image(pairs: list[_Matched], gap_px: int) -> dict[str, list[completion.Counts]]:
+def _completion_of_image(
+    pairs: list[_Matched], gap_px: int
+) -> tuple[dict[str, list[completion.Counts]], dict[int, int]]:
+    """Return the counts of each row; and by index, how many hidden pixels lie where another object is seen."""
     modal = np.stack([rle.decode(pair.modal) for pair in pairs])  # (N, H, W)
     neighbours: dict[int, list[int]] = defaultdict(list)
     for i, j in near_pairs(modal, gap_px):
         neighbours[i].append(j)
         neighbours[j].append(i)
     rows: dict[str, list[completion.Counts]] = {name: [] for name in (*baselines.COMPLETION, LABELS)}
+    under_px: dict[int, int] = {}
     for index, pair in enumerate(pairs):
         if not pair.score or pair.truth.amodal is None or pair.predicted is None:
             continue
@@ -232,7 +300,8 @@ def _completion_of_image(pairs: list[_Matched], gap_px: int) -> dict[str, list[c
         guesses[LABELS] = rle.decode(pair.predicted)[window]
         for name, guess in guesses.items():
             rows[name].append(completion.count_instance(guess, whole, mine))
-    return rows
+        under_px[index] = count_px(whole & ~mine & np.any(np.delete(cropped, index, axis=0), axis=0))
+    return rows, under_px
 
 
 def _window(masks: list[Rle]) -> tuple[slice, slice]:
@@ -243,10 +312,11 @@ def _window(masks: list[Rle]) -> tuple[slice, slice]:
 
 
 def _completion_scores(
-    scored: dict[str, list[completion.Counts]], objects: list[_Object], things_only: bool, level_set: LevelSet
+    scored: ScoredObjects, things_only: bool, level_set: LevelSet
 ) -> dict[str, dict[str, dict[str, Any]]]:
+    objects = scored.objects
     is_stuff = np.array([o.is_stuff for o in objects])
-    occluded = np.array([c.is_occluded for c in scored[LABELS]])
+    occluded = np.array([c.is_occluded for c in scored.rows[LABELS]])
     whole = "things" if things_only else "all"
     everything = ~is_stuff if things_only else np.ones_like(occluded)
     subsets = {whole: everything, "occluded things" if things_only else "occluded": occluded & everything}
@@ -257,16 +327,18 @@ def _completion_scores(
     if selected.any():
         of_levels[level_set.selection] = selected
     of_presence = {name: chosen for name, chosen in of_levels.items() if name != level_set.selection}
+    per_object = (GIVEN, compute_given) if scored.tally.visible_were_given else (PREDICTED, compute_predicted)
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     for protocol, compute, groups in (
         (completion.MICRO, completion.compute_micro, subsets),
         (completion.PER_INSTANCE, completion.compute_per_instance, subsets),
         (level_set.protocol, lambda counts: compute_levels(counts, level_set), of_levels),
+        (*per_object, of_presence),
         (PRESENCE, compute_presence, of_presence),
     ):
         for subset, chosen in groups.items():
             scores[f"{protocol}: {subset}"] = {
                 row: compute([c for c, wanted in zip(counts, chosen, strict=True) if wanted])
-                for row, counts in scored.items()
+                for row, counts in scored.rows.items()
             }
     return scores

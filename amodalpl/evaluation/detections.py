@@ -15,11 +15,10 @@ from ..masks import rle
 from ..metrics import box_matched, detection, occluded_detection
 from ..metrics.box_matched import box_matched_scores
 from ..metrics.detection import coco_scores
-from ..metrics.levels import LevelSet
+from ..metrics.levels import LevelSet, choose_levels
 from ..metrics.occluded_detection import ap_by_level, ap_occluded, ap_occluded_overloaded, visible_as_segmentation
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
-from .completion import choose_levels
 from .scores_file import Digest, read_truth, write_evaluation
 
 DETECTIONS = "detections.json"

@@ -56,13 +56,62 @@ def evaluate_order(
         DataError: no amodal masks in the truth, an order file of another shape, or no annotation in common.
     """
     known = read_truth(truth)
-    source = _read_order(labels)
+    found = count_orders(known, labels, things_only=things_only, gap_px=gap_px, progress=progress)
+    scores: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for row, of_images in found.rows.items():
+        for protocol, values in ordering.compute(of_images).items():
+            scores[protocol][row] = values
+        if known.front_of:
+            scores[ordering.ANNOTATED][row] = ordering.compute_annotated(found.annotated[row])
+    counts = {**found.tally, "annotated_pairs": len(known.front_of), "order_from": found.what}
+    summary = Summary(stage="evaluate order", out=out, counts=counts, scores=dict(scores))
+    options = {"things_only": things_only, "gap_px": gap_px}
+    return write_evaluation(summary, "evaluation_order.json", options, found.digest, truth=truth, labels=found.path)
+
+
+@dataclass(frozen=True)
+class CountedOrders:
+    """The order of every photo in numbers of pairs.
+
+    Attributes:
+        rows: "labels" and the rules that cost nothing -> the counts of each photo.
+        annotated: the same against annotated depth.
+        tally: photos and instances, and what took no part.
+        digest: of what was scored.
+        path: of the order.
+        what: where the order of the labels comes from.
+    """
+
+    rows: dict[str, list[ordering.OrderCounts]]
+    annotated: dict[str, list[ordering.OrderCounts]]
+    tally: dict[str, int]
+    digest: Digest
+    path: Path
+    what: str
+
+
+def count_orders(
+    known: AnnotationSet, labels: Path, *, things_only: bool, gap_px: int, progress: Progress = SILENT
+) -> CountedOrders:
+    """Count the pairs of every photo that truth and labels have in common.
+
+    Args:
+        known: the truth.
+        labels: as `evaluate_order` takes them.
+        things_only: leave out stuff.
+        gap_px: free pixels between two masks that still count as neighbours.
+        progress: shows the photos done.
+
+    Raises:
+        DataError: an order file of another shape, or no annotation in common.
+    """
+    truth, source = known.path, _read_order(labels)
     depth = _by_image(known)
     if isinstance(source, _FileOrder):
         source.check_ids({i.id for i in known.instances}, truth)
-    counted: dict[str, list[ordering.OrderCounts]] = defaultdict(list)
+    rows: dict[str, list[ordering.OrderCounts]] = defaultdict(list)
     annotated: dict[str, list[ordering.OrderCounts]] = defaultdict(list)
-    scored_on = Digest()
+    digest = Digest()
     tally = {"photos": 0, "instances": 0, "photos_without_labels": 0, "without_both_masks": 0}
     with progress.task("scoring", len(known.images)) as advance:
         for image in known.images:
@@ -75,24 +124,15 @@ def evaluate_order(
                 tally["photos"] += 1
                 tally["instances"] += len(whole)
                 for instance in whole:
-                    scored_on.add(image.id, instance.id)
+                    digest.add(image.id, instance.id)
                 by_masks, by_depth = _order_of_image(whole, source, image.id, gap_px, truth, depth[image.id])
                 for row in by_masks:
-                    counted[row].append(by_masks[row])
+                    rows[row].append(by_masks[row])
                     annotated[row].append(by_depth[row])
             advance(1)
-    if not counted:
+    if not rows:
         raise DataError(f"{source.path}: expected the image and annotation ids of {truth}, found none of them")
-    scores: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for row, of_images in counted.items():
-        for protocol, values in ordering.compute(of_images).items():
-            scores[protocol][row] = values
-        if known.front_of:
-            scores[ordering.ANNOTATED][row] = ordering.compute_annotated(annotated[row])
-    counts = {**tally, "annotated_pairs": len(known.front_of), "order_from": source.what}
-    summary = Summary(stage="evaluate order", out=out, counts=counts, scores=dict(scores))
-    options = {"things_only": things_only, "gap_px": gap_px}
-    return write_evaluation(summary, "evaluation_order.json", options, scored_on, truth=truth, labels=source.path)
+    return CountedOrders(rows, annotated, tally, digest, source.path, source.what)
 
 
 @dataclass(frozen=True)
@@ -114,7 +154,7 @@ class _FileOrder:
 
     def check_ids(self, known: set[int], truth: Path) -> None:
         pairs = [pair for pairs in self.by_image.values() for pair in pairs]
-        if pairs and not any(a in known and b in known for a, b in pairs):
+        if pairs and not any(a in known or b in known for a, b in pairs):
             raise DataError(
                 f"{self.path}: expected pairs of annotation ids of {truth}, found none of {len(pairs)} pairs there; "
                 "is it of other photos?"

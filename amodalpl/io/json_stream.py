@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import DataError
-from .files import write_whole
+from .files import whole_file, write_whole
 
 _CHARACTERS = 2**18  # read at once; an entry may be longer
 _OPEN_TAIL = 3  # characters of a number that may be left after what is one already: 1 of 1e+5
@@ -35,6 +36,58 @@ def write_object(path: Path, value: Mapping[str, Any]) -> None:
 def write_lines(path: Path, values: Iterable[Any]) -> None:
     """Write JSON Lines whole: one value per line."""
     write_whole(path, lambda part: _write(part, (text + "\n" for text in map(_dump, values))))
+
+
+@contextmanager
+def open_lines(path: Path) -> Iterator[Callable[[Any], object]]:
+    """Open JSON Lines that are written whole; yields the function that adds a value."""
+    with whole_file(path) as part, _opened(part) as file:
+        yield lambda value: file.write(_dump(value) + "\n")
+
+
+@contextmanager
+def open_list(path: Path, head: Mapping[str, Any], name: str) -> Iterator[Callable[[Any], object]]:
+    """Open a JSON object whose last member is a list, written whole; yields the function that adds an entry.
+
+    Args:
+        path: of the file.
+        head: the other members.
+        name: of the list.
+    """
+    separator = ""
+    with whole_file(path) as part, _opened(part) as file:
+        file.write(_dump({**head, name: []}).removesuffix("]}"))
+
+        def add(entry: Any) -> None:
+            nonlocal separator
+            file.write(separator + _dump(entry))
+            separator = ", "
+
+        yield add
+        file.write("]}\n")
+
+
+def read_lines(path: Path, what: str) -> Iterator[Any]:
+    """Read JSON Lines, one value in memory at a time.
+
+    Args:
+        path: of the file.
+        what: named in messages, e.g. "a part of the labels".
+
+    Raises:
+        DataError: no such file, or a line that is not JSON.
+    """
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    yield json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise DataError(
+                        f"{path}: line {number}: expected {what} in JSON, got something else ({str(error)[:120]})"
+                    ) from None
+    except OSError as error:
+        raise DataError(f"{path}: expected {what}, could not read it ({error.strerror})") from None
 
 
 def read_object(path: Path, what: str, streamed: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
@@ -196,8 +249,12 @@ def finite(value: Any) -> Any:
 
 
 def _write(path: Path, texts: Iterable[str]) -> None:
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+    with _opened(path) as file:
         file.writelines(texts)
+
+
+def _opened(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _object(value: Mapping[str, Any]) -> Iterator[str]:

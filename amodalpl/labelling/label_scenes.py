@@ -1,62 +1,38 @@
-"""From the visible masks of images to their amodal labels: neighbours, order, completion, flags."""
+"""From the visible masks of images to their amodal labels: neighbours, order, completion."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from ..calibration.fit import weigh
-from ..completion.checkpoint import TrainedCompleter
-from ..completion.predictor import Answer, Scene, reaches_inner_edge
-from ..masks.geometry import dilate
+from ..completion.predictor import NONE_KNOWN, Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from ..settings import LabelSettings
-from .answers import Answers, amodal_in_window, ask_behind, runs_away
-from .loosening import loosened
-from .order_recovery import order_pairwise, orders_completed, orders_from_pairs
+from .acyclic import without_circles
+from .label import Label, read_label
+from .order_recovery import (
+    Neighbours,
+    order_pairwise,
+    orders_completed,
+    predict_behind_neighbours,
+    requests_behind,
+)
 from .ordering import Pair, ancestors, parents
-from .uncertainty_map import Doubt, doubt_of
-
-
-@dataclass(frozen=True)
-class Label:
-    """The answer for one object.
-
-    Attributes:
-        amodal: (H, W) bool, contains the visible mask.
-        uncertainty: expected 1 - IoU with the truth, 0-1; 0 for objects without a neighbour that could hide them.
-        occluders: indices of the objects taken to be in front.
-        asked: whether the network was asked; False without a neighbour in front.
-        runaway: whether the answer was refused, because it was more than `max_growth` times the visible area
-            that the network was shown.
-        grew_to_border: whether the answer reaches the edge of the crop the network saw, and may have been cut there.
-        doubt: where the answer may be wrong; None without one.
-    """
-
-    amodal: np.ndarray
-    uncertainty: float
-    occluders: tuple[int, ...]
-    asked: bool
-    grew_to_border: bool
-    runaway: bool = False
-    doubt: Doubt | None = None
+from .plan import LabelPlan
 
 
 @dataclass(frozen=True)
 class SceneLabels:
-    """The answers for one image: one label per mask (None for empty masks), and the order."""
+    """The labels of one image: one per mask (None for empty masks), and the order."""
 
     labels: list[Label | None]
     order: list[Pair]
 
 
 def label_scenes(
-    trained: TrainedCompleter,
+    plan: LabelPlan,
     scenes: Sequence[Scene],
-    settings: LabelSettings,
     true_order: Sequence[Sequence[Pair]] | None = None,
+    known: Predictions = NONE_KNOWN,
 ) -> list[SceneLabels]:
     """Label the objects of a few images together.
 
@@ -66,83 +42,52 @@ def label_scenes(
     completed again behind their ancestors. With `settings.occluders` "neighbours" too the first completion stands, as
     the ASBU paper's text has it.
 
-    Masks that are drawn too tight (`settings.tight_px`) are loosened before all this; labels keep the contour as drawn.
+    Masks that are drawn too tight (`plan.tight_px`) are loosened before all this; labels keep the contour as drawn.
 
     Args:
-        trained: the completer.
+        plan: how.
         scenes: images with disjoint visible masks; kept in memory together.
-        settings: neighbours, occluders, batches.
         true_order: use this order per scene instead of a recovered one.
+        known: what was predicted of these scenes before; used with a true order.
 
     Returns:
         One result per scene.
     """
-    trained = trained.overridden_by(settings)
-    drawn, tight_px = scenes, settings.loosened_px
-    scenes, settings, completing = loosened(scenes, settings)
-    who = settings.occluders
-    neighbours = [near_pairs(scene.masks, settings.near_px) for scene in scenes]
-    answers: Answers = {}
-    if true_order is not None:
-        orders, who = [list(order) for order in true_order], "ancestors" if who == "neighbours" else who
-    elif orders_from_pairs(trained, settings):
-        orders = order_pairwise(trained, scenes, neighbours, settings)
+    shown = [scene.loosened(plan.tight_px) for scene in scenes]
+    neighbours = [near_pairs(scene.masks, plan.ordering.gap_px) for scene in shown]
+    around = [neighbours_both_ways(pairs) for pairs in neighbours]
+    if true_order is None:
+        orders, known = _recover_orders(plan, shown, neighbours)
     else:
-        answers = ask_behind(trained, scenes, [neighbours_both_ways(pairs) for pairs in neighbours], settings)
-        (orders,) = orders_completed(trained, scenes, neighbours, answers, settings, [trained.order_threshold])
-    if who == "neighbours":
-        occluders = [neighbours_both_ways(pairs) for pairs in neighbours]
+        orders = [list(order) for order in true_order]
+    if plan.occluders == "neighbours" and true_order is None:
+        occluders = around
     else:
-        occluders = [(parents if who == "parents" else ancestors)(order) for order in orders]
-    answers = ask_behind(trained, scenes, occluders, completing, answers if completing == settings else None)
+        occluders = [(parents if plan.occluders == "parents" else ancestors)(order) for order in orders]
+    requests = [requests_behind(scene, groups) for scene, groups in zip(shown, occluders, strict=True)]
+    predictions = plan.completing.predict((r for of_scene in requests for r in of_scene.values()), known)
+
+    def label(number: int, target: int) -> Label | None:
+        visible = scenes[number].masks[target]
+        if target in requests[number]:
+            return read_label(plan, visible, predictions[requests[number][target]])
+        uncertainty = plan.calibration.unasked if target in around[number] else 0.0
+        return Label(visible, uncertainty) if visible.any() else None
+
     return [
-        SceneLabels(_labels(trained, number, scene, {i for p in pairs for i in p}, answers, settings, tight_px), order)
-        for number, (scene, pairs, order) in enumerate(zip(drawn, neighbours, orders, strict=True))
+        SceneLabels([label(number, target) for target in range(len(scene.masks))], order)
+        for number, (scene, order) in enumerate(zip(scenes, orders, strict=True))
     ]
 
 
-def as_drawn(visible: np.ndarray, answer: Answer, local: np.ndarray, tight_px: int) -> np.ndarray:
-    """Return the amodal mask with the visible contour as it was drawn, not as it was loosened.
-
-    Args:
-        visible: (H, W) bool, the mask as it was drawn.
-        answer: about the loosened mask.
-        local: (h, w) bool, the amodal mask within the answer's window.
-        tight_px: by how much the mask was loosened; what that added stays only beside what has grown.
-
-    Returns:
-        (H, W) bool.
-    """
-    amodal = visible.copy()
-    within = amodal[answer.window]
-    within |= local & dilate(local & ~answer.modal, tight_px) if tight_px else local
-    return amodal
-
-
-def _labels(
-    trained: TrainedCompleter,
-    number: int,
-    drawn: Scene,
-    near: set[int],
-    answers: Answers,
-    settings: LabelSettings,
-    tight_px: int,
-) -> list[Label | None]:
-    labels: list[Label | None] = []
-    for target, visible in enumerate(drawn.masks):
-        answer = answers.get((number, target))
-        if answer is None:
-            uncertainty = trained.calibration.unasked if target in near else 0.0
-            labels.append(Label(visible, uncertainty, (), False, False) if visible.any() else None)
-            continue
-        local = amodal_in_window(answer, trained.threshold, settings.behind_neighbours)
-        in_front = answer.query.occluders
-        doubt = doubt_of(answer, trained.calibration, settings.behind_neighbours)
-        if runs_away(local, answer.modal, settings):
-            labels.append(Label(visible, 1.0, in_front, True, False, runaway=True, doubt=doubt))
-            continue
-        uncertainty = trained.calibration.uncertainty(weigh(answer, local))
-        cut_off = reaches_inner_edge(answer, local, visible.shape)
-        amodal = as_drawn(visible, answer, local, tight_px)
-        labels.append(Label(amodal, uncertainty, in_front, True, cut_off, doubt=doubt))
-    return labels
+def _recover_orders(
+    plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours
+) -> tuple[list[list[Pair]], Predictions]:
+    """Return the order of each scene, and what was predicted for it that labels may be read from too."""
+    predictions: Predictions = {}
+    if plan.order_rule == "pairs":
+        orders = order_pairwise(plan, scenes, neighbours)
+    else:
+        predictions = predict_behind_neighbours(plan, scenes, neighbours)
+        (orders,) = orders_completed(plan, scenes, neighbours, predictions, [plan.order_threshold])
+    return [without_circles(order) for order in orders], predictions

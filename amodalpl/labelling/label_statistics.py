@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..data.coco_family import reason_kind
+from ..data.label_file import NOTHING_IN_FRONT
 from ..data.records import AnnotationSet
 
 _LEVELS = {"least": 0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "most": 1}
@@ -40,26 +41,22 @@ class LabelStatistics:
     order: Counter[str] = field(default_factory=Counter)
     ordered: int = 0
 
-    def watch_labels(self, labels: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """Pass the annotations of a label file on, and count them."""
-        for label in labels:
-            ours, growth = label["amodalpl"], label["amodalpl"]["growth"]
-            self.labels += 1
-            self.flags.update(ours["flags"])
-            self.of_category[label["category_id"]] += 1
-            self.grown_of_category[label["category_id"]] += growth > 1
-            if "no_occluder" not in ours["flags"]:
-                self.growth.append(growth)
-                self.uncertainty.append(ours["uncertainty"])
-            yield label
+    def add_label(self, label: Mapping[str, Any]) -> None:
+        """Count an annotation of a label file."""
+        ours, growth = label["amodalpl"], label["amodalpl"]["growth"]
+        self.labels += 1
+        self.flags.update(ours["flags"])
+        self.of_category[label["category_id"]] += 1
+        self.grown_of_category[label["category_id"]] += growth > 1
+        if not NOTHING_IN_FRONT & set(ours["flags"]):
+            self.growth.append(growth)
+            self.uncertainty.append(ours["uncertainty"])
 
-    def watch_order(self, photos: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """Pass the entries of an order file on, and count their pairs."""
-        for photo in photos:
-            for kind in ("pairs", "mutual", "cycles"):
-                self.order[kind] += len(photo[kind])
-            self.ordered += len({pair[side] for pair in photo["pairs"] for side in ("front", "back")})
-            yield photo
+    def add_order(self, photo: Mapping[str, Any]) -> None:
+        """Count the pairs of an entry of an order file."""
+        for kind in ("pairs", "mutual", "cycles"):
+            self.order[kind] += len(photo[kind])
+        self.ordered += len({pair[side] for pair in photo["pairs"] for side in ("front", "back")})
 
     def to_json(self, data: AnnotationSet, left_out: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the content of `stats.json`.

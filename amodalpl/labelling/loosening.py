@@ -1,21 +1,23 @@
-"""Masks drawn too tight, as the network sees them."""
+"""Masks drawn too tight, as the network sees them: grown, with what that leaves of the gaps between them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 
-from ..completion.predictor import Scene
-from ..settings import LabelSettings
+def gaps_of_loosened(gap_px: int, tight_px: int) -> tuple[int, int]:
+    """Return the tolerances for gaps between masks that were grown: to recover the order, and to complete.
 
+    Each gap is narrower from both sides. Growing brings nothing back that was too narrow, and leaves clefts along
+    ragged contacts, where the contour of an object then seems to turn away from its occluder. To complete, they are
+    closed; the order is better without.
 
-def loosened(scenes: Sequence[Scene], settings: LabelSettings) -> tuple[Sequence[Scene], LabelSettings, LabelSettings]:
-    """Return the scenes as the network sees them, and the settings that go with them: for the order, and to complete.
+    Args:
+        gap_px: tolerance for gaps between the masks as drawn.
+        tight_px: by how much each mask is grown.
 
-    Loosening brings nothing back that was too narrow, and leaves clefts along ragged contacts, where the contour of an
-    object then seems to turn away from its occluder. To complete, they are closed; the order is better without.
+    >>> gaps_of_loosened(7, 3)
+    (1, 4)
+    >>> gaps_of_loosened(2, 0)
+    (2, 2)
     """
-    if not settings.loosened_px:
-        return scenes, settings, settings
-    ordering = settings.of_loosened()
-    completing = ordering.model_copy(update={"gap_px": ordering.near_px + settings.loosened_px})
-    return [scene.loosened(settings.loosened_px) for scene in scenes], ordering, completing
+    ordering_px = max(0, gap_px - 2 * tight_px)
+    return ordering_px, ordering_px + tight_px

@@ -1,4 +1,4 @@
-"""Who hides whom in an image, recovered from the completions of its objects.
+"""Who hides whom in an image: recovered from what a completer predicts of each object.
 
 PCNet-M and ASBU's code complete each of two neighbours behind the other alone. Ours completes each object behind all
 its neighbours at once and reads the order from that; `layered` looks again, and more closely, where two objects meet
@@ -7,233 +7,233 @@ and neither clearly gives way.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..completion.checkpoint import TrainedCompleter
-from ..completion.predictor import Answer, Query, Scene, Window, ask
+from ..completion.predictor import CompletionPrediction, CompletionRequest, Predictions, Scene, Window
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from ..settings import LabelSettings
-from .answers import Answers, amodal_in_window, ask_behind, runs_away, view_for
 from .contact import GOES_ON, Contact, contact_of, is_doubtful, order_by_contact
-from .loosening import loosened
+from .label import amodal_in_window, runs_away
 from .ordering import Pair, growth_inside, growth_whole, order_pairs
+from .plan import LabelPlan
 
 Neighbours = Sequence[Sequence[tuple[int, int]]]  # pairs of object indices, per scene
 
 
-def orders_from_pairs(trained: TrainedCompleter, settings: LabelSettings) -> bool:
-    """Tell whether the order is found by completing each pair alone; settings come before the method's default."""
-    if settings.order_from is None:
-        return trained.completer.method.order_from_pairs
-    return settings.order_from == "pairs"
+def requests_behind(scene: Scene, occluders: Mapping[int, Sequence[int]]) -> dict[int, CompletionRequest]:
+    """Return the request for each object that something may be in front of, by object.
+
+    Args:
+        scene: the image.
+        occluders: by object, those behind which it is completed.
+    """
+    return {target: CompletionRequest(scene, target, tuple(group)) for target, group in occluders.items()}
 
 
-def order_pairwise(
-    trained: TrainedCompleter, scenes: Sequence[Scene], neighbours: Neighbours, settings: LabelSettings
-) -> list[list[Pair]]:
+def order_pairwise(plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours) -> list[list[Pair]]:
     """Order every pair of neighbours by completing each behind the other, as PCNet-M does.
 
     Args:
-        trained: the completer.
+        plan: predictor and threshold.
         scenes: images with disjoint visible masks.
         neighbours: of each scene.
-        settings: tolerance for gaps, batches.
 
     Returns:
         The order of each scene.
     """
-    view = view_for(trained.view, settings)
-    growth: dict[tuple[int, int, int], float] = {}
-    for answer in ask(trained.completer, scenes, pair_queries(neighbours), view, settings.batch_size):
-        scene, target, (occluder,) = answer.query.scene, answer.query.target, answer.query.occluders
-        growth[scene, target, occluder] = pair_growth_px(answer, trained.order_threshold)
-    return [
-        order_pairs(pairs, lambda i, j, number=number: growth[number, i, j])  # type: ignore[misc]
-        for number, pairs in enumerate(neighbours)
-    ]
+    growth_px = {
+        prediction.request: pair_growth_px(prediction, plan.order_threshold)
+        for prediction in plan.ordering.stream(pair_requests(scenes, neighbours))
+    }
+
+    def order(scene: Scene, pairs: Sequence[tuple[int, int]]) -> list[Pair]:
+        return order_pairs(pairs, lambda i, j: growth_px[CompletionRequest(scene, i, (j,))])
+
+    return [order(scene, pairs) for scene, pairs in zip(scenes, neighbours, strict=True)]
 
 
-def pair_queries(neighbours: Neighbours) -> list[Query]:
-    """Return both questions for every pair of every scene: how far is i completed behind j alone, and j behind i."""
+def pair_requests(scenes: Sequence[Scene], neighbours: Neighbours) -> list[CompletionRequest]:
+    """Return both requests for every pair of every scene: how far is i completed behind j alone, and j behind i."""
     return [
-        Query(number, target, (occluder,))
-        for number, pairs in enumerate(neighbours)
+        CompletionRequest(scene, target, (occluder,))
+        for scene, pairs in zip(scenes, neighbours, strict=True)
         for i, j in pairs
         for target, occluder in ((i, j), (j, i))
     ]
 
 
-def pair_growth_px(answer: Answer, threshold: float) -> float:
+def pair_growth_px(prediction: CompletionPrediction, threshold: float) -> float:
     """Return by how many image pixels an object grows into the one occluder it was asked about."""
-    return float(count_px((answer.probability > threshold) & answer.behind))
+    return float(count_px((prediction.probability > threshold) & prediction.behind))
+
+
+def predict_behind_neighbours(plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours) -> Predictions:
+    """Complete each object that has neighbours behind all of them."""
+    return plan.ordering.predict(
+        request
+        for scene, pairs in zip(scenes, neighbours, strict=True)
+        for request in requests_behind(scene, neighbours_both_ways(pairs)).values()
+    )
 
 
 def orders_at(
-    trained: TrainedCompleter,
+    plan: LabelPlan,
     scenes: Sequence[Scene],
-    settings: LabelSettings,
     looks: Iterable[tuple[float, ...]],
-    thresholds: Collection[float],
+    thresholds: Sequence[float] | np.ndarray,
 ) -> list[list[list[list[Pair]]]]:
     """Return the order that completions behind all neighbours give, for each choice of further looks and threshold.
 
     Args:
-        trained: the completer; neither its further looks nor its threshold are used.
+        plan: how; neither its further looks nor its threshold are used.
         scenes: images with disjoint visible masks.
-        settings: neighbours, order rule, batches.
-        looks: each as `close_looks` of a completer.
+        looks: each as `close_looks` of a plan.
         thresholds: probabilities above which a pixel counts as grown.
 
     Returns:
         The order, for each of the looks, threshold and scene.
     """
-    scenes, settings, _ = loosened(scenes, settings)
-    neighbours = [near_pairs(scene.masks, settings.near_px) for scene in scenes]
-    answers = ask_behind(trained, scenes, [neighbours_both_ways(pairs) for pairs in neighbours], settings)
+    scenes = [scene.loosened(plan.tight_px) for scene in scenes]
+    neighbours = [near_pairs(scene.masks, plan.ordering.gap_px) for scene in scenes]
+    predictions = predict_behind_neighbours(plan, scenes, neighbours)
     return [
-        orders_completed(replace(trained, close_looks=close_looks), scenes, neighbours, answers, settings, thresholds)
+        orders_completed(replace(plan, close_looks=close_looks), scenes, neighbours, predictions, thresholds)
         for close_looks in looks
     ]
 
 
 def orders_completed(
-    trained: TrainedCompleter,
+    plan: LabelPlan,
     scenes: Sequence[Scene],
     neighbours: Neighbours,
-    answers: Answers,
-    settings: LabelSettings,
-    thresholds: Iterable[float],
+    predictions: Predictions,
+    thresholds: Sequence[float] | np.ndarray,
 ) -> list[list[list[Pair]]]:
-    """Find the order from completions behind all neighbours; the rule is that of the settings, else of the method.
+    """Read the order from completions behind all neighbours.
 
     Args:
-        trained: the completer; its further looks are used, its threshold is not.
+        plan: order rule and further looks; its threshold is not used.
         scenes: images with disjoint visible masks.
         neighbours: of each scene.
-        answers: about each object that has neighbours, behind all of them.
-        settings: order rule, batches.
+        predictions: of `predict_behind_neighbours`.
         thresholds: probabilities above which a pixel counts as grown.
 
     Returns:
         The order, for each threshold and scene.
     """
-    rule = settings.order_rule or trained.completer.method.order_rule
-    if rule == "contact":
-        meetings = _look_where_they_meet(trained, scenes, neighbours, answers, settings)
+    if plan.order_rule == "contact":
+        meetings = _meetings(plan, scenes, neighbours, predictions)
         return [
             [
-                [pair for m in of_scene for pair in order_by_contact(m.contact, m.first, m.second, threshold)]
+                [pair for m in of_scene for pair in order_by_contact(m.contact, *m.unseen, threshold)]
                 for of_scene in meetings
             ]
             for threshold in thresholds
         ]
-    orders: list[list[list[Pair]]] = []
-    for threshold in thresholds:
-        orders.append([])
-        for number, (scene, pairs) in enumerate(zip(scenes, neighbours, strict=True)):
-            grown = _grown(number, scene, {index for pair in pairs for index in pair}, answers, threshold, settings)
-            orders[-1].append(
-                order_pairs(pairs, growth_inside(grown, scene.masks) if rule == "inside" else growth_whole(grown))
-            )
-    return orders
+    return [
+        [
+            _order_by_growth(plan, scene, pairs, predictions, threshold)
+            for scene, pairs in zip(scenes, neighbours, strict=True)
+        ]
+        for threshold in thresholds
+    ]
 
 
-def _grown(
-    number: int, scene: Scene, targets: Iterable[int], answers: Answers, threshold: float, settings: LabelSettings
-) -> np.ndarray:
-    """Return by what each object grows, nothing where it runs away, (N, H, W) bool."""
-    grown = np.zeros_like(scene.masks)
-    for target in targets:
-        answer = answers[number, target]
-        local = amodal_in_window(answer, threshold, settings.behind_neighbours)
-        if not runs_away(local, answer.modal, settings):
-            grown[target][answer.window] = local & ~answer.modal
-    return grown
+def _order_by_growth(
+    plan: LabelPlan, scene: Scene, pairs: Sequence[tuple[int, int]], predictions: Predictions, threshold: float
+) -> list[Pair]:
+    grown = np.zeros_like(scene.masks)  # nothing where an object runs away
+    for target, request in requests_behind(scene, neighbours_both_ways(pairs)).items():
+        prediction = predictions[request]
+        local = amodal_in_window(prediction, threshold, plan.behind_neighbours)
+        if not runs_away(local, prediction.modal, plan.max_growth):
+            grown[target][prediction.window] = local & ~prediction.modal
+    return order_pairs(pairs, growth_inside(grown, scene.masks) if plan.order_rule == "inside" else growth_whole(grown))
 
 
 @dataclass
 class _Meeting:
-    """Two neighbours, and the probability that each goes on within the other, as `order_by_contact` takes it."""
+    """Two neighbours where they meet.
+
+    Attributes:
+        contact: of the two.
+        requests: about either, behind all its neighbours.
+        unseen: the probability that each goes on within the other, as `order_by_contact` takes it.
+    """
 
     contact: Contact
-    first: np.ndarray
-    second: np.ndarray
+    requests: tuple[CompletionRequest, CompletionRequest]
+    unseen: tuple[np.ndarray, np.ndarray]
 
 
-def _look_where_they_meet(
-    trained: TrainedCompleter,
-    scenes: Sequence[Scene],
-    neighbours: Neighbours,
-    answers: Answers,
-    settings: LabelSettings,
+def _meetings(
+    plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours, predictions: Predictions
 ) -> list[list[_Meeting]]:
-    """Return what is known of every contact of every scene.
-
-    A crop around a large object shows little of its contact with a small one. So if an order is uncertain, both objects
-    are completed again in crops of the contact, and the mean of all answers counts.
-    """
-    meetings = []
-    for number, (scene, pairs) in enumerate(zip(scenes, neighbours, strict=True)):
-        contacts = [contact_of(scene.masks, pair, settings.near_px) for pair in pairs]
-        meetings.append(
-            [
-                _Meeting(c, *(_far(answers[number, k], c, other, settings) for k, other in _each_in_other(c)))
-                for c in contacts
-            ]
-        )
-    if not trained.close_looks:
-        return meetings
-    around = [neighbours_both_ways(pairs) for pairs in neighbours]
-    doubtful = [
-        (number, meeting)
-        for number, of_scene in enumerate(meetings)
-        for meeting in of_scene
-        if is_doubtful(meeting.contact, meeting.first, meeting.second)
-    ]
-    queries = [
-        Query(number, target, tuple(around[number][target]), meeting.contact.square(sides))
-        for number, meeting in doubtful
-        for target in meeting.contact.pair
-        for sides in trained.close_looks
-    ]
-    found = ask(trained.completer, scenes, queries, view_for(trained.view, settings), settings.batch_size)
-    for _, meeting in doubtful:
-        window = meeting.contact.window
-        meeting.first, meeting.second = (
-            np.mean([far, *(_unseen_in(window, next(found))[other] for _ in trained.close_looks)], axis=0)
-            for far, (_, other) in zip((meeting.first, meeting.second), _each_in_other(meeting.contact), strict=True)
-        )
+    """Return what is known of every contact of every scene."""
+    meetings: list[list[_Meeting]] = []
+    for scene, pairs in zip(scenes, neighbours, strict=True):
+        requests = requests_behind(scene, neighbours_both_ways(pairs))
+        meetings.append([])
+        for i, j in pairs:
+            contact = contact_of(scene.masks, (i, j), plan.ordering.gap_px)
+            unseen = (
+                _unseen_from_afar(plan, contact, predictions[requests[i]], contact.visible[1]),
+                _unseen_from_afar(plan, contact, predictions[requests[j]], contact.visible[0]),
+            )
+            meetings[-1].append(_Meeting(contact, (requests[i], requests[j]), unseen))
+    if plan.close_looks:
+        _refine_contacts(plan, [m for of_scene in meetings for m in of_scene if is_doubtful(m.contact, *m.unseen)])
     return meetings
 
 
-def _each_in_other(contact: Contact) -> Iterable[tuple[int, np.ndarray]]:
-    """Return each object's index with what is visible of the other one."""
-    return zip(contact.pair, contact.visible[::-1], strict=True)
+def _refine_contacts(plan: LabelPlan, doubtful: Sequence[_Meeting]) -> None:
+    """Complete both objects again in crops of their contact; the mean of all predictions counts.
+
+    The crop around a large object shows little of its contact with a small one, and any one crop may mislead.
+    """
+
+    def close_looks(meeting: _Meeting, request: CompletionRequest) -> list[CompletionRequest]:
+        return [replace(request, crop=meeting.contact.square(sides)) for sides in plan.close_looks]
+
+    predictions = plan.ordering.predict(
+        look for meeting in doubtful for request in meeting.requests for look in close_looks(meeting, request)
+    )
+    for meeting in doubtful:
+        window, (of_first, of_second) = meeting.contact.window, meeting.contact.visible
+        first, second = (
+            np.mean(
+                [afar, *(_unseen_in(window, predictions[look])[other] for look in close_looks(meeting, request))],
+                axis=0,
+            )
+            for afar, request, other in zip(meeting.unseen, meeting.requests, (of_second, of_first), strict=True)
+        )
+        meeting.unseen = first, second
 
 
-def _far(answer: Answer, contact: Contact, other: np.ndarray, settings: LabelSettings) -> np.ndarray:
-    """Return what the answer about an object alone says of its contact, nothing where it runs away, (K,) float32."""
-    local = amodal_in_window(answer, GOES_ON, settings.behind_neighbours)
-    if runs_away(local, answer.modal, settings):
+def _unseen_from_afar(
+    plan: LabelPlan, contact: Contact, prediction: CompletionPrediction, other: np.ndarray
+) -> np.ndarray:
+    """Return what the prediction of an object alone says of its contact, nothing where it runs away, (K,) float32."""
+    local = amodal_in_window(prediction, GOES_ON, plan.behind_neighbours)
+    if runs_away(local, prediction.modal, plan.max_growth):
         return np.zeros(np.count_nonzero(other), dtype=np.float32)
-    return _unseen_in(contact.window, answer)[other]
+    return _unseen_in(contact.window, prediction)[other]
 
 
-def _unseen_in(window: Window, answer: Answer) -> np.ndarray:
+def _unseen_in(window: Window, prediction: CompletionPrediction) -> np.ndarray:
     """Return the probability that the object goes on behind its occluders, (h, w) float32 within another window."""
     rows, columns = window
     found = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
-    own_rows, own_columns = answer.window
+    own_rows, own_columns = prediction.window
     top, bottom = max(rows.start, own_rows.start), min(rows.stop, own_rows.stop)
     left, right = max(columns.start, own_columns.start), min(columns.stop, own_columns.stop)
     if top < bottom and left < right:
         own = np.s_[
             top - own_rows.start : bottom - own_rows.start, left - own_columns.start : right - own_columns.start
         ]
-        unseen = answer.probability[own] * (answer.behind[own] & ~answer.modal[own])
+        unseen = prediction.probability[own] * (prediction.behind[own] & ~prediction.modal[own])
         found[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start] = unseen
     return found

@@ -20,7 +20,8 @@ class Pair:
         front: index of the object that hides.
         back: index of the object that is hidden.
         evidence_px: image pixels by which the back's extension exceeds the front's; of mutual pairs, the back's own.
-        score: the back's share of both extensions, above 0 and at most 1.
+            Below 0 where a chain of others says that it is this way all the same.
+        score: the back's share of both extensions, in [0, 1].
     """
 
     front: int
@@ -86,6 +87,17 @@ def mutual(pairs: Iterable[Pair]) -> list[tuple[int, int]]:
     return sorted((i, j) for i, j in directed if i < j and (j, i) in directed)
 
 
+def one_way(pairs: Iterable[Pair]) -> list[Pair]:
+    """Return the pairs of which only one hides the other.
+
+    Two that hide each other in different places stand in no line with others: a chain or a circle through both says
+    nothing of them.
+    """
+    pairs = list(pairs)
+    both_ways = {frozenset(pair) for pair in mutual(pairs)}
+    return [pair for pair in pairs if frozenset((pair.front, pair.back)) not in both_ways]
+
+
 def parents(pairs: Iterable[Pair]) -> dict[int, list[int]]:
     """Return for each hidden object the objects directly in front of it, sorted."""
     fronts: dict[int, set[int]] = defaultdict(set)
@@ -97,22 +109,23 @@ def parents(pairs: Iterable[Pair]) -> dict[int, list[int]]:
 def ancestors(pairs: Iterable[Pair]) -> dict[int, list[int]]:
     """Return for each hidden object all objects in front of it, directly or through others, sorted.
 
-    The occluder set of PCNet-M (Zhan et al. 2020, section 3.3). Cycles end where they began: an object is never its own
-    ancestor.
+    The occluder set of PCNet-M (Zhan et al. 2020, section 3.3). Chains go through pairs of which one hides the other;
+    who hides each other is in front directly only. Circles end where they began: an object is never its own ancestor.
 
     >>> ancestors([Pair(0, 1, 1.0), Pair(1, 2, 1.0)])
     {1: [0], 2: [0, 1]}
     """
-    direct = parents(pairs)
+    pairs = list(pairs)
+    direct, in_line = parents(pairs), parents(one_way(pairs))
     reached = {}
-    for back in direct:
-        seen: set[int] = set()
-        frontier = list(direct[back])
+    for back, group in direct.items():
+        seen = set(group)
+        frontier = list(in_line.get(back, ()))
         while frontier:
-            front = frontier.pop()
-            if front not in seen:
-                seen.add(front)
-                frontier.extend(direct.get(front, ()))
+            for front in in_line.get(frontier.pop(), ()):
+                if front not in seen:
+                    seen.add(front)
+                    frontier.append(front)
         reached[back] = sorted(seen - {back})
     return reached
 
@@ -120,20 +133,19 @@ def ancestors(pairs: Iterable[Pair]) -> dict[int, list[int]]:
 def cycles(pairs: Iterable[Pair]) -> list[list[int]]:
     """Return the groups of objects that hide one another in a circle, each sorted.
 
-    Two objects are in one group when each is in front of the other, directly or through others. Two that hide each
-    other directly, and nothing more, are `mutual` and no cycle.
+    Two objects are in one group when each is in front of the other through a chain of pairs of which one hides the
+    other. Objects that hide each other directly are `mutual` and no circle, nor is one that goes through them: an arm
+    around a bottle is in front of it and behind it, and so may be what the hand holds.
 
     >>> cycles([Pair(0, 1, 1.0), Pair(1, 2, 1.0), Pair(2, 0, 1.0), Pair(2, 3, 1.0)])
     [[0, 1, 2]]
     """
-    pairs = list(pairs)
-    direct, both_ways = parents(pairs), {frozenset(pair) for pair in mutual(pairs)}
-    above = {back: set(group) for back, group in ancestors(pairs).items()}
+    above = {back: set(group) for back, group in ancestors(one_way(pairs)).items()}
     groups: list[list[int]] = []
     placed: set[int] = set()
-    for node in sorted(direct):
+    for node in sorted(above):
         group = sorted({node, *(other for other in above[node] if node in above.get(other, ()))})
-        if len(group) > 1 and node not in placed and frozenset(group) not in both_ways:
+        if len(group) > 1 and node not in placed:
             groups.append(group)
             placed.update(group)
     return groups

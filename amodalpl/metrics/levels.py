@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from .completion import Counts, Scores
+from ..errors import DataError, nearest
+
+if TYPE_CHECKING:  # the command line imports the names of the levels, and must not need numpy for that
+    from .completion import Counts, Scores
 
 MACRO = "completion, macro over occlusion levels"
 
@@ -112,6 +116,18 @@ OCCLUDED_VEHICLES_FG = LevelSet(
 """The four levels of the object, whatever covers its surroundings."""
 
 LEVEL_SETS = {"kins": KINS, "cocoa-cls": COCOA_CLS, "occluded-vehicles": OCCLUDED_VEHICLES_FG}
+
+
+def choose_levels(name: str | None, truth_format: str) -> LevelSet:
+    """Return the bins of occlusion that were asked for, or those of the truth's data set.
+
+    Raises:
+        DataError: an unknown name.
+    """
+    chosen = name or ("kins" if truth_format.startswith("kins") else "cocoa-cls")
+    if chosen not in LEVEL_SETS:
+        raise DataError(f"levels: expected a known set, got {chosen!r}{nearest(chosen, LEVEL_SETS)}")
+    return LEVEL_SETS[chosen]
 
 
 def compute_levels(

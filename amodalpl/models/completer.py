@@ -53,6 +53,15 @@ class Method:
     contact_weight: float = 1.0
     widens: bool = False
 
+    def describe(self) -> dict[str, str]:
+        """Return what `amodalpl complete --list` prints of it."""
+        return {
+            "sees": ", ".join(("modal", *self.channels)),
+            "loss": self.loss.__name__,
+            "asks": "pair by pair" if self.order_from_pairs else "behind all neighbours",
+            "samples": self.recipe,
+        }
+
 
 METHODS: dict[str, Method] = {
     "layered": Method(
@@ -85,11 +94,17 @@ class Completer(nn.Module):
         uses_image: whether the photo is given too.
     """
 
+    image_mean: torch.Tensor
+    image_std: torch.Tensor
+
     def __init__(self, network: nn.Module, method: Method, uses_image: bool = False) -> None:
         super().__init__()
         self.network = network
         self.method = method
         self.uses_image = uses_image
+        # on the network's device from the start: made anew in each step they would hold a GPU up
+        self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("image_std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(
         self,
@@ -114,9 +129,7 @@ class Completer(nn.Module):
         if self.uses_image:
             if image is None:
                 raise ValueError("this completer looks at the photo: expected image patches, got None")
-            mean = torch.tensor(IMAGE_MEAN, device=image.device).view(1, 3, 1, 1)
-            std = torch.tensor(IMAGE_STD, device=image.device).view(1, 3, 1, 1)
-            channels.append((image.float() - mean) / std)
+            channels.append((image.float() - self.image_mean) / self.image_std)
         stacked = torch.cat(channels, dim=1)  # (B, C, P, P)
         return self.network(stacked.contiguous(memory_format=torch.channels_last)).float()
 

@@ -1,5 +1,6 @@
-"""A 3x3 convolution that trains at a CPU's speed.
+"""A backend for training on CPUs without AVX-512: 3x3 convolutions whose gradients come at the CPU's speed.
 
+The networks are written with `nn.Conv2d`; `train_at_full_speed` puts these convolutions in the place of theirs.
 Channels-last is the fast layout of a network's passes, but oneDNN has no fast kernel for the gradient of the weights in
 it on CPUs without AVX-512: at 16 to 50 of 95 GFLOP/s per core it took half of a training step. Copied to the plain
 layout, where there is one, it takes half as long, the copies included.
@@ -15,29 +16,45 @@ from torch.nn import functional
 PATCHES_COPIED = 8  # at a time, which bounds the memory of the copies
 
 
+def train_at_full_speed(module: nn.Module) -> None:
+    """Replace every 3x3 convolution inside a module; does nothing on a CPU that needs no help.
+
+    Weights stay the same tensors under the same names. In eval mode answers are those of `nn.Conv2d`.
+
+    Args:
+        module: on the CPU; changed in place.
+    """
+    if not _lacks_avx512():
+        return
+    for name, child in module.named_children():
+        if type(child) is nn.Conv2d and child.kernel_size == (3, 3) and child.padding == (1, 1):
+            setattr(module, name, Convolution.like(child))
+        else:
+            train_at_full_speed(child)
+
+
 class Convolution(nn.Conv2d):
     """`nn.Conv2d(channels_in, channels_out, 3, padding=1)`: the same weights, the same function, the same gradients.
 
     Shapes: (B, channels_in, H, W) float -> (B, channels_out, H, W) float.
     """
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__(channels_in, channels_out, 3, padding=1)
+    @classmethod
+    def like(cls, plain: nn.Conv2d) -> Convolution:
+        """Return one with the tensors of a plain convolution."""
+        ours = cls(plain.in_channels, plain.out_channels, 3, padding=1, device="meta")  # no random weights are drawn
+        ours.weight, ours.bias = plain.weight, plain.bias
+        return ours.train(plain.training)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the convolved channels."""
-        if self.training and _is_slow_in_channels_last(x):
+        if self.training and not torch.is_autocast_enabled("cpu"):
             return _PlainWeightGradient.apply(x, self.weight, self.bias)
         return super().forward(x)
 
 
-def _is_slow_in_channels_last(x: torch.Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and torch.backends.cpu.get_cpu_capability() == "AVX2"
-    )
+def _lacks_avx512() -> bool:
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 class _PlainWeightGradient(torch.autograd.Function):

@@ -6,18 +6,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .conv_avx2 import Convolution
-
 
 class DoubleConv(nn.Sequential):
     """Twice: 3x3 convolution, batch normalisation, ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(
-            Convolution(channels_in, channels_out),
+            nn.Conv2d(channels_in, channels_out, 3, padding=1),
             nn.BatchNorm2d(channels_out),
             nn.ReLU(inplace=True),
-            Convolution(channels_out, channels_out),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1),
             nn.BatchNorm2d(channels_out),
             nn.ReLU(inplace=True),
         )
@@ -56,7 +54,7 @@ class UNet(nn.Module):
             x = block(functional.max_pool2d(x, 2))
         for block in self.up:
             x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
-            if self.training and x.requires_grad:
+            if x.device.type == "cpu" and self.training and x.requires_grad:
                 x.register_hook(_in_channels_last)
             x = block(torch.cat([skips.pop(), x], dim=1))
         return self.leave(x)

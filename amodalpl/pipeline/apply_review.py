@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..data.coco_family import reason_kind
+from ..data.label_file import decided_entry, write_label_file
 from ..data.label_folder import DOUBT, LABELS, ORDER, STATS, LabelFolder, check_stats, read_label_folder, read_orders
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..data.review_file import (
-    COMPLETED,
     NO_LONGER_FIT,
     REVIEW_FILE,
     Decision,
@@ -22,26 +22,22 @@ from ..data.review_file import (
     Review,
     Verdict,
     carry_over,
-    completed_mask,
     fingerprint,
     read_review,
     require_same_labels,
     write_review,
 )
-from ..data.usable_photos import require_photos
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json, write_whole
-from ..io.json_stream import finite, write_object
-from ..masks import rle
+from ..io.json_stream import finite
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
-from ..runtime.input_hashes import input_hashes
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import RUN_FILE, StageRun, finished_run
+from ..runtime.stage_run import RUN_FILE, StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
+from ..runtime.usable_photos import require_photos
+from .stage import STAGES
 
 STAGE = "apply-review"
-DECISION = "decision"
-"""Key of `amodalpl` in a label that was decided on."""
 _COUNTED: dict[Verdict | None, str] = {
     "accept": "accepted",
     "reject": "rejected",
@@ -59,7 +55,7 @@ def apply_review(
     completer: Path | None = None,
     progress: Progress = SILENT,
 ) -> Summary:
-    """Write a label folder to which the decisions of a review are applied.
+    """Write a label folder in which the decisions of a review are carried out.
 
     A rejected label becomes a crowd region (`iscrowd` 1) of its visible mask, which detectors neither learn nor are
     wrong to find; one that is kept modal gets its visible mask as whole mask. What the completer proposed stays beside
@@ -82,6 +78,7 @@ def apply_review(
         DataError: the review is damaged or of other labels, or the labels or photos cannot be used.
         OutputError: `labels` is no finished folder, or `out` belongs to another run.
     """
+    arguments = STAGES[STAGE].arguments(locals())
     decided = read_review(review)
     record = _finished_labels(labels)
     file = labels / LABELS
@@ -103,7 +100,6 @@ def apply_review(
     if made_by:
         inputs["completer"] = made_by
     settings = {"report": {"with_scores": completer is not None}}
-    arguments = {"labels": labels, "images": images, "review": review, "completer": completer}
     run = StageRun.open(out, STAGE, settings, inputs, record["seed"], arguments)
     if not run.done:
         before: Review | None = None
@@ -126,41 +122,6 @@ def apply_review(
         },
         next=f"amodalpl train-detector {out / LABELS} {images} --out detector",
     )
-
-
-def corrected(annotation: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:
-    """Return an annotation with a decision applied; earlier decisions on it do not matter.
-
-    What stands under `amodalpl` (growth, uncertainty, plausibility, flags, occluders) goes on speaking of the mask of
-    the completer. A label of which nothing is visible keeps its mask.
-
-    Args:
-        annotation: of a label file.
-        verdict: None undoes what was decided before.
-    """
-    completed, visible = completed_mask(annotation), annotation["visible_mask"]
-    visible_px = _area_px(visible)
-    falls_back = verdict in ("reject", "keep-modal") and visible_px > 0
-    whole = visible if falls_back else completed
-    area_px = _area_px(whole)
-    ours = {key: value for key, value in annotation["amodalpl"].items() if key not in (DECISION, COMPLETED)}
-    if verdict is not None:
-        ours[DECISION] = verdict
-    if whole != completed:
-        ours[COMPLETED] = completed
-    return {
-        **annotation,
-        "iscrowd": int(verdict == "reject"),
-        "segmentation": whole,
-        "bbox": list(rle.box_xywh(whole)),  # type: ignore[arg-type]  # pycocotools takes text and bytes
-        "area": area_px,
-        "occlude_rate": round(1 - visible_px / area_px, 6),
-        "amodalpl": ours,
-    }
-
-
-def _area_px(mask: Mapping[str, Any]) -> int:
-    return rle.area_px(mask)  # type: ignore[arg-type]
 
 
 def _finished_labels(folder: Path) -> dict[str, Any]:
@@ -207,21 +168,13 @@ def _write(
     def annotations() -> Iterator[dict[str, Any]]:
         for label in folder.labels:
             verdict = decisions.get(label.id)
-            annotation = corrected(label.annotation, verdict)
+            annotation = decided_entry(label.annotation, verdict)
             times[verdict] += 1
             if verdict is not None:
                 held.append(Decision(label.id, verdict, fingerprint(annotation)))
             yield finite(annotation)
 
-    write_object(
-        out / LABELS,
-        {
-            **finite(data.raw),
-            "images": (finite(image.raw) for image in data.images),
-            "annotations": annotations(),
-            "categories": finite(data.categories),
-        },
-    )
+    write_label_file(out / LABELS, data, annotations())
     write_review(out / REVIEW_FILE, Review(hash_file(out / LABELS), tuple(held)))
     for name in (ORDER, DOUBT):
         if (labels / name).exists():

@@ -1,62 +1,56 @@
 """`amodalpl pseudolabel`: annotations and a completer in; the label file, the order, uncertainty maps and a report out.
 
-Work goes part by part, a few photos each. Parts are files; any number of processes can make them, and any of these may
-be killed. The first one then puts them together in the order of the photos: the result is the same whoever made them.
-Beside the annotations as they were read, memory holds one part, and a few numbers per label.
+Work goes part by part, a few photos each. Parts are files, one line per photo; any number of processes can make them,
+and any of these may be killed. The first one then puts them together in the order of the photos: the result is the same
+whoever made them. Beside the annotations as they were read, memory holds one photo of a part, and a few numbers per
+label.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..completion.checkpoint import CARD, WEIGHTS, TrainedCompleter, load_completer
+from ..completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer
 from ..completion.onnx_backend import NETWORK
 from ..completion.precision import in_precision
-from ..completion.predictor import Scene
+from ..data.label_file import doubt_entry, label_entry, order_entry, write_label_file
+from ..data.label_folder import DOUBT, LABELS, ORDER, STATS
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
-from ..data.usable_photos import usable_photos
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
-from ..io.json_stream import finite, write_lines, write_object
-from ..labelling.flags import doubtful_above, flags_of
-from ..labelling.gap_tolerance import _with_modal, measure_gaps
-from ..labelling.label_scenes import Label, label_scenes
+from ..io.json_stream import open_lines, open_list, read_entries, read_lines, write_lines
+from ..labelling.assemble import CompletedImage, DrawnPhoto, complete_photos
+from ..labelling.gap_tolerance import instances_to_label, measure_gaps
 from ..labelling.label_statistics import LabelStatistics
-from ..labelling.order_recovery import orders_from_pairs
-from ..labelling.ordering import Pair, cycles, mutual
+from ..labelling.ordering import cycles, mutual
+from ..labelling.plan import LabelPlan, plan_labels
 from ..masks import ownership, rle
 from ..masks.gaps import GapTolerance
 from ..report import sanity_checks
-from ..report.page import write_label_page
+from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device, wait_for_files
-from ..runtime.input_hashes import input_hashes
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import RUN_FILE, StageRun, git_state
+from ..runtime.stage_run import RUN_FILE, StageRun, git_state, input_hashes
 from ..runtime.summary import Summary
+from ..runtime.usable_photos import usable_photos
 from ..settings import LabelSettings, PipelineSettings
-from ..shape_prior.plausibility import ShapePrior
 from ..version import __version__
+from .stage import STAGES
 
-LABELS, ORDER, STATS, DOUBT, REPORT, OVERLAYS = (
-    "pseudo_amodal.json",
-    "order.json",
-    "stats.json",
-    "doubt.jsonl",
-    "report.html",
-    "overlays.png",
-)
+ROW = STAGES["pseudolabel"]
 _ANY_PARTS = ".parts*"
 PARTS = f".parts-{__version__}"
 """Folder of what is stored while working; another version might label otherwise, so it starts again in its own."""
+_PART = "a part of the labels"
 MASK_BYTES = 2**27  # of photos labelled together; some five times as much is held meanwhile
 
 
@@ -100,57 +94,39 @@ def pseudolabel(
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
+    arguments = ROW.arguments(locals())
     ranks = Ranks.of_this_process()
     ranks.settle()
     if not ranks.is_first:
         progress = SILENT
     decided = read_review(review) if review else None
     where = pick_device(device)
-    trained = load_completer(completer, where, backend)
+    bundle = load_completer(completer, where, backend)
     if backend == "torch":
-        trained = replace(trained, completer=in_precision(trained.completer, settings.labels.precision, where))
+        bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
     if not any(i.modal is not None and not i.is_crowd for i in data.instances):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
-    inputs = {"completer": hash_file(completer / CARD)}
-    if backend == "onnx":
-        inputs["network in ONNX"] = hash_file(completer / NETWORK)
-    else:
-        inputs["weights"] = hash_file(completer / WEIGHTS)
+    inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
     if review:
         inputs["review"] = hash_file(review)
     if not ranks.is_first:
         wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
-    run = StageRun.open(
-        out,
-        "pseudolabel",
-        {"labels": settings.labels.model_dump(mode="json")},
-        {**input_hashes(data, images), **inputs},
-        settings.seed,
-        {
-            "annotations": annotations,
-            "images": images,
-            "completer": completer,
-            "fmt": fmt,
-            "review": review,
-            "backend": backend,
-        },
-    )
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
     if not run.done:
         if ranks.is_first:
             _remove_parts_of_other_versions(out, progress)
-        run.record |= {
-            "amodalpl": __version__,
-            "git": git_state(),
-        }  # of who labels, whoever claimed it
-        chosen, tolerance = _resolve(data, trained, settings.labels, progress)
-        name = str(read_json(completer / CARD, "the card of a completer")["method"])
-        files = _make_parts(data, images, trained, name, out, chosen, ranks, progress)
+        run.record |= {"amodalpl": __version__, "git": git_state()}  # of who labels, whoever claimed it
+        labels, tolerance = _measured(data, settings.labels, progress)
+        method = str(read_json(completer / CARD, "the card of a completer")["method"])
+        work = _Work(data, images, bundle.completer.uses_image, plan_labels(bundle, labels), method)
+        parts = _make_parts(work, out, labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
-        made = [LABELS, ORDER, DOUBT, STATS, REPORT, OVERLAYS]
-        counts = _put_together(data, trained, files, out, chosen, tolerance, decided)
+        collected = _put_together(work, parts, out)
+        counts = _write_statistics(work, collected, out, bundle, tolerance, decided)
         write_label_page(out, images, completer, progress)
+        made = [LABELS, ORDER, DOUBT, STATS, REPORT_FILE, SHEET_FILE]
         run.finish(counts, [*made, REVIEW_FILE] if decided else made)
     if ranks.is_first:
         shutil.rmtree(out / PARTS, ignore_errors=True)
@@ -162,8 +138,8 @@ def pseudolabel(
         counts=run.counts,
         files={
             "labels": out / LABELS,
-            "report": out / REPORT,
-            "overlays": out / OVERLAYS,
+            "report": out / REPORT_FILE,
+            "overlays": out / SHEET_FILE,
             "order": out / ORDER,
             "doubt": out / DOUBT,
             "statistics": out / STATS,
@@ -172,16 +148,21 @@ def pseudolabel(
     )
 
 
-def _resolve(
-    data: AnnotationSet, trained: TrainedCompleter, settings: LabelSettings, progress: Progress
+def _completer_hashes(completer: Path, backend: str) -> dict[str, str]:
+    card = {"completer": hash_file(completer / CARD)}
+    if backend == "onnx":
+        return {**card, "network in ONNX": hash_file(completer / NETWORK)}
+    return {**card, "weights": hash_file(completer / WEIGHTS)}
+
+
+def _measured(
+    data: AnnotationSet, settings: LabelSettings, progress: Progress
 ) -> tuple[LabelSettings, GapTolerance | None]:
-    """Choose what the settings leave open; every process does, and finds the same."""
-    tolerance: GapTolerance | None = None
-    if settings.gap_px is None or settings.tight_px is None:
-        tolerance = measure_gaps(data, progress)
-        settings = settings.measured(tolerance.gap_px, tolerance.tight_px)
-    bound = doubtful_above(settings.low_confidence, trained.promise)
-    return settings.model_copy(update={"low_confidence": bound}), tolerance
+    """Measure what the settings leave open of the gaps; every process does, and finds the same."""
+    if settings.gap_px is not None and settings.tight_px is not None:
+        return settings, None
+    tolerance = measure_gaps(data, progress)
+    return settings.measured(tolerance.gap_px, tolerance.tight_px), tolerance
 
 
 def _remove_parts_of_other_versions(out: Path, progress: Progress) -> None:
@@ -191,33 +172,34 @@ def _remove_parts_of_other_versions(out: Path, progress: Progress) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make_parts(
-    data: AnnotationSet,
-    images: Path,
-    trained: TrainedCompleter,
-    name: str,
-    out: Path,
-    settings: LabelSettings,
-    ranks: Ranks,
-    progress: Progress,
-) -> list[Path]:
+@dataclass(frozen=True)
+class _Work:
+    """What is labelled, and how."""
+
+    data: AnnotationSet
+    images: Path
+    uses_image: bool
+    plan: LabelPlan
+    method: str
+
+
+def _make_parts(work: _Work, out: Path, photos_per_part: int, ranks: Ranks, progress: Progress) -> list[Path]:
     """Make this process's parts; the first process returns once those of all are there.
 
     Returns:
         The files of all parts, in the order of the photos.
     """
-    records = [r for r in data.images if data.by_image[r.id]]
-    size = settings.images_per_part
-    parts = [records[k : k + size] for k in range(0, len(records), size)]
+    records = [r for r in work.data.images if work.data.by_image[r.id]]
+    parts = [records[k : k + photos_per_part] for k in range(0, len(records), photos_per_part)]
     folder = out / PARTS
     folder.mkdir(exist_ok=True)
-    files = [folder / f"{number:06d}.labels.json" for number in range(len(parts))]
+    files = [folder / f"{number:06d}.jsonl" for number in range(len(parts))]
     missing = [k for k, file in enumerate(files) if not file.exists()]
     done = len(records) - sum(len(parts[k]) for k in missing)
     with progress.task("labelling photos", len(records), done=done) as advance:
         for k in missing:
             if k % ranks.world == ranks.rank:
-                write_object(files[k], _label_part(data, images, parts[k], trained, name, settings))
+                write_lines(files[k], _label_photos(work, parts[k]))
                 advance(len(parts[k]))
         if ranks.is_first:
             others = [k for k in missing if k % ranks.world]
@@ -225,115 +207,21 @@ def _make_parts(
     return files
 
 
-def _put_together(
-    data: AnnotationSet,
-    trained: TrainedCompleter,
-    files: Sequence[Path],
-    out: Path,
-    settings: LabelSettings,
-    tolerance: GapTolerance | None,
-    decided: Review | None,
-) -> dict[str, Any]:
-    """Write everything but the report from the parts, entry by entry; return the counts."""
-    statistics = LabelStatistics()
-    write_object(
-        out / LABELS,
-        {
-            **finite(data.raw),
-            "images": (finite(_image_entry(record)) for record in data.images),
-            "annotations": statistics.watch_labels(_entries_of(files, "labels")),
-            "categories": finite(data.categories),
-        },
-    )
-    pairs = orders_from_pairs(trained, settings)
-    rule = "pairs" if pairs else settings.order_rule or trained.completer.method.order_rule
-    order = statistics.watch_order(_entries_of(files, "order"))
-    write_object(out / ORDER, {"rule": rule, "images": order})
-    write_lines(out / DOUBT, _entries_of(files, "doubt"))
-    left_out = [
-        {"place": d.place, "annotation_id": d.annotation_id, "image_id": d.image_id, "reason": d.reason}
-        for d in data.dropped
-    ] + list(_entries_of(files, "left_out"))
-    stats = statistics.to_json(data, left_out)
-    counts = stats["counts"]
-    counts["gap px"] = settings.gap_px
-    counts["tight px"] = settings.loosened_px
-    counts["promise"] = str(trained.promise or "none: see the completer's hold-out scores")
-    if tolerance is not None:
-        stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}
-    if decided is not None:
-        kept, lost = carry_over(decided, _entries_of(files, "labels"), hash_file(out / LABELS))
-        write_review(out / REVIEW_FILE, kept)
-        counts["decisions kept"], counts[NO_LONGER_FIT] = len(kept.decisions), len(lost)
-        stats[NO_LONGER_FIT] = [decision.to_json() for decision in lost]
-    warnings = [*sanity_checks.of_labels(np.array(statistics.growth), statistics.ordered), *_order_of(files).warnings()]
-    if tolerance is not None:
-        warnings = [*sanity_checks.of_gaps(sum(tolerance.counts), len(data.images)), *warnings]
-    if warnings:
-        counts["warnings"] = warnings
-    write_json(out / STATS, stats)
-    return counts
-
-
-def _order_of(files: Sequence[Path]) -> sanity_checks.OneWay:
-    """Count whether what is in front is always the lower, or the larger."""
-    counts = sanity_checks.OneWay()
-    for file in files:
-        part = read_json(file, "a part of the labels")
-        boxes = {label["id"]: label["visible_bbox"] for label in part["labels"]}
-        for pair in (pair for photo in part["order"] for pair in photo["pairs"]):
-            counts.add(boxes[pair["front"]], boxes[pair["back"]])
-    return counts
-
-
-def _entries_of(files: Sequence[Path], kind: str) -> Iterator[dict[str, Any]]:
-    for file in files:
-        yield from read_json(file, "a part of the labels")[kind]
-
-
-@dataclass(frozen=True)
-class _Photo:
-    """One photo on its way through a part."""
-
-    record: ImageRecord
-    instances: list[Instance]
-    owned: ownership.Owned
-
-
-def _label_part(
-    data: AnnotationSet,
-    images: Path,
-    records: Sequence[ImageRecord],
-    trained: TrainedCompleter,
-    name: str,
-    settings: LabelSettings,
-) -> dict[str, list[dict[str, Any]]]:
-    part: dict[str, list[dict[str, Any]]] = {"labels": [], "order": [], "doubt": [], "left_out": []}
-    for record in records:
-        everything = data.by_image[record.id]
-        part["left_out"] += [_left_out(i, "crowd region") for i in everything if i.is_crowd]
-        part["left_out"] += [_left_out(i, "no modal mask") for i in everything if not i.is_crowd and i.modal is None]
-    for group in _fitting_groups(data, records):
-        photos, scenes = [], []
+def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
+    """Label photos; yields what is kept of each, a line of a part."""
+    for group in _fitting_groups(work.data, records):
+        photos = []
         for record in group:
-            instances = _with_modal(data, record)
-            owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
-            image = (
-                read_image(image_path(images, record.file_name), record.size_hw)
-                if trained.completer.uses_image
-                else None
-            )
-            photos.append(_Photo(record, instances, owned))
-            scenes.append(Scene(owned.masks, image))
-        for photo, answer in zip(photos, label_scenes(trained, scenes, settings), strict=True):
-            part["labels"] += _entries(photo, answer.labels, name, trained.shapes, settings)
-            part["order"].append(_order_entry(photo, answer.order))  # also without pairs: scores count what has none
-            part["doubt"] += [
-                label.doubt.to_json(instance.id)
-                for instance, label in zip(photo.instances, answer.labels, strict=True)
-                if label is not None and label.doubt is not None
-            ]
-    return part
+            instances = instances_to_label(work.data, record)
+            drawn = [i.modal for i in instances if i.modal is not None]
+            image = None
+            if work.uses_image:
+                image = read_image(image_path(work.images, record.file_name), record.size_hw)
+            owned = ownership.resolve(drawn, record.size_hw)
+            photos.append(DrawnPhoto(drawn, owned, image, [i.category_id for i in instances]))
+        completed = complete_photos(work.plan, photos)
+        for record, photo, found in zip(group, photos, completed, strict=True):
+            yield _photo_entries(work, record, photo, found)
 
 
 def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iterator[list[ImageRecord]]:
@@ -341,7 +229,7 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
     group: list[ImageRecord] = []
     held = 0
     for record in records:
-        needed = record.size_hw[0] * record.size_hw[1] * len(_with_modal(data, record))
+        needed = record.size_hw[0] * record.size_hw[1] * len(instances_to_label(data, record))
         if group and held + needed > MASK_BYTES:
             yield group
             group, held = [], 0
@@ -349,6 +237,45 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
         held += needed
     if group:
         yield group
+
+
+def _photo_entries(work: _Work, record: ImageRecord, photo: DrawnPhoto, found: CompletedImage) -> dict[str, Any]:
+    """Return the entries of a photo in all files, and a row for each of its annotations that got no label."""
+    instances = instances_to_label(work.data, record)
+    ids = [instance.id for instance in instances]
+    everything = work.data.by_image[record.id]
+    return {
+        "labels": [
+            label_entry(
+                instance,
+                found.amodal[k],
+                found.visible[k],
+                drawn_px=rle.area_px(photo.drawn[k]),
+                completer=work.method,
+                occluders=[ids[occluder] for occluder in found.occluders[k]],
+                uncertainty=float(found.uncertainty[k]),
+                plausibility=None if found.plausibility is None else float(found.plausibility[k]),
+                flags=found.flags[k],
+            )
+            for k, instance in enumerate(instances)
+        ],
+        "order": order_entry(
+            record.id,
+            ids,
+            [(pair.front, pair.back, pair.evidence_px, pair.score) for pair in found.order],
+            mutual(found.order),
+            cycles(found.order),
+        ),
+        "doubt": [
+            doubt_entry(annotation_id, doubt.box_xywh, doubt.levels)
+            for annotation_id, doubt in zip(ids, found.uncertainty_maps, strict=True)
+            if doubt is not None
+        ],
+        "left_out": [
+            *(_left_out(i, "crowd region") for i in everything if i.is_crowd),
+            *(_left_out(i, "no modal mask") for i in everything if not i.is_crowd and i.modal is None),
+        ],
+    }
 
 
 def _left_out(instance: Instance, reason: str) -> dict[str, Any]:
@@ -360,61 +287,82 @@ def _left_out(instance: Instance, reason: str) -> dict[str, Any]:
     }
 
 
-def _entries(
-    photo: _Photo, labels: Sequence[Label | None], name: str, shapes: ShapePrior | None, settings: LabelSettings
+@dataclass
+class _Collected:
+    """What is added up while the parts are put together."""
+
+    statistics: LabelStatistics = field(default_factory=LabelStatistics)
+    one_way: sanity_checks.OneWay = field(default_factory=sanity_checks.OneWay)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _put_together(work: _Work, parts: Sequence[Path], out: Path) -> _Collected:
+    """Write the label file, the order and the doubts from the parts, photo by photo; each part is read once."""
+    collected = _Collected()
+    with (
+        open_list(out / ORDER, {"rule": work.plan.order_rule}, "images") as add_order,
+        open_lines(out / DOUBT) as add_doubt,
+    ):
+        write_label_file(out / LABELS, work.data, _spread(parts, collected, add_order, add_doubt))
+    return collected
+
+
+def _spread(
+    parts: Sequence[Path],
+    collected: _Collected,
+    add_order: Callable[[Any], object],
+    add_doubt: Callable[[Any], object],
 ) -> Iterator[dict[str, Any]]:
-    drawn = [rle.decode(instance.modal) for instance in photo.instances if instance.modal is not None]
-    # what the annotator drew is the object's in any case
-    wholes = [mask if label is None else label.amodal | mask for mask, label in zip(drawn, labels, strict=True)]
-    ordinary = shapes.score(wholes, [i.category_id for i in photo.instances]) if shapes is not None and wholes else None
-    for index, (instance, label) in enumerate(zip(photo.instances, labels, strict=True)):
-        visible, amodal = photo.owned.masks[index], wholes[index]
-        whole, seen = rle.encode(amodal), rle.encode(visible)
-        amodal_px, visible_px = rle.area_px(whole), rle.area_px(seen)
-        drawn_px = int(np.count_nonzero(drawn[index]))
-        bound = doubtful_above(settings.low_confidence, None)  # by now it is given
-        flags = flags_of(label, visible, int(photo.owned.lost_px[index]), bound)
-        yield {
-            "id": instance.id,
-            "image_id": instance.image_id,
-            "category_id": instance.category_id,
-            "iscrowd": 0,
-            "segmentation": rle.to_json(whole),
-            "bbox": list(rle.box_xywh(whole)),
-            "area": amodal_px,
-            "visible_mask": rle.to_json(seen),
-            "visible_bbox": list(rle.box_xywh(seen)),
-            "occlude_rate": round(1 - visible_px / amodal_px, 6),
-            "amodalpl": {
-                "completer": name,
-                "occluders": [photo.instances[k].id for k in label.occluders] if label else [],
-                "uncertainty": round(label.uncertainty, 6) if label else 1.0,
-                "plausibility": round(float(ordinary[index]), 6) if ordinary is not None else None,
-                "growth": round(amodal_px / drawn_px, 6),
-                "added_px": amodal_px - drawn_px,
-                "flags": flags,
-            },
-        }
+    """Yield the labels, photo by photo, and hand everything else on."""
+    for photo in (photo for part in parts for photo in read_lines(part, _PART)):
+        boxes = {label["id"]: label["visible_bbox"] for label in photo["labels"]}
+        for pair in photo["order"]["pairs"]:
+            collected.one_way.add(boxes[pair["front"]], boxes[pair["back"]])
+        collected.statistics.add_order(photo["order"])
+        add_order(photo["order"])
+        for doubt in photo["doubt"]:
+            add_doubt(doubt)
+        collected.left_out += photo["left_out"]
+        for label in photo["labels"]:
+            collected.statistics.add_label(label)
+            yield label
 
 
-def _order_entry(photo: _Photo, pairs: Sequence[Pair]) -> dict[str, Any]:
-    ids = [instance.id for instance in photo.instances]
-    return {
-        "image_id": photo.record.id,
-        "pairs": [
-            {"front": ids[p.front], "back": ids[p.back], "evidence_px": p.evidence_px, "score": round(p.score, 6)}
-            for p in pairs
-        ],
-        "mutual": [[ids[i], ids[j]] for i, j in mutual(pairs)],
-        "cycles": [[ids[k] for k in group] for group in cycles(pairs)],
-    }
-
-
-def _image_entry(record: ImageRecord) -> dict[str, Any]:
-    stated = {
-        "id": record.id,
-        "file_name": record.file_name,
-        "height": record.size_hw[0],
-        "width": record.size_hw[1],
-    }
-    return {**record.raw, **{key: value for key, value in stated.items() if key not in record.raw}}
+def _write_statistics(
+    work: _Work,
+    collected: _Collected,
+    out: Path,
+    bundle: CompleterBundle,
+    tolerance: GapTolerance | None,
+    decided: Review | None,
+) -> dict[str, Any]:
+    """Write `stats.json`, and the decisions that still hold; return the counts."""
+    data, statistics = work.data, collected.statistics
+    left_out = [
+        {"place": d.place, "annotation_id": d.annotation_id, "image_id": d.image_id, "reason": d.reason}
+        for d in data.dropped
+    ]
+    stats = statistics.to_json(data, [*left_out, *collected.left_out])
+    counts = stats["counts"]
+    counts["gap px"] = work.plan.gap_px
+    counts["tight px"] = work.plan.tight_px
+    stats["promise"] = bundle.promise.to_json() if bundle.promise else None
+    counts["promise"] = str(bundle.promise or "none: see the completer's hold-out scores")
+    stats["promise"] = bundle.promise.to_json() if bundle.promise else None
+    warnings = [
+        *sanity_checks.of_labels(np.array(statistics.growth), statistics.ordered),
+        *collected.one_way.warnings(),
+    ]
+    if tolerance is not None:
+        stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}
+        warnings = [*sanity_checks.of_gaps(sum(tolerance.counts), len(data.images)), *warnings]
+    if decided is not None:
+        labels = read_entries(out / LABELS, "a label file", "annotations")
+        kept, lost = carry_over(decided, labels, hash_file(out / LABELS))
+        write_review(out / REVIEW_FILE, kept)
+        counts["decisions kept"], counts[NO_LONGER_FIT] = len(kept.decisions), len(lost)
+        stats[NO_LONGER_FIT] = [decision.to_json() for decision in lost]
+    if warnings:
+        counts["warnings"] = warnings
+    write_json(out / STATS, stats)
+    return counts

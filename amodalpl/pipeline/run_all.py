@@ -11,15 +11,13 @@ from ..evaluation.order import evaluate_order
 from ..io.files import write_json
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
-from ..settings import PipelineSettings, RunSettings
+from ..settings import DataSettings, PipelineSettings, RunSettings
 from ..settings_values import resolve_as
-from .complete import complete
-from .pseudolabel import LABELS, pseudolabel
-from .synth import synth
-from .train_detector import require_detector, start_identity, train_detector
+from .pseudolabel import LABELS
+from .stage import IN_RUN, STAGES
+from .train_detector import require_detector, start_identity
 
-STAGES = ("synth", "complete", "pseudolabel", "train-detector")
-SYNTH, COMPLETER, LABEL_FOLDER, DETECTOR, SCORES = "synth", "completer", "labels", "detector", "scores.json"
+SCORES = "scores.json"
 
 
 def run_pipeline(
@@ -36,7 +34,7 @@ def run_pipeline(
         out: gets one folder per stage, and `scores.json`.
         device: "auto", "cpu" or "cuda".
         progress: shown while it works.
-        until: the last of `STAGES` to run; started again with a later one, the finished ones are kept.
+        until: the last of `IN_RUN` to run; started again with a later one, the finished ones are kept.
 
     Returns:
         The scores of all stages, and their main files.
@@ -47,46 +45,22 @@ def run_pipeline(
     run = resolve_as(RunSettings, values)
     data = run.data
     settings = PipelineSettings.model_validate(run.model_dump(exclude={"data"}))
-    wanted = [stage for stage in STAGES[: STAGES.index(until) + 1] if data.detector or stage != "train-detector"]
+    wanted = [stage for stage in IN_RUN[: IN_RUN.index(until) + 1] if data.detector or stage != "train-detector"]
     if "train-detector" in wanted:
         require_detector()  # both before hours of work, not after
         start_identity(data.init, settings.detector)
     ours = {key: value for key, value in values.items() if key != "data"}
+    labels, given = _folder(out, "pseudolabel") / LABELS, _given(data, out)
     done: dict[str, Summary] = {}
     scores: dict[str, Any] = {}
-
-    def announce(stage: str) -> bool:
-        if stage in wanted:
-            progress.note(f"{wanted.index(stage) + 1}/{len(wanted)} {stage}")
-        return stage in wanted
-
-    if announce("synth"):
-        done["synth"] = synth(data.annotations, data.images, out / SYNTH, settings, data.format, progress)
-    if announce("complete"):
-        done["complete"] = complete(out / SYNTH, out / COMPLETER, ours, device, progress)
-        scores |= done["complete"].scores
-    labels = out / LABEL_FOLDER / LABELS
-    if announce("pseudolabel"):
-        done["pseudolabel"] = pseudolabel(
-            data.annotations, data.images, out / COMPLETER, out / LABEL_FOLDER, settings, data.format, device, progress
-        )
-        if data.truth:
+    for number, name in enumerate(wanted, start=1):
+        progress.note(f"{number}/{len(wanted)} {name}")
+        done[name] = STAGES[name].run(given[name], _folder(out, name), ours, device, progress)
+        scores |= done[name].scores
+        if name == "pseudolabel" and data.truth:
             gap_px = settings.labels.near_px
             scores |= evaluate_completion(data.truth, labels, gap_px=gap_px, progress=progress).scores
             scores |= evaluate_order(data.truth, labels, gap_px=gap_px, progress=progress).scores
-    if announce("train-detector"):
-        done["train-detector"] = train_detector(
-            labels,
-            data.images,
-            out / DETECTOR,
-            settings,
-            val=data.val,
-            val_images=data.val_images or (data.images if data.val else None),
-            init=data.init,
-            device=device,
-            progress=progress,
-        )
-        scores |= done["train-detector"].scores
     shown = {"synth": ("preview",), "complete": ("curves",), "pseudolabel": ("labels", "report", "overlays")}
     files = {
         f"{stage} {name}": path
@@ -98,3 +72,28 @@ def run_pipeline(
     files["scores"] = out / SCORES
     counts = {stage: summary.counts for stage, summary in done.items()}
     return Summary("run", out, counts=counts, scores=scores, files=files, next=done[wanted[-1]].next)
+
+
+def _folder(out: Path, stage: str) -> Path:
+    return out / STAGES[stage].folder
+
+
+def _given(data: DataSettings, out: Path) -> dict[str, dict[str, Any]]:
+    """Return what each stage is given: your data, and what the stages before it write."""
+    return {
+        "synth": {"annotations": data.annotations, "images": data.images, "fmt": data.format},
+        "complete": {"synth_dir": _folder(out, "synth")},
+        "pseudolabel": {
+            "annotations": data.annotations,
+            "images": data.images,
+            "completer": _folder(out, "complete"),
+            "fmt": data.format,
+        },
+        "train-detector": {
+            "labels": _folder(out, "pseudolabel") / LABELS,
+            "images": data.images,
+            "val": data.val,
+            "val_images": data.val_images or (data.images if data.val else None),
+            "init": data.init,
+        },
+    }

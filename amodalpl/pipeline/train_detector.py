@@ -1,35 +1,64 @@
-"""`amodalpl train-detector`: labels -> a Mask R-CNN that outputs amodal masks, with its scores."""
+"""`amodalpl train-detector`: labels -> a detector that outputs amodal masks, with its scores."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
+from ..data.exif import any_turned
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
-from ..data.usable_photos import require_photos, usable_photos
 from ..detector import config as configs
-from ..detector import data, ignoring, ops, pictures, weights
+from ..detector import ops, pictures, shapes, weights, zoo
+from ..detector.data import coco_export
+from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
+from ..detector.heads.mask_rcnn import Norm
 from ..errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..metrics.detection import coco_scores, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
-from ..runtime.input_hashes import any_turned, input_hashes
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import StageRun, finished_run
+from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
+from ..runtime.usable_photos import require_photos, usable_photos
 from ..settings import DetectorSettings, PipelineSettings
+from .stage import STAGES
 
 STAGE = "train-detector"
 WEIGHTS, CONFIG, METRICS, DETECTIONS = "weights.pth", "mmdet_config.py", "metrics.json", "detections.json"
 TRAIN, VAL = "train.json", "val.json"
 CURVES, SHEET = "curves.png", "detections.png"
 _NEEDED = {"scores", "weights", "norm", "val_images", "held_back", "curve"}  # of the stored scores
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What is learnt from and what is scored against.
+
+    Attributes:
+        labels: file of the labels.
+        train: COCO to learn from.
+        val: COCO to be scored against.
+        held_back: `val` is a part of the labels.
+        images: photos of `train`.
+        val_images: photos of `val`.
+        turned: some photos fit their masks only when turned as EXIF says.
+        inputs: hashes, by what they are of.
+    """
+
+    labels: Path
+    train: coco_export.Truth
+    val: coco_export.Truth
+    held_back: bool
+    images: Path
+    val_images: Path
+    turned: bool
+    inputs: dict[str, str]
 
 
 def train_detector(
@@ -44,7 +73,7 @@ def train_detector(
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> Summary:
-    """Train Mask R-CNN on a label file and score it with COCO's twelve numbers on masks and boxes.
+    """Train a detector on a label file and score it with COCO's twelve numbers on masks and boxes.
 
     Args:
         labels: `pseudo_amodal.json`, or any supported file; amodal masks are learnt where it has them, else modal ones.
@@ -61,106 +90,190 @@ def train_detector(
 
     Raises:
         MissingPackageError: mmdet is not installed.
-        DataError: labels, photos or validation cannot be used.
+        DataError: labels, photos or validation cannot be used, or lack what the model needs.
         CheckpointError: the start weights cannot be used.
         OutputError: the folder belongs to another run.
     """
-    run = require_detector()
+    arguments = STAGES[STAGE].arguments(locals())
+    require_detector()
     where = pick_device(device)
     wanted = settings.detector
     _check_precision(wanted, where)
-    annotations = usable_photos(read_annotations(labels), images, progress, settings.left_out_photos)
-    truth = read_annotations(val) if val else None
-    folder = val_images or images
-    train_set, val_set, held_back = _divide(
-        annotations, truth, settings, same_folder=folder.resolve() == images.resolve()
-    )
-    if truth:
-        require_photos(truth, folder, progress)
-    inputs = {**input_hashes(annotations, images), "init": start_identity(init, wanted)}
-    if truth:
-        inputs |= {f"validation {name}": value for name, value in input_hashes(truth, folder).items()}
+    data = _read(labels, images, val, val_images, settings, progress)
+    inputs = {**data.inputs, "init": start_identity(init, wanted)}
     join_processes(where)
-    main = Ranks.of_this_process().is_first
-    start = Path(init) if init not in (None, "none") else init
-    arguments = {"labels": labels, "images": images, "val": val, "val_images": val_images, "init": start}
-    claim = (out, STAGE, {"detector": wanted.model_dump(mode="json")}, inputs, settings.seed, arguments)
-    claimed = StageRun.open(*claim) if main else None
-    run.wait_for_all()
-    stage = claimed or StageRun.open(*claim)  # the others find what the first one wrote
+    first = Ranks.of_this_process().is_first
+    stage = _claim((out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments), first)
     if stage.done:
         return _summary(out, stage.counts, _stored(out)["scores"])
     with stage.released_on_bad_input():
-        state = _start_state(init, wanted)
-    norm: configs.Norm = "BN" if state is not None and weights.is_batch_normalised(state) else "GN"
-    config = configs.full_config(
-        wanted,
-        train_set.class_names,
-        train=out / TRAIN,
-        train_images=images,
-        val=out / VAL,
-        val_images=folder,
-        weights=out / WEIGHTS,
-        norm=norm,
-        seed=settings.seed,
-        turned=any_turned(annotations, images) or bool(truth and any_turned(truth, folder)),
-    )
-    model = run.build(config["model"], settings.seed)
-    ignoring.leave_out_ignored(model)
-    with stage.released_on_bad_input():
-        source = str(init or weights.RESNET50_URL)
-        started = weights.load_start(model, state, source) if state is not None else "random"
-    if main:
-        write_json(out / TRAIN, train_set.coco)
-        write_json(out / VAL, val_set.coco)
-        text = configs.as_python(
-            config, f"Mask R-CNN on {labels}; written by amodalpl {STAGE}. Start weights: {started}."
-        )
-        write_whole(out / CONFIG, lambda part: part.write_text(text, encoding="utf-8"))
-    run.wait_for_all()
-    weights_file = out / WEIGHTS
-    shown = progress if main else SILENT
-    curve = run.train(model, config, out, wanted, seed=settings.seed, device=where, progress=shown)
+        model, config, norm, started = _prepare(data, out, settings, init, first, progress if first else SILENT)
+    curve = _learn(model, config, out, settings, where, progress if first else SILENT)
     counts = {
-        "train": train_set.counts,
-        "validation": val_set.counts,
-        "classes": len(train_set.class_names),
+        "train": data.train.counts,
+        "validation": data.val.counts,
+        "model": wanted.model,
+        "classes": len(data.train.class_names),
         "steps": wanted.steps,
         "start": started,
         "operations": ops.backend(),
         "device": where.type,
     }
-    if not main:
+    if not first:
         return Summary(STAGE, out, counts)
-    run.save_weights(weights_file, model, train_set.class_names)
+    scores = _finish(model, config, norm, data, out, wanted, curve, counts, where, progress)
+    written = [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE]
+    stage.finish(counts, [*written, shapes.SHAPES] if zoo.ZOO[wanted.model].shapes else written)
+    _forget_checkpoint(out)
+    return _summary(out, counts, scores)
+
+
+def _read(
+    labels: Path,
+    images: Path,
+    val: Path | None,
+    val_images: Path | None,
+    settings: PipelineSettings,
+    progress: Progress,
+) -> _Data:
+    """Read and divide everything, and refuse what cannot be used, before anything is written."""
+    annotations = usable_photos(read_annotations(labels), images, progress, settings.left_out_photos)
+    truth = read_annotations(val) if val else None
+    folder = val_images or images
+    wanted = zoo.needs(settings.detector)
+    notes = read_label_notes(labels, uncertainty="uncertainty" in wanted, doubt="doubt" in wanted)
+    zoo.require_needs(settings.detector, annotations, notes)
+    train_set, val_set, held_back = _divide(
+        annotations, truth, settings, notes, same_folder=folder.resolve() == images.resolve()
+    )
+    if truth:
+        require_photos(truth, folder, progress)
+    inputs = input_hashes(annotations, images)
+    if notes.doubt:
+        inputs["doubt"] = hash_file(labels.parent / DOUBT_FILE)
+    if truth:
+        inputs |= {f"validation {name}": value for name, value in input_hashes(truth, folder).items()}
+    turned = any_turned(annotations, images) or bool(truth and any_turned(truth, folder))
+    return _Data(labels, train_set, val_set, held_back, images, folder, turned, inputs)
+
+
+def _claim(claim: tuple[Any, ...], first: bool) -> StageRun:
+    """Open the output folder; the other processes find what the first one wrote."""
+    from ..detector import training
+
+    claimed = StageRun.open(*claim) if first else None
+    training.wait_for_all()
+    return claimed or StageRun.open(*claim)
+
+
+def _prepare(
+    data: _Data, out: Path, settings: PipelineSettings, init: str | None, first: bool, progress: Progress
+) -> tuple[Any, dict[str, Any], Norm, str]:
+    """Return a network with its start weights, its config, its normalisation, and what it starts from.
+
+    The data, the config and, for models that want it, the codebook are written to the output folder.
+    """
+    from ..detector import training
+
+    wanted = settings.detector
+    shapes_wanted = zoo.ZOO[wanted.model].shapes
+    state = _start_state(init, wanted)
+    norm: Norm = "BN" if state is not None and weights.is_batch_normalised(state) else "GN"
+    config = configs.full_config(
+        wanted,
+        data.train.class_names,
+        train=out / TRAIN,
+        train_images=data.images,
+        val=out / VAL,
+        val_images=data.val_images,
+        weights=out / WEIGHTS,
+        norm=norm,
+        seed=settings.seed,
+        turned=data.turned,
+    )
+    model = training.build(config["model"], settings.seed)
+    started = "random" if state is None else weights.load_start(model, state, str(init or weights.RESNET50_URL))
+    if first:
+        write_json(out / TRAIN, data.train.coco)
+        write_json(out / VAL, data.val.coco)
+        title = zoo.ZOO[wanted.model].title
+        text = configs.as_python(
+            config, f"{title} on {data.labels}; written by amodalpl {STAGE}. Start weights: {started}."
+        )
+        write_whole(out / CONFIG, lambda part: part.write_text(text, encoding="utf-8"))
+        if shapes_wanted:
+            shapes.write_codebook(
+                out / shapes.SHAPES, data.train.coco, wanted.vrsp, seed=settings.seed, progress=progress
+            )
+    training.wait_for_all()
+    if shapes_wanted:
+        shapes.load_codebook(out / shapes.SHAPES, model.roi_head.mask_head.codebook)
+    return model, config, norm, started
+
+
+def _learn(
+    model: torch.nn.Module,
+    config: dict[str, Any],
+    out: Path,
+    settings: PipelineSettings,
+    device: torch.device,
+    progress: Progress,
+) -> list[dict[str, float]]:
+    from ..detector import training
+
+    return training.train(model, config, out, settings.detector, seed=settings.seed, device=device, progress=progress)
+
+
+def _finish(
+    model: torch.nn.Module,
+    config: dict[str, Any],
+    norm: Norm,
+    data: _Data,
+    out: Path,
+    settings: DetectorSettings,
+    curve: list[dict[str, float]],
+    counts: dict[str, Any],
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write weights, detections, scores, pictures and the page; add to `counts`; return the scores."""
+    from ..detector import inference, training
+
+    training.save_weights(out / WEIGHTS, model, data.train.class_names)
     pictures.write_curves(out / CURVES, curve)
-    found = _detect(run, model, config, val_set.coco, wanted, where, progress)
-    run.write_results(out / DETECTIONS, found)
-    scores = _scores(val_set.coco, found, held_back)
-    pictures.write_contact_sheet(out / SHEET, folder, val_set.coco, found)
+    found = _detect(model, config, data.val.coco, settings, device, progress)
+    inference.write_results(out / DETECTIONS, found)
+    scores = _scores(data.val.coco, found, data.held_back)
+    pictures.write_contact_sheet(out / SHEET, data.val_images, data.val.coco, found)
     write_json(
         out / METRICS,
         {
             "scores": scores,
-            "held_back": held_back,
+            "held_back": data.held_back,
             "norm": norm,
-            "val_images": str(folder.resolve()),
-            "weights": hash_file(weights_file),
+            "val_images": str(data.val_images.resolve()),
+            "weights": hash_file(out / WEIGHTS),
             "curve": curve,
         },
     )
     counts["detections"] = len(found)
-    precision = scores[protocol("segm", held_back=held_back)]["detector"]["AP"]
+    precision = scores[protocol("segm", held_back=data.held_back)]["detector"]["AP"]
     warnings = [
         *sanity_checks.of_training([point["loss"] for point in curve if "loss" in point]),
-        *sanity_checks.of_detector(precision or 0.0, val_set.coco, found),
+        *sanity_checks.of_detector(precision or 0.0, data.val.coco, found),
     ]
     if warnings:
         counts["warnings"] = warnings
-    write_detector_page(out, folder, val_set.coco, found, scores, curve, counts, held_back=held_back, progress=progress)
-    stage.finish(counts, [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE])
-    (out / run.CHECKPOINT).unlink(missing_ok=True)
-    return _summary(out, counts, scores)
+    write_detector_page(
+        out, data.val_images, data.val.coco, found, scores, curve, counts, held_back=data.held_back, progress=progress
+    )
+    return scores
+
+
+def _forget_checkpoint(out: Path) -> None:
+    from ..detector import training
+
+    (out / training.CHECKPOINT).unlink(missing_ok=True)
 
 
 def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress = SILENT) -> Summary:
@@ -177,7 +290,9 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         DataError: the photos are gone.
     """
     record = finished_run(folder, STAGE)
-    run = require_detector()
+    require_detector()
+    from ..detector import training
+
     where = pick_device(device)
     stored = _stored(folder)
     if hash_file(folder / WEIGHTS) != stored["weights"]:
@@ -198,9 +313,9 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         seed=record["seed"],
         turned=any_turned(read_annotations(folder / VAL), images),
     )
-    model = run.build(config["model"], record["seed"])
-    run.load_weights(folder / WEIGHTS, model)
-    found = _detect(run, model, config, truth, wanted, where, progress)
+    model = training.build(config["model"], record["seed"])
+    training.load_weights(folder / WEIGHTS, model)
+    found = _detect(model, config, truth, wanted, where, progress)
     counts = {
         "images": len(truth["images"]),
         "instances": len(truth["annotations"]),
@@ -215,16 +330,19 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
     return Summary("evaluate detector", None, counts, scores, _files(folder))
 
 
-def require_detector() -> ModuleType:
-    """Import the part that needs mmdet, only when it is used."""
+def require_detector() -> None:
+    """Refuse to go on without MMDetection, which is imported only when it is used.
+
+    Raises:
+        MissingPackageError: it does not import.
+    """
     try:
-        from ..detector import run
+        from ..detector import mmdetection  # noqa: F401  # whether it imports is the question
     except (ImportError, AssertionError) as error:  # mmdet asserts the versions of its companions
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MissingPackageError(
             f"{STAGE} needs MMDetection, which does not import here ({reason}): pip install 'amodalpl[detector]'"
         ) from None
-    return run
 
 
 def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
@@ -233,20 +351,28 @@ def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
 
 
 def _divide(
-    annotations: AnnotationSet, truth: AnnotationSet | None, settings: PipelineSettings, *, same_folder: bool
-) -> tuple[data.Truth, data.Truth, bool]:
+    annotations: AnnotationSet,
+    truth: AnnotationSet | None,
+    settings: PipelineSettings,
+    notes: LabelNotes,
+    *,
+    same_folder: bool,
+) -> tuple[coco_export.Truth, coco_export.Truth, bool]:
     """Return what to train on, what to score against, and whether that is a part of the labels held back."""
-    wanted = data.categories(annotations, settings.detector.class_agnostic)
+    wanted = coco_export.categories(annotations, settings.detector.class_agnostic)
     if truth is None:
-        learn, hold = data.split_images(annotations, settings.detector.validation_fraction, settings.seed)
-        val_set = data.to_coco(annotations, wanted, images=hold, with_visible=True)
+        learn, hold = coco_export.split_images(annotations, settings.detector.validation_fraction, settings.seed)
+        val_set = coco_export.to_coco(annotations, wanted, images=hold, with_visible=True)
         elsewhere, reason = len(annotations.images) - len(learn) - len(hold), "image without instances"
     else:
-        val_set = data.to_coco(truth, wanted, amodal_only=True, keep_empty=True, with_visible=True)
+        val_set = coco_export.to_coco(truth, wanted, amodal_only=True, keep_empty=True, with_visible=True)
         scored = {i.file_name for i in truth.images} if same_folder else set()
         learn = {i.id for i in annotations.images if i.file_name not in scored}
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
-    train_set = data.to_coco(annotations, wanted, images=learn)
+    visible = "visible" in zoo.needs(settings.detector)
+    train_set = coco_export.to_coco(
+        annotations, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
+    )
     if elsewhere:
         train_set.left_out[reason] = elsewhere
     for purpose, part, source in (
@@ -289,7 +415,6 @@ def _start_state(init: str | None, settings: DetectorSettings) -> weights.State 
 
 
 def _detect(
-    run: ModuleType,
     model: torch.nn.Module,
     config: dict[str, Any],
     truth: dict[str, Any],
@@ -297,7 +422,9 @@ def _detect(
     device: torch.device,
     progress: Progress,
 ) -> list[dict[str, Any]]:
-    return run.detect(
+    from ..detector import inference
+
+    return inference.detect(
         model,
         config["val_dataloader"]["dataset"],
         [c["id"] for c in truth["categories"]],

@@ -30,6 +30,7 @@ _SCRIPTS = ("decisions.js", "zoom.js", "picture.js", "order.js", "gallery.js", "
 _SHEET_TILES = 30
 _MEANINGS = {
     "no_occluder": "no other object is in front of it",
+    "overlap_only": "hidden only where drawn masks overlap it; left as drawn",
     "truncated": "touches the edge of the photo; what lies outside is not completed",
     "grew_to_border": "the completion reaches the edge of what the network saw",
     "runaway": "the completion was larger than `labels.max_growth` allows; left as drawn",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..synthesis.pair import Sample
+from ..synthesis.sample import Sample
 from .draw import HIDDEN, MODAL
 
 OCCLUDER, BOUNDARY, UNKNOWN = (110, 110, 110), (255, 255, 255), (150, 40, 190)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import cv2
@@ -68,7 +69,12 @@ def join_processes(device: torch.device) -> None:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # the others wait while the first scores the hold-out, which may take longer than NCCL's own ten minutes
+    patience = timedelta(seconds=PATIENCE_S)
+    if device.type == "cuda":
+        torch.distributed.init_process_group("nccl", timeout=patience, device_id=device)
+    else:
+        torch.distributed.init_process_group("gloo", timeout=patience)
 
 
 def mean_over_processes(value: torch.Tensor) -> torch.Tensor:

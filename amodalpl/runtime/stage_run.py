@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..data.records import AnnotationSet
 from ..errors import CheckpointError, DataError, OutputError
-from ..io.files import hash_output, read_json, remove_temporaries, write_json
+from ..io.files import hash_file, hash_listing, hash_output, read_json, remove_temporaries, write_json
 from ..version import __version__
 from .folder_lock import FolderLock, lock_folder
 from .usage import Usage, machine
@@ -69,8 +70,8 @@ class StageRun:
             settings: as resolved, JSON values, only the sections that shape this stage's result.
             inputs: name to hash.
             seed: of the run.
-            arguments: what else the stage was called with, so that `amodalpl rerun` can repeat it: paths and plain
-                values. Not part of the identity; inputs are the same wherever they lie.
+            arguments: what else the stage was called with, so that `amodalpl rerun` can repeat it, as
+                `pipeline.stage` makes them. Not part of the identity; inputs are the same wherever they lie.
 
         Raises:
             OutputError: the folder belongs to another run, or is not ours, or another process is working in it.
@@ -87,7 +88,7 @@ class StageRun:
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
             **identity,
             "settings": json.loads(json.dumps(dict(settings))),
-            "arguments": {name: _as_argument(value) for name, value in (arguments or {}).items()},
+            "arguments": dict(arguments or {}),
             "state": "unfinished",
         }
         try:
@@ -186,8 +187,13 @@ def _visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
-def _as_argument(value: Any) -> Any:
-    return str(value.resolve()) if isinstance(value, Path) else value
+def input_hashes(data: AnnotationSet, images: Path) -> dict[str, str]:
+    """Return the hashes that identify a run's inputs: the annotations' bytes, the photos' names and sizes."""
+    if data.path.is_dir():
+        annotations = hash_listing(data.path, [p.name for p in data.path.glob("*.json")])
+    else:
+        annotations = hash_file(data.path)
+    return {"annotations": annotations, "images": hash_listing(images, [i.file_name for i in data.images])}
 
 
 def finished_run(folder: Path, stage: str) -> dict[str, Any]:

@@ -18,9 +18,9 @@ import numpy as np
 from ..masks.boxes import Square, crop_square
 from ..settings import AisSettings, SynthesisSettings
 from .bank import UNKNOWN_PX, Bank, CutOut, image_square
-from .pair import Sample
 from .placement import draw_number
 from .placement_geometry import SKETCH_PX, Placed, in_own_photo, patch_from, photo_with, put, seen_box, warp, whole_in
+from .sample import Sample
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the object's photo
 

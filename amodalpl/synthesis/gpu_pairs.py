@@ -1,7 +1,8 @@
-"""Whole batches of the recipe `pair` with their pixels made on the device: what the CPU makes, bit for bit.
+"""A backend for training on GPUs: batches of the recipe `pair` with their pixels made there, as `pair.py` makes them.
 
 The CPU draws numbers only: which cut-outs, which rows and columns of them, where the occluder is tried. The device has
-the bank's bits, picks them, tries the placements of the whole batch at once, and composes.
+the bank's bits, picks them, tries the placements of the whole batch at once, and composes. The samples are the same,
+bit for bit; `training.synthesis_device` turns it on and off. Nothing but the training imports this file.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from .dataset import SampleStream
 from .pair import draw_sample
 from .placement import draw_offset
-from .views import draw_view, picked
+from .placement_geometry import draw_view
 
 TRIES = 4  # placements of an occluder that the device tries; four of five first ones fit
+_FINE = 1024  # parts of a pixel that OpenCV counts in, and so do we, to take the same pixels
 _SHARE_OF_MEMORY = 4  # the bank's bits may take one in so many bytes that the device has left
 
 Batch = dict[str, torch.Tensor]
@@ -117,7 +119,8 @@ class DeviceLoader:
         if self.device.type != "cuda":
             yield from map(self._make, self.loader)
             return
-        own = torch.cuda.Stream(self.device)  # what is waited for here does not wait for the training
+        # what is waited for here does not wait for the training, and goes before it
+        own = torch.cuda.Stream(self.device, priority=-1)
         training = torch.cuda.current_stream(self.device)
         for numbers in self.loader:
             with torch.cuda.stream(own):
@@ -200,3 +203,35 @@ def shifted_each(masks: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
     inside = ((rows >= 0) & (rows < side))[..., None] & ((columns >= 0) & (columns < side))[..., None, :]
     which = torch.arange(len(masks), device=masks.device)[:, None, None, None]
     return masks[which, rows.clamp(0, side - 1)[..., None], columns.clamp(0, side - 1)[..., None, :]] & inside
+
+
+def picked(patch_from_raster: np.ndarray, size_hw: np.ndarray, patch_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which row and column of a raster each row and column of its patch takes: `to_patch`, nearest, upright.
+
+    A crop of the recipe is never turned, so a patch is some rows and columns of the stored mask: numbers that can be
+    worked out before any pixel is touched.
+
+    Args:
+        patch_from_raster: (..., 2, 3) as `Square.patch_from_raster` gives it.
+        size_hw: (..., 2), of the rasters.
+        patch_px: P, side of the patches.
+
+    Returns:
+        rows, columns: (..., P) int64 each; -1 where the patch reaches beyond the raster.
+
+    >>> picked(np.array([[2.0, 0.0, 2.5], [0.0, 2.0, 0.5]]), np.array([2, 2]), 6)
+    (array([ 0,  0,  1,  1, -1, -1]), array([-1, -1,  0,  0,  1,  1]))
+    """
+    matrix = patch_from_raster[..., None]  # (..., 2, 3, 1)
+    inverse = 1.0 / (matrix[..., 0, 0, :] * matrix[..., 1, 1, :])
+    per_column, per_row = matrix[..., 1, 1, :] * inverse, matrix[..., 0, 0, :] * inverse  # (..., 1)
+    at = np.arange(patch_px)
+    # OpenCV rounds step and start apart along x, their sum along y
+    columns = np.rint(per_column * at * _FINE) + np.rint(-(per_column * matrix[..., 0, 2, :]) * _FINE)
+    rows = np.rint((per_row * at - per_row * matrix[..., 1, 2, :]) * _FINE)
+    return _within(rows, size_hw[..., :1]), _within(columns, size_hw[..., 1:])
+
+
+def _within(fine: np.ndarray, size: np.ndarray) -> np.ndarray:
+    whole = (fine.astype(np.int64) + _FINE // 2) // _FINE
+    return np.where((whole < 0) | (whole >= size), -1, whole)

@@ -18,11 +18,10 @@ from ..masks import rle
 from ..masks.boxes import tight_box
 from ..masks.geometry import dilate
 from ..settings import SynthesisSettings
-from .pair import paste
 from .placement import draw_offset
-from .views import draw_view
+from .placement_geometry import draw_view, paste
 
-APART_PX = 4  # kept objects have at least this many free pixels between them, more than any neighbour tolerance in use
+APART_PX = 4  # free pixels, at least, between kept objects: none touches another, whatever is pasted over them
 PASTE_TRIES = 60
 
 

@@ -14,9 +14,9 @@ from ..masks.gaps import close_gap
 from ..settings import LayerSettings, SynthesisSettings
 from .bank import Bank, CutOut
 from .contours import redraw
-from .pair import Sample
 from .placement import draw_number
 from .placement_geometry import SKETCH_PX, Placed, in_own_photo, patch_from, photo_with, put, seen_box, whole_in
+from .sample import Sample
 
 MIRROR = np.diag([-1.0, 1.0])
 

@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
-from ..masks.boxes import tight_box
-from ..masks.geometry import occlusion_boundary, to_patch
+from ..masks.geometry import to_patch
 from ..settings import SynthesisSettings
 from .bank import Bank, CutOut, image_square
 from .placement import place_occluder, shifted
-from .views import View, draw_view, picked
+from .placement_geometry import View, draw_view, paste
+from .sample import Sample
 
 OCCLUDERS_TRIED = 10  # other cut-outs drawn when one cannot be placed; on real photos the first almost always fits
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What a completer learns from, all in the frame of the patch.
-
-    Attributes:
-        modal: (P, P) bool, what is given to the network as visible (the reference's `inmodal`).
-        occluder: (P, P) bool, the other object as far as it is visible (the reference's `eraser`).
-        target: (P, P) bool, the answer: the object's own mask before anything was put over it.
-        image: (P, P, 3) uint8 RGB with the other object pasted in; None without images.
-        is_hidden: True for case 1 (the object is behind), False for case 2 (it is in front).
-        boundary_px: see `occlusion_boundary`.
-        unknown: (P, P) bool, where the answer is not known and the loss counts nothing; None where all is known.
-    """
-
-    modal: np.ndarray
-    occluder: np.ndarray
-    target: np.ndarray
-    image: np.ndarray | None
-    is_hidden: bool
-    boundary_px: int
-    unknown: np.ndarray | None = None
-
-    @property
-    def boundary(self) -> np.ndarray:
-        """(P, P) bool, ASBU's occlusion boundary between the two; drawn when asked for, which not all methods do."""
-        return occlusion_boundary(self.modal, self.occluder, self.boundary_px)
 
 
 def compose(target: np.ndarray, other: np.ndarray, is_hidden: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -97,36 +67,10 @@ def draw_sample(bank: Bank, index: int, rng: np.random.Generator, settings: Synt
     return Sample(modal, occluder, target, image, is_hidden, settings.boundary_px)
 
 
-def paste(background: np.ndarray, foreground: np.ndarray, mask: np.ndarray, feather_px: float) -> np.ndarray:
-    """Paste where the mask is true, with an edge that fades inwards, so that nothing outside the mask changes.
-
-    Args:
-        background: (P, P, 3) uint8.
-        foreground: (P, P, 3) uint8.
-        mask: (P, P) bool.
-        feather_px: standard deviation of the edge; 0 for a hard one.
-    """
-    mixed = background.copy()
-    if not mask.any():
-        return mixed
-    (x, y, w, h), reach = tight_box(mask), int(np.ceil(4 * feather_px)) + 1  # OpenCV blurs no farther than four of them
-    window = np.s_[max(y - reach, 0) : y + h + reach, max(x - reach, 0) : x + w + reach]
-    alpha = mask[window].astype(np.float32)
-    if feather_px > 0:
-        alpha *= np.maximum(cv2.GaussianBlur(alpha, (0, 0), feather_px) * 2 - 1, 0)  # 0 at the edge, 1 inside
-    behind, front = background[window].astype(np.float32), foreground[window].astype(np.float32)
-    mixed[window] = np.rint(behind + (front - behind) * alpha[..., None])
-    return mixed
-
-
 def _jittered(cutout: CutOut, rng: np.random.Generator, settings: SynthesisSettings) -> tuple[np.ndarray, View]:
     view = draw_view(cutout.box_xywh, rng, settings)
-    rows, columns = picked(
-        cutout.matrix(view.square, settings.patch_px), np.array(cutout.mask.shape), settings.patch_px
-    )
-    framed = np.zeros((cutout.mask.shape[0] + 1, cutout.mask.shape[1] + 1), dtype=bool)  # -1 takes the false frame
-    framed[:-1, :-1] = cutout.mask
-    return framed.take(columns[::-1] if view.flip else columns, axis=1).take(rows, axis=0), view
+    patch = to_patch(cutout.mask, cutout.matrix(view.square, settings.patch_px), settings.patch_px)
+    return np.ascontiguousarray(patch[:, ::-1]) if view.flip else patch, view
 
 
 def _look(bank: Bank, index: int, view: View, settings: SynthesisSettings) -> np.ndarray:

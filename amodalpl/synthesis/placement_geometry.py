@@ -1,4 +1,4 @@
-"""A cut-out put into the frame of another object's photo: its mask, and its look, in the patch of any crop there.
+"""Crops around cut-outs, and a cut-out put into the frame of another object's photo: its mask and look in any crop.
 
 Matrices are (3, 3) float64 and measure from corners, not from pixel centres, so that they can be multiplied.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from ..masks.boxes import Square, tight_box
+from ..masks.boxes import Square, crop_square, tight_box
 from ..masks.geometry import to_patch
 from ..settings import SynthesisSettings
 from .bank import Bank, CutOut, image_square
-from .pair import paste
 
 SKETCH_PX = 64  # side of the sketch on which placements are tried
 
@@ -40,6 +40,30 @@ class Placed:
         unit, (x, y, _, _) = 1.0 / self.cutout.scale, self.cutout.box_xywh
         image_from_raster = np.array([[unit, 0.0, x], [0.0, unit, y], [0.0, 0.0, 1.0]])
         return warp(self.cutout.mask, patch_from_frame @ self.frame_from_image @ image_from_raster, patch_px)
+
+
+@dataclass(frozen=True)
+class View:
+    """A crop around a cut-out, in pixels of its photo, mirrored or not."""
+
+    square: Square
+    flip: bool
+
+
+def draw_view(box_xywh: tuple[int, int, int, int], rng: np.random.Generator, settings: SynthesisSettings) -> View:
+    """Draw a jittered crop.
+
+    Args:
+        box_xywh: of the cut-out.
+        rng: source of randomness.
+        settings: `enlarge_box`, `shift`, `scale`, `flip_probability` are used.
+    """
+    base = crop_square(box_xywh, settings.enlarge_box)
+    shift_x, shift_y = rng.uniform(-settings.shift, settings.shift, size=2) * base.side
+    side = base.side / rng.uniform(*settings.scale)
+    centre_x, centre_y = base.x + base.side / 2 + shift_x, base.y + base.side / 2 + shift_y
+    flip = bool(rng.random() < settings.flip_probability)
+    return View(Square(centre_x - side / 2, centre_y - side / 2, side), flip)
 
 
 def in_own_photo(bank: Bank, index: int) -> Placed:
@@ -128,6 +152,28 @@ def photo_with(
         shown = mask if neighbour.is_front else mask & ~whole
         photo = paste(photo, _look(bank, neighbour, patch_from_frame, settings), shown, settings.feather_px)
     return photo
+
+
+def paste(background: np.ndarray, foreground: np.ndarray, mask: np.ndarray, feather_px: float) -> np.ndarray:
+    """Paste where the mask is true, with an edge that fades inwards, so that nothing outside the mask changes.
+
+    Args:
+        background: (P, P, 3) uint8.
+        foreground: (P, P, 3) uint8.
+        mask: (P, P) bool.
+        feather_px: standard deviation of the edge; 0 for a hard one.
+    """
+    mixed = background.copy()
+    if not mask.any():
+        return mixed
+    (x, y, w, h), reach = tight_box(mask), int(np.ceil(4 * feather_px)) + 1  # OpenCV blurs no farther than four of them
+    window = np.s_[max(y - reach, 0) : y + h + reach, max(x - reach, 0) : x + w + reach]
+    alpha = mask[window].astype(np.float32)
+    if feather_px > 0:
+        alpha *= np.maximum(cv2.GaussianBlur(alpha, (0, 0), feather_px) * 2 - 1, 0)  # 0 at the edge, 1 inside
+    behind, front = background[window].astype(np.float32), foreground[window].astype(np.float32)
+    mixed[window] = np.rint(behind + (front - behind) * alpha[..., None])
+    return mixed
 
 
 def _look(bank: Bank, placed: Placed, patch_from_frame: np.ndarray, settings: SynthesisSettings) -> np.ndarray:

@@ -10,7 +10,8 @@ from ..settings import SynthesisSettings
 from .ais import draw_ais
 from .bank import Bank
 from .layers import draw_layers
-from .pair import Sample, draw_sample
+from .pair import draw_sample
+from .sample import Sample
 
 Recipe = Callable[[Bank, int, np.random.Generator, SynthesisSettings], Sample]
 RECIPES: dict[str, Recipe] = {

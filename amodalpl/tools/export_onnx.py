@@ -37,7 +37,7 @@ def export_onnx(completer: Path, progress: Progress = SILENT) -> Summary:
         trained = load_completer(completer, torch.device("cpu"))
         with progress.task("writing the network", 1) as advance:
             weights_sha256 = hash_file(completer / WEIGHTS)
-            difference = write_network(completer, trained.completer, trained.view.patch_px, weights_sha256)
+            difference = write_network(completer, trained.completer, trained.crop.patch_px, weights_sha256)
             advance(1)
     finally:
         if lock is not None:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..data.label_folder import LABELS
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError, OutputError, nearest
 from ..io.files import read_json, write_whole
 from ..io.images import image_path, read_image
 from ..masks import rle
-from ..pipeline.pseudolabel import LABELS
 from ..report import draw
 from ..runtime.summary import Summary
 

@@ -20,13 +20,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from drawn_completer import write_completer
 
+from amodalpl.data.label_folder import DOUBT, LABELS, ORDER, STATS
 from amodalpl.pipeline import pseudolabel as stage
-from amodalpl.pipeline.pseudolabel import DOUBT, LABELS, ORDER, OVERLAYS, PARTS, REPORT, STATS, pseudolabel
+from amodalpl.pipeline.pseudolabel import PARTS, pseudolabel
+from amodalpl.report.page import REPORT_FILE, SHEET_FILE
 from amodalpl.runtime.progress import Progress
 from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 
-OUTPUTS = (LABELS, ORDER, DOUBT, STATS, REPORT, OVERLAYS)
+OUTPUTS = (LABELS, ORDER, DOUBT, STATS, REPORT_FILE, SHEET_FILE)
 _SCENES = 40  # that are different; their photos serve many entries, each with a part of the objects
 
 
@@ -83,7 +85,7 @@ def label(folder: Path, out: Path) -> dict[str, Any]:
     """Label what `draw` wrote; return seconds, labels and the peaks."""
     torch.set_num_threads(1)
     memory, start = _Memory(), time.monotonic()
-    memory.begin_with("_put_together", "putting together")
+    memory.begin_with("write_label_file", "putting together")
     memory.begin_with("write_label_page", "drawing the report")
     settings = resolve({"labels": {"gap_px": 2}})
     done = pseudolabel(

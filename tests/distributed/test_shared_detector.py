@@ -17,8 +17,11 @@ pytest.importorskip("mmdet")
 
 from mmengine.dataset import pseudo_collate
 
-from amodalpl.detector import run
-from amodalpl.detector.config import BACKBONES, full_config, model_config
+from amodalpl.detector import training
+from amodalpl.detector.config import full_config
+from amodalpl.detector.data.dataset import LabelDataset, ResumedSampler
+from amodalpl.detector.heads.mask_rcnn import BACKBONES, mask_rcnn
+from amodalpl.detector.quiet import third_party_quiet
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 
@@ -33,7 +36,7 @@ TINY = (
 def test_no_layer_learns_statistics(backbone, norm):
     """So there is nothing to share: batch normalisation keeps what was loaded, the other kind looks at one photo."""
     settings = DetectorSettings(backbone=backbone, channels=16)
-    model = run.build(model_config(settings, 2, norm), 0).train()
+    model = training.build(mask_rcnn(settings, 2, norm), 0).train()
     layers = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     assert bool(layers) == (norm == "BN")
     assert not any(layer.training for layer in layers)
@@ -44,7 +47,7 @@ def test_two_processes_take_the_photos_of_one_with_twice_the_batch(monkeypatch):
 
     def first(count, rank, world):
         monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda: (rank, world))
-        numbers = iter(run.ResumedSampler(range(5), 0, seed=0))
+        numbers = iter(ResumedSampler(range(5), 0, seed=0))
         return [next(numbers) for _ in range(count)]
 
     one, ranks = first(24, 0, 1), [first(12, rank, 2) for rank in (0, 1)]
@@ -60,7 +63,7 @@ def losses_of(model, photos):
         model.roi_head.mask_head.register_forward_hook(lambda m, i, out: seen.update(masks=len(out))),
     ]
     model.zero_grad()
-    with run.third_party_quiet():
+    with third_party_quiet():
         losses = model(**model.data_preprocessor(pseudo_collate(photos), True), mode="loss")
         loss, values = model.parse_losses(losses)
     loss.backward()
@@ -83,9 +86,9 @@ def test_losses_of_two_processes_are_means_over_what_each_saw(tmp_path):
     )  # fmt: skip
     for part in ("rpn", "rcnn"):
         config["model"]["train_cfg"][part]["sampler"]["num"] = 10**6
-    model = run.build(config["model"], 0).train()
+    model = training.build(config["model"], 0).train()
     dataset = {key: value for key, value in config["train_dataloader"]["dataset"].items() if key != "type"}
-    data = run.LabelDataset(**dataset)
+    data = LabelDataset(**dataset)
     photos = [data[0], data[1]]
     whole, gradient, _ = losses_of(model, photos)
     (first, of_first, seen), (second, of_second, also) = (losses_of(model, [photo]) for photo in photos)

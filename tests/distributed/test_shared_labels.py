@@ -16,14 +16,16 @@ import pytest
 from drawn_completer import write_completer
 from interruptions import Killed, KillIn
 
+from amodalpl.data.label_folder import DOUBT, LABELS, ORDER, STATS
 from amodalpl.errors import OutputError
-from amodalpl.pipeline.pseudolabel import DOUBT, LABELS, ORDER, OVERLAYS, PARTS, REPORT, STATS, pseudolabel
+from amodalpl.pipeline.pseudolabel import PARTS, pseudolabel
+from amodalpl.report.page import REPORT_FILE, SHEET_FILE
 from amodalpl.runtime.distributed import Ranks, wait_for_files
 from amodalpl.runtime.progress import SILENT
 from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 
-OUTPUTS = (LABELS, ORDER, DOUBT, STATS, REPORT, OVERLAYS)
+OUTPUTS = (LABELS, ORDER, DOUBT, STATS, REPORT_FILE, SHEET_FILE)
 PHOTOS, PHOTOS_PER_PART = 7, 2  # four parts, the last of one photo
 NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 

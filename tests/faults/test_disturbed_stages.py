@@ -97,7 +97,7 @@ def test_synth_whose_photos_vanish(stages, tmp_path):
 def test_stage_killed_often(stages, tmp_path, name, capsys):
     """In each folder a disk is full, Ctrl-C is pressed, and the stage is killed some times before it may end."""
     if name == "train_detector":
-        pytest.importorskip("amodalpl.detector.run", reason="needs mmdet")
+        pytest.importorskip("amodalpl.detector.mmdetection", reason="needs mmdet")
     importlib.import_module("torch._dynamo")  # once, for all children; an optimiser imports it
     whole, moments = undisturbed(stages, name)
     stage, out = getattr(stages, name), tmp_path / "out"

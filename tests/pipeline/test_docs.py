@@ -21,6 +21,7 @@ import typer
 from typer.testing import CliRunner
 
 from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
+from amodalpl.detector.zoo import ZOO
 from amodalpl.masks import rle
 from amodalpl.models.completer import METHODS
 from amodalpl.pipeline import demo as demo_stage
@@ -310,7 +311,7 @@ def test_files_named_are_there():
 
 
 def test_one_word_for_uncertainty():
-    """`docs/glossary.md` fixes it; the file `doubt.jsonl` and the design page's list of files keep their names."""
+    """`docs/glossary.md` fixes it; files and the setting `detector.trust.doubt` keep their names."""
     shown = [
         *ROOT.glob("amodalpl/report/*.html"),
         *ROOT.glob("amodalpl/report/*.js"),
@@ -318,7 +319,7 @@ def test_one_word_for_uncertainty():
     ]
     texts = {**PAGES, **{str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in shown}}
     del texts["docs/design.md"]
-    assert [name for name, text in texts.items() if re.search(r"doubt(?!\.jsonl)", text, re.I)] == []
+    assert [name for name, text in texts.items() if re.search(r"doubt(?!\.jsonl| ·)", text, re.I)] == []
 
 
 def test_tree_names_every_folder_and_no_other():
@@ -332,7 +333,7 @@ def test_tree_names_every_folder_and_no_other():
 def test_models_page_has_every_method_backbone_and_settings_file():
     page = PAGES["docs/models.md"]
     backbones = get_args(DetectorSettings.model_fields["backbone"].annotation)
-    names = [*METHODS, *backbones, *(path.stem for path in (ROOT / "configs").glob("*.yaml"))]
+    names = [*METHODS, *ZOO, *backbones, *(path.stem for path in (ROOT / "configs").glob("*.yaml"))]
     assert [name for name in names if f"`{name}`" not in page] == []
 
 

@@ -7,6 +7,7 @@ from pycocotools import mask as coco_mask
 
 from amodalpl.metrics.completion import MICRO, PER_INSTANCE, compute, count_instance
 from amodalpl.metrics.levels import LEVEL_SETS, compute_levels
+from amodalpl.metrics.per_object import compute_given, compute_predicted
 from amodalpl.metrics.presence import compute_presence
 
 
@@ -145,3 +146,45 @@ def test_growth_and_area_ratio_agree_with_run_lengths(instances):
     scores = compute([count_instance(*masks) for masks in instances])[PER_INSTANCE]
     assert scores["unoccluded_growth"] == pytest.approx(np.mean(grown), rel=1e-12)
     assert scores["area_ratio_error"] == pytest.approx(np.mean(errors), rel=1e-12)
+
+
+@pytest.fixture(scope="module")
+def mixed(instances):
+    """Beside the random ones: whole objects, grown and not, one hidden by a sliver, one whose modal mask sticks out."""
+    rng = np.random.default_rng(5)
+    g = blob(rng)
+    sliver = g.copy()
+    sliver[tuple(np.argwhere(g)[0])] = False
+    stuck_out = g.copy()
+    stuck_out[-1, -1] = True
+    return [*instances, (g, g, g), (blob(rng), g, g), (g | blob(rng), g, sliver), (blob(rng), g, stuck_out)]
+
+
+def test_given_agrees_with_masks_taken_apart(mixed):
+    """Protocol B as ViTA-Seg's script has it: means over objects; hidden ones from a thousandth hidden on."""
+    ious, hidden, visible = [], [], []
+    for predicted, truth, modal in mixed:
+        ious.append(coco_mask.iou([encode(predicted)], [encode(truth)], [0])[0, 0])
+        occluded = truth.astype(int) - (truth & modal).astype(int)
+        if 100 * occluded.sum() / truth.sum() > 0.1:
+            guessed = np.where(modal, 0, predicted.astype(int))
+            hidden.append((guessed * occluded).sum() / np.maximum(guessed, occluded).sum())
+        visible.append((predicted & modal & truth).sum() / modal.sum() if modal.any() else 1.0)
+    scores = compute_given([count_instance(*masks) for masks in mixed])
+    assert 0 < len(hidden) < len(mixed)
+    assert scores["iou"] == pytest.approx(np.mean(ious), rel=1e-12)
+    assert (scores["hidden_objects"], scores["hidden_iou"]) == (len(hidden), pytest.approx(np.mean(hidden), rel=1e-12))
+    assert scores["visible_iou"] == pytest.approx(np.mean(visible), rel=1e-12)
+
+
+def test_predicted_agrees_with_signed_differences(mixed):
+    """Protocol C as C2F-Seg's script has it: differences of masks as numbers, those below 0 dropped."""
+    total, count = 0.0, 0
+    for predicted, truth, modal in mixed:
+        p, g = (mask.astype(int) - modal.astype(int) for mask in (predicted, truth))
+        count += g.sum() != 0
+        p, g = p > 0.5, g > 0.5
+        total += (p * g).sum() / ((p + g).sum() + 1e-6)
+    scores = compute_predicted([count_instance(*masks) for masks in mixed])
+    assert 0 < count < len(mixed)
+    assert (scores["hidden_objects"], scores["hidden_iou"]) == (count, pytest.approx(total / count, rel=1e-6))

@@ -17,8 +17,8 @@ from PIL import Image
 import amodalpl
 from amodalpl import complete_image, load_completer
 from amodalpl.calibration.fit import Calibration
-from amodalpl.completion.checkpoint import TrainedCompleter, save_completer
-from amodalpl.completion.predictor import View
+from amodalpl.completion.checkpoint import CompleterBundle, save_completer
+from amodalpl.completion.predictor import CropSpec
 from amodalpl.errors import AmodalplError, DataError, SettingsError
 from amodalpl.masks import rle
 from amodalpl.models.completer import build_completer
@@ -44,7 +44,7 @@ def write_completer(folder, image=False):
     """Write a network with random weights: it grows here and there, which is all that is needed."""
     torch.manual_seed(2)
     completer = build_completer("layered", 4, image, init_gain=1.0).eval()
-    trained = TrainedCompleter(completer, View(32), calibration=Calibration((0.0, 1.0), (0.05, 0.9)))
+    trained = CompleterBundle(completer, CropSpec(32), calibration=Calibration((0.0, 1.0), (0.05, 0.9)))
     folder.mkdir()
     save_completer(folder, trained, CompleterSettings(width=4, image=image), SynthesisSettings(patch_px=32))
     return folder

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from amodalpl.calibration.fit import Calibration
-from amodalpl.completion.checkpoint import TrainedCompleter, save_completer
-from amodalpl.completion.predictor import View
+from amodalpl.completion.checkpoint import CompleterBundle, save_completer
+from amodalpl.completion.predictor import CropSpec
 from amodalpl.models.completer import build_completer
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import CompleterSettings, SynthesisSettings
@@ -29,7 +29,7 @@ def workplace(tmp_path, monkeypatch):
     completer = build_completer("layered", 4, False, init_gain=1.0).eval()
     folder = tmp_path / "runs" / "completer"
     folder.mkdir(parents=True)
-    trained = TrainedCompleter(completer, View(32), calibration=Calibration((0.0, 1.0), (0.05, 0.9)))
+    trained = CompleterBundle(completer, CropSpec(32), calibration=Calibration((0.0, 1.0), (0.05, 0.9)))
     save_completer(folder, trained, CompleterSettings(width=4), SynthesisSettings(patch_px=32))
     files = write_scenes(tmp_path, 2, seed=0, size_hw=(64, 80))
     files.annotations.rename(tmp_path / "instances.json")

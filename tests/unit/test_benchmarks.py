@@ -12,11 +12,11 @@ import torch
 from amodalpl.tools.check import check
 from benchmarks import __main__ as command
 from benchmarks.busy import BusyShare
-from benchmarks.cases import _Watch
 from benchmarks.compare import slower_than_stored
 from benchmarks.drawn import PHOTO_HW, scene_of_eight, write_large_file
 from benchmarks.machine import Machine, measure_machine
 from benchmarks.memory import run_and_watch
+from benchmarks.watch import Watch
 
 
 def test_floor_is_the_larger_of_arithmetic_and_copies():
@@ -48,7 +48,10 @@ def test_memory_of_helpers_is_seen():
     nested = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {hold!r}]) + 7)"
     code, peak_mb = run_and_watch([sys.executable, "-c", nested])
     assert code == 7
-    assert peak_mb is None or 50 < peak_mb < 120
+    if sys.platform == "linux":
+        assert 50 < peak_mb < 120
+    else:
+        assert peak_mb is None
 
 
 def test_large_file_is_sound_and_as_large_as_asked_for(tmp_path, monkeypatch):
@@ -101,7 +104,7 @@ def test_busy_share_is_the_mean_of_what_the_driver_says(tmp_path):
 def test_watch_takes_one_task_only(monkeypatch):
     clock = iter([0.0, 2.0, 2.0, 5.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    watch = _Watch("training", torch.device("cpu"))
+    watch = Watch("training", torch.device("cpu"))
     with watch.task("loading", 3) as advance:
         advance(1)
     with watch.task("training", 6) as advance:
@@ -113,9 +116,9 @@ def test_watch_takes_one_task_only(monkeypatch):
 
 def test_watch_does_not_hold_a_gpu_up(monkeypatch):
     waits = []
-    monkeypatch.setattr("benchmarks.cases.wait", waits.append)
-    monkeypatch.setattr("benchmarks.cases.BusyShare", lambda: BusyShare("no such command"))
-    watch = _Watch("training", torch.device("cuda"))
+    monkeypatch.setattr("benchmarks.watch.wait", waits.append)
+    monkeypatch.setattr("benchmarks.watch.BusyShare", lambda: BusyShare("no such command"))
+    watch = Watch("training", torch.device("cuda"))
     with watch.task("training", 50) as advance:
         for _ in range(50):
             advance(1)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from amodalpl.calibration.fit import Calibration, Promise
-from amodalpl.completion.checkpoint import CARD, SHAPES, WEIGHTS, TrainedCompleter, load_completer, save_completer
-from amodalpl.completion.predictor import View
+from amodalpl.calibration.fit import Calibration, RiskGuarantee
+from amodalpl.completion.checkpoint import CARD, SHAPES, WEIGHTS, CompleterBundle, load_completer, save_completer
+from amodalpl.completion.predictor import CropSpec
 from amodalpl.errors import CheckpointError, DataError
 from amodalpl.models.completer import build_completer
 from amodalpl.settings import CompleterSettings, SynthesisSettings
@@ -24,7 +24,7 @@ def save(folder, method="asbu", width=4, image=False, seed=0, promise=None, shap
     torch.manual_seed(seed)
     completer = build_completer(method, width, image, init_gain=1.0).eval()
     calibration = Calibration((0.1, 0.5), (0.0, 0.25), (0.0, 0.9), (0.1, 0.8), 0.04)
-    trained = TrainedCompleter(completer, View(32, 4.0, 7), 0.35, 0.15, (2.0,), calibration, promise, shapes)
+    trained = CompleterBundle(completer, CropSpec(32, 4.0, 7), 0.35, 0.15, (2.0,), calibration, promise, shapes)
     folder.mkdir(exist_ok=True)
     save_completer(
         folder,
@@ -43,11 +43,11 @@ def change_card(folder, **changes):
 
 @pytest.mark.parametrize("image", [False, True])
 def test_round_trip(tmp_path, image):
-    trained = save(tmp_path, "pcnet-m", image=image, promise=Promise(0.21) if image else None)
+    trained = save(tmp_path, "pcnet-m", image=image, promise=RiskGuarantee(0.21) if image else None)
     loaded = load_completer(tmp_path, CPU)
     assert (loaded.threshold, loaded.order_threshold, loaded.close_looks) == (0.35, 0.15, (2.0,))
     assert loaded.calibration == trained.calibration and loaded.promise == trained.promise
-    assert (loaded.view.patch_px, loaded.view.enlarge_box, loaded.view.boundary_px) == (32, 4.0, 7)
+    assert (loaded.crop.patch_px, loaded.crop.enlarge_box, loaded.crop.boundary_px) == (32, 4.0, 7)
     assert loaded.completer.method == trained.completer.method and loaded.completer.uses_image is image
     assert not loaded.completer.training
     masks = [torch.rand(1, 1, 32, 32) < 0.5 for _ in range(3)]

@@ -8,19 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from amodalpl.data.read import FORMATS
 from amodalpl_cli.main import app
-from amodalpl_cli.options import Format
 
 
 def invoke(*args):
     result = CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result
-
-
-def test_formats_are_those_of_the_readers():
-    assert {entry.value for entry in Format} == set(FORMATS)
 
 
 @pytest.mark.parametrize(
@@ -52,34 +46,35 @@ def test_synth_resolves_settings_in_order(fake_stage, tmp_path):
         *("synth", "ann.json", "images", "--out", "out", "--config", tmp_path / "mine.yaml"),
         *("--set", "synthesis.patch_px=128", "--set", "synthesis.flip_probability=0", "--seed", "7"),
     )
-    [((annotations, images, out, settings), kwargs)] = calls
-    assert (annotations, images, out) == (Path("ann.json"), Path("images"), Path("out"))
-    synthesis = settings.synthesis
+    [(_, given)] = calls
+    assert (given["annotations"], given["images"], given["out"]) == (Path("ann.json"), Path("images"), Path("out"))
+    settings, synthesis = given["settings"], given["settings"].synthesis
     assert (settings.seed, synthesis.patch_px, synthesis.shift, synthesis.flip_probability) == (7, 128, 0.1, 0)
-    assert kwargs["fmt"] == "auto"
+    assert given["fmt"] == "auto" and "device" not in given
 
 
 def test_complete_hands_on_only_what_was_given(fake_stage):
     calls = fake_stage("pipeline.complete", "complete")
     invoke("complete", "synth", "--out", "out", "--set", "training.steps=3", "--method", "pcnet-m", "--device", "cpu")
-    [((folder, out, values), kwargs)] = calls
-    assert (folder, out, kwargs["device"]) == (Path("synth"), Path("out"), "cpu")
-    assert values == {"training": {"steps": 3}, "completer": {"method": "pcnet-m"}}
+    [(_, given)] = calls
+    assert (given["synth_dir"], given["out"], given["device"]) == (Path("synth"), Path("out"), "cpu")
+    assert given["values"] == {"training": {"steps": 3}, "completer": {"method": "pcnet-m"}}
 
 
 def test_method_wins_over_the_file(fake_stage, tmp_path):
     (tmp_path / "mine.yaml").write_text("completer: {method: asbu, width: 8}\n")
     calls = fake_stage("pipeline.complete", "complete")
     invoke("complete", "synth", "--out", "out", "--config", tmp_path / "mine.yaml", "--method", "pcnet-m")
-    assert calls[0][0][2] == {"completer": {"method": "pcnet-m", "width": 8}}
+    assert calls[0][1]["values"] == {"completer": {"method": "pcnet-m", "width": 8}}
 
 
 def test_pseudolabel(fake_stage):
     calls = fake_stage("pipeline.pseudolabel", "pseudolabel")
     invoke("pseudolabel", "ann.json", "images", "--completer", "completer", "--out", "out")
-    [((*paths, settings), kwargs)] = calls
+    [(_, kwargs)] = calls
+    paths = [kwargs[name] for name in ("annotations", "images", "completer", "out")]
     assert paths == [Path("ann.json"), Path("images"), Path("completer"), Path("out")]
-    assert settings.labels.batch_size == 32 and (kwargs["fmt"], kwargs["device"]) == ("auto", "auto")
+    assert kwargs["settings"].labels.batch_size == 32 and (kwargs["fmt"], kwargs["device"]) == ("auto", "auto")
     assert (kwargs["review"], kwargs["backend"]) == (None, "torch")
     inputs = ("ann.json", "images", "--completer", "completer", "--out", "out")
     invoke("pseudolabel", *inputs, "--review", "review.json", "--backend", "onnx")
@@ -91,9 +86,11 @@ def test_train_detector(fake_stage):
     invoke(
         "train-detector", "l.json", "images", "--out", "out", "--val", "v.json", "--val-images", "v", "--init", "none"
     )
-    [((labels, images, out, _), kwargs)] = calls
-    assert (labels, images, out) == (Path("l.json"), Path("images"), Path("out"))
+    [(_, kwargs)] = calls
+    assert (kwargs["labels"], kwargs["images"], kwargs["out"]) == (Path("l.json"), Path("images"), Path("out"))
     assert (kwargs["val"], kwargs["val_images"], kwargs["init"]) == (Path("v.json"), Path("v"), "none")
+    invoke("train-detector", "l.json", "images", "--out", "out", "--model", "mask-rcnn-c8")
+    assert calls[1][1]["settings"].detector.model == "mask-rcnn-c8"
 
 
 @pytest.mark.parametrize("what", ["completion", "order"])

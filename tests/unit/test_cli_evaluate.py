@@ -6,8 +6,6 @@ import pytest
 from drawn_detections import annotation, detection, truth
 from typer.testing import CliRunner
 
-from amodalpl.metrics.levels import LEVEL_SETS
-from amodalpl_cli.evaluate import LevelName
 from amodalpl_cli.main import app
 
 WHOLE, HALF_HIDDEN, VISIBLE = (0, 0, 20, 20), (40, 0, 20, 20), (40, 0, 10, 20)
@@ -25,8 +23,12 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_level_names_are_those_of_the_metric():
-    assert {name.value for name in LevelName} == set(LEVEL_SETS)
+def test_a_name_that_is_no_set_of_levels_is_one_line(files):
+    result = invoke("evaluate", "completion", files / "truth.json", files / "truth.json", "--levels", "kitti")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: --levels: expected known bins of occlusion, got 'kitti'; known: cocoa-cls, kins, occluded-vehicles\n"
+    )
 
 
 def test_every_table_of_numbers_has_its_protocol_above(files):

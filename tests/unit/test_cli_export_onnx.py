@@ -10,8 +10,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from amodalpl.completion.checkpoint import TrainedCompleter, save_completer
-from amodalpl.completion.predictor import View
+from amodalpl.completion.checkpoint import CompleterBundle, save_completer
+from amodalpl.completion.predictor import CropSpec
 from amodalpl.errors import OutputError
 from amodalpl.models.completer import build_completer
 from amodalpl.runtime.folder_lock import LOCK_FILE
@@ -23,7 +23,7 @@ from amodalpl_cli.main import app
 @pytest.fixture
 def folder(tmp_path):
     torch.manual_seed(0)
-    trained = TrainedCompleter(build_completer("layered", 4, False).eval(), View(32))
+    trained = CompleterBundle(build_completer("layered", 4, False).eval(), CropSpec(32))
     save_completer(tmp_path, trained, CompleterSettings(width=4), SynthesisSettings(patch_px=32))
     return tmp_path
 

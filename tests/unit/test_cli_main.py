@@ -71,6 +71,11 @@ class OutOfMemoryError(RuntimeError):
         pytest.param(MemoryError(), "error: out of memory; try a smaller --set training.batch_size=", id="memory"),
         pytest.param(OutOfMemoryError("CUDA"), "error: out of memory; try a smaller", id="GPU memory"),
         pytest.param(
+            RuntimeError("CUDA error: out of memory"),
+            "error: out of memory; try a smaller",
+            id="memory of a GPU library",
+        ),
+        pytest.param(
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
             "error: out of memory; try a smaller",
             id="torch on a CPU",

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 from amodalpl.settings import SynthesisSettings
 from amodalpl.synthesis.dataset import SampleStream
-from amodalpl.synthesis.pair import Sample
 from amodalpl.synthesis.recipes import RECIPES
+from amodalpl.synthesis.sample import Sample
 
 SIZE = drawn_cutouts.SIZE
 

@@ -141,11 +141,11 @@ def test_changed_weights_are_noticed(trained):
 
 
 def test_killed_and_started_again_it_goes_on(scenes, tmp_path):
-    from amodalpl.detector import run
+    from amodalpl.detector import training
 
     with pytest.raises(Stop):
         start(scenes, tmp_path / "out", progress=StopAfter(3))
-    saved = run.read_checkpoint(tmp_path / "out" / run.CHECKPOINT)
+    saved = training.read_checkpoint(tmp_path / "out" / training.CHECKPOINT)
     assert saved["step"] == 2
     assert {int(state["step"]) for state in saved["optimizer"]["state"].values()} == {2}
     assert [s["last_step"] for s in saved["schedules"]] == [1, 2]  # the warm-up of 2 steps is over
@@ -168,22 +168,22 @@ def test_killed_and_started_again_it_goes_on(scenes, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
-    from amodalpl.detector import run
+    from amodalpl.detector import training
 
     (tmp_path / "checkpoint.pth").write_bytes(b"rubbish")
     with pytest.raises(
         CheckpointError, match="checkpoint.pth: .* a damaged or foreign file .*; delete it and start again"
     ):
-        run.read_checkpoint(tmp_path / "checkpoint.pth")
+        training.read_checkpoint(tmp_path / "checkpoint.pth")
 
 
 def test_a_checkpoint_that_holds_code_is_refused(tmp_path):
     """What mmengine's own resume falls back to loading."""
-    from amodalpl.detector import run
+    from amodalpl.detector import training
 
     torch.save({"step": Stop()}, tmp_path / "checkpoint.pth")
     with pytest.raises(CheckpointError, match="a damaged or foreign file"):
-        run.read_checkpoint(tmp_path / "checkpoint.pth")
+        training.read_checkpoint(tmp_path / "checkpoint.pth")
 
 
 def test_photos_of_the_validation_stay_out_of_training(scenes, tmp_path):
@@ -246,8 +246,8 @@ def test_no_network_names_init(scenes, tmp_path, monkeypatch):
 
 
 def test_without_mmdet(scenes, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "amodalpl.detector.run", None)
-    monkeypatch.delattr("amodalpl.detector.run")
+    monkeypatch.setitem(sys.modules, "amodalpl.detector.mmdetection", None)
+    monkeypatch.delattr("amodalpl.detector.mmdetection")
     with pytest.raises(MissingPackageError, match=r"pip install 'amodalpl\[detector\]'"):
         start(scenes, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -9,18 +9,18 @@ import torch
 from PIL import Image
 
 from amodalpl.calibration.fit import Calibration
-from amodalpl.completion.checkpoint import TrainedCompleter, save_completer
-from amodalpl.completion.predictor import View
+from amodalpl.completion.checkpoint import CompleterBundle, save_completer
+from amodalpl.completion.predictor import CropSpec
+from amodalpl.data.exif import any_turned
 from amodalpl.data.read import read_annotations
-from amodalpl.data.usable_photos import require_photos, usable_photos
 from amodalpl.io.images import read_image
 from amodalpl.masks import rle
 from amodalpl.models.completer import build_completer
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.synth import synth
 from amodalpl.report.gallery import _photo
-from amodalpl.runtime.input_hashes import any_turned
 from amodalpl.runtime.progress import SILENT
+from amodalpl.runtime.usable_photos import require_photos, usable_photos
 from amodalpl.settings import CompleterSettings, SynthesisSettings
 from amodalpl.settings_values import resolve
 from amodalpl.tools.check import check
@@ -127,7 +127,7 @@ def test_a_completer_that_looks_at_photos_gives_the_labels_of_upright_ones(orien
     """Beside red objects the photos have a gradient, so that no turn shows the completer the same."""
     torch.manual_seed(2)
     network = build_completer("layered", 4, True, init_gain=1.0).eval()
-    trained = TrainedCompleter(network, View(32), calibration=Calibration((0.0, 1.0), (0.05, 0.9)))
+    trained = CompleterBundle(network, CropSpec(32), calibration=Calibration((0.0, 1.0), (0.05, 0.9)))
     (tmp_path / "completer").mkdir()
     save_completer(
         tmp_path / "completer", trained, CompleterSettings(width=4, image=True), SynthesisSettings(patch_px=32)
@@ -172,8 +172,9 @@ def test_the_detector_learns_from_photos_that_fit_their_masks(orientation, tmp_p
     from mmdet.datasets import CocoDataset
     from mmengine.registry import DefaultScope
 
+    import amodalpl.detector.registered  # noqa: F401  (what a written config imports)
     from amodalpl.detector.config import train_pipeline
-    from amodalpl.detector.data import categories, to_coco
+    from amodalpl.detector.data.coco_export import categories, to_coco
     from amodalpl.settings import DetectorSettings
 
     folder = write(tmp_path / "a", 6, 2)
@@ -206,7 +207,7 @@ def test_the_detector_learns_from_photos_that_fit_their_masks(orientation, tmp_p
 def test_the_detector_loads_them(data):
     pytest.importorskip("mmcv")
     from amodalpl.detector.config import test_pipeline, train_pipeline
-    from amodalpl.detector.photos import LoadPhoto
+    from amodalpl.detector.data.transforms import LoadPhoto
     from amodalpl.settings import DetectorSettings
 
     results = LoadPhoto()({"img_path": str(data / "photos" / "0.png"), "height": 60, "width": 96})
@@ -217,10 +218,11 @@ def test_the_detector_loads_them(data):
         stock, ours = (pipeline(DetectorSettings(), turned)[0]["type"] for turned in (False, True))
         assert (stock, ours) == (
             "LoadImageFromFile",
-            "amodalpl.detector.photos.LoadPhoto",
+            "LoadPhoto",
         )
 
 
+@pytest.mark.usefixtures("mmdet_scope")
 def test_mmdetection_finds_it_by_its_name():
     pytest.importorskip("mmdet")
     from amodalpl.pipeline.train_detector import require_detector
@@ -228,5 +230,7 @@ def test_mmdetection_finds_it_by_its_name():
     require_detector()
     from mmdet.registry import TRANSFORMS
 
-    loaded = TRANSFORMS.build({"type": "amodalpl.detector.photos.LoadPhoto"})
+    import amodalpl.detector.registered  # noqa: F401  (what a written config imports)
+
+    loaded = TRANSFORMS.build({"type": "LoadPhoto"})
     assert type(loaded).__name__ == "LoadPhoto"

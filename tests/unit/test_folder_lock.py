@@ -32,6 +32,19 @@ def holding(folder):
     return child
 
 
+def refused(folder):
+    """Tell whether another process would be refused."""
+    child = os.fork()
+    if child == 0:
+        folder_lock._held.clear()  # what it has from its parent
+        try:
+            lock_folder(folder)
+        except OutputError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
 def end(child):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -81,15 +94,41 @@ def test_finished_run_is_free_and_has_no_lock_file(tmp_path):
 def test_forked_helper_neither_keeps_nor_drops_the_lock(tmp_path):
     """It outlives a killed parent by up to seconds, in which the next start must not be refused."""
     lock = lock_folder(tmp_path)
+    reading, writing = os.pipe()
     helper = os.fork()
     if helper == 0:
-        del lock
-        gc.collect()
+        lock.release()
+        os.write(writing, b"!")
         signal.pause()
-    assert (tmp_path / LOCK_FILE).exists()
+        os._exit(0)
+    os.read(reading, 1)  # by now it has let go of what it does not hold
+    try:
+        assert (tmp_path / LOCK_FILE).exists()
+        assert refused(tmp_path)
+        lock.release()
+        end(holding(tmp_path))
+    finally:
+        end(helper)
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_file_that_its_holder_has_just_taken_away_is_no_lock(tmp_path, monkeypatch):
+    """Between opening the file and locking it, the run before may end, and another one make a new file."""
+    lock_byte, file, swapped = folder_lock._lock_byte, tmp_path / LOCK_FILE, []
+
+    def too_late(descriptor):
+        if not swapped:
+            swapped.append(os.fstat(descriptor).st_ino)
+            file.unlink()
+            file.touch()
+        lock_byte(descriptor)
+
+    monkeypatch.setattr(folder_lock, "_lock_byte", too_late)
+    lock = lock_folder(tmp_path)
+    assert refused(tmp_path)  # so it is the new file that is locked
     lock.release()
-    end(holding(tmp_path))
-    end(helper)
+    assert not file.exists()
 
 
 def test_processes_of_one_torchrun_share_a_folder(tmp_path, monkeypatch):

@@ -30,6 +30,15 @@ def test_gap_of_two_rectangles(second, gap_px):
     assert pair_gaps(masks.transpose(0, 2, 1)) == [gap_px]
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["upright", "lying"])
+@pytest.mark.parametrize("other", [(63, 0, 4, 200), (63, 0, 4, 103), (63, 101, 4, 99)], ids=["through", "up", "down"])
+def test_a_long_object_reaches_beyond_what_is_looked_at(other, turned):
+    masks = rectangles((10, 100, 50, 5), other, size_hw=(200, 200))
+    masks = masks.transpose(0, 2, 1) if turned else masks
+    assert pair_gaps(masks) == [3]
+    assert pair_gaps(masks[::-1]) == [3]
+
+
 def test_pairs_further_apart_are_left_out():
     assert pair_gaps(rectangles((10, 10, 10, 10), (20 + FARTHEST_PX + 1, 10, 5, 5))) == []
     assert pair_gaps(rectangles((10, 10, 10, 10), (24, 10, 5, 5)), farthest_px=3) == []

@@ -17,9 +17,9 @@ from amodalpl.settings import SynthesisSettings, TrainingSettings
 from amodalpl.synthesis import gpu_pairs
 from amodalpl.synthesis.bank import Bank
 from amodalpl.synthesis.dataset import SampleStream
-from amodalpl.synthesis.gpu_pairs import DeviceLoader, Drawn, can_make, shifted_each
+from amodalpl.synthesis.gpu_pairs import DeviceLoader, Drawn, can_make, picked, shifted_each
 from amodalpl.synthesis.placement import shifted
-from amodalpl.synthesis.views import draw_view, picked
+from amodalpl.synthesis.placement_geometry import draw_view
 
 CPU = torch.device("cpu")
 COUNT = 120

@@ -13,7 +13,7 @@ from amodalpl.masks import rle
 from amodalpl.masks.neighbours import near_pairs
 from amodalpl.scenes import draw_scene as draw_photo
 from amodalpl.settings import SynthesisSettings
-from amodalpl.synthesis.holdout import APART_PX, Source, draw_scene, place_as_pairs, scene_entries
+from amodalpl.synthesis.holdout import APART_PX, Source, draw_scene, place_as_pairs, place_wide, scene_entries
 
 SETTINGS = SynthesisSettings(patch_px=32)
 
@@ -78,6 +78,23 @@ def test_placed_as_pairs_the_crops_have_one_size():
         assert mask.sum() == pytest.approx(40 * 5 * (side / 44) ** 2, rel=0.15)
 
 
+@pytest.mark.parametrize("place", [place_wide, place_as_pairs])
+def test_half_of_the_occluders_are_mirrored_and_their_masks_with_them(place):
+    target, cutout = np.zeros((2, 200, 300), bool)
+    target[80:120, 100:180] = True
+    cutout[50:90, 50:60] = cutout[80:90, 50:90] = True  # an L, its weight on the left
+    mirrored = []
+    for seed in range(40):
+        matrix, mask = place(target, cutout, np.random.default_rng(seed), SETTINGS)
+        ys, xs = np.nonzero(mask)
+        if not len(xs) or min(xs.min(), ys.min()) == 0 or xs.max() == 299 or ys.max() == 199:
+            continue  # cut off
+        mirrored.append(bool(matrix[0, 0] < 0))
+        weight_on_the_right = xs.mean() > (xs.min() + xs.max()) / 2
+        assert weight_on_the_right == mirrored[-1]
+    assert len(mirrored) > 20 and 0.2 < np.mean(mirrored) < 0.8
+
+
 def test_pairs_are_a_placement_of_the_holdout(sources):
     areas = {}
     for placement in ("wide", "pairs"):
@@ -95,6 +112,8 @@ def test_photo_changes_only_under_the_occluders(sources):
         for occluder in scene.objects[len(kept) :]:
             covered |= occluder.amodal
         assert not (changed & ~covered).any()
+        if covered.any():
+            assert changed[covered].mean() > 0.5
 
 
 def test_sources_are_left_as_they_were(sources):
@@ -115,8 +134,15 @@ def test_same_generator_same_scene(sources):
 
 
 def test_one_photo_lends_to_itself(sources):
-    scene = draw_scene(sources[:1], 0, np.random.default_rng(1), SETTINGS)
-    assert len(scene.objects) >= 1
+    (source,) = sources[:1]
+    settings = SETTINGS.model_copy(update={"holdout_occluded": 1.0})
+    occluders = []
+    for number in range(4):
+        scene = draw_scene([source], 0, np.random.default_rng(number), settings)
+        kept = [o for o in scene.objects if any((o.amodal == m).all() for m in source.masks)]
+        occluders += scene.objects[len(kept) :]
+        assert any(o.modal.sum() < o.amodal.sum() for o in kept)
+    assert len(occluders) >= 4 and {o.category_id for o in occluders} <= set(source.categories)
 
 
 def test_photo_without_objects_gives_no_scene(sources):

@@ -11,7 +11,16 @@ import pytest
 
 from amodalpl.errors import DataError, OutputError
 from amodalpl.io import json_stream
-from amodalpl.io.json_stream import finite, read_entries, read_object, write_lines, write_object
+from amodalpl.io.json_stream import (
+    finite,
+    open_lines,
+    open_list,
+    read_entries,
+    read_lines,
+    read_object,
+    write_lines,
+    write_object,
+)
 
 
 @pytest.mark.parametrize("entries", [[], [1], [{"a": "é\n", "b": [0.1, None, True]}, [], "x"]])
@@ -47,6 +56,47 @@ def test_one_entry_is_held_at_a_time(tmp_path):
 def test_lines(tmp_path):
     write_lines(tmp_path / "a.jsonl", iter([{"id": 1}, {"id": 2}]))
     assert (tmp_path / "a.jsonl").read_text() == '{"id": 1}\n{"id": 2}\n'
+
+
+def test_lines_that_are_given_one_by_one(tmp_path):
+    with open_lines(tmp_path / "a.jsonl") as add:
+        assert not (tmp_path / "a.jsonl").exists()  # there whole or not at all
+        for value in ({"id": 1}, {"id": "é"}):
+            add(value)
+    assert (tmp_path / "a.jsonl").read_text(encoding="utf-8") == '{"id": 1}\n{"id": "é"}\n'
+    assert list(read_lines(tmp_path / "a.jsonl", "lines")) == [{"id": 1}, {"id": "é"}]
+
+
+@pytest.mark.parametrize("entries", [[], [[]], [{"a": "é"}, "]}", 3]])
+def test_list_whose_entries_are_given_one_by_one_has_the_bytes_of_the_whole(tmp_path, entries):
+    with open_list(tmp_path / "a.json", {"rule": "contact"}, "images") as add:
+        for entry in entries:
+            add(entry)
+    expected = json.dumps({"rule": "contact", "images": entries}, ensure_ascii=False) + "\n"
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == expected
+
+
+def test_nothing_is_left_of_files_whose_block_broke_off(tmp_path):
+    with (
+        pytest.raises(OutputError, match=r"a.json: could not write it \(No space left"),
+        open_list(tmp_path / "a.json", {}, "images") as add,
+    ):
+        add(1)
+        raise OSError(28, "No space left on device")
+    with pytest.raises(ZeroDivisionError), open_lines(tmp_path / "a.jsonl") as add:
+        add(1 / 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_that_are_none_are_refused_with_their_place(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"id": 1}\n{"id": \n')
+    lines = read_lines(file, "a part of the labels")
+    assert next(lines) == {"id": 1}
+    with pytest.raises(DataError, match="a.jsonl: line 2: expected a part of the labels in JSON, got something else"):
+        next(lines)
+    with pytest.raises(DataError, match="b.jsonl: expected a part of the labels, could not read it"):
+        next(read_lines(tmp_path / "b.jsonl", "a part of the labels"))
 
 
 def test_nothing_is_left_of_a_file_that_broke_off(tmp_path):

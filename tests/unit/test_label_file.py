@@ -1,13 +1,25 @@
-"""Label files and orders of strangers, entry by entry: refused with a place before pycocotools sees them."""
+"""Entries as they are written; files of strangers, refused with a place before pycocotools sees them."""
 
+import base64
 import json
 
+import cv2
 import numpy as np
 import pytest
-from drawn_labels import SIZE_HW, label
+from drawn_labels import SIZE_HW, box, label
 
 from amodalpl.data import label_file
-from amodalpl.data.label_file import read_label_head, read_labels, read_order
+from amodalpl.data.label_file import (
+    decided_entry,
+    doubt_entry,
+    label_entry,
+    order_entry,
+    read_label_head,
+    read_labels,
+    read_order,
+    write_label_file,
+)
+from amodalpl.data.records import AnnotationSet, ImageRecord, Instance
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 
@@ -135,3 +147,105 @@ def test_orders_that_are_none_are_refused(tmp_path, bad, reason):
     (tmp_path / "order.json").write_text(json.dumps(bad))
     with pytest.raises(DataError, match=f"order.json: .*{reason}"):
         list(read_order(tmp_path / "order.json"))
+
+
+VISIBLE, DRAWN, WHOLE = box(20, 10, 40, 28), box(20, 10, 40, 30), box(20, 10, 40, 40)
+INSTANCE = Instance(7, 1, 1, rle.encode(DRAWN))
+
+
+def entry(amodal=WHOLE, visible=VISIBLE, **changes):
+    notes = {"occluders": [9], "uncertainty": 0.12345678, "plausibility": None, "flags": ["shared_pixels"], **changes}
+    return label_entry(INSTANCE, amodal, visible, drawn_px=int(DRAWN.sum()), completer="asbu", **notes)
+
+
+def coded(mask):
+    return rle.to_json(rle.encode(mask))
+
+
+def test_entry_of_a_label():
+    assert entry() == {
+        "id": 7,
+        "image_id": 1,
+        "category_id": 1,
+        "iscrowd": 0,
+        "segmentation": coded(WHOLE),
+        "bbox": [10, 20, 30, 20],
+        "area": 600,
+        "visible_mask": coded(VISIBLE),
+        "visible_bbox": [10, 20, 18, 20],
+        "occlude_rate": 0.4,
+        "amodalpl": {
+            "completer": "asbu",
+            "occluders": [9],
+            "uncertainty": 0.123457,
+            "plausibility": None,
+            "growth": 1.5,
+            "added_px": 200,
+            "flags": ["shared_pixels"],
+        },
+    }
+    assert entry(plausibility=0.98765432)["amodalpl"]["plausibility"] == 0.987654
+
+
+@pytest.mark.parametrize(
+    ("verdict", "whole", "is_crowd", "rate"),
+    [
+        pytest.param("accept", WHOLE, 0, 0.4, id="accepted"),
+        pytest.param("keep-modal", VISIBLE, 0, 0.0, id="kept modal"),
+        pytest.param("reject", VISIBLE, 1, 0.0, id="rejected"),
+    ],
+)
+def test_entry_of_a_decision_and_back(verdict, whole, is_crowd, rate):
+    decided = decided_entry(entry(), verdict)
+    assert list(decided) == list(entry())
+    assert (decided["segmentation"], decided["iscrowd"], decided["occlude_rate"]) == (coded(whole), is_crowd, rate)
+    assert (decided["area"], decided["bbox"]) == (whole.sum(), list(rle.box_xywh(rle.encode(whole))))
+    assert decided["amodalpl"]["decision"] == verdict
+    assert decided["amodalpl"].get("completed") == (None if whole is WHOLE else coded(WHOLE))
+    assert decided_entry(decided, "accept") == decided_entry(entry(), "accept")
+    assert decided_entry(decided, None) == entry()
+
+
+def test_a_label_of_which_nothing_is_visible_keeps_its_mask_whatever_is_decided():
+    hidden = entry(DRAWN, VISIBLE & False)
+    assert hidden["occlude_rate"] == 1
+    for verdict in ("accept", "reject", "keep-modal"):
+        assert decided_entry(hidden, verdict)["segmentation"] == coded(DRAWN)
+
+
+def test_entry_of_an_order():
+    found = order_entry(3, [70, 80, 90], [(0, 1, 12.0, 0.12345678), (2, 0, 3, 1.0)], [(0, 2)], [[0, 1, 2]])
+    assert found == {
+        "image_id": 3,
+        "pairs": [
+            {"front": 70, "back": 80, "evidence_px": 12.0, "score": 0.123457},
+            {"front": 90, "back": 70, "evidence_px": 3, "score": 1.0},
+        ],
+        "mutual": [[70, 90]],
+        "cycles": [[70, 80, 90]],
+    }
+
+
+def test_line_of_a_doubt():
+    levels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    line = doubt_entry(7, (5, 6, 40, 30), levels)
+    assert (line["id"], line["box"]) == (7, [5, 6, 40, 30])
+    png = cv2.imdecode(np.frombuffer(base64.b64decode(line["png"]), np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(png, levels)
+
+
+def test_a_file_carries_over_what_stood_around_the_annotations(tmp_path):
+    data = AnnotationSet(
+        [ImageRecord(1, "a.png", SIZE_HW, {"id": 1, "file_name": "a.png", "license": 3})],
+        [INSTANCE],
+        [{"id": 1, "name": "cup", "weight": float("nan")}],
+        raw={"info": {"year": 2026}, "licenses": []},
+    )
+    path = tmp_path / "labels.json"
+    write_label_file(path, data, iter([entry()]))
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert list(written) == ["info", "licenses", "images", "annotations", "categories"]
+    assert written["images"] == [{"id": 1, "file_name": "a.png", "license": 3, "height": 60, "width": 80}]
+    assert written["categories"] == [{"id": 1, "name": "cup", "weight": None}]
+    images, categories = read_label_head(path)
+    assert list(read_labels(path, images, categories)) == [entry()]

@@ -8,11 +8,10 @@ from amodalpl.data.records import AnnotationSet, ImageRecord
 from amodalpl.labelling.label_statistics import LabelStatistics
 
 DATA = AnnotationSet(
-    Path("a.json"),
-    "coco",
     [ImageRecord(1, "a.png", (4, 4), {})],
     [],
     [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}, {"id": 9, "name": "nobody"}],
+    path=Path("a.json"),
 )
 
 
@@ -34,10 +33,12 @@ LABELS = [
 
 def test_numbers():
     statistics = LabelStatistics()
-    assert list(statistics.watch_labels(iter(LABELS))) == LABELS
+    for entry in LABELS:
+        statistics.add_label(entry)
     pairs = [{"front": front, "back": back} for front, back in ((1, 2), (2, 1), (1, 7))]
     photos = [{"pairs": pairs, "mutual": [[1, 2]], "cycles": []}, {"pairs": [], "mutual": [], "cycles": [[1]]}]
-    assert list(statistics.watch_order(iter(photos))) == photos
+    for photo in photos:
+        statistics.add_order(photo)
     assert statistics.ordered == 3
     row = {"reason": "no mask: an empty list"}
     found = statistics.to_json(DATA, [row, row])

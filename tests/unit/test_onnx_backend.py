@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from amodalpl.completion import onnx_backend
-from amodalpl.completion.checkpoint import CARD, WEIGHTS, TrainedCompleter, load_completer, save_completer
+from amodalpl.completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer, save_completer
 from amodalpl.completion.onnx_backend import NETWORK, NOTE, write_network
-from amodalpl.completion.predictor import Scene, View
+from amodalpl.completion.predictor import CropSpec, Scene
 from amodalpl.errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from amodalpl.io.files import hash_file
 from amodalpl.labelling.label_scenes import label_scenes
+from amodalpl.labelling.plan import plan_labels
 from amodalpl.models.completer import build_completer
 from amodalpl.scenes import draw_scene
 from amodalpl.settings import CompleterSettings, LabelSettings, SynthesisSettings
@@ -36,7 +37,7 @@ def save(folder, method="layered", image=False, seed=0):
     folder.mkdir(exist_ok=True)
     save_completer(
         folder,
-        TrainedCompleter(completer, View(32), 0.5, 0.45),
+        CompleterBundle(completer, CropSpec(32), 0.5, 0.45),
         CompleterSettings(method=method, width=4, image=image),
         SynthesisSettings(patch_px=32),
     )
@@ -83,8 +84,8 @@ def test_all_but_the_network_is_the_same(both):
     by_torch, by_onnx = both
     assert by_onnx.completer.method == by_torch.completer.method
     assert by_onnx.completer.uses_image is by_torch.completer.uses_image
-    assert (by_onnx.view, by_onnx.threshold, by_onnx.order_threshold, by_onnx.calibration) == (
-        by_torch.view, by_torch.threshold, by_torch.order_threshold, by_torch.calibration,
+    assert (by_onnx.crop, by_onnx.threshold, by_onnx.order_threshold, by_onnx.calibration) == (
+        by_torch.crop, by_torch.threshold, by_torch.order_threshold, by_torch.calibration,
     )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def test_same_labels(both):
     """At least 99.9 % of the pixels and uncertainties within 1e-3, the bound that is stated for users."""
     scenes = [draw_scene(np.random.default_rng(seed), (96, 128)) for seed in range(4)]
     scenes = [Scene(s.modal, s.image) for s in scenes]
-    by_torch, by_onnx = (label_scenes(trained, scenes, LabelSettings(batch_size=5)) for trained in both)
+    by_torch, by_onnx = (label_scenes(plan_labels(bundle, LabelSettings(batch_size=5)), scenes) for bundle in both)
     whole = differing = grown = 0
     for one, other in zip(by_torch, by_onnx, strict=True):
         assert [(p.front, p.back) for p in one.order] == [(p.front, p.back) for p in other.order]
@@ -116,7 +117,7 @@ def test_as_many_threads_as_torch(exported):
 
 def test_onnxruntime_needs_no_weights(exported):
     (exported / WEIGHTS).unlink()
-    assert load_completer(exported, CPU, "onnx").view.patch_px == 32
+    assert load_completer(exported, CPU, "onnx").crop.patch_px == 32
     with pytest.raises(CheckpointError, match=r"weights.pth: expected the completer's weights, found no such file"):
         load_completer(exported, CPU)
 

@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn_cutouts import SIZE, assert_picture_fits_masks, write_bank
 
 from amodalpl.masks.geometry import occlusion_boundary
 from amodalpl.report.samples import sample_sheet
 from amodalpl.settings import SynthesisSettings
 from amodalpl.synthesis.bank import Bank, BankWriter, cut_out
-from amodalpl.synthesis.pair import Sample, compose, draw_sample, paste
+from amodalpl.synthesis.pair import compose, draw_sample
+from amodalpl.synthesis.placement_geometry import paste
+from amodalpl.synthesis.sample import Sample
 
 STILL = {"shift": 0.0, "scale": (1.0, 1.0), "flip_probability": 0.0}
 
@@ -101,13 +104,17 @@ def test_an_occluder_that_never_fits_leaves_the_object_alone(bank):
     np.testing.assert_array_equal(sample.modal, sample.target)
 
 
-def test_the_photo_shows_both_objects(bank):
-    settings = SynthesisSettings(patch_px=32, with_image=True, feather_px=0, cut_fraction=(0.1, 0.9))
-    for seed in range(10):
-        sample = draw_sample(bank, 1, np.random.default_rng(seed), settings)
-        assert sample.image.shape == (32, 32, 3) and sample.image.dtype == np.uint8
-        assert (sample.image[~sample.occluder & sample.target] == 40).all()
-        assert len(np.unique(sample.image[sample.occluder])) == 1
+@pytest.mark.parametrize("mirrored", [0.0, 1.0])
+def test_the_photo_shows_both_objects_as_their_masks_do(tmp_path, mirrored):
+    bank = Bank(write_bank(tmp_path))
+    settings = SynthesisSettings(
+        patch_px=64, with_image=True, feather_px=0, cut_fraction=(0.1, 0.9), flip_probability=mirrored
+    )
+    for seed in range(48):
+        sample = draw_sample(bank, seed % SIZE, np.random.default_rng(seed), settings)
+        assert sample.image.shape == (64, 64, 3) and sample.image.dtype == np.uint8
+        assert len(np.unique(sample.image[sample.occluder][:, 0])) == 1
+        assert_picture_fits_masks(sample, seed % SIZE)
 
 
 def test_photo_does_not_change_the_masks(bank):

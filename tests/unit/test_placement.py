@@ -59,13 +59,22 @@ def test_hidden_share_lies_within_the_accepted_range(cut):
     assert placed > 40
 
 
-def test_full_cover_is_not_accepted():
+@pytest.mark.parametrize(
+    ("cut", "hidden_px"),
+    [
+        pytest.param((0.001, 1.0), {1, 2}, id="all is too much"),
+        pytest.param((0.25, 0.5), {1}, id="half is too much"),
+        pytest.param((0.5, 0.9), {2}, id="half is enough"),
+        pytest.param((0.6, 1.0), set(), id="nothing between half and all"),
+    ],
+)
+def test_least_share_is_included_and_most_excluded(cut, hidden_px):
+    """Of four pixels, the edge of what covers everything can leave none, two or three."""
     rng = np.random.default_rng(4)
     dot, everything = np.zeros((16, 16), bool), np.ones((16, 16), bool)
     dot[7:9, 7:9] = True
-    for _ in range(20):
-        offset = place_occluder(rng, dot, everything, (0.4, 1.0), (0.001, 0.9), 50)
-        assert offset is None or (dot & shifted(everything, *offset)).sum() < 0.9 * 4
+    offsets = [place_occluder(rng, dot, everything, (0.1, 1.0), cut, 50) for _ in range(60)]
+    assert {int((dot & shifted(everything, *offset)).sum()) for offset in offsets if offset} == hidden_px
 
 
 def test_impossible_placements_are_told_not_faked():

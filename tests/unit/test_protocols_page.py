@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from amodalpl.metrics import completion, detection, ordering, presence
+from amodalpl.evaluation import promise
+from amodalpl.evaluation.audit import AUDIT
+from amodalpl.metrics import completion, detection, ordering, per_object, presence
 from amodalpl.metrics.box_matched import box_matched_protocol
 from amodalpl.metrics.levels import LEVEL_SETS, MACRO
 from amodalpl.metrics.occluded_detection import occluded_protocol
@@ -19,6 +21,13 @@ PAGE = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding=
         completion.PER_INSTANCE,
         MACRO,
         presence.PRESENCE,
+        per_object.GIVEN,
+        per_object.PREDICTED,
+        promise.HIDDEN,
+        promise.UNCERTAINTY,
+        promise.PROMISE,
+        promise.ORDER,
+        AUDIT,
         ordering.ONE_WAY,
         ordering.DIRECTED,
         ordering.ANNOTATED,
@@ -44,7 +53,14 @@ def test_bins_on_the_page_are_those_of_the_metric():
 
 
 @pytest.mark.parametrize(
-    "scores", [completion.compute_micro([]), completion.compute_per_instance([]), presence.compute_presence([])]
+    "scores",
+    [
+        completion.compute_micro([]),
+        completion.compute_per_instance([]),
+        presence.compute_presence([]),
+        per_object.compute_given([]),
+        per_object.compute_predicted([]),
+    ],
 )
 def test_metrics_of_completion_are_named_on_the_page(scores):
     assert [metric for metric in scores if metric != "instances" and f"`{metric}`" not in PAGE] == []

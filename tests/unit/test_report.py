@@ -369,9 +369,9 @@ def test_page_without_completer_says_so_and_calibration_stands_in_for_missing_cu
 
 
 def test_what_was_promised_is_read_where_it_is_written():
-    from amodalpl.calibration import collect
+    from amodalpl.calibration import uncertainty_report
 
-    assert page.PROMISE == collect.PROMISE
+    assert page.PROMISE == uncertainty_report.PROMISE
 
 
 def test_page_needs_no_network_and_runs_no_script_but_its_own(tmp_path, photos, labels):

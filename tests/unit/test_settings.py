@@ -43,6 +43,7 @@ def test_every_setting_is_described():
         pytest.param("trainning.steps=3", "did you mean 'training'", id="misspelt section"),
         pytest.param("gap_px=3", "did you mean 'labels.gap_px'", id="no section"),
         pytest.param("completer.method=asbo", "unknown method 'asbo'; did you mean 'asbu'", id="misspelt method"),
+        pytest.param("detector.model=mask-rnn", "unknown model 'mask-rnn'; did you mean 'mask-rcnn'", id="model"),
         pytest.param("seed=-1", "seed: .* greater than or equal to 0, got -1", id="below the range"),
         pytest.param("seed=x", "seed: .* valid integer.*got 'x'", id="not a number"),
         pytest.param("training.steps=1.5", "training.steps: .* got 1.5", id="half a step"),

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from amodalpl.data.read import read_annotations
 from amodalpl.data.review_file import Decision, Review, carry_over, fingerprint, read_review, write_review
-from amodalpl.detector import data
+from amodalpl.detector.data import coco_export as data
 from amodalpl.errors import DataError, OutputError
 from amodalpl.evaluation.completion import evaluate_completion
 from amodalpl.io.files import hash_file

@@ -107,7 +107,7 @@ def test_holdout_of_one_photo_is_scored_where_it_was_chosen(synth_dir, made, tmp
 
 def test_result_can_be_loaded(made):
     trained = load_completer(made.out, torch.device("cpu"))
-    assert trained.view.patch_px == 32
+    assert trained.crop.patch_px == 32
 
 
 def test_second_call_does_nothing(made, synth_dir):

@@ -19,6 +19,7 @@ from amodalpl.data.read import read_annotations
 from amodalpl.data.review_file import Decision, Review, fingerprint, read_review, write_review
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.io.files import hash_file
+from amodalpl.io.json_stream import read_lines
 from amodalpl.masks import rle
 from amodalpl.masks.geometry import dilate
 from amodalpl.models.completer import METHODS, build_completer
@@ -30,7 +31,10 @@ from amodalpl.settings_values import resolve
 from amodalpl.version import __version__
 
 OUTPUTS = ("pseudo_amodal.json", "order.json", "doubt.jsonl", "stats.json", "report.html", "overlays.png")
-FLAGS = {"no_occluder", "truncated", "grew_to_border", "runaway", "shared_pixels", "low_confidence", "fully_shared"}
+FLAGS = {
+    "no_occluder", "overlap_only", "truncated", "grew_to_border", "runaway", "shared_pixels", "low_confidence",
+    "fully_shared",
+}  # fmt: skip
 
 
 class Watch(Progress):
@@ -130,6 +134,8 @@ def test_label_file_keeps_the_contract(made, scenes):
         assert set(ours["flags"]) <= FLAGS
         same_photo = {a["id"] for a in wanted.values() if a["image_id"] == raw["image_id"]} - {raw["id"]}
         assert set(ours["occluders"]) <= same_photo
+        assert bool(ours["occluders"]) == ("no_occluder" not in ours["flags"])
+        assert ours["occluders"] or label["occlude_rate"] == 0
 
 
 def test_some_objects_grow_and_those_without_neighbour_do_not(made):
@@ -140,9 +146,8 @@ def test_some_objects_grow_and_those_without_neighbour_do_not(made):
     for label in alone:
         assert label["amodalpl"]["occluders"] == [] and label["amodalpl"]["uncertainty"] == 0
         assert label["amodalpl"]["growth"] == 1
-        if "shared_pixels" not in label["amodalpl"]["flags"]:
-            assert label["segmentation"] == label["visible_mask"]
-    assert all(label["amodalpl"]["occluders"] for label in grown if "fully_shared" not in label["amodalpl"]["flags"])
+        assert label["segmentation"] == label["visible_mask"]
+    assert all(label["amodalpl"]["occluders"] for label in grown)
 
 
 def test_growth_stays_behind_the_named_occluders_and_gaps(made):
@@ -167,6 +172,8 @@ def test_instance_that_smaller_ones_cover_keeps_what_was_drawn(made):
     (covered,) = [a for a in labels if "fully_shared" in a["amodalpl"]["flags"]]
     assert mask_of(covered["segmentation"])[2:4, 70:74].all() and covered["area"] == 8
     assert mask_of(covered["visible_mask"]).sum() == 0 and covered["occlude_rate"] == 1
+    (over,) = covered["amodalpl"]["occluders"]
+    assert mask_of(next(a for a in labels if a["id"] == over)["visible_mask"])[2:4, 70:74].all()
     assert covered["amodalpl"]["uncertainty"] == 1 and "low_confidence" in covered["amodalpl"]["flags"]
 
 
@@ -209,7 +216,7 @@ def test_doubt_file(made):
     lines = (made.out / "doubt.jsonl").read_text().splitlines()
     doubts = [json.loads(line) for line in lines]
     labels = read(made, "pseudo_amodal.json")["annotations"]
-    unasked = {"no_occluder", "fully_shared"}
+    unasked = {"no_occluder", "overlap_only", "fully_shared"}
     asked = [a for a in labels if not unasked & set(a["amodalpl"]["flags"])]
     assert asked and [d["id"] for d in doubts] == [a["id"] for a in asked]
     for doubt, label in zip(doubts, asked, strict=True):
@@ -285,6 +292,20 @@ def test_parts_of_another_version_are_made_again(made, scenes, tmp_path, monkeyp
     assert results(out) == results(made.out)
     assert json.loads((out / "run.json").read_text())["amodalpl"] == __version__
     assert not list(out.glob(".parts*"))
+
+
+def test_every_part_is_read_once(made, scenes, tmp_path, monkeypatch):
+    read = []
+
+    def reads(path, what):
+        read.append(path.name)
+        return read_lines(path, what)
+
+    monkeypatch.setattr(stage, "read_lines", reads)
+    completer = made.out.parent / "completer"
+    pseudolabel(scenes.annotations, scenes.images, completer, tmp_path / "out", settings(), device="cpu")
+    assert read == ["000000.jsonl", "000001.jsonl", "000002.jsonl"]
+    assert results(tmp_path / "out") == results(made.out)
 
 
 def test_second_call_does_nothing(made, scenes):

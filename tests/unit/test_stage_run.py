@@ -1,30 +1,20 @@
-"""Output folders: whole files only, and another run's folder is refused."""
+"""Output folders: a run is continued, another run's folder is refused, and the record says where all came from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import resource
-import signal
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from amodalpl.errors import DataError, OutputError
-from amodalpl.io.files import (
-    hash_file,
-    hash_listing,
-    hash_output,
-    read_json,
-    remove_temporaries,
-    write_array,
-    write_json,
-    write_whole,
-)
+from amodalpl.io.files import hash_output
+from amodalpl.runtime import stage_run
 from amodalpl.runtime.stage_run import StageRun, finished_run, git_state
 
 SETTINGS = {"training": {"steps": 10, "workers": 2}}
@@ -104,85 +94,6 @@ def test_broken_record_is_one_clear_line(tmp_path, content):
         open_run(tmp_path)
 
 
-def test_failed_write_leaves_the_old_file_and_no_half_one(tmp_path):
-    file = tmp_path / "labels.json"
-    write_json(file, {"a": 1})
-
-    def fail(part):
-        part.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OutputError, match=r"labels.json: could not write it \(No space left"):
-        write_whole(file, fail)
-    assert [p.name for p in tmp_path.iterdir()] == ["labels.json"]
-    assert json.loads(file.read_text()) == {"a": 1}
-
-
-def test_killed_write_leaves_the_final_name_free(tmp_path):
-    def killed(part):
-        part.write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(tmp_path / "labels.json", killed)
-    assert not (tmp_path / "labels.json").exists()
-    write_json(tmp_path / "labels.json", {})  # the leftover is in nobody's way
-    assert (tmp_path / "labels.json").exists()
-
-
-def test_temporary_name_keeps_the_suffix(tmp_path):
-    names = []
-    write_whole(tmp_path / "a.npy", lambda part: (names.append(part.name), part.write_bytes(b"x")))
-    assert names[0].endswith(".npy") and names[0].startswith(".")
-
-
-def test_equal_values_give_equal_bytes(tmp_path):
-    value = {"b": 1, "a": [1.5, "ü"], "annotations": [{"id": 1}]}
-    write_json(tmp_path / "1.json", value)
-    write_json(tmp_path / "2.json", json.loads((tmp_path / "1.json").read_text()))
-    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
-
-
-def test_array_comes_back(tmp_path):
-    write_array(tmp_path / "a.npy", np.arange(6).reshape(2, 3))
-    assert np.load(tmp_path / "a.npy", allow_pickle=False).tolist() == [[0, 1, 2], [3, 4, 5]]
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        pytest.param(lambda f: None, "expected a label file, found no such file", id="missing"),
-        pytest.param(lambda f: f.mkdir(), "expected a label file, got a folder", id="folder"),
-        pytest.param(lambda f: f.write_text("<xml>"), "expected a label file in JSON", id="not JSON"),
-        pytest.param(lambda f: f.write_text("[" * 100_000), "expected a label file in JSON", id="endless nesting"),
-        pytest.param(lambda f: f.write_bytes(b"\xff\xfe"), "expected a label file in JSON", id="binary"),
-    ],
-)
-def test_unreadable_json_is_named(tmp_path, make, message):
-    file = tmp_path / "labels.json"
-    make(file)
-    with pytest.raises(DataError, match=rf"labels.json: {message}"):
-        read_json(file, "a label file")
-
-
-def test_hash_is_sha256_of_the_bytes(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc" * 1_000_000)
-    assert hash_file(tmp_path / "a") == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
-    with pytest.raises(DataError, match="expected a readable file"):
-        hash_file(tmp_path / "none")
-
-
-def test_listing_changes_when_an_image_is_replaced_or_lost(tmp_path):
-    for name in ("a.jpg", "b.jpg"):
-        (tmp_path / name).write_bytes(b"1234")
-    whole = hash_listing(tmp_path, ["b.jpg", "a.jpg"])
-    assert whole == hash_listing(tmp_path, ["a.jpg", "b.jpg"])
-    (tmp_path / "b.jpg").write_bytes(b"12345")
-    replaced = hash_listing(tmp_path, ["a.jpg", "b.jpg"])
-    os.unlink(tmp_path / "b.jpg")
-    assert len({whole, replaced, hash_listing(tmp_path, ["a.jpg", "b.jpg"])}) == 3
-
-
 def test_finished_run_tells_what_is_wrong(tmp_path):
     with pytest.raises(DataError, match="expected the record of a finished `amodalpl synth`, found no such file"):
         finished_run(tmp_path, "synth")
@@ -193,11 +104,6 @@ def test_finished_run_tells_what_is_wrong(tmp_path):
     assert finished_run(tmp_path, "synth")["state"] == "done"
     with pytest.raises(OutputError, match="expected an output folder of `amodalpl complete`, got one of 'synth'"):
         finished_run(tmp_path, "complete")
-
-
-def test_git_state_is_a_commit_or_none():
-    state = git_state()
-    assert state is None or len(state.removesuffix("-dirty")) >= 7
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_start(tmp_path, monkeypatch):
@@ -212,42 +118,14 @@ def test_what_a_killed_process_left_is_removed_by_the_next_start(tmp_path, monke
     assert [file.exists() for file in left + kept] == [False] * 3 + [True] * 3
 
 
-def test_processes_of_one_start_leave_each_others_temporary_files_alone(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    files = {rank: tmp_path / f".1.part{rank}.json" for rank in range(3)}
-    for file in files.values():
-        file.write_text("half")
-    remove_temporaries(tmp_path)
-    assert [rank for rank, file in files.items() if file.exists()] == [1]  # 2 is of an earlier start with more
-
-
-def test_torch_that_meets_a_full_disk_is_one_clear_line(tmp_path):
-    """torch raises RuntimeErrors for it; a limit on the size of files makes them without filling a disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
-        with pytest.raises(OutputError, match=r"a.pth: could not write it \(no space left, or the file too large\)"):
-            write_whole(tmp_path / "a.pth", lambda part: torch.save(torch.zeros(100_000), part))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, old)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_other_mistakes_while_writing_keep_their_type(tmp_path):
-    with pytest.raises(RuntimeError, match="our own"):
-        write_whole(tmp_path / "a", lambda part: (_ for _ in ()).throw(RuntimeError("our own")))
-
-
 def test_end_of_a_run_is_recorded_with_hashes_time_and_machine(tmp_path):
-    run = StageRun.open(tmp_path / "out", "synth", SETTINGS, INPUTS, 0, {"images": tmp_path / "photos", "fmt": "auto"})
+    run = StageRun.open(tmp_path / "out", "synth", SETTINGS, INPUTS, 0, {"images": "photos", "fmt": "auto"})
     (run.out / "a.json").write_text("{}")
     (run.out / "folder").mkdir()
     (run.out / "folder" / "b").write_text("b")
     run.finish({}, ["folder", "a.json", "gone"])
     record = json.loads((run.out / "run.json").read_text())
-    assert record["arguments"] == {"images": str(tmp_path / "photos"), "fmt": "auto"}
+    assert record["arguments"] == {"images": "photos", "fmt": "auto"}
     assert record["outputs"]["a.json"] == hashlib.sha256(b"{}").hexdigest() and record["outputs"]["gone"] is None
     assert record["took"]["seconds"] >= 0 and record["took"]["peak_memory_mb"] > 10
     assert record["machine"]["python"] == platform.python_version() and record["machine"]["numpy"] == np.__version__
@@ -257,19 +135,9 @@ def test_end_of_a_run_is_recorded_with_hashes_time_and_machine(tmp_path):
 
 
 def test_arguments_do_not_make_another_run(tmp_path):
-    StageRun.open(tmp_path, "synth", SETTINGS, INPUTS, 0, {"images": tmp_path / "here"})
-    again = StageRun.open(tmp_path, "synth", SETTINGS, INPUTS, 0, {"images": tmp_path / "there"})
-    assert again.record["arguments"] == {"images": str(tmp_path / "there")}
-
-
-def test_files_are_synced_by_a_handle_that_may_write(tmp_path, monkeypatch):
-    """Windows refuses to sync one that was opened for reading."""
-    fcntl = pytest.importorskip("fcntl")
-    modes = []
-    sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (modes.append(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE), sync(fd)))
-    write_json(tmp_path / "a.json", {})
-    assert modes[0] == os.O_RDWR
+    StageRun.open(tmp_path, "synth", SETTINGS, INPUTS, 0, {"images": "here"})
+    again = StageRun.open(tmp_path, "synth", SETTINGS, INPUTS, 0, {"images": "there"})
+    assert again.record["arguments"] == {"images": "there"}
 
 
 def test_bad_input_frees_the_folder_but_keeps_hidden_files_of_the_user(tmp_path):
@@ -296,3 +164,48 @@ def test_processes_that_claim_a_folder_in_one_moment_both_get_it(tmp_path, monke
     exists, early = Path.exists, [record]
     monkeypatch.setattr(Path, "exists", lambda path: False if path in early and early.pop() else exists(path))
     assert not StageRun.open(tmp_path, "complete", {}, {}, 0).done
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout of which `stage_run.py` is a part."""
+    file = tmp_path / "amodalpl" / "runtime" / "stage_run.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("one")
+    monkeypatch.setattr(stage_run, "__file__", str(file))
+
+    def git(*command):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(
+            ["git", "-C", tmp_path, *who, *command], capture_output=True, text=True, check=True
+        ).stdout
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    return file, git
+
+
+def test_git_state_is_the_commit_and_whether_it_was_changed(checkout):
+    file, git = checkout
+    commit = git("rev-parse", "HEAD")[:12]
+    assert git_state() == commit
+    file.write_text("two")
+    assert git_state() == f"{commit}-dirty"
+
+
+def test_git_state_is_none_where_it_is_not_known(checkout, monkeypatch):
+    file, _ = checkout
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "")
+        assert git_state() is None
+    shutil.rmtree(file.parents[2] / ".git")
+    assert git_state() is None
+
+
+def test_git_state_is_not_that_of_a_project_that_we_are_installed_in(checkout, monkeypatch):
+    file, _ = checkout
+    inside = file.parents[2] / "site-packages" / "amodalpl" / "runtime" / "stage_run.py"
+    monkeypatch.setattr(stage_run, "__file__", str(inside))
+    inside.parent.mkdir(parents=True)
+    assert git_state() is None

@@ -1,0 +1,187 @@
+"""Annotations of any supported format -> the plain COCO files that MMDetection trains on and is scored against.
+
+MMDetection's `CocoDataset` leaves out, without a word, what it cannot use. Nothing of that kind is handed to it: boxes
+and areas are computed from the masks, and what is left out here is counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from ...data.coco_family import reason_kind
+from ...data.records import AnnotationSet, ImageRecord, Instance
+from ...errors import DataError
+from ...masks import rle
+from .label_notes import LabelNotes
+
+AGNOSTIC_NAME = "object"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A COCO dict ready to be written, and what did not get into it.
+
+    Attributes:
+        coco: `images`, `categories`, and `annotations` whose `segmentation` is one compressed RLE.
+        left_out: reason to number of entries.
+    """
+
+    coco: dict[str, Any]
+    left_out: dict[str, int]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the labels 0, 1, ... inside the network."""
+        return tuple(category["name"] for category in self.coco["categories"])
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """Images, instances, and what was left out."""
+        return {
+            "images": len(self.coco["images"]),
+            "instances": len(self.coco["annotations"]),
+            "left_out": dict(sorted(self.left_out.items())),
+        }
+
+
+def categories(annotations: AnnotationSet, class_agnostic: bool) -> list[dict[str, Any]]:
+    """Return COCO categories with unique names, the user's ids, and their order; one `object` when class-agnostic.
+
+    Raises:
+        DataError: there are no categories.
+    """
+    if class_agnostic:
+        return [{"id": 1, "name": AGNOSTIC_NAME}]
+    if not annotations.category_names:
+        raise DataError(
+            f"{annotations.path}: categories: expected at least one, got none; "
+            "add them or set detector.class_agnostic=true"
+        )
+    repeated = {name for name, times in Counter(annotations.category_names.values()).items() if times > 1}
+    return [
+        {"id": identity, "name": f"{name} ({identity})" if name in repeated else name}
+        for identity, name in annotations.category_names.items()
+    ]
+
+
+def to_coco(
+    annotations: AnnotationSet,
+    wanted: list[dict[str, Any]],
+    *,
+    images: Collection[int] | None = None,
+    amodal_only: bool = False,
+    keep_empty: bool = False,
+    with_visible: bool = False,
+    needs_visible: bool = False,
+    notes: LabelNotes | None = None,
+) -> Truth:
+    """Convert records to COCO, with a category found by its name.
+
+    Args:
+        annotations: any format.
+        wanted: categories as `categories` returns them; one named "object" takes every instance.
+        images: ids of the photos to keep; None keeps all.
+        amodal_only: take only amodal masks (for scoring); else the modal one stands in where a file has no amodal.
+        keep_empty: keep photos without instances (for scoring: a detection there is false).
+        with_visible: add `visible_mask` where the whole mask is in `segmentation` (for scoring by occlusion).
+        needs_visible: leave objects out whose whole mask has no visible one beside it.
+        notes: add what is noted of each label, `uncertainty` and `doubt`.
+
+    Raises:
+        DataError: no amodal masks though they are needed.
+    """
+    if amodal_only and not any(i.amodal for i in annotations.instances):
+        raise DataError(
+            f"{annotations.path}: expected amodal masks to score against, got {annotations.format} annotations without "
+            "any; give COCOA, KINS or D2SA annotations, or leave --val out to hold back part of the labels"
+        )
+    agnostic = [c["name"] for c in wanted] == [AGNOSTIC_NAME]
+    id_of = {c["name"]: c["id"] for c in wanted}
+    own_names = {c["id"]: c["name"] for c in categories(annotations, False)} if not agnostic else {}
+    chosen = [image for image in annotations.images if images is None or image.id in images]
+    left_out: Counter[str] = Counter()
+    left_out.update(
+        reason_kind(entry.reason)
+        for entry in annotations.dropped
+        if images is None or entry.image_id in (None, *images)
+    )
+    kept: dict[int, list[dict[str, Any]]] = {image.id: [] for image in chosen}
+    for image in chosen:
+        for instance in annotations.by_image[image.id]:
+            mask = instance.amodal if amodal_only else instance.amodal or instance.modal
+            category = wanted[0]["id"] if agnostic else id_of.get(own_names.get(instance.category_id, ""))
+            if category is None:
+                left_out["category unknown"] += 1
+            elif mask is None:
+                left_out["no mask"] += 1
+            elif rle.area_px(mask) == 0:
+                left_out["empty mask"] += 1
+            elif needs_visible and instance.modal is None and not instance.is_crowd:
+                left_out["no visible mask"] += 1
+            else:
+                kept[image.id].append(
+                    {
+                        "id": instance.id,
+                        "image_id": image.id,
+                        "category_id": category,
+                        "segmentation": rle.to_json(mask),
+                        "bbox": list(rle.box_xywh(mask)),
+                        "area": rle.area_px(mask),
+                        "iscrowd": int(instance.is_crowd),
+                        **_visible(instance, with_visible),
+                        **_noted(instance.id, notes),
+                    }
+                )
+    used = [i for i in chosen if keep_empty or any(not a["iscrowd"] for a in kept[i.id])]
+    if len(used) < len(chosen):
+        left_out["image without instances"] += len(chosen) - len(used)
+    return Truth(
+        {
+            "images": [_image_entry(image) for image in used],
+            "categories": wanted,
+            "annotations": [entry for image in used for entry in kept[image.id]],
+        },
+        dict(left_out),
+    )
+
+
+def _visible(instance: Instance, wanted: bool) -> dict[str, Any]:
+    if not wanted or instance.amodal is None or instance.modal is None:
+        return {}
+    return {"visible_mask": rle.to_json(instance.modal)}
+
+
+def _noted(identity: int, notes: LabelNotes | None) -> dict[str, Any]:
+    told = {"uncertainty": notes.uncertainty, "doubt": notes.doubt} if notes else {}
+    return {name: of_labels[identity] for name, of_labels in told.items() if identity in of_labels}
+
+
+def _image_entry(image: ImageRecord) -> dict[str, Any]:
+    height, width = image.size_hw
+    return {"id": image.id, "file_name": image.file_name, "height": height, "width": width}
+
+
+def split_images(annotations: AnnotationSet, validation_fraction: float, seed: int) -> tuple[set[int], set[int]]:
+    """Divide the photos that have instances into training and validation, by a hash of seed and file name.
+
+    Args:
+        annotations: the labels.
+        validation_fraction: share of the photos; at least one goes to each side.
+        seed: another seed gives another division; adding photos moves few of the others.
+
+    Raises:
+        DataError: fewer than two photos have instances.
+    """
+    filled = [i for i in annotations.images if any(not a.is_crowd for a in annotations.by_image[i.id])]
+    if len(filled) < 2:
+        raise DataError(
+            f"{annotations.path}: expected at least 2 photos with instances to train on one and score on another, "
+            f"got {len(filled)}"
+        )
+    ranked = sorted(filled, key=lambda i: hashlib.sha256(f"{seed}\0{i.file_name}".encode()).digest())
+    count = min(max(round(validation_fraction * len(ranked)), 1), len(ranked) - 1)
+    return {i.id for i in ranked[count:]}, {i.id for i in ranked[:count]}

@@ -1,0 +1,1 @@
+"""The parts of the detectors: a config per model of the zoo, and what MMDetection does not have."""

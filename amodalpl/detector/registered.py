@@ -1,0 +1,25 @@
+"""What a written config needs of amodalpl: once this is imported, MMDetection knows our parts by their names.
+
+`custom_imports` of each written config names this module, so that MMDetection's own tools run on an output folder.
+"""
+
+from __future__ import annotations
+
+from .data.dataset import AmodalCocoDataset
+from .data.transforms import LoadPairedMasks, LoadPhoto
+from .heads.ignore_assigner import IgnoringAssigner
+from .heads.mask_truth import TrustingMaskHead
+from .heads.orcnn import TwoMaskHead, TwoMaskRoIHead
+from .heads.vrsp import VrspMaskHead, VrspRoIHead
+
+PARTS = (
+    AmodalCocoDataset,
+    IgnoringAssigner,
+    LoadPairedMasks,
+    LoadPhoto,
+    TrustingMaskHead,
+    TwoMaskHead,
+    TwoMaskRoIHead,
+    VrspMaskHead,
+    VrspRoIHead,
+)

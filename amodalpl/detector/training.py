@@ -1,0 +1,146 @@
+"""Train a detector on a label file by mmengine's Runner.
+
+MMDetection serves as a library: its networks and transforms are built from the config that is also written out; loop,
+sampler, hooks and checkpoints are objects of our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.dist import barrier
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+from torch import nn
+
+from ..errors import CheckpointError
+from ..io.files import write_whole
+from ..runtime.distributed import Ranks
+from ..runtime.mmengine_runner import Checkpoints, Curve, QuietRunner, StepLoop, bare, read_checkpoint
+from ..runtime.progress import Progress
+from ..settings import DetectorSettings
+from . import registered as _registered  # noqa: F401  # MMDetection knows our parts from here on
+from . import weights
+from .data.dataset import LabelDataset, ResumedSampler
+from .mmdetection import MODELS
+from .quiet import muted, one_line, third_party_quiet
+
+CHECKPOINT = "checkpoint.pth"
+_CURVE_POINTS = 100  # kept of a training, however long
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    barrier()
+
+
+def build(config: Mapping[str, Any], seed: int) -> Any:
+    """Build a network from a model config, with seeded random weights.
+
+    Args:
+        config: of `zoo.model_config`.
+        seed: the same gives the same weights.
+    """
+    init_default_scope("mmdet")
+    set_random_seed(seed)
+    with third_party_quiet(), muted():
+        model = MODELS.build(ConfigDict(config))
+        model.init_weights()
+    return model
+
+
+def train(
+    model: Any,
+    config: Mapping[str, Any],
+    out: Path,
+    settings: DetectorSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+) -> list[dict[str, float]]:
+    """Train a network in place, going on from `checkpoint.pth` in the output folder.
+
+    Args:
+        model: with its start weights.
+        config: of `full_config`.
+        out: output folder.
+        settings: of the detector.
+        seed: of the run.
+        device: to train on.
+        progress: where steps are reported.
+
+    Returns:
+        The loss curve.
+
+    Raises:
+        DataError: a photo cannot be read.
+    """
+    ranks = Ranks.of_this_process()
+    rank, world = ranks.rank, ranks.world
+    saved = read_checkpoint(out / CHECKPOINT)
+    done = int(saved["step"]) if saved else 0
+    model.to(device)
+    if settings.precision != "fp32":
+        for extractor in (model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor):
+            extractor.register_forward_pre_hook(_pool_in_full_precision)
+    source = config["train_dataloader"]["dataset"]
+    loader = {
+        **config["train_dataloader"],
+        "dataset": {**source, "type": LabelDataset},
+        "pin_memory": device.type == "cuda",
+        "sampler": {"type": ResumedSampler, "start": done * settings.batch_size, "seed": seed},
+    }
+    with progress.task("training detector", settings.steps, done=done) as advance, third_party_quiet():
+        advice = "lower detector.learning_rate or lengthen detector.warmup_steps"
+        curve = Curve(max(settings.steps // _CURVE_POINTS, 1), advance, advice)
+        runner = QuietRunner(
+            model=model,
+            work_dir=str(out / "log"),
+            train_dataloader=loader,
+            train_cfg={"type": StepLoop, "max_iters": settings.steps, "seed": seed},
+            optim_wrapper=config["optim_wrapper"],
+            param_scheduler=config["param_scheduler"] or None,
+            default_hooks={"logger": {"type": "LoggerHook", "interval": 50}, "checkpoint": None},
+            custom_hooks=[curve, Checkpoints(out / CHECKPOINT, settings.checkpoint_every, saved, curve)],
+            log_processor={"by_epoch": False},
+            visualizer={"type": "Visualizer", "_scope_": "mmengine", "vis_backends": None},
+            launcher="pytorch" if world > 1 else "none",
+            env_cfg=config["env_cfg"],
+            default_scope="mmdet",
+            randomness={"seed": seed + 1_000_003 * rank},
+            experiment_name=f"{out.name}_{done}",
+        )
+        with one_line():
+            runner.train()
+    return curve.points
+
+
+def _pool_in_full_precision(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """MMDetection casts RoIs to the features' type; in bfloat16 a corner at 1000 would move by up to 4 pixels."""
+    features, *rest = arguments
+    return (tuple(level.float() for level in features), *rest)
+
+
+def save_weights(path: Path, model: nn.Module, class_names: Sequence[str]) -> None:
+    """Write plain weights that `torch.load(weights_only=True)` and mmdet's `init_detector` read."""
+    state = {name: value.detach().cpu() for name, value in bare(model).state_dict().items()}
+    content = {"state_dict": state, "meta": {"dataset_meta": {"classes": tuple(class_names)}}}
+    write_whole(path, lambda part: torch.save(content, part))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Read what `save_weights` wrote.
+
+    Raises:
+        CheckpointError: it does not fit.
+    """
+    state = weights.read_state(path)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: not the weights of this detector ({str(error).splitlines()[0]})") from None

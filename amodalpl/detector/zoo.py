@@ -1,0 +1,165 @@
+"""The models that can be trained: what each needs of the labels, what it predicts, and how its config is built.
+
+A model is a row of `ZOO`. Nothing here needs MMDetection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..data.records import AnnotationSet
+from ..errors import DataError
+from ..settings import DetectorSettings
+from .data.label_notes import LabelNotes
+from .heads.mask_rcnn import Norm, mask_rcnn
+
+Need = Literal["masks", "amodal", "visible", "doubt", "uncertainty"]
+Mask = Literal["amodal", "visible"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the zoo.
+
+    Attributes:
+        title: name and paper.
+        needs: of the labels. "masks" is met by whole masks and, where a file has none, by visible ones.
+        predicts: masks of each detection.
+        shapes: whether a codebook of whole shapes is learnt first.
+        build: settings, number of classes and normalisation to the config of an MMDetection model.
+    """
+
+    title: str
+    needs: tuple[Need, ...]
+    predicts: tuple[Mask, ...]
+    build: Callable[[DetectorSettings, int, Norm], dict[str, Any]]
+    shapes: bool = False
+
+    def describe(self) -> dict[str, str]:
+        """Return what `amodalpl train-detector --list` prints of it."""
+        return {"what": self.title, "needs": ", ".join(self.needs), "predicts": ", ".join(self.predicts)}
+
+
+def _trusting(config: dict[str, Any], settings: DetectorSettings) -> dict[str, Any]:
+    """Give Mask R-CNN's mask head the loss that weighs labels, where settings ask for it."""
+    if not _weighs(settings):
+        return config
+    head = config["roi_head"]["mask_head"]
+    config["roi_head"]["mask_head"] = {**head, "type": "TrustingMaskHead", "trust": settings.trust.model_dump()}
+    return config
+
+
+def _mask_rcnn(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    return _trusting(mask_rcnn(settings, class_count, norm), settings)
+
+
+def _mask_rcnn_c8(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    config = mask_rcnn(settings, class_count, norm)
+    config["roi_head"]["mask_head"]["num_convs"] = 8
+    return _trusting(config, settings)
+
+
+def _orcnn(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    config = mask_rcnn(settings, class_count, norm)
+    head = config["roi_head"]["mask_head"]
+    config["roi_head"]["type"] = "TwoMaskRoIHead"
+    config["roi_head"]["mask_head"] = {
+        "type": "TwoMaskHead",
+        "amodal": head,
+        "visible": dict(head),
+        **settings.orcnn.model_dump(),
+        "trust": settings.trust.model_dump(),
+    }
+    return config
+
+
+def _vrsp(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    config = mask_rcnn(settings, class_count, norm)
+    head, wanted = config["roi_head"]["mask_head"], settings.vrsp
+    of_scores = wanted.model_dump(include={"rescoring", "rescore_by_class", "rescore_by_shape", "alpha"})
+    config["roi_head"] |= {"type": "VrspRoIHead", **of_scores}
+    config["roi_head"]["mask_head"] = {
+        "type": "VrspMaskHead",
+        "amodal": head,
+        "visible": dict(head),
+        "hidden_channels": 4 * settings.channels,  # 1024 beside 256 channels
+        **wanted.model_dump(exclude={"shape_steps", *of_scores}),
+        "trust": settings.trust.model_dump(),
+    }
+    return config
+
+
+ZOO: dict[str, Model] = {
+    "mask-rcnn": Model("Mask R-CNN (He et al. 2017)", ("masks",), ("amodal",), _mask_rcnn),
+    "mask-rcnn-c8": Model("Mask R-CNN with eight mask convolutions", ("masks",), ("amodal",), _mask_rcnn_c8),
+    "orcnn": Model("ORCNN (Follmann et al. 2019)", ("amodal", "visible"), ("amodal", "visible"), _orcnn),
+    "vrsp": Model("VRSP-Net (Xiao et al. 2021)", ("amodal", "visible"), ("amodal", "visible"), _vrsp, shapes=True),
+}
+
+
+def model_config(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    """Return the MMDetection config of the model that settings name.
+
+    Args:
+        settings: of the detector.
+        class_count: foreground classes.
+        norm: of the backbone, see `heads.mask_rcnn.mask_rcnn`.
+    """
+    return ZOO[settings.model].build(settings, class_count, norm)
+
+
+def needs(settings: DetectorSettings) -> tuple[Need, ...]:
+    """Return what training by these settings needs of the labels."""
+    trust = settings.trust
+    doubt: tuple[Need, ...] = ("doubt",) if trust.doubt > 0 or trust.ignore_above < 1 else ()
+    uncertainty: tuple[Need, ...] = ("uncertainty",) if trust.uncertainty > 0 else ()
+    return (*ZOO[settings.model].needs, *doubt, *uncertainty)
+
+
+def _weighs(settings: DetectorSettings) -> bool:
+    return bool({"doubt", "uncertainty"} & {*needs(settings)})
+
+
+def reads_companions(settings: DetectorSettings) -> bool:
+    """Tell whether training reads more of a label than its whole mask."""
+    return _weighs(settings) or "visible" in needs(settings)
+
+
+_WHAT = {
+    "amodal": "whole masks",
+    "visible": "visible masks beside the whole ones",
+    "doubt": "uncertainty maps (doubt.jsonl beside the label file)",
+    "uncertainty": "the uncertainty of labels",
+}
+_WHY = {"doubt": "detector.trust", "uncertainty": "detector.trust"}
+
+
+def require_needs(settings: DetectorSettings, labels: AnnotationSet, notes: LabelNotes) -> None:
+    """Refuse labels that a model cannot learn from, before anything is trained.
+
+    Args:
+        settings: of the detector.
+        labels: to be learnt from.
+        notes: what else the label file says of them.
+
+    Raises:
+        DataError: no label has what the model needs.
+    """
+    objects = [i for i in labels.instances if not i.is_crowd]
+    have = {
+        "masks": len(objects),  # where nothing can be used, that is said later, with the reasons
+        "amodal": sum(i.amodal is not None for i in objects),
+        "visible": sum(i.amodal is not None and i.modal is not None for i in objects),
+        "doubt": sum(i.id in notes.doubt for i in objects),
+        "uncertainty": sum(i.id in notes.uncertainty for i in objects),
+    }
+    for need in needs(settings):
+        if objects and not have[need]:
+            why = _WHY.get(need, f"detector.model={settings.model}")
+            off = "leave detector.trust off" if need in _WHY else "take detector.model=mask-rcnn"
+            raise DataError(
+                f"{labels.path}: {why}: expected {_WHAT[need]} to learn from, got none for any of {len(objects)} "
+                f"objects; give the labels of `amodalpl pseudolabel`, or {off}"
+            )

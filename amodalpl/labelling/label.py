@@ -1,0 +1,101 @@
+"""The label of one object, read from what was predicted of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..calibration.fit import evidence_of
+from ..completion.predictor import CompletionPrediction, reaches_inner_edge
+from ..masks.geometry import count_px, dilate
+from .plan import LabelPlan
+
+
+@dataclass(frozen=True)
+class Label:
+    """What was found of one object.
+
+    Attributes:
+        amodal: (H, W) bool, contains the visible mask.
+        uncertainty: expected 1 - IoU with the truth, 0-1; 0 for objects without a neighbour that could hide them.
+        prediction: what it was read from; None where nothing is taken to be in front, so that nobody was asked.
+        runaway: whether the prediction was refused, because it was more than `max_growth` times the visible area
+            that the network was shown.
+        grew_to_border: whether it reaches the edge of the crop the network saw, and may have been cut there.
+    """
+
+    amodal: np.ndarray
+    uncertainty: float
+    prediction: CompletionPrediction | None = None
+    runaway: bool = False
+    grew_to_border: bool = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether the network was asked."""
+        return self.prediction is not None
+
+    @property
+    def occluders(self) -> tuple[int, ...]:
+        """Indices of the objects taken to be in front."""
+        return () if self.prediction is None else self.prediction.request.occluders
+
+
+def read_label(plan: LabelPlan, visible: np.ndarray, prediction: CompletionPrediction) -> Label:
+    """Read a label from what was predicted of an object.
+
+    Args:
+        plan: thresholds, limits and calibration.
+        visible: (H, W) bool, the object as it was drawn.
+        prediction: of the object, loosened where masks are tight.
+    """
+    local = amodal_in_window(prediction, plan.threshold, plan.behind_neighbours)
+    if runs_away(local, prediction.modal, plan.max_growth):
+        return Label(visible, 1.0, prediction, runaway=True)
+    return Label(
+        as_drawn(visible, prediction, local, plan.tight_px),
+        plan.calibration.uncertainty(evidence_of(prediction, local)),
+        prediction,
+        grew_to_border=reaches_inner_edge(prediction, local),
+    )
+
+
+def amodal_in_window(prediction: CompletionPrediction, threshold: float, behind_neighbours: bool) -> np.ndarray:
+    """Turn probabilities into the amodal mask within the prediction's window; it always contains the visible mask.
+
+    Args:
+        prediction: of the completer.
+        threshold: probability above which a pixel belongs to the object.
+        behind_neighbours: let the mask grow only where occluders are.
+
+    Returns:
+        (h, w) bool.
+    """
+    grown = prediction.probability > threshold
+    if behind_neighbours:
+        grown &= prediction.behind
+    return grown | prediction.modal
+
+
+def runs_away(amodal: np.ndarray, visible: np.ndarray, max_growth: float) -> bool:
+    """Tell whether a label is more than `max_growth` times what the network was shown of the object."""
+    return count_px(amodal) > max_growth * count_px(visible)
+
+
+def as_drawn(visible: np.ndarray, prediction: CompletionPrediction, local: np.ndarray, tight_px: int) -> np.ndarray:
+    """Return the amodal mask with the visible contour as it was drawn, not as it was loosened.
+
+    Args:
+        visible: (H, W) bool, the mask as it was drawn.
+        prediction: about the loosened mask.
+        local: (h, w) bool, the amodal mask within the prediction's window.
+        tight_px: by how much the mask was loosened; what that added stays only beside what has grown.
+
+    Returns:
+        (H, W) bool.
+    """
+    amodal = visible.copy()
+    within = amodal[prediction.window]
+    within |= local & dilate(local & ~prediction.modal, tight_px) if tight_px else local
+    return amodal

@@ -1,0 +1,89 @@
+"""How photos are labelled, settled once: the settings' word, else what the completer's hold-out or the photos say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..calibration.fit import Calibration, RiskGuarantee
+from ..completion.checkpoint import CompleterBundle
+from ..completion.predictor import CompletionPredictor
+from ..settings import LabelSettings
+from ..shape_prior.plausibility import ShapePrior
+from .loosening import gaps_of_loosened
+
+UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
+
+
+@dataclass(frozen=True)
+class LabelPlan:
+    """Everything that labelling goes by; nothing is left open.
+
+    Attributes:
+        gap_px: free image pixels between two masks as drawn that still count as contact.
+        tight_px: by how much masks are grown before anything looks at them.
+        ordering: predicts for the order, on grown masks; its tolerance says who are neighbours.
+        completing: predicts for the labels, on grown masks.
+        order_rule: "pairs" completes each of two neighbours behind the other alone; the others read the order from
+            completions behind all neighbours (`ordering`, `contact`).
+        order_threshold: probability above which growth counts for the order.
+        close_looks: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
+        occluders: behind whom objects are completed.
+        threshold: probability above which a pixel belongs to an object.
+        behind_neighbours: whether labels grow only where occluders are.
+        max_growth: how many times what the network was shown a label may be.
+        low_confidence: uncertainty above which labels carry that flag.
+        calibration: from the network's probabilities to the expected error of labels.
+        shapes: how ordinary a shape is; None where nobody knows.
+    """
+
+    gap_px: int
+    tight_px: int
+    ordering: CompletionPredictor
+    completing: CompletionPredictor
+    order_rule: Literal["pairs", "contact", "inside", "whole"]
+    order_threshold: float
+    close_looks: tuple[float, ...]
+    occluders: Literal["ancestors", "parents", "neighbours"]
+    threshold: float
+    behind_neighbours: bool
+    max_growth: float
+    low_confidence: float
+    calibration: Calibration
+    shapes: ShapePrior | None
+
+
+def plan_labels(bundle: CompleterBundle, settings: LabelSettings) -> LabelPlan:
+    """Settle how a completer labels.
+
+    Args:
+        bundle: the completer, and what was chosen for it.
+        settings: what they leave open is the completer's; gaps that were neither given nor measured are those of
+            hand-drawn polygons.
+    """
+    method = bundle.completer.method
+    gap_px, tight_px = settings.near_px, settings.loosened_px
+    ordering_px, completing_px = gaps_of_loosened(gap_px, tight_px)
+    from_pairs = method.order_from_pairs if settings.order_from is None else settings.order_from == "pairs"
+    return LabelPlan(
+        gap_px=gap_px,
+        tight_px=tight_px,
+        ordering=CompletionPredictor(bundle.completer, bundle.crop, ordering_px, settings.batch_size),
+        completing=CompletionPredictor(bundle.completer, bundle.crop, completing_px, settings.batch_size),
+        order_rule="pairs" if from_pairs else settings.order_rule or method.order_rule,
+        order_threshold=settings.order_threshold or bundle.order_threshold,
+        close_looks=bundle.close_looks if settings.close_looks is None else settings.close_looks,
+        occluders=settings.occluders,
+        threshold=settings.threshold or bundle.threshold,
+        behind_neighbours=settings.behind_neighbours,
+        max_growth=settings.max_growth,
+        low_confidence=_low_confidence(settings.low_confidence, bundle.promise),
+        calibration=bundle.calibration,
+        shapes=bundle.shapes,
+    )
+
+
+def _low_confidence(given: float | None, promise: RiskGuarantee | None) -> float:
+    if given is not None:
+        return given
+    return promise.uncertainty_at_most if promise else UNPROMISED

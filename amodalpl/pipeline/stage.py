@@ -1,0 +1,259 @@
+"""The table of stages: what each is given, which settings shape it, and where its function is.
+
+The command line, `run`, `rerun` and the documentation read it. A new stage is a row here and a file beside this one:
+a function that takes its inputs by the names below, `out`, `progress`, and what else its row says.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import OutputError
+from ..runtime.progress import SILENT, Progress
+from ..runtime.summary import Summary
+
+Kind = Literal["path", "path or none", "word", "format"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One thing that a stage is given.
+
+    Attributes:
+        name: of the function's parameter, and of the entry under `arguments` in run.json.
+        kind: "path or none" also takes the word `none`; "format" is one of `data.read.FORMATS`.
+        metavar: what stands for it in help.
+        help: one line.
+        flag: of the command line, such as `--val`; "" for what is given by its position.
+        required: of what has a flag; what has none always is.
+        default: what the stage gets where it is left out: None, or a word.
+        shown_default: what help says in place of `default`.
+    """
+
+    name: str
+    kind: Kind
+    metavar: str
+    help: str
+    flag: str = ""
+    required: bool = False
+    default: str | None = None
+    shown_default: str = ""
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may be left out."""
+        return bool(self.flag) and not self.required
+
+    def to_json(self, value: Any) -> str | None:
+        """Return a value as run.json holds it: paths in full."""
+        if value is None or self.kind in ("word", "format") or (self.kind == "path or none" and str(value) == "none"):
+            return value
+        return str(Path(value).resolve())
+
+    def from_json(self, value: Any) -> Any:
+        """Return a value of run.json as the stage takes it.
+
+        Raises:
+            OutputError: it is no path, or no word.
+        """
+        if value is None and self.optional:
+            return self.default
+        if not isinstance(value, str) or "\0" in value:
+            expected = "a path" if "path" in self.kind else "a word"
+            found = reprlib.repr(value)
+            raise OutputError(
+                f"run.json: arguments.{self.name}: expected {expected}, got {found}; it was changed by hand"
+            )
+        return Path(value) if self.kind == "path" else value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting that the command line offers as an option of its own, beside `--list` for what can be chosen.
+
+    Attributes:
+        name: of the option.
+        setting: as `--set` takes it.
+        table: "module:NAME" of a mapping from names to rows, each with `describe()` -> what to print beside the name.
+    """
+
+    name: str
+    setting: str
+    table: str
+
+    def rows(self) -> dict[str, dict[str, str]]:
+        """Return what can be chosen: name -> column -> text."""
+        module, _, name = self.table.partition(":")
+        return {key: row.describe() for key, row in getattr(import_module(module), name).items()}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table.
+
+    Attributes:
+        name: of the command, and in run.json.
+        function: "module:name", imported when it is called.
+        help: what it does, for `--help`.
+        example: of a command line, without the program's name.
+        inputs: in the order of the function's parameters.
+        sections: settings that shape its result.
+        takes: what the function gets beside inputs, `out` and `progress`: "settings" (resolved), "values" (only those
+            that were given, for a stage that takes over the others from the stage before), "device".
+        shared: the processes of one `torchrun` do it together.
+        folder: its output folder within that of `run`; "" for a stage that `run` does not do.
+        choice: see `Choice`.
+    """
+
+    name: str
+    function: str
+    help: str
+    example: str
+    inputs: tuple[Input, ...]
+    sections: tuple[str, ...] = ()
+    takes: tuple[Literal["settings", "values", "device"], ...] = ()
+    shared: bool = False
+    folder: str = ""
+    choice: Choice | None = None
+
+    def load(self) -> Callable[..., Summary]:
+        """Import the function."""
+        module, _, name = self.function.partition(":")
+        return getattr(import_module(module), name)
+
+    def run(
+        self,
+        given: Mapping[str, Any],
+        out: Path,
+        values: Mapping[str, Any],
+        device: str = "auto",
+        progress: Progress = SILENT,
+    ) -> Summary:
+        """Call the stage.
+
+        Args:
+            given: inputs by name; optional ones may be missing.
+            out: output folder.
+            values: settings that were asked for.
+            device: "auto", "cpu" or "cuda".
+            progress: shown while it works.
+
+        Raises:
+            AmodalplError: whatever the stage raises.
+        """
+        from ..settings_values import resolve
+
+        given = {i.name: given.get(i.name, i.default) for i in self.inputs}
+        beside = {"settings": lambda: resolve(values), "values": lambda: values, "device": lambda: device}
+        return self.load()(**given, out=out, progress=progress, **{name: beside[name]() for name in self.takes})
+
+    def arguments(self, given: Mapping[str, Any]) -> dict[str, str | None]:
+        """Return the inputs as run.json holds them; other names in `given` are left out."""
+        return {i.name: i.to_json(given[i.name]) for i in self.inputs}
+
+    def settings_of(self, settings: Any) -> dict[str, Any]:
+        """Return the sections that shape the result, in JSON values."""
+        return {name: getattr(settings, name).model_dump(mode="json") for name in self.sections}
+
+
+_ANNOTATIONS = Input(
+    "annotations", "path", "ANN", "Annotation file (COCO, COCOA, KINS, D2SA), or a folder of COCOA records."
+)
+_IMAGES = Input("images", "path", "IMAGES", "Folder that the file names in ANN start from.")
+_FORMAT = Input("fmt", "format", "FORMAT", "Format of ANN; auto looks at the content.", "--format", default="auto")
+_BACKEND = Input(
+    "backend", "word", "torch|onnx", "What runs it; for onnx see `amodalpl export-onnx`.", "--backend", default="torch"
+)
+
+_ROWS = (
+    Stage(
+        name="synth",
+        function="amodalpl.pipeline.synth:synth",
+        help="""Cut out the objects and freeze a hold-out of synthetic occlusions.
+
+        Open preview.png in the output folder: it shows what a completer will learn from.""",
+        example="synth instances.json images/ --out runs/synth",
+        inputs=(_ANNOTATIONS, _IMAGES, _FORMAT),
+        sections=("synthesis",),
+        takes=("settings",),
+        folder="synth",
+    ),
+    Stage(
+        name="complete",
+        function="amodalpl.pipeline.complete:complete",
+        help="""Train a completer on occlusions synthesised from the cut-outs.
+
+        Settings that are not given here are those of SYNTH_DIR.""",
+        example="complete runs/synth --out runs/completer --set training.steps=3000",
+        inputs=(Input("synth_dir", "path", "SYNTH_DIR", "Output folder of `amodalpl synth`."),),
+        sections=("synthesis", "completer", "training", "labels"),
+        takes=("values", "device"),
+        shared=True,
+        folder="completer",
+        choice=Choice("method", "completer.method", "amodalpl.models.completer:METHODS"),
+    ),
+    Stage(
+        name="pseudolabel",
+        function="amodalpl.pipeline.pseudolabel:pseudolabel",
+        help="""Write an amodal mask for every instance, with its occluders and its uncertainty.
+
+        The label file is plain COCO; open report.html to judge it by eye. Under `torchrun` the photos are shared out.
+        """,
+        example="pseudolabel instances.json images/ --completer runs/completer --out runs/labels",
+        inputs=(
+            _ANNOTATIONS,
+            _IMAGES,
+            Input("completer", "path", "DIR", "Output folder of `amodalpl complete`.", "--completer", required=True),
+            _FORMAT,
+            Input("review", "path", "FILE", "Keep its decisions on labels that come out the same.", "--review"),
+            _BACKEND,
+        ),
+        sections=("labels",),
+        takes=("settings", "device"),
+        shared=True,
+        folder="labels",
+    ),
+    Stage(
+        name="apply-review",
+        function="amodalpl.pipeline.apply_review:apply_review",
+        help="""Carry out what was decided in report.html, in a corrected label folder.
+
+        Rejected labels become regions that detectors ignore; labels kept modal get their visible mask as the whole one.
+        """,
+        example="apply-review runs/labels images/ review.json --out runs/corrected",
+        inputs=(
+            Input("labels", "path", "LABELS_DIR", "Output folder of `amodalpl pseudolabel`."),
+            Input("images", "path", "IMAGES", "Folder of its photos."),
+            Input("review", "path", "REVIEW", "Decisions, as report.html exports them."),
+            Input("completer", "path", "DIR", "Show its scores in the new report.", "--completer"),
+        ),
+    ),
+    Stage(
+        name="train-detector",
+        function="amodalpl.pipeline.train_detector:train_detector",
+        help="""Train a detector of whole objects on a label file, and score it.
+
+        Needs MMDetection: [bold]pip install 'amodalpl\\[detector]'[/bold]""",
+        example="train-detector runs/labels/pseudo_amodal.json images/ --out runs/detector",
+        inputs=(
+            Input("labels", "path", "LABELS", "Label file, such as pseudo_amodal.json; any COCO file will do."),
+            _IMAGES,
+            Input("val", "path", "ANN", "Score on this file; without it, photos of LABELS are kept apart.", "--val"),
+            Input("val_images", "path", "DIR", "Photos of --val.", "--val-images", shown_default="IMAGES"),
+            Input("init", "path or none", "FILE|none", "Start from this checkpoint, or from random weights.", "--init"),
+        ),
+        sections=("detector",),
+        takes=("settings", "device"),
+        shared=True,
+        folder="detector",
+        choice=Choice("model", "detector.model", "amodalpl.detector.zoo:ZOO"),
+    ),
+)
+STAGES = {stage.name: stage for stage in _ROWS}
+IN_RUN = [stage.name for stage in _ROWS if stage.folder]
+"""Names of the stages that `amodalpl run` does, in order."""

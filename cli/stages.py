@@ -1,0 +1,106 @@
+"""The commands of the stages, one for each row of `amodalpl.pipeline.stage`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from amodalpl.pipeline.stage import Choice, Input, Stage
+
+from . import options
+from .display import show, stdout_console
+
+
+def command_of(stage: Stage) -> Callable[..., None]:
+    """Return the function that typer makes a command of: its parameters, help and action are those of the row."""
+
+    def command(
+        out: Path,
+        config: Path | None = None,
+        overrides: list[str] | None = None,
+        seed: int | None = None,
+        device: options.Device = options.Device.auto,
+        as_json: bool = False,
+        choice: str | None = None,
+        list_choices: bool = False,
+        **given: Any,
+    ) -> None:
+        extra = _nested(stage.choice.setting, choice) if stage.choice and choice else None
+        values = options.explicit(config, overrides, seed, extra)
+        show(lambda progress: stage.run(given, out, values, device.value, progress), as_json)
+
+    parameters = [inspect.Parameter(p.name, p.kind, default=p.default, annotation=p.annotation) for p in _of(stage)]
+    command.__name__ = stage.name.replace("-", "_")
+    command.__doc__ = f"{inspect.cleandoc(stage.help)}\n\nExample: [bold]amodalpl {stage.example}[/bold]"
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def _of(stage: Stage) -> Iterable[inspect.Parameter]:
+    """List the parameters: what is needed, then what may be left out."""
+    needed = [i for i in stage.inputs if not i.optional]
+    yield from map(_parameter, needed)
+    yield _keyword("out", options.Out)
+    if stage.choice:
+        yield _keyword("choice", _choice(stage.choice), None)
+        yield _keyword("list_choices", _listing(stage.choice), False)
+    yield from (_parameter(i) for i in stage.inputs if i.optional)
+    if stage.sections:
+        yield _keyword("config", options.Config, None)
+        yield _keyword("overrides", options.Overrides, None)
+        yield _keyword("seed", options.Seed, None)
+        yield _keyword("device", options.DeviceOption, options.Device.auto)
+    yield _keyword("as_json", options.Json, False)
+
+
+def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _parameter(given: Input) -> inspect.Parameter:
+    of: type = Path if given.kind == "path" else str
+    words: dict[str, Any] = {"metavar": given.metavar, "help": given.help}
+    if not given.flag:
+        return _keyword(given.name, Annotated[of, typer.Argument(**words)])
+    if given.shown_default:
+        words["show_default"] = given.shown_default
+    if given.kind == "format":
+        return _keyword(given.name, options.FormatOption, given.default)
+    if not given.optional:
+        return _keyword(given.name, Annotated[of, typer.Option(given.flag, **words)])
+    annotation = of if given.default is not None else of | None
+    return _keyword(given.name, Annotated[annotation, typer.Option(given.flag, **words)], given.default)
+
+
+def _choice(choice: Choice) -> Any:
+    shown = f"that of {choice.setting}"
+    return Annotated[str | None, typer.Option(f"--{choice.name}", help="A name that --list shows.", show_default=shown)]
+
+
+def _listing(choice: Choice) -> Any:
+    def print_choices(wanted: bool) -> None:
+        if not wanted:
+            return
+        from rich.table import Table
+
+        rows = choice.rows()
+        columns = next(iter(rows.values()))
+        table = Table(choice.name, *columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for name, row in rows.items():
+            table.add_row(name, *row.values())
+        stdout_console().print(table, markup=False)
+        raise typer.Exit()
+
+    return Annotated[
+        bool, typer.Option("--list", callback=print_choices, is_eager=True, help=f"List what --{choice.name} can be.")
+    ]
+
+
+def _nested(setting: str, value: str) -> dict[str, Any]:
+    section, _, key = setting.partition(".")
+    return {section: {key: value}}

@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from amodalpl.data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
+from amodalpl.detector.data import coco_export as data
+from amodalpl.errors import DataError
+from amodalpl.masks import rle
+
+
+def square(x, side=8, size=(20, 30)):
+    frame = np.zeros(size, dtype=bool)
+    frame[2 : 2 + side, x : x + side] = True
+    return rle.encode(frame)
+
+
+def records(instances, images=4, categories=((1, "cup"), (7, "plate")), dropped=()):
+    return AnnotationSet(
+        path=Path("labels.json"),
+        format="d2sa",
+        images=[ImageRecord(i, f"{i}.png", (20, 30), {"id": i}) for i in range(1, images + 1)],
+        instances=instances,
+        categories=[{"id": i, "name": n} for i, n in categories],
+        dropped=list(dropped),
+    )
+
+
+def instance(identity, image=1, category=1, modal=None, amodal=None, **more):
+    return Instance(identity, image, category, modal and Mask(rle=modal), amodal and Mask(rle=amodal), **more)
+
+
+def test_amodal_mask_gives_segmentation_box_and_area():
+    labels = records([instance(5, category=7, modal=square(2, side=4), amodal=square(2))])
+    truth = data.to_coco(labels, data.categories(labels, False))
+    (entry,) = truth.coco["annotations"]
+    assert (entry["id"], entry["category_id"]) == (5, 7)
+    assert entry["bbox"] == [2, 2, 8, 8] and entry["area"] == 64
+    assert isinstance(entry["segmentation"]["counts"], str)
+    assert truth.class_names == ("cup", "plate")
+
+
+def test_everything_left_out_is_counted():
+    labels = records(
+        [
+            instance(1, modal=square(2)),
+            instance(2, category=99, modal=square(2)),
+            instance(3, modal=rle.encode(np.zeros((20, 30), bool))),
+            instance(4, image=2),
+            instance(5, image=3, modal=square(2), is_crowd=True),
+        ],
+        dropped=[
+            Dropped("annotations[9]", 9, 1, "no mask: got boxes only"),
+            Dropped("x", 8, 4, "RLE of the wrong size"),
+        ],
+    )
+    truth = data.to_coco(labels, data.categories(labels, False))
+    assert truth.left_out == {
+        "category unknown": 1,
+        "empty mask": 1,
+        "no mask": 2,
+        "RLE of the wrong size": 1,
+        "image without instances": 3,
+    }
+    assert truth.counts["images"] == truth.counts["instances"] == 1
+    part = data.to_coco(labels, data.categories(labels, False), images={1})
+    assert part.left_out == {"category unknown": 1, "empty mask": 1, "no mask": 1}
+
+
+def test_class_agnostic_maps_all_to_object():
+    labels = records([instance(1, modal=square(2)), instance(2, category=99, modal=square(9))])
+    truth = data.to_coco(labels, data.categories(labels, True))
+    assert truth.class_names == ("object",)
+    assert [a["category_id"] for a in truth.coco["annotations"]] == [1, 1]
+
+
+def test_repeated_category_names_stay_apart():
+    labels = records([], categories=((1, "cup"), (2, "cup"), (3, "plate")))
+    assert [c["name"] for c in data.categories(labels, False)] == ["cup (1)", "cup (2)", "plate"]
+
+
+def test_categories_of_the_validation_are_found_by_name():
+    labels = records([], categories=((1, "cup"), (7, "plate")))
+    truth = records([instance(1, category=3, amodal=square(2)), instance(2, category=4, amodal=square(9))],
+                    categories=((3, "plate"), (4, "fork")))  # fmt: skip
+    scored = data.to_coco(truth, data.categories(labels, False), amodal_only=True, keep_empty=True)
+    assert [a["category_id"] for a in scored.coco["annotations"]] == [7]
+    assert scored.left_out == {"category unknown": 1}
+    assert len(scored.coco["images"]) == 4  # empty photos are scored: what is found there is false
+
+
+def test_scoring_needs_amodal_masks():
+    labels = records([instance(1, modal=square(2))])
+    with pytest.raises(DataError, match="labels.json: expected amodal masks to score against"):
+        data.to_coco(labels, data.categories(labels, False), amodal_only=True)
+
+
+def test_split_is_seeded_disjoint_and_leaves_no_side_empty():
+    labels = records([instance(i, image=i, modal=square(2)) for i in range(1, 11)], images=12)
+    learn, hold = data.split_images(labels, 0.3, seed=1)
+    assert len(hold) == 3 and len(learn) == 7 and not learn & hold and learn | hold == set(range(1, 11))
+    assert data.split_images(labels, 0.3, seed=1) == (learn, hold)
+    assert any(data.split_images(labels, 0.3, seed=s) != (learn, hold) for s in range(2, 6))
+    assert [len(side) for side in data.split_images(labels, 0.999, seed=1)] == [1, 9]
+    with pytest.raises(DataError, match="expected at least 2 photos with instances .* got 1"):
+        data.split_images(records([instance(1, modal=square(2))]), 0.5, seed=0)
+
+
+def test_no_categories():
+    with pytest.raises(DataError, match="labels.json: categories: expected at least one, got none"):
+        data.categories(records([], categories=()), False)
+
+
+def test_visible_masks_stand_beside_amodal_ones_when_asked_for():
+    labels = records([instance(1, modal=square(2, side=4), amodal=square(2)), instance(2, modal=square(15))])
+    classes = data.categories(labels, False)
+    first, second = data.to_coco(labels, classes, with_visible=True).coco["annotations"]
+    assert first["visible_mask"] == rle.to_json(square(2, side=4)) and "visible_mask" not in second
+    assert not any("visible_mask" in a for a in data.to_coco(labels, classes).coco["annotations"])

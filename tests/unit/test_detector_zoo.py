@@ -1,0 +1,71 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from rich.text import Text
+from typer.testing import CliRunner
+
+from amodalpl.data.records import AnnotationSet, Instance, Mask
+from amodalpl.detector import zoo
+from amodalpl.detector.data.label_notes import LabelNotes
+from amodalpl.errors import DataError
+from amodalpl.settings import DetectorModel, DetectorSettings
+from amodalpl_cli.main import app
+
+MASK = Mask(rle={"size": [2, 2], "counts": b"04"})
+
+
+def labels(modal, amodal):
+    instance = Instance(1, 1, 1, MASK if modal else None, MASK if amodal else None)
+    return AnnotationSet([], [instance], [{"id": 1, "name": "cup"}], path=Path("labels.json"), format="d2sa")
+
+
+def test_every_model_that_can_be_asked_for_is_a_row():
+    assert tuple(zoo.ZOO) == get_args(DetectorModel)
+
+
+def test_list_names_them():
+    shown = Text.from_ansi(CliRunner().invoke(app, ["train-detector", "--list"]).output).plain
+    assert all(f"\n{name} " in shown for name in zoo.ZOO)
+
+
+def test_eight_convolutions():
+    four, eight = (
+        zoo.model_config(DetectorSettings(model=name), 3, "BN")["roi_head"]["mask_head"]
+        for name in ("mask-rcnn", "mask-rcnn-c8")
+    )
+    assert (four.pop("num_convs"), eight.pop("num_convs")) == (4, 8)
+    assert four == eight
+
+
+@pytest.mark.parametrize("modal", [True, False], ids=["modal", "no modal"])
+@pytest.mark.parametrize("amodal", [True, False], ids=["amodal", "no amodal"])
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_missing_needs_fail_with_one_line(name, modal, amodal):
+    met = {"masks": True, "amodal": amodal, "visible": modal and amodal}  # without any, nothing can be trained on
+    wanted = zoo.ZOO[name].needs
+    if all(met[need] for need in wanted):
+        zoo.require_needs(DetectorSettings(model=name), labels(modal, amodal), LabelNotes())
+        return
+    with pytest.raises(DataError, match=f"^labels.json: detector.model={name}: expected .*masks.* any of 1 objects; "):
+        zoo.require_needs(DetectorSettings(model=name), labels(modal, amodal), LabelNotes())
+
+
+def test_only_one_module_imports_mmdetection():
+    """So that operations and silence are there before it is."""
+    package = Path(zoo.__file__).parents[1]
+    importers = {
+        file.name
+        for file in package.rglob("*.py")
+        if any(
+            line.strip().startswith(("from mmdet", "import mmdet", "from mmcv", "import mmcv")) for line in file.open()
+        )
+    }
+    assert importers == {"mmdetection.py", "gpu_only_ops.py"}  # the second when an operation is called
+
+
+def test_nothing_of_it_needs_mmdet():
+    code = "import sys; import amodalpl.detector.zoo; assert not {'torch', 'mmdet', 'mmcv'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""

@@ -1,0 +1,96 @@
+"""A label, read from a prediction whose pixels are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from amodalpl.calibration.fit import Calibration
+from amodalpl.completion.checkpoint import CompleterBundle
+from amodalpl.completion.predictor import CompletionPrediction, CompletionRequest, CropSpec, Scene
+from amodalpl.labelling.label import Label, amodal_in_window, as_drawn, read_label, runs_away
+from amodalpl.labelling.plan import plan_labels
+from amodalpl.models.completer import build_completer
+from amodalpl.settings import LabelSettings
+
+SIZE_HW = (20, 30)
+WINDOW = np.s_[5:15, 10:20]  # 10 x 10 pixels within the image
+
+
+def part(columns):
+    """Rows 4 to 8 of some columns of the window."""
+    mask = np.zeros((10, 10), bool)
+    mask[4:8, slice(*columns)] = True
+    return mask
+
+
+MODAL, BEHIND, AHEAD = part((2, 4)), part((4, 6)), part((6, 8))  # 8 pixels each: visible, behind the occluder, free
+PROBABILITY = (0.6 * BEHIND + 0.8 * AHEAD).astype(np.float32)
+SCENE = Scene(np.zeros((3, *SIZE_HW), bool))
+PREDICTION = CompletionPrediction(CompletionRequest(SCENE, 0, (2, 1)), 2, WINDOW, PROBABILITY, BEHIND, MODAL)
+
+
+def in_image(mask):
+    image = np.zeros(SIZE_HW, bool)
+    image[WINDOW] = mask
+    return image
+
+
+def plan(**settings):
+    bundle = CompleterBundle(
+        build_completer("layered", 4, False).eval(), CropSpec(32), calibration=Calibration((0.0, 1.0), (0.1, 1.0))
+    )
+    return plan_labels(bundle, LabelSettings(**settings))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "behind_neighbours", "expected"),
+    [
+        pytest.param(0.5, True, MODAL | BEHIND, id="behind the occluder only"),
+        pytest.param(0.5, False, MODAL | BEHIND | AHEAD, id="wherever it is likely"),
+        pytest.param(0.7, False, MODAL | AHEAD, id="above the threshold"),
+        pytest.param(0.7, True, MODAL, id="nothing grows"),
+    ],
+)
+def test_amodal_mask_of_a_window(threshold, behind_neighbours, expected):
+    np.testing.assert_array_equal(amodal_in_window(PREDICTION, threshold, behind_neighbours), expected)
+
+
+def test_running_away_begins_beyond_the_most_that_is_allowed():
+    assert not runs_away(MODAL | BEHIND, MODAL, 2.0) and runs_away(MODAL | BEHIND, MODAL, 1.99)
+
+
+def test_label_of_a_prediction():
+    label = read_label(plan(), in_image(MODAL), PREDICTION)
+    np.testing.assert_array_equal(label.amodal, in_image(MODAL | BEHIND))
+    assert label.prediction is PREDICTION and label.asked and label.occluders == (2, 1)
+    assert not label.runaway and not label.grew_to_border
+    implied = 1 - (8 + 8 * 0.6) / 16  # what is added belongs by 0.6
+    assert label.uncertainty == pytest.approx(0.1 + 0.9 * implied, abs=1e-3)
+
+
+def test_a_runaway_stays_as_drawn():
+    label = read_label(plan(max_growth=1.5), in_image(MODAL), PREDICTION)
+    np.testing.assert_array_equal(label.amodal, in_image(MODAL))
+    assert label.runaway and label.asked and label.uncertainty == 1 and label.occluders == (2, 1)
+
+
+def test_growth_to_the_edge_of_the_window_is_noted():
+    to_edge = part((4, 10))
+    prediction = replace(PREDICTION, behind=to_edge, probability=to_edge.astype(np.float32))
+    assert read_label(plan(), in_image(MODAL), prediction).grew_to_border
+
+
+def test_nobody_was_asked():
+    label = Label(in_image(MODAL), 0.0)
+    assert not label.asked and label.occluders == ()
+
+
+def test_a_loosened_contour_is_kept_beside_growth_only():
+    drawn = in_image(part((2, 3)))
+    kept = as_drawn(drawn, PREDICTION, MODAL | BEHIND, tight_px=1)
+    np.testing.assert_array_equal(kept, in_image(part((2, 6))))  # column 3 was added, and lies beside the growth
+    np.testing.assert_array_equal(as_drawn(drawn, PREDICTION, MODAL, tight_px=1), drawn)
+    np.testing.assert_array_equal(as_drawn(drawn, PREDICTION, MODAL, tight_px=0), in_image(MODAL))
