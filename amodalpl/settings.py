@@ -304,13 +304,13 @@ class VrspSettings(Settings):
 class TrustSettings(Settings):
     """How far labels are believed in training; off by default."""
 
-    doubt: float = Field(
+    pixels: float = Field(
         0.0, ge=0, le=1, description="share of the mask loss that a pixel loses which is as likely in as out"
     )
     ignore_above: float = Field(
-        1.0, ge=0, le=1, description="doubt above which pixels are not learnt at all; 1 ignores none"
+        1.0, ge=0, le=1, description="uncertainty above which pixels are not learnt at all; 1 ignores none"
     )
-    uncertainty: float = Field(
+    labels: float = Field(
         0.0, ge=0, le=1, description="share of the mask losses that an object loses whose label is surely wrong"
     )
 

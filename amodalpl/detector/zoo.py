@@ -113,8 +113,8 @@ def model_config(settings: DetectorSettings, class_count: int, norm: Norm) -> di
 def needs(settings: DetectorSettings) -> tuple[Need, ...]:
     """Return what training by these settings needs of the labels."""
     trust = settings.trust
-    doubt: tuple[Need, ...] = ("doubt",) if trust.doubt > 0 or trust.ignore_above < 1 else ()
-    uncertainty: tuple[Need, ...] = ("uncertainty",) if trust.uncertainty > 0 else ()
+    doubt: tuple[Need, ...] = ("doubt",) if trust.pixels > 0 or trust.ignore_above < 1 else ()
+    uncertainty: tuple[Need, ...] = ("uncertainty",) if trust.labels > 0 else ()
     return (*ZOO[settings.model].needs, *doubt, *uncertainty)
 
 
@@ -130,7 +130,7 @@ def reads_companions(settings: DetectorSettings) -> bool:
 _WHAT = {
     "amodal": "whole masks",
     "visible": "visible masks beside the whole ones",
-    "doubt": "uncertainty maps (doubt.jsonl beside the label file)",
+    "doubt": "maps of doubt (doubt.jsonl beside the label file)",
     "uncertainty": "the uncertainty of labels",
 }
 _WHY = {"doubt": "detector.trust", "uncertainty": "detector.trust"}

@@ -95,10 +95,10 @@ def test_only_the_recipe_that_knows_gives_unknown(folder, image):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_only_unoccluded_objects_are_shown(folder, recipe):
-    """The first four cut-outs are alone; the photo of number k has the colour 25 * (k + 1)."""
+    """The first four cut-outs are alone; the photo of number k is 25 * (k + 1) in red."""
     stream = stream_of(folder, length=40, recipe=recipe, only_unoccluded=True, with_image=True, feather_px=0)
     assert len(stream.bank) == 4
-    colours = {int(c) for k in range(40) for c in stream[k]["image"][:, stream[k]["modal"][0]].unique()}
-    others = {int(c) for k in range(40) for c in stream[k]["image"][:, stream[k]["occluder"][0]].unique()}
+    colours = {int(c) for k in range(40) for c in stream[k]["image"][0, stream[k]["modal"][0]].unique()}
+    others = {int(c) for k in range(40) for c in stream[k]["image"][0, stream[k]["occluder"][0]].unique()}
     whole = {25, 50, 75, 100}
     assert colours == whole and others - {0} == whole  # nothing is stored beyond the square around a cut-out

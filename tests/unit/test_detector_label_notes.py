@@ -29,7 +29,7 @@ from amodalpl.settings_values import resolve
 
 pytestmark = pytest.mark.usefixtures("mmdet_scope")
 
-TRUST = {"doubt": 1.0, "ignore_above": 0.75, "uncertainty": 0.5}
+TRUST = {"pixels": 1.0, "ignore_above": 0.75, "labels": 0.5}
 TINY = {
     "backbone": "resnet18_small", "channels": 16, "rpn_proposals": 20, "roi_samples": 16, "image_scale": (128, 96),
     "workers": 0, "steps": 1, "warmup_steps": 0, "vrsp": {"codes": 8, "shape_steps": 5},
@@ -89,15 +89,15 @@ def test_uncertainty_out_of_range(tmp_path):
 
 @pytest.mark.parametrize("model", ZOO)
 def test_missing_notes_are_refused_before_training(model, labels, tmp_path):
-    settings = resolve({"detector": {**TINY, "model": model, "trust": {"uncertainty": 0.5}}})
+    settings = resolve({"detector": {**TINY, "model": model, "trust": {"labels": 0.5}}})
     truth = json.loads(labels.truth.read_text())
     for entry in truth["annotations"]:
         del entry["amodalpl"]
     (tmp_path / "labels.json").write_text(json.dumps(truth))
     with pytest.raises(DataError, match=r"labels.json: detector.trust: expected the uncertainty of labels .* got none"):
         train_detector(tmp_path / "labels.json", labels.images, tmp_path / "out", settings, init="none", device="cpu")
-    settings = resolve({"detector": {**TINY, "model": model, "trust": {"doubt": 0.5}}})
-    with pytest.raises(DataError, match=r"detector.trust: expected uncertainty maps \(doubt.jsonl beside .* got none"):
+    settings = resolve({"detector": {**TINY, "model": model, "trust": {"pixels": 0.5}}})
+    with pytest.raises(DataError, match=r"detector.trust: expected maps of doubt \(doubt.jsonl beside .* got none"):
         train_detector(tmp_path / "labels.json", labels.images, tmp_path / "out", settings, init="none", device="cpu")
     assert not (tmp_path / "out").exists()
 
@@ -148,7 +148,7 @@ def test_weights_are_those_of_the_labels(labels, tmp_path):
 def test_every_model_takes_them(model, labels, tmp_path):
     """Uncertain labels lower the losses of masks, and no others."""
     losses = []
-    for trust in ({}, {"uncertainty": 1.0}):
+    for trust in ({}, {"labels": 1.0}):
         network, entry, _ = sample(labels, tmp_path, model=model, trust=trust)
         for masks in [entry["data_samples"].gt_instances.masks]:
             if trust:

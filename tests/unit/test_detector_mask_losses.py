@@ -81,7 +81,7 @@ def test_probability_loss(drawn):
 
 
 def test_trust_takes_from_doubtful_pixels_and_uncertain_labels():
-    trust = Trust(doubt=0.5, ignore_above=0.8, uncertainty=0.25)
+    trust = Trust(pixels=0.5, ignore_above=0.8, labels=0.25)
     assert trust.pixel_weights(torch.tensor([0.0, 0.4, 0.8, 0.9])).tolist() == pytest.approx([1, 0.8, 0.6, 0])
     assert trust.instance_weights(torch.tensor([0.0, 1.0])).tolist() == [1, 0.75]
     assert trust.of_pixels and trust.of_objects

@@ -36,32 +36,32 @@ class Trust:
     """How far labels are believed; everything off by default.
 
     Attributes:
-        doubt: share of the loss that a pixel loses which is as likely in as out; less doubtful ones lose less.
-        ignore_above: doubt above which pixels are not learnt at all; 1 or more ignores none.
-        uncertainty: share of the mask losses that an object loses whose label is surely wrong.
+        pixels: share of the loss that a pixel loses which is as likely in as out; surer ones lose less.
+        ignore_above: uncertainty above which pixels are not learnt at all; 1 or more ignores none.
+        labels: share of the mask losses that an object loses whose label is surely wrong.
     """
 
-    doubt: float = 0.0
+    pixels: float = 0.0
     ignore_above: float = 1.0
-    uncertainty: float = 0.0
+    labels: float = 0.0
 
     @property
     def of_pixels(self) -> bool:
         """Whether pixels differ."""
-        return self.doubt > 0 or self.ignore_above < 1
+        return self.pixels > 0 or self.ignore_above < 1
 
     @property
     def of_objects(self) -> bool:
         """Whether objects differ."""
-        return self.uncertainty > 0
+        return self.labels > 0
 
-    def pixel_weights(self, doubt: Tensor) -> Tensor:
-        """Return 1 - `doubt` d, and 0 where d is above `ignore_above`, for doubt d in [0, 1]."""
-        return (1 - self.doubt * doubt) * (doubt <= self.ignore_above)
+    def pixel_weights(self, uncertainty: Tensor) -> Tensor:
+        """Return 1 - `pixels` d, and 0 where d is above `ignore_above`, for the uncertainty d of each pixel, in [0, 1]."""
+        return (1 - self.pixels * uncertainty) * (uncertainty <= self.ignore_above)
 
     def instance_weights(self, uncertainty: Tensor) -> Tensor:
-        """Return 1 - `uncertainty` u for the uncertainty u of each label, in [0, 1]."""
-        return 1 - self.uncertainty * uncertainty
+        """Return 1 - `labels` u for the uncertainty u of each label, in [0, 1]."""
+        return 1 - self.labels * uncertainty
 
 
 def of_class(logits: Tensor, labels: Tensor) -> Tensor:
