@@ -3,12 +3,14 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),$(CURDIR)/.venv/bin/python,python3)
 PYTEST = $(PYTHON) -m pytest
 export PYTHON
 
-.PHONY: help check format lint types imports test slow fuzz gpu bench bench-check audit
+.PHONY: help check format lint types imports test slow fuzz gpu gpu-measure gpu-wheels bench bench-check audit
 
 help:
 	@echo "make check   format, lint, types, imports, fast tests: what CI runs"
 	@echo "make format  rewrite the files in the one format"
 	@echo "make test    fast tests     make slow   slow tests     make gpu   tests on a GPU"
+	@echo "make gpu-measure   everything that runs on a GPU, measured; ARGS=\"--help\" says how"
+	@echo "make gpu-wheels    what a GPU machine without a network lacks, in runs/wheels"
 	@echo "make fuzz    100 000 spoilt inputs    make audit  known vulnerabilities of what is installed"
 	@echo "make bench   how fast, beside what the machine can do  make bench-check   fails when slower than stored"
 
@@ -39,6 +41,12 @@ fuzz:
 
 gpu:
 	$(PYTEST) -q -m gpu
+
+gpu-measure:
+	$(PYTHON) -m benchmarks.gpu $(ARGS)
+
+gpu-wheels:
+	$(PYTHON) -m benchmarks.gpu.wheels runs/wheels
 
 bench:
 	$(PYTHON) -m benchmarks --out runs/benchmarks.json

@@ -32,7 +32,7 @@ class Watch(Progress):
 
     @contextmanager
     def task(self, label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-        """Watch the task of the wanted label, and let others pass."""
+        """Watch this task if it is the one."""
         if label != self.label:
             yield lambda units: None
             return
@@ -67,7 +67,7 @@ class Counting(Progress):
 
     @contextmanager
     def task(self, label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-        """Watch the task of the wanted label, and let others pass."""
+        """Watch this task if it is the one."""
         if label != self.label:
             yield lambda units: None
             return

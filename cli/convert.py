@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,14 @@ import typer
 
 from . import options
 from .display import show
+
+
+class DrawnOn(str, Enum):
+    """Pixels that outlines were drawn on."""
+
+    auto = "auto"
+    stored = "stored"
+    shown = "shown"
 
 
 def convert(
@@ -35,6 +44,21 @@ def convert(
     min_score: Annotated[
         float, typer.Option("--min-score", min=0, max=1, help="Leave out detections with a lower score.")
     ] = 0.0,
+    drawn_on: Annotated[
+        DrawnOn,
+        typer.Option(
+            "--drawn-on",
+            help="Where a photo has a note on how to turn it (EXIF): outlines were drawn on it as stored or as shown; "
+            "auto goes by sizes and outlines.",
+        ),
+    ] = DrawnOn.auto,
+    crowds_are_objects: Annotated[
+        bool,
+        typer.Option("--crowds-are-objects", help="Take iscrowd for what some tools mean by it: a mask in pixels."),
+    ] = False,
+    merge_doubles: Annotated[
+        bool, typer.Option("--merge-doubles", help="Make one of objects that cover the same pixels (IoU from 0.9).")
+    ] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the formats, what each keeps and what not.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -55,6 +79,17 @@ def convert(
         show(lambda progress: list_formats(), as_json)
     else:
         show(
-            lambda progress: stage(source, out, images, from_format, to_format, min_score=min_score, progress=progress),
+            lambda progress: stage(
+                source,
+                out,
+                images,
+                from_format,
+                to_format,
+                min_score=min_score,
+                progress=progress,
+                drawn_on=drawn_on.value,
+                crowds_are_objects=crowds_are_objects,
+                merge_doubles=merge_doubles,
+            ),
             as_json,
         )

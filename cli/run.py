@@ -8,12 +8,10 @@ from typing import Annotated
 import typer
 
 from amodalpl.errors import SettingsError, nearest
-from amodalpl.pipeline.stage import STAGES
+from amodalpl.pipeline.stage import IN_RUN
 
 from . import options
 from .display import show
-
-IN_RUN = [stage.name for stage in STAGES.values() if stage.folder]
 
 
 def known_stage(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,3 +34,12 @@ def fake_stage(monkeypatch) -> Callable[..., list[tuple[tuple[Any, ...], dict[st
         return calls
 
     return replace
+
+
+@pytest.fixture
+def mmdet_scope() -> Iterator[None]:
+    """Names of types are MMDetection's, whatever trained before: a completer's training leaves them to MMEngine."""
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        yield

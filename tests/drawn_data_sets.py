@@ -1,4 +1,4 @@
-"""A small data set in the converters' hub, with everything that formats differ over, and what tests compare of it."""
+"""A small data set, with everything that formats differ over, and what tests compare of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from amodalpl.data.dataset_builder import pixels
-from amodalpl.data.hub import Category, DataSet, Outline, Photo, Thing
+from amodalpl.data.records import AnnotationSet, ImageRecord, Instance, Mask
 from amodalpl.masks import rle
 
 SIZE_HW = (40, 60)
@@ -29,41 +28,45 @@ def drawn(*boxes: tuple[int, int, int, int], holes=(), size_hw=SIZE_HW) -> np.nd
     return mask
 
 
-def in_pixels(mask: np.ndarray) -> Outline:
+def in_pixels(mask: np.ndarray) -> Mask:
     """Return a mask as an outline in pixels."""
-    return Outline(rle=rle.encode(mask))
+    return Mask(rle=rle.encode(mask))
 
 
-def data_set() -> DataSet:
+def data_set() -> AnnotationSet:
     """Return three photos, one in a folder with a hostile name, one empty; polygons, parts, pixels, groups, a crowd."""
-    photos = [Photo(1, "a.png", SIZE_HW), Photo(2, "sub dir/ä & <b>.png", (30, 50)), Photo(3, "empty.png", (8, 9))]
-    things = [
-        Thing(1, 1, 1, Outline((box(2.25, 3, 10, 8),)), extra={"attributes": {"colour": "red", "rank": 2}}),
-        Thing(2, 1, 2, Outline((box(10, 5, 6, 6), box(20, 5, 4, 4)))),
-        Thing(3, 1, 1, in_pixels(drawn((30, 10, 9, 9), (41, 20, 3, 2), holes=[(33, 12, 2, 3)]))),
-        Thing(4, 1, 2, Outline((box(1, 30, 50, 8),)), is_crowd=True),
-        Thing(5, 2, 1, Outline((box(5, 5, 5, 5),)), group=7, extra={"attributes": {"occluded": True}}),
-        Thing(6, 2, 2, Outline((box(20, 5, 5, 5),)), group=7),
+    photos = [
+        ImageRecord(1, "a.png", SIZE_HW),
+        ImageRecord(2, "sub dir/ä & <b>.png", (30, 50)),
+        ImageRecord(3, "empty.png", (8, 9)),
     ]
-    return DataSet(photos, things, [Category(1, "cup"), Category(2, "Ωdog & <i>")])
+    things = [
+        Instance(1, 1, 1, Mask((box(2.25, 3, 10, 8),)), extra={"attributes": {"colour": "red", "rank": 2}}),
+        Instance(2, 1, 2, Mask((box(10, 5, 6, 6), box(20, 5, 4, 4)))),
+        Instance(3, 1, 1, in_pixels(drawn((30, 10, 9, 9), (41, 20, 3, 2), holes=[(33, 12, 2, 3)]))),
+        Instance(4, 1, 2, Mask((box(1, 30, 50, 8),)), is_crowd=True),
+        Instance(5, 2, 1, Mask((box(5, 5, 5, 5),)), group=7, extra={"attributes": {"occluded": True}}),
+        Instance(6, 2, 2, Mask((box(20, 5, 5, 5),)), group=7),
+    ]
+    return AnnotationSet(photos, things, [{"id": 1, "name": "cup"}, {"id": 2, "name": "Ωdog & <i>"}])
 
 
-def write_photos(folder: Path, data: DataSet) -> Path:
+def write_photos(folder: Path, data: AnnotationSet) -> Path:
     """Draw the photos of a data set, all black, and return their folder."""
-    for photo in data.photos:
+    for photo in data.images:
         path = folder / photo.file_name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.zeros((*photo.size_hw, 3), dtype=np.uint8)).save(path)
     return folder
 
 
-def described(data: DataSet, *fields: str, pixels_only: bool = False) -> list[tuple[Any, ...]]:
+def described(data: AnnotationSet, *fields: str, pixels_only: bool = False) -> list[tuple[Any, ...]]:
     """Return what should survive, without ids: photo, class, outline and some fields of every object, in order."""
-    photos = {photo.id: photo for photo in data.photos}
-    names = {category.id: category.name for category in data.categories}
+    photos = {photo.id: photo for photo in data.images}
+    names = {category["id"]: category["name"] for category in data.categories}
     rows = []
-    for thing in data.things:
+    for thing in data.instances:
         photo = photos[thing.image_id]
-        outline = Outline(rle=pixels(thing.modal, photo.size_hw)) if pixels_only else thing.modal
+        outline = Mask(rle=thing.modal_mask.pixels(photo.size_hw)) if pixels_only else thing.modal_mask
         rows.append((photo.file_name, names[thing.category_id], outline, *(getattr(thing, name) for name in fields)))
     return rows

@@ -7,8 +7,7 @@ the uncertainty up to which labels can be promised to be good.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -35,21 +34,21 @@ class PixelCounts:
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(LEVELS, np.int64))
     inside: np.ndarray = field(default_factory=lambda: np.zeros(LEVELS, np.int64))
 
-    def add(self, answer: CompletionPrediction, truth: np.ndarray) -> None:
-        """Count the band of an answer in which something may be hidden: behind the occluders, and not visible.
+    def add(self, prediction: CompletionPrediction, truth: np.ndarray) -> None:
+        """Count the band of a prediction in which something may be hidden: behind the occluders, and not visible.
 
         Args:
-            answer: of the completer.
-            truth: (h, w) bool, the true amodal mask within the answer's window.
+            prediction: of the completer.
+            truth: (h, w) bool, the true amodal mask within the prediction's window.
         """
-        band = answer.behind & ~answer.modal
-        self.pixels += _count_levels(answer.probability[band])
-        self.inside += _count_levels(answer.probability[band & truth])
+        band = prediction.behind & ~prediction.modal
+        self.pixels += _count_levels(prediction.probability[band])
+        self.inside += _count_levels(prediction.probability[band & truth])
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an answer says about the label made of it.
+    """What a prediction says about the label made of it.
 
     Attributes:
         visible_px: pixels that are seen to belong to the object.
@@ -62,17 +61,17 @@ class Evidence:
     left_out: np.ndarray
 
 
-def weigh(answer: CompletionPrediction, amodal: np.ndarray) -> Evidence:
+def evidence_of(prediction: CompletionPrediction, amodal: np.ndarray) -> Evidence:
     """Count the evidence for a label.
 
     Args:
-        answer: of the completer.
-        amodal: (h, w) bool, the label within the answer's window; contains the visible part.
+        prediction: of the completer.
+        amodal: (h, w) bool, the label within the prediction's window; contains the visible part.
     """
     return Evidence(
-        int(np.count_nonzero(answer.modal)),
-        _count_levels(answer.probability[amodal & ~answer.modal]),
-        _count_levels(answer.probability[answer.behind & ~amodal & ~answer.modal]),
+        int(np.count_nonzero(prediction.modal)),
+        _count_levels(prediction.probability[amodal & ~prediction.modal]),
+        _count_levels(prediction.probability[prediction.behind & ~amodal & ~prediction.modal]),
     )
 
 
@@ -203,32 +202,28 @@ def fit_labels(doubt: Sequence[float], error: Sequence[float], knots: int = 10) 
 
 
 def _isotonic(
-    x: Iterable[float], y: Iterable[float], weight: Iterable[float]
+    x: Sequence[float], y: Sequence[float], weight: Sequence[float]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Isotonic regression by pooling adjacent violators (Barlow et al. 1972); one knot at the mean of each pool.
+    """Isotonic regression (Barlow et al. 1972); one knot at the mean of each pool of equal values.
 
     Joining the pools by lines instead of steps keeps the order of any two inputs, which steps would make equal.
 
     >>> _isotonic([0.1, 0.2, 0.4], [0.1, 0.7, 0.5], [1, 1, 1])
     ((0.1, 0.3), (0.1, 0.6))
     """
-    pools: list[tuple[float, float, float]] = []  # mean x, mean y, weight
-    for pool in zip(x, y, weight, strict=True):
-        while pools and (pools[-1][0] >= pool[0] or pools[-1][1] >= pool[1]):
-            below = pools.pop()
-            total = below[2] + pool[2]
-            pool = (
-                (below[0] * below[2] + pool[0] * pool[2]) / total,
-                (below[1] * below[2] + pool[1] * pool[2]) / total,
-                total,
-            )
-        pools.append(pool)
-    knots = {round(at, 6): round(value, 6) for at, value, _ in pools}  # equal after rounding: the later, larger one
-    return tuple(knots), tuple(knots.values())
+    from sklearn.isotonic import isotonic_regression  # takes two seconds to import, and only training needs it
+
+    at, group = np.unique(x, return_inverse=True)  # equal x belong to one pool
+    weights = np.bincount(group, weights=weight)
+    values = isotonic_regression(np.bincount(group, weights=np.multiply(y, weight)) / weights, sample_weight=weights)
+    value, pool = np.unique(values, return_inverse=True)
+    middle = np.bincount(pool, weights=at * weights) / np.bincount(pool, weights=weights)
+    knots = {round(float(x), 6): round(float(y), 6) for x, y in zip(middle, value, strict=True)}
+    return tuple(knots), tuple(knots.values())  # equal after rounding: the later, larger one
 
 
 @dataclass(frozen=True)
-class Promise:
+class RiskGuarantee:
     """Of labels with an uncertainty up to a bound, at least a share have an IoU above a value.
 
     Attributes:
@@ -252,7 +247,7 @@ class Promise:
         return {"uncertainty_at_most": self.uncertainty_at_most, "iou_above": self.iou_above, "share": self.share}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Promise:
+    def from_json(cls, value: dict[str, Any]) -> RiskGuarantee:
         """Read what `to_json` wrote.
 
         Raises:
@@ -263,7 +258,7 @@ class Promise:
 
 def choose_promise(
     uncertainty: Sequence[float], iou: Sequence[float], iou_above: float = 0.75, share: float = 0.95
-) -> Promise | None:
+) -> RiskGuarantee | None:
     """Choose the largest bound for which the promise holds with a margin.
 
     The margin is the one-sided bound of Clopper and Pearson 1934: were the true share no more than the promised one, so
@@ -284,7 +279,7 @@ def choose_promise(
     for bound in np.unique(rounded)[::-1]:
         below = rounded <= bound
         if _at_most(int(bad[below].sum()), int(below.sum()), 1 - share) <= MARGIN:
-            return Promise(float(bound), iou_above, share)
+            return RiskGuarantee(float(bound), iou_above, share)
     return None
 
 
@@ -294,9 +289,6 @@ def _at_most(events: int, trials: int, chance: float) -> float:
     >>> round(_at_most(0, 59, 0.05), 4), round(_at_most(1, 2, 0.5), 4)
     (0.0485, 0.75)
     """
-    logs = (
-        math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
-        + k * math.log(chance) + (trials - k) * math.log1p(-chance)
-        for k in range(events + 1)
-    )  # fmt: skip
-    return math.fsum(math.exp(value) for value in logs)
+    from scipy.special import bdtr  # what scipy.stats.binom.cdf calls, which takes two seconds to import
+
+    return float(bdtr(events, trials, chance))

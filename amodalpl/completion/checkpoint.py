@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from ..calibration.fit import Calibration, Promise
+from ..calibration.fit import Calibration, RiskGuarantee
 from ..errors import CheckpointError, SettingsError, nearest
 from ..io.checkpoints import load_plain
 from ..io.files import hash_file, read_json, write_json, write_whole
@@ -47,7 +47,7 @@ class CompleterBundle:
     order_threshold: float = 0.5
     close_looks: tuple[float, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
-    promise: Promise | None = None
+    promise: RiskGuarantee | None = None
     shapes: ShapePrior | None = None
 
 
@@ -129,7 +129,7 @@ def _require_hash(path: Path, expected: object) -> None:
         raise CheckpointError(f"{path}: is not the file that {CARD} describes (its SHA-256 differs); train again")
 
 
-_Chosen = tuple[float, float, tuple[float, ...], Calibration, Promise | None]
+_Chosen = tuple[float, float, tuple[float, ...], Calibration, RiskGuarantee | None]
 
 
 def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, _Chosen]:
@@ -143,7 +143,7 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, _Chosen]:
         raise CheckpointError(f"{path}: unknown method {method[:60]!r}{nearest(method[:60], METHODS)}")
     try:
         crop = CropSpec(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
-        promise = None if card["promise"] is None else Promise.from_json(card["promise"])
+        promise = None if card["promise"] is None else RiskGuarantee.from_json(card["promise"])
         calibration = Calibration.from_json(card["calibration"])
         looks = LabelSettings(close_looks=card["close_looks"]).close_looks or ()
         chosen = (float(card["threshold"]), float(card["order_threshold"]), looks, calibration, promise)

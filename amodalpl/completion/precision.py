@@ -32,6 +32,20 @@ class HalfNetwork(nn.Module):
         return outputs if bool(torch.isfinite(outputs).all()) else self.network(x)
 
 
+class ExactNetwork(nn.Module):
+    """A network whose convolutions have all of float32; on a GPU cuDNN usually takes TF32, with the bits of fp16."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the two raw channels."""
+        cudnn = torch.backends.cudnn
+        with cudnn.flags(True, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+            return self.network(x)
+
+
 def in_precision(completer: Completer, precision: Precision, device: torch.device) -> Completer:
     """Return a completer that is used in a precision; its weights are shared.
 
@@ -45,8 +59,10 @@ def in_precision(completer: Completer, precision: Precision, device: torch.devic
     """
     if precision == "auto":
         precision = "fp16" if device.type == "cuda" else "fp32"
-    if precision == "fp32":
+    if precision == "fp32" and device.type != "cuda":
         return completer
+    network = completer.network
     used = copy.copy(completer)
-    used._modules = {**completer._modules, "network": HalfNetwork(completer.network, _HALF[precision])}
+    wanted = ExactNetwork(network) if precision == "fp32" else HalfNetwork(network, _HALF[precision])
+    used._modules = {**completer._modules, "network": wanted}
     return used.eval()

@@ -107,7 +107,7 @@ class CompletionPrediction:
 
 
 Predictions = Mapping[CompletionRequest, CompletionPrediction]
-_NONE: Predictions = MappingProxyType({})
+NONE_KNOWN: Predictions = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class CompletionPredictor:
     gap_px: int = 2
     batch_size: int = 32
 
-    def predict(self, requests: Iterable[CompletionRequest], known: Predictions = _NONE) -> Predictions:
+    def predict(self, requests: Iterable[CompletionRequest], known: Predictions = NONE_KNOWN) -> Predictions:
         """Return the prediction for each request.
 
         Args:

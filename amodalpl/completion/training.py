@@ -59,7 +59,7 @@ def train(
         progress: shows steps, and each score.
         synthesis_device: where the pixels of samples are made, which changes nothing in them: by the loader's processes
             on the CPU, or on `device`; "auto" takes the device where it is a GPU. Samples that it cannot make
-            (`synthesis.on_device.can_make`) come from the CPU.
+            (`synthesis.gpu_pairs.can_make`) come from the CPU.
 
     Returns:
         Points of the curves: {"step", "loss"} and {"step", score...}.

@@ -1,1 +1,1 @@
-"""Annotations of other tools in, annotations for other tools out; one file per format, `hub` between them."""
+"""Annotations of other tools in, annotations for other tools out: one file per format, `data.records` between them."""

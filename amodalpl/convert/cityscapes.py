@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset_builder import Builder, Canvas, LeftOut, is_text, pixels, ring
-from ..data.hub import Category, DataSet, Outline
+from ..data.dataset_builder import Builder, Canvas, DrawnOn, is_text, ring
 from ..data.mask_parsing import brief
+from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import Source, files_below, load_json
 from ..errors import DataError
 from ..masks import rle
@@ -55,13 +55,14 @@ def detect(source: Source) -> bool:
     return source.path.name.endswith((POLYGONS, INSTANCES))
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a folder such as `gtFine/train`.
 
     Args:
         path: the folder, or one of its files.
         images: the folder of photos such as `leftImg8bit/train`; without it photos are named as Cityscapes does, and
             sizes are believed.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: none of these files, or none of the photos there.
@@ -71,7 +72,7 @@ def read(path: Path, images: Path | None) -> DataSet:
     if not files:
         raise DataError(f"{path}: expected files *{POLYGONS} or *{INSTANCES}, found none; check the path")
     photos = None if images is None else PhotoFolder(images, path, files)
-    builder = _Builder(path, images)
+    builder = _Builder(path, images, drawn_on=drawn_on)
     done: set[str] = set()
     for file in files:
         name = file.relative_to(folder).as_posix()
@@ -87,7 +88,7 @@ def read(path: Path, images: Path | None) -> DataSet:
             else:
                 _read_instances(builder, folder, name, photo)
     data = builder.finish()
-    data.categories.sort(key=lambda category: category.id)
+    data.categories.sort(key=lambda category: int(category["id"]))
     return data
 
 
@@ -106,10 +107,10 @@ class _Builder(Builder):
         if isinstance(name, str) and name.strip() and is_text(name) and name not in self._classes:
             number = _CLASSES.get(name) or max([len(_CLASSES) - 1, *self._classes.values()]) + 1
             self._classes[name] = number
-            self.data.categories.append(Category(number, name))
+            self.data.categories.append({"id": number, "name": name})
         return super().category(name)
 
-    def put(self, canvas: Canvas, label: str, is_crowd: bool, modal: Outline, place: str) -> int:
+    def put(self, canvas: Canvas, label: str, is_crowd: bool, modal: Mask, place: str) -> int:
         """Add an object of a class, and return its id."""
         if label in _NOTHING:
             raise LeftOut(f"region without an object: {label}")
@@ -134,7 +135,7 @@ def _read_polygons(builder: _Builder, file: Path, name: str, photo: str) -> None
     if type(height) is not int or type(width) is not int:
         raise LeftOut(f"photo of unknown size: expected imgHeight and imgWidth, got {brief(height)} and {brief(width)}")
     canvas = builder.photo(photo, name, (height, width))
-    drawn: list[tuple[str, str, Outline, Rle]] = []  # place, label, outline, mask: bottom first
+    drawn: list[tuple[str, str, Mask, Rle]] = []  # place, label, outline, mask: bottom first
     for index, entry in enumerate(data["objects"]):
         place = f"{name}: objects[{index}]"
         with builder.entry(place):
@@ -143,15 +144,15 @@ def _read_polygons(builder: _Builder, file: Path, name: str, photo: str) -> None
                 raise LeftOut(f"object without a class: got {brief(label)}")
             if entry.get("deleted") or label == _NOT_DRAWN:
                 raise LeftOut("deleted object" if entry.get("deleted") else f"region without an object: {label}")
-            outline = Outline((ring(entry.get("polygon")),))
-            drawn.append((place, label, outline, pixels(outline, canvas.shown_hw)))
+            outline = Mask((ring(entry.get("polygon")),))
+            drawn.append((place, label, outline, outline.pixels(canvas.shown_hw)))
     above = np.zeros(canvas.shown_hw, dtype=bool)
-    visible: list[Outline | None] = []
+    visible: list[Mask | None] = []
     for _, _, outline, mask in reversed(drawn):
         own = rle.decode(mask)
         covered = own & above
         left = rle.encode(own & ~above)
-        visible.append(None if not rle.area_px(left) else Outline(rle=left) if covered.any() else outline)
+        visible.append(None if not rle.area_px(left) else Mask(rle=left) if covered.any() else outline)
         above |= own
     numbers: dict[int, int] = {}  # position in `drawn` to id
     for at, ((place, label, _, _), modal) in enumerate(zip(drawn, reversed(visible), strict=True)):
@@ -179,4 +180,4 @@ def _read_instances(builder: _Builder, folder: Path, name: str, photo: str) -> N
                 raise LeftOut(f"value without a class: expected class * {_PER_CLASS} + number, got {value}")
             label = _NAMES[number]
             several = value < _PER_CLASS and label not in _STUFF
-            builder.put(canvas, label, several, Outline(rle=rle.encode(numbers == value)), place)
+            builder.put(canvas, label, several, Mask(rle=rle.encode(numbers == value)), place)

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.coco_family import read_categories, read_images
-from ..data.dataset_builder import Builder, Canvas, LeftOut
-from ..data.hub import DataSet
+from ..data.coco_family import mask_of, read_categories, read_images, score_of
+from ..data.coco_mend import with_whole_ids
+from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.mask_parsing import brief
+from ..data.records import AnnotationSet, LeftOut
 from ..data.source import Source
 from ..errors import DataError
 from ..io.files import read_json
-from .coco import outline_of, read_classes, score_of
 from .detections import without_doubles
 from .photo_folder import PhotoFolder
 
@@ -36,12 +36,13 @@ def _is_results(data: Any) -> bool:
     )
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read detections.
 
     Args:
         path: the JSON file.
         images: the COCO file that names the photos and classes, or the folder of photos; classes then are numbers.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: not a list of detections, boxes only, or neither file nor folder.
@@ -58,7 +59,7 @@ def read(path: Path, images: Path | None) -> DataSet:
             "photos, with --images"
         )
     known = images.is_file()
-    photos = _OfCoco(path, images) if known else _OfFolder(path, images)
+    photos = _OfCoco(path, images, drawn_on) if known else _OfFolder(path, images, drawn_on)
     data = photos.builder.data
     places: dict[int, str] = {}
     masks = 0
@@ -72,35 +73,49 @@ def read(path: Path, images: Path | None) -> DataSet:
             number = photos.builder.add(
                 canvas,
                 photos.category(entry.get("category_id")),
-                outline_of(entry.get("segmentation"), canvas.shown_hw),
+                mask_of(entry.get("segmentation"), canvas.shown_hw, place, data.mended),
                 score=score_of(entry),
                 extra={key: value for key, value in entry.items() if key not in _KNOWN},
             )
             places[number] = place
     if not masks:
         raise DataError(f"{path}: expected detections with masks, found boxes only; run a detector of instance masks")
+    found = [entry.get("category_id") for entry in entries if isinstance(entry, dict)]
+    numbers = {number for number in found if type(number) is int}
     data = photos.builder.finish()
+    if known and (shift := _one_off(numbers, {category["id"] for category in data.categories})):
+        data.doubts.append(shift)
     without_doubles(data, places)
     return data
+
+
+def _one_off(found: set[int], known: set[int]) -> str:
+    """Tell when detections seem to number the classes of a file from another start; "" when they do not."""
+    for shift in (1, -1):
+        if not found <= known and {number + shift for number in found} <= known:
+            return (
+                f"classes seem one off: detections number them {min(found)} to {max(found)}, the file {min(known)} to "
+                f"{max(known)}; add {shift} to category_id"
+            )
+    return ""
 
 
 class _OfCoco:
     """Photos and classes of a COCO file."""
 
-    def __init__(self, path: Path, coco_file: Path) -> None:
-        self.builder = Builder(path, None)
+    def __init__(self, path: Path, coco_file: Path, drawn_on: DrawnOn) -> None:
+        self.builder = Builder(path, None, drawn_on=drawn_on)
         raw = read_json(coco_file, "the COCO file that names the photos")
-        raw = raw if isinstance(raw, dict) else {}
+        raw = with_whole_ids(raw, None, self.builder.data.mended) if isinstance(raw, dict) else {}
         self._canvases: dict[int, Canvas] = {}
         for index, image in enumerate(read_images(coco_file, raw.get("images"))):
             place = f"{coco_file.name}: images[{index}]"
             with self.builder.entry(place):
-                extra = {key: v for key, v in image.raw.items() if key not in ("id", "file_name", "height", "width")}
                 self._canvases[image.id] = self.builder.photo(
-                    image.file_name, place, image.size_hw, False, extra, image.id
+                    image.file_name, place, image.size_hw, False, image.extra, image.id
                 )
-        read_classes(self.builder, read_categories(coco_file, raw.get("categories")))
-        self._classes = {category.id for category in self.builder.data.categories}
+        self.builder.add_categories(read_categories(coco_file, raw.get("categories")))
+        self._classes = {category["id"] for category in self.builder.data.categories}
 
     def canvas(self, entry: Mapping[str, Any], place: str) -> Canvas:
         """Return the photo of a detection."""
@@ -120,8 +135,8 @@ class _OfCoco:
 class _OfFolder:
     """Photos by their names; classes are called by their numbers."""
 
-    def __init__(self, path: Path, folder: Path) -> None:
-        self.builder = Builder(path, folder)
+    def __init__(self, path: Path, folder: Path, drawn_on: DrawnOn) -> None:
+        self.builder = Builder(path, folder, drawn_on=drawn_on)
         self._photos = PhotoFolder(folder, path)
         self._numbered = self._photos.ids()
         self._canvases: dict[str, Canvas] = {}

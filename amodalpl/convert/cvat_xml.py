@@ -7,19 +7,20 @@ front.
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ET
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from ..data.dataset_builder import Builder, Canvas, LeftOut, crop_of_pixels, decimal, ellipse, rectangle, ring
-from ..data.hub import DataSet, Losses, Outline, Thing
+from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, decimal, ellipse, rectangle, ring
 from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
+from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
-from ..data.unsupported import unheld
+from ..data.unsupported import Losses, unheld
 from ..errors import DataError
 from ..io.files import write_whole
 from ..masks import rle
@@ -37,12 +38,13 @@ def detect(source: Source) -> bool:
     return b"<annotations" in source.head and b"<?xml" in source.head.lstrip(b"\xef\xbb\xbf")[:200]
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a CVAT XML file.
 
     Args:
         path: the file, or a folder with one below it.
         images: folder of the photos, whose sizes are compared when it is given.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no such file, not XML, not CVAT for images, or nothing that can be read.
@@ -53,13 +55,16 @@ def read(path: Path, images: Path | None) -> DataSet:
         raise DataError(f"{file}: expected CVAT's <annotations>, got <{root.tag[:60]}>")
     if root.find("track") is not None:
         raise DataError(f"{file}: expected CVAT for images 1.1, got CVAT for video; export the task for images")
-    builder = Builder(file, images)
+    builder = Builder(file, images, drawn_on=drawn_on)
     types = _declare_labels(builder, root)
-    for index, image in enumerate(root.iter("image")):
-        name = image.get("name")
-        place = f"image[{index}] {brief(name)}"
+    found = list(root.iter("image"))
+    times = Counter(image.get("name") for image in found)
+    subsets = {subset for image in found if (subset := image.get("subset"))}
+    for index, image in enumerate(found):
+        place = f"image[{index}] {brief(image.get('name'))}"
         with builder.entry(place):
-            _read_image(builder, image, place, types)
+            name = _name(image, images, subsets, times[image.get("name")] > 1)
+            _read_image(builder, image, name, place, types)
     return builder.finish()
 
 
@@ -101,18 +106,31 @@ def _declare_labels(builder: Builder, root: ET.Element) -> _AttributeTypes:
     return types
 
 
-def _read_image(builder: Builder, image: ET.Element, place: str, types: _AttributeTypes) -> None:
+def _name(image: ET.Element, images: Path | None, subsets: set[str], is_repeated: bool) -> str | None:
+    """Return a photo's name; CVAT puts the photos of a project into a folder per subset, and does not say so."""
+    name, subset = image.get("name"), image.get("subset")
+    if not name or not subset or name.startswith(f"{subset}/"):
+        return name
+    if images is not None and images.name in subsets - {subset}:
+        raise LeftOut(f"missing photo: {subset}/{name}, but --images is the folder of the subset {images.name}")
+    at_top = images is not None and not is_repeated and os.path.isfile(images / name)
+    inside = images is not None and os.path.isfile(images / subset / name)
+    is_folder_of_it = images is not None and images.name == subset and os.path.isfile(images / name)
+    return f"{subset}/{name}" if not is_folder_of_it and (inside or is_repeated) and not at_top else name
+
+
+def _read_image(builder: Builder, image: ET.Element, name: str | None, place: str, types: _AttributeTypes) -> None:
     try:
         stated_hw = (int(image.get("height", "")), int(image.get("width", "")))
     except ValueError:
         raise LeftOut("photo of unknown size: expected width and height as whole numbers") from None
     subset = image.get("subset")
-    canvas = builder.photo(image.get("name"), place, stated_hw, extra={"subset": subset} if subset else None)
+    canvas = builder.photo(name, place, stated_hw, extra={"subset": subset} if subset else None)
     depths: dict[int, int] = {}
     for index, shape in enumerate(image):
         with builder.entry(f"{place}: {shape.tag}[{index}]"):
             _read_shape(builder, canvas, shape, types, depths)
-    for back, front in _in_depth(builder.data.things[-len(depths) :] if depths else [], depths):
+    for back, front in _in_depth(builder.data.instances[-len(depths) :] if depths else [], depths):
         builder.data.front_of.append((front, back))
 
 
@@ -120,7 +138,7 @@ def _read_shape(
     builder: Builder, canvas: Canvas, shape: ET.Element, types: _AttributeTypes, depths: dict[int, int]
 ) -> None:
     label = shape.get("label")
-    outline = _outline(shape, canvas.shown_hw)
+    outline = _outline(builder, shape, canvas.shown_hw)
     attributes: dict[str, Any] = {}
     for attribute in shape.iterfind("attribute"):
         name = attribute.get("name", "")
@@ -129,7 +147,7 @@ def _read_shape(
         attributes["occluded"] = True
     is_crowd = attributes.pop(_CROWD, False) in (True, "true")
     group = shape.get("group_id", "")
-    thing = builder.add(
+    instance = builder.add(
         canvas,
         builder.category(label),
         outline,
@@ -138,25 +156,25 @@ def _read_shape(
         extra={"attributes": attributes} if attributes else {},
     )
     try:
-        depths[thing] = int(shape.get("z_order", "0"))
+        depths[instance] = int(shape.get("z_order", "0"))
     except ValueError:
-        depths[thing] = 0
+        depths[instance] = 0
 
 
-def _outline(shape: ET.Element, size_hw: tuple[int, int]) -> Outline:
+def _outline(builder: Builder, shape: ET.Element, size_hw: tuple[int, int]) -> Mask:
     if shape.tag in _NOT_AREAS:
         raise LeftOut(f"not an area: {shape.tag}")
     if shape.tag == "polygon":
         pairs = [pair.split(",") for pair in (shape.get("points") or "").split(";") if pair.strip()]
-        return Outline((ring([[decimal(value) for value in pair] for pair in pairs]),))
+        return Mask((ring([[decimal(value) for value in pair] for pair in pairs]),))
     if shape.tag == "box":
         x, y, right, bottom = (decimal(shape.get(key)) for key in ("xtl", "ytl", "xbr", "ybr"))
-        return Outline((_turned_box(x, y, right, bottom, decimal(shape.get("rotation", "0"))),))
+        return Mask((_turned_box(x, y, right, bottom, decimal(shape.get("rotation", "0"))),))
     if shape.tag == "ellipse":
         x, y, radius_x, radius_y = (decimal(shape.get(key)) for key in ("cx", "cy", "rx", "ry"))
-        return Outline((ellipse(x, y, radius_x, radius_y, decimal(shape.get("rotation", "0"))),))
+        return Mask((ellipse(x, y, radius_x, radius_y, decimal(shape.get("rotation", "0"))),))
     if shape.tag == "mask":
-        return _mask(shape, size_hw)
+        return _mask(builder, shape, size_hw)
     raise LeftOut(f"unknown kind of shape: {brief(shape.tag)}")
 
 
@@ -167,8 +185,8 @@ def _turned_box(x: float, y: float, right: float, bottom: float, degrees: float)
     return rectangle(middle_x - corner[0], middle_y - corner[1], right - x, bottom - y, degrees)
 
 
-def _mask(shape: ET.Element, size_hw: tuple[int, int]) -> Outline:
-    """Read run lengths of a crop, row by row, false pixels first."""
+def _mask(builder: Builder, shape: ET.Element, size_hw: tuple[int, int]) -> Mask:
+    """Read run lengths of a crop, row by row, false pixels first; CVAT takes pixels after the last run as false."""
     try:
         x, y, width, height = (int(float(shape.get(key, ""))) for key in ("left", "top", "width", "height"))
         runs = np.array([int(run) for run in shape.get("rle", "").split(",")], dtype=np.int64)
@@ -176,8 +194,11 @@ def _mask(shape: ET.Element, size_hw: tuple[int, int]) -> Outline:
         raise LeftOut("malformed mask: expected left, top, width, height and rle as whole numbers") from None
     if not (0 < width <= size_hw[1] and 0 < height <= size_hw[0]):
         raise LeftOut(f"mask larger than its photo: got {width} x {height}")
-    if (runs < 0).any() or (runs > width * height).any() or runs.sum() != width * height:
+    if (runs < 0).any() or (runs > width * height).any() or runs.sum() > width * height:
         raise LeftOut(f"corrupt RLE: expected runs over {width * height} pixels")
+    if missing := width * height - int(runs.sum()):
+        builder.mend(f"mask of {brief(shape.get('label'))}", f"RLE that stops short: {missing} pixels taken as empty")
+        runs = np.append(runs, [0, missing] if len(runs) % 2 else [missing])
     crop = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
     return crop_of_pixels(crop, (x, y), size_hw)
 
@@ -194,7 +215,7 @@ def _value(text: str, kind: str) -> Value:
     return text
 
 
-def _in_depth(things: list[Thing], depths: dict[int, int]) -> list[tuple[int, int]]:
+def _in_depth(instances: list[Instance], depths: dict[int, int]) -> list[tuple[int, int]]:
     """Return pairs (back, front) of a photo's objects whose boxes overlap and whose depths differ, lower ids first.
 
     Only objects that begin left of where another one ends are compared with it.
@@ -202,11 +223,11 @@ def _in_depth(things: list[Thing], depths: dict[int, int]) -> list[tuple[int, in
     if len(set(depths.values())) < 2:
         return []
     ranks = {depth: rank for rank, depth in enumerate(sorted(set(depths.values())))}  # depths may be of any size
-    boxes = np.array([_box(thing) for thing in things])
+    boxes = np.array([_box(instance) for instance in instances])
     from_left = np.argsort(boxes[:, 0], kind="stable")
     left, top, right, bottom = boxes[from_left].T
-    ids = np.array([thing.id for thing in things])[from_left]
-    rank = np.array([ranks[depths[thing.id]] for thing in things])[from_left]
+    ids = np.array([instance.id for instance in instances])[from_left]
+    rank = np.array([ranks[depths[instance.id]] for instance in instances])[from_left]
     pairs: list[tuple[int, int]] = []
     for one, end in enumerate(np.searchsorted(left, right).tolist()):
         later = slice(one + 1, end)
@@ -217,17 +238,17 @@ def _in_depth(things: list[Thing], depths: dict[int, int]) -> list[tuple[int, in
     return sorted(pairs, key=sorted)
 
 
-def _box(thing: Thing) -> tuple[float, float, float, float]:
+def _box(instance: Instance) -> tuple[float, float, float, float]:
     """Return the least and most x, y: left, top, right, bottom."""
-    assert thing.modal is not None
-    if thing.modal.rle is not None:
-        x, y, width, height = rle.box_xywh(thing.modal.rle)
+    assert instance.modal_mask is not None
+    if instance.modal_mask.rle is not None:
+        x, y, width, height = rle.box_xywh(instance.modal_mask.rle)
         return x, y, x + width, y + height
-    points = np.concatenate([np.reshape(part, (-1, 2)) for part in thing.modal.polygons])
+    points = np.concatenate([np.reshape(part, (-1, 2)) for part in instance.modal_mask.polygons])
     return *points.min(axis=0), *points.max(axis=0)
 
 
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write a file that CVAT imports as "CVAT 1.1".
 
     Args:
@@ -237,18 +258,18 @@ def write(data: DataSet, out: Path) -> Losses:
     losses = unheld(
         data, "whole masks (amodal)", "stuff marks", "scores", "other keys of classes", "other keys of the file"
     )
-    names = {category.id: category.name for category in data.categories}
+    names = data.category_names
     stated = _stated_pairs(data)
-    things: dict[int, list[Thing]] = {photo.id: [] for photo in data.photos}
-    for thing in data.things:
-        if thing.modal is None:
+    instances: dict[int, list[Instance]] = {photo.id: [] for photo in data.images}
+    for instance in data.instances:
+        if instance.modal_mask is None:
             losses["objects without a visible mask"] += 1
         else:
-            things[thing.image_id].append(thing)
+            instances[instance.image_id].append(instance)
     root = ET.Element("annotations")
     _text(root, "version", "1.1")
     _write_labels(root, data, names)
-    for index, photo in enumerate(data.photos):
+    for index, photo in enumerate(data.images):
         height, width = photo.size_hw
         subset = {"subset": photo.extra["subset"]} if isinstance(photo.extra.get("subset"), str) else {}
         losses["other keys of photos"] += len(photo.extra) - len(subset)
@@ -257,9 +278,11 @@ def write(data: DataSet, out: Path) -> Losses:
             "image",
             {"id": str(index), "name": photo.file_name, **subset, "width": str(width), "height": str(height)},
         )
-        depths = _depths(things[photo.id], stated[photo.id], losses)
-        for thing in things[photo.id]:
-            _write_shape(image, thing, photo.size_hw, names[thing.category_id], depths.get(thing.id, 0), losses)
+        depths = _depths(instances[photo.id], stated[photo.id], losses)
+        for instance in instances[photo.id]:
+            _write_shape(
+                image, instance, photo.size_hw, names[instance.category_id], depths.get(instance.id, 0), losses
+            )
     ET.indent(root)
     try:
         text = ET.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -270,16 +293,16 @@ def write(data: DataSet, out: Path) -> Losses:
     return +losses
 
 
-def _write_labels(root: ET.Element, data: DataSet, names: dict[int, str]) -> None:
+def _write_labels(root: ET.Element, data: AnnotationSet, names: dict[int, str]) -> None:
     kinds: dict[int, dict[str, Value]] = defaultdict(dict)  # of a class: name of an attribute to one of its values
-    for thing in data.things:
-        known = simple(thing.extra.get("attributes"))[0] | ({_CROWD: True} if thing.is_crowd else {})
+    for instance in data.instances:
+        known = simple(instance.extra.get("attributes"))[0] | ({_CROWD: True} if instance.is_crowd else {})
         for name, value in known.items():
             if name == "occluded" and isinstance(value, bool):  # CVAT has a mark of its own for it
                 continue
-            before = kinds[thing.category_id].setdefault(name, value)
+            before = kinds[instance.category_id].setdefault(name, value)
             if _input_type(before) != _input_type(value):
-                kinds[thing.category_id][name] = "text"
+                kinds[instance.category_id][name] = "text"
     labels = ET.SubElement(ET.SubElement(ET.SubElement(root, "meta"), "task"), "labels")
     for category_id, category in names.items():
         label = ET.SubElement(labels, "label")
@@ -301,9 +324,9 @@ def _input_type(value: Value) -> str:
     return "checkbox" if isinstance(value, bool) else "number" if isinstance(value, int | float) else "text"
 
 
-def _stated_pairs(data: DataSet) -> dict[int, set[tuple[int, int]]]:
+def _stated_pairs(data: AnnotationSet) -> dict[int, set[tuple[int, int]]]:
     """Return the pairs of `front_of` whose objects have visible masks on one photo, by its id."""
-    photo_of = {thing.id: thing.image_id for thing in data.things if thing.modal is not None}
+    photo_of = {instance.id: instance.image_id for instance in data.instances if instance.modal_mask is not None}
     pairs: dict[int, set[tuple[int, int]]] = defaultdict(set)
     for front, back in data.front_of:
         if front in photo_of and photo_of[front] == photo_of.get(back):
@@ -311,41 +334,41 @@ def _stated_pairs(data: DataSet) -> dict[int, set[tuple[int, int]]]:
     return pairs
 
 
-def _depths(things: list[Thing], pairs: set[tuple[int, int]], losses: Losses) -> dict[int, int]:
+def _depths(instances: list[Instance], pairs: set[tuple[int, int]], losses: Losses) -> dict[int, int]:
     """Return `z_order` per object such that reading it gives the pairs again; nothing if none does."""
     if not pairs:
         return {}
-    depths = {thing.id: 0 for thing in things}
+    depths = {instance.id: 0 for instance in instances}
     for _ in range(len(depths)):
         raised = {front: depths[back] + 1 for front, back in pairs if depths[front] <= depths[back]}
         depths |= raised
         if not raised:
             break
-    if {(front, back) for back, front in _in_depth(things, depths)} != pairs:
+    if {(front, back) for back, front in _in_depth(instances, depths)} != pairs:
         losses["order in depth, pairs"] += len(pairs)
         return {}
     return depths
 
 
 def _write_shape(
-    image: ET.Element, thing: Thing, size_hw: tuple[int, int], label: str, depth: int, losses: Losses
+    image: ET.Element, instance: Instance, size_hw: tuple[int, int], label: str, depth: int, losses: Losses
 ) -> None:
-    assert thing.modal is not None
-    attributes, others = simple(thing.extra.get("attributes"))
+    assert instance.modal_mask is not None
+    attributes, others = simple(instance.extra.get("attributes"))
     losses["attributes that are lists"] += others
-    losses["other keys of objects"] += sum(key != "attributes" for key in thing.extra)
-    if thing.is_crowd:
+    losses["other keys of objects"] += sum(key != "attributes" for key in instance.extra)
+    if instance.is_crowd:
         attributes[_CROWD] = True
     occluded = isinstance(attributes.get("occluded"), bool) and bool(attributes.pop("occluded"))
     common = {"label": label, "source": "manual", "occluded": str(int(occluded))}
     place = {"z_order": str(depth)}
-    if thing.group is not None:
-        place["group_id"] = str(thing.group)
-    if thing.modal.rle is not None:
-        shape = ET.SubElement(image, "mask", {**common, **_runs(thing.modal), **place})
+    if instance.group is not None:
+        place["group_id"] = str(instance.group)
+    if instance.modal_mask.rle is not None:
+        shape = ET.SubElement(image, "mask", {**common, **_runs(instance.modal_mask), **place})
     else:
-        losses["objects of several polygons, joined by slits"] += len(thing.modal.polygons) > 1
-        flat = one_ring(thing.modal, size_hw)
+        losses["objects of several polygons, joined by slits"] += len(instance.modal_mask.polygons) > 1
+        flat = one_ring(instance.modal_mask, size_hw)
         points = ";".join(f"{x:.10g},{y:.10g}" for x, y in zip(flat[::2], flat[1::2], strict=True))
         shape = ET.SubElement(image, "polygon", {**common, "points": points, **place})
     for name, value in attributes.items():
@@ -353,7 +376,7 @@ def _write_shape(
         _text(shape, "attribute", text, name=name)
 
 
-def _runs(outline: Outline) -> dict[str, str]:
+def _runs(outline: Mask) -> dict[str, str]:
     assert outline.rle is not None
     x, y, width, height = rle.box_xywh(outline.rle)
     flat = rle.decode(outline.rle)[y : y + height, x : x + width].ravel()

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..data.hub import DataSet, Losses
-from . import coco, coco_amodal
+from ..data import coco
+from ..data.records import AnnotationSet
+from ..data.unsupported import Losses
 
 MODAL_FILE, AMODAL_FILE = "modal.json", "amodal.json"
 
 
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write the folder.
 
     Args:
@@ -28,8 +29,8 @@ def write(data: DataSet, out: Path) -> Losses:
     """
     out.mkdir(parents=True, exist_ok=True)
     losses = coco.write(data, out / MODAL_FILE)
-    if any(thing.amodal for thing in data.things):
-        losses |= coco_amodal.write_amodal(data, out / AMODAL_FILE)
+    if any(instance.amodal_mask for instance in data.instances):
+        losses |= coco.write_amodal(data, out / AMODAL_FILE)
     for in_the_other_file in ("whole masks (amodal)", "visible masks"):
         del losses[in_the_other_file]
     return losses

@@ -9,28 +9,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.hub import DataSet, Losses
+from ..data import coco, cocoa, d2sa, kins, lvis
+from ..data.dataset_builder import DrawnOn
+from ..data.read import detect_format
+from ..data.records import AnnotationSet
 from ..data.source import Source
+from ..data.unsupported import Losses
 from ..errors import DataError, SettingsError, nearest
 from . import (
     cityscapes,
-    coco,
-    coco_amodal,
     coco_results,
-    cocoa,
     cvat_xml,
-    d2sa,
     fiftyone,
-    kins,
     label_studio,
     labelme,
-    lvis,
     png_index,
     png_instances,
     sam,
     via,
     yolo,
 )
+from .unread import told
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ class Format:
         title: whose format it is and which version.
         kept: what survives, in a few words.
         not_kept: what does not; "" when nothing is known to be lost.
-        read: a file or folder and the folder of photos (None: not given) to a data set; None: it is only written.
+        read: a file or folder, the folder of photos (None: not given) and the frame that objects were drawn in to
+            a data set; None: it is only written.
         write: a data set to a file or folder, returning what was lost; None: it is only read.
         detect: whether a source is of this format, told by its content; None: it must be named.
         feeds_pipeline: `check`, `synth` and `pseudolabel` read what is written.
@@ -52,10 +52,15 @@ class Format:
     title: str
     kept: str
     not_kept: str = ""
-    read: Callable[[Path, Path | None], DataSet] | None = None
-    write: Callable[[DataSet, Path], Losses] | None = None
+    read: Callable[[Path, Path | None, DrawnOn], AnnotationSet] | None = None
+    write: Callable[[AnnotationSet, Path], Losses] | None = None
     detect: Callable[[Source], bool] | None = None
     feeds_pipeline: bool = False
+
+
+def _has(name: str) -> Callable[[Source], bool]:
+    """Return whether a source has the keys of one of the pipeline's own formats."""
+    return lambda source: detect_format(source.data) == name
 
 
 FORMATS: dict[str, Format] = {
@@ -164,7 +169,7 @@ FORMATS: dict[str, Format] = {
             not_kept="order in depth",
             read=kins.read,
             write=kins.write,
-            detect=kins.detect,
+            detect=_has("kins"),
             feeds_pipeline=True,
         ),
         Format(
@@ -174,7 +179,7 @@ FORMATS: dict[str, Format] = {
             not_kept="order in depth",
             read=kins.read_2020,
             write=kins.write_2020,
-            detect=kins.detect_2020,
+            detect=_has("kins2020"),
             feeds_pipeline=True,
         ),
         Format(
@@ -184,7 +189,7 @@ FORMATS: dict[str, Format] = {
             not_kept="order in depth, when written",
             read=d2sa.read,
             write=d2sa.write,
-            detect=d2sa.detect,
+            detect=_has("d2sa"),
             feeds_pipeline=True,
         ),
         Format(
@@ -202,9 +207,9 @@ FORMATS: dict[str, Format] = {
             "COCO with visible masks as segmentation, whole ones as amodal_segmentation",
             kept="both masks as drawn, ids, crowd, scores, other keys",
             not_kept="order in depth",
-            read=coco_amodal.read_modal,
-            write=coco_amodal.write_modal,
-            detect=coco_amodal.detect_modal,
+            read=coco.read_modal,
+            write=coco.write_modal,
+            detect=coco.detect_modal,
             feeds_pipeline=True,
         ),
         Format(
@@ -212,7 +217,7 @@ FORMATS: dict[str, Format] = {
             "COCO with whole masks as segmentation, for training elsewhere",
             kept="whole masks as drawn, ids, crowd, scores, other keys",
             not_kept="visible masks, order in depth",
-            write=coco_amodal.write_amodal,
+            write=coco.write_amodal,
         ),
         Format(
             "fiftyone",
@@ -254,6 +259,8 @@ def reader(name: str, path: Path) -> Format:
         for row in readable:
             if row.detect and row.detect(source):
                 return row
+        if found := told(source):
+            raise DataError(f"{path}: expected annotations of a known format, recognised none: {found}")
         raise DataError(
             f"{path}: expected annotations of a known format, recognised none; name it with --from "
             f"({', '.join(row.name for row in readable)}), `amodalpl convert --list` tells them apart"

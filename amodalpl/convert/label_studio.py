@@ -7,6 +7,8 @@ others are listed as left out.
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -15,18 +17,19 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
+from PIL import Image
 
-from ..data.dataset_builder import DECIMALS, Builder, Canvas, LeftOut, crop_of_pixels, ellipse, number, rectangle, ring
-from ..data.hub import DataSet, Losses, Outline, Photo, Thing
+from ..data.coco_family import score_of
+from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, number, rectangle, ring
 from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
+from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source
-from ..data.unsupported import unheld
+from ..data.unsupported import Losses, unheld
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from ..io.images import MAX_IMAGE_PX
 from ..masks import rle
-from .coco import score_of
 from .label_studio_rle import decode, encode
 
 _KINDS = {
@@ -34,7 +37,9 @@ _KINDS = {
     "brushlabels": "brush",
     "rectanglelabels": "rectangle",
     "ellipselabels": "ellipse",
+    "bitmasklabels": "bitmask",
 }
+_LABELS = ("labels", "choices")  # types of results that may name the class of a shape beside them
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # which Label Studio puts before the names of uploaded files
 _PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
@@ -53,12 +58,13 @@ def _says_what(task: dict[str, Any]) -> bool:
     return any(isinstance(task.get(key), list) for key in ("annotations", "completions", "predictions"))
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a JSON export of Label Studio.
 
     Args:
         path: the JSON file ("JSON", not "JSON-MIN").
         images: folder of the photos, in which names are found with and without what Label Studio adds to them.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no JSON, not of Label Studio, or nothing that can be read.
@@ -67,7 +73,7 @@ def read(path: Path, images: Path | None) -> DataSet:
     if not isinstance(raw, list) or not any(map(_is_task, raw)):
         hint = "; export as JSON, not JSON-MIN" if isinstance(raw, list) and raw else ""
         raise DataError(f"{path}: expected a list of Label Studio tasks with data and annotations, got none{hint}")
-    builder = Builder(path, images)
+    builder = Builder(path, images, drawn_on=drawn_on)
     for index, task in enumerate(raw):
         place = f"tasks[{index}]"
         with builder.entry(place):
@@ -82,13 +88,30 @@ def _read_task(builder: Builder, task: dict[str, Any], place: str) -> None:
     results = _objects(chosen.get("result"))
     name = _name(task, builder.images)
     canvas = builder.photo(name, place, _stated_size(results))
+    named = _labels_beside(results)
     for index, result in enumerate(results):
         with builder.entry(f"{place}: result[{index}]"):
             kind = str(result.get("type"))
             if kind in _KINDS:
-                _add(builder, canvas, result, _KINDS[kind])
+                _add(builder, canvas, result, _KINDS[kind], named)
+            elif kind in _KINDS.values():
+                _add(builder, canvas, result, kind, named)
+            elif kind in _LABELS and isinstance(result.get("id"), str):  # of a shape, or of the photo
+                continue
             elif kind != "relation" and "from_name" in result and "original_width" in result:
                 raise LeftOut(f"not an area: {brief(kind)}")
+
+
+def _labels_beside(results: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return the classes that are results of their own, by the id of their shape."""
+    named: dict[str, list[Any]] = {}
+    for kind in reversed(_LABELS):
+        for result in results:
+            value = result.get("value")
+            labels = value.get(kind) if isinstance(value, dict) and result.get("type") == kind else None
+            if isinstance(labels, list) and isinstance(result.get("id"), str):
+                named[result["id"]] = labels
+    return named
 
 
 def _annotation(builder: Builder, task: dict[str, Any], place: str) -> dict[str, Any]:
@@ -154,13 +177,13 @@ def _address(data: dict[str, Any]) -> str:
     raise LeftOut("task without a photo: expected its address in data")
 
 
-def _add(builder: Builder, canvas: Canvas, result: dict[str, Any], kind: str) -> None:
+def _add(builder: Builder, canvas: Canvas, result: dict[str, Any], kind: str, named: dict[str, list[Any]]) -> None:
     value = result.get("value")
     if not isinstance(value, dict):
         raise LeftOut("malformed outline: expected a value")
     if result.get("image_rotation") not in (None, 0):
         raise LeftOut(f"photo turned in Label Studio: by {brief(result['image_rotation'])} degrees")
-    labels = value.get(result["type"])
+    labels = value.get(result["type"]) or named.get(str(result.get("id")))
     if not isinstance(labels, list) or len(labels) != 1:
         raise LeftOut(f"object of several classes: got {brief(labels)}" if labels else "object without a class")
     outline = _outline(kind, value, canvas.shown_hw)
@@ -168,21 +191,41 @@ def _add(builder: Builder, canvas: Canvas, result: dict[str, Any], kind: str) ->
     builder.add(canvas, builder.category(labels[0]), outline, score=score)
 
 
-def _outline(kind: str, value: dict[str, Any], size_hw: tuple[int, int]) -> Outline:
+def _outline(kind: str, value: dict[str, Any], size_hw: tuple[int, int]) -> Mask:
     height, width = size_hw
     if kind == "brush":
         return _brush(value, size_hw)
+    if kind == "bitmask":
+        return _bitmask(value.get("imageDataURL"), size_hw)
     if kind == "polygon":
         points = np.reshape(ring(value.get("points")), (-1, 2)) * (width / 100, height / 100)
-        return Outline((tuple(points.ravel().round(DECIMALS).tolist()),))
+        return Mask((tuple(points.ravel().round(DECIMALS).tolist()),))
     x, y = number(value.get("x")) * width / 100, number(value.get("y")) * height / 100
     turn = number(value.get("rotation") or 0)
     across, down = ("radiusX", "radiusY") if kind == "ellipse" else ("width", "height")
     size_x, size_y = number(value.get(across)) * width / 100, number(value.get(down)) * height / 100
-    return Outline(((ellipse if kind == "ellipse" else rectangle)(x, y, size_x, size_y, turn),))
+    return Mask(((ellipse if kind == "ellipse" else rectangle)(x, y, size_x, size_y, turn),))
 
 
-def _brush(value: dict[str, Any], size_hw: tuple[int, int]) -> Outline:
+def _bitmask(data: Any, size_hw: tuple[int, int]) -> Mask:
+    """Read a PNG of the photo's size in an address: the mask is what is not see-through, or else not black."""
+    try:
+        kind, _, text = data.partition(",")
+        if "base64" not in kind:
+            raise ValueError
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as image:
+            if (image.height, image.width) != size_hw:
+                raise LeftOut(f"mask of another size than its photo: got {image.width} x {image.height}")
+            pixels = np.asarray(image.convert("RGBA"))
+    except LeftOut:
+        raise
+    except Exception:  # Pillow raises what it likes over bytes that are no PNG
+        raise LeftOut("malformed mask: expected a PNG in base64") from None
+    seen = pixels[:, :, 3] > 0
+    return crop_of_pixels(np.asarray(pixels[:, :, :3].any(axis=2)) if seen.all() else seen, (0, 0), size_hw)
+
+
+def _brush(value: dict[str, Any], size_hw: tuple[int, int]) -> Mask:
     data = value.get("rle")
     if value.get("format") != "rle" or not isinstance(data, list) or not set(map(type, data)) <= {int}:
         raise LeftOut("malformed mask: expected Label Studio's rle as a list of bytes")
@@ -198,7 +241,7 @@ def _brush(value: dict[str, Any], size_hw: tuple[int, int]) -> Outline:
     return crop_of_pixels(channels.reshape(height, width, 4)[:, :, 3] > 0, (0, 0), size_hw)
 
 
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write tasks for import; the labelling configuration needs tags named `label`, `brush` and an Image `image`.
 
     Objects with a score become predictions, others annotations. Photos are expected in Label Studio's local storage.
@@ -219,11 +262,11 @@ def write(data: DataSet, out: Path) -> Losses:
         "other keys of the file",
         "classes without objects",
     )
-    names = {category.id: category.name for category in data.categories}
-    things = data.by_photo()
+    names = data.category_names
+    instances = data.by_image
     tasks = []
-    for photo in data.photos:
-        results = list(_results(photo, things[photo.id], names, losses))
+    for photo in data.images:
+        results = list(_results(photo, instances[photo.id], names, losses))
         losses["sizes of photos without objects"] += not results
         predicted = bool(results) and all("score" in result for result in results)
         answer = [{"result": results, **({"model_version": "amodalpl"} if predicted else {})}]
@@ -238,23 +281,25 @@ def write(data: DataSet, out: Path) -> Losses:
     return +losses
 
 
-def _results(photo: Photo, things: list[Thing], names: dict[int, str], losses: Losses) -> Iterator[dict[str, Any]]:
+def _results(
+    photo: ImageRecord, instances: list[Instance], names: dict[int, str], losses: Losses
+) -> Iterator[dict[str, Any]]:
     height, width = photo.size_hw
-    for thing in things:
-        if thing.modal is None or thing.is_crowd:
-            losses["objects without a visible mask" if thing.modal is None else "crowd regions"] += 1
+    for instance in instances:
+        if instance.modal_mask is None or instance.is_crowd:
+            losses["objects without a visible mask" if instance.modal_mask is None else "crowd regions"] += 1
             continue
-        losses["objects of several polygons, joined by slits"] += len(thing.modal.polygons) > 1
-        kind = "polygonlabels" if thing.modal.rle is None else "brushlabels"
-        value: dict[str, Any] = {kind: [names[thing.category_id]]}
-        if thing.modal.rle is None:
-            points = np.reshape(one_ring(thing.modal, photo.size_hw), (-1, 2)) * (100 / width, 100 / height)
+        losses["objects of several polygons, joined by slits"] += len(instance.modal_mask.polygons) > 1
+        kind = "polygonlabels" if instance.modal_mask.rle is None else "brushlabels"
+        value: dict[str, Any] = {kind: [names[instance.category_id]]}
+        if instance.modal_mask.rle is None:
+            points = np.reshape(one_ring(instance.modal_mask, photo.size_hw), (-1, 2)) * (100 / width, 100 / height)
             value |= {"points": points.tolist(), "closed": True}
         else:
-            channels = np.repeat(rle.decode(thing.modal.rle).ravel().view(np.uint8) * 255, 4)
+            channels = np.repeat(rle.decode(instance.modal_mask.rle).ravel().view(np.uint8) * 255, 4)
             value |= {"format": "rle", "rle": list(encode(channels))}
         yield {
-            "id": f"amodalpl{thing.id}",
+            "id": f"amodalpl{instance.id}",
             "type": kind,
             "from_name": "label" if kind == "polygonlabels" else "brush",
             "to_name": "image",
@@ -262,5 +307,5 @@ def _results(photo: Photo, things: list[Thing], names: dict[int, str], losses: L
             "original_height": height,
             "image_rotation": 0,
             "value": value,
-            **({} if thing.score is None else {"score": thing.score}),
+            **({} if instance.score is None else {"score": instance.score}),
         }

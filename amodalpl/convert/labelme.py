@@ -19,18 +19,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.dataset_builder import Builder, Canvas, LeftOut, crop_of_pixels, ellipse, is_text, join, rectangle, ring
-from ..data.hub import DataSet, Losses, Outline, Photo, Thing
+from ..data.coco_family import crowd_flag, score_of
+from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, is_text, join, rectangle, ring
 from ..data.mask_parsing import brief
+from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below, load_json
-from ..data.unsupported import unheld
+from ..data.unsupported import Losses, unheld
 from ..errors import DataError
 from ..io.files import write_json
 from ..masks import rle
 from .attributes import attributes_of
-from .coco import score_of
 
 VERSION = "5.5.0"  # whose files are written
+_NO_OBJECTS = {"__ignore__", "_background_"}
 _NOT_AREAS = {"line", "linestrip", "point", "points"}
 _OF_SHAPE = {
     *("label", "points", "shape_type", "group_id", "flags", "mask"),
@@ -45,7 +46,7 @@ class _Object:
     label: Any
     shape: dict[str, Any]
     group: int | None
-    parts: list[Outline] = field(default_factory=list)
+    parts: list[Mask] = field(default_factory=list)
 
 
 def detect(source: Source) -> bool:
@@ -57,12 +58,13 @@ def _is_labelme(data: Any) -> bool:
     return isinstance(data, dict) and isinstance(data.get("shapes"), list) and "imagePath" in data
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a folder of labelme files, or one.
 
     Args:
         path: the folder, searched in depth, or a single file.
         images: folder of the photos; by default the folder of the files, as labelme has it.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: nothing there, or nothing that can be read.
@@ -71,7 +73,7 @@ def read(path: Path, images: Path | None) -> DataSet:
     files = list(files_below(path, ".json")) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: expected labelme files (one JSON file per photo), found no JSON file")
-    builder = Builder(path, folder if images is None else images, must_be_there=images is not None)
+    builder = Builder(path, folder if images is None else images, must_be_there=images is not None, drawn_on=drawn_on)
     for file in files:
         place = str(file.relative_to(folder))
         with builder.entry(place):
@@ -87,9 +89,13 @@ def _read_file(builder: Builder, file: Path, place: str) -> None:
     if not _is_labelme(raw):
         raise LeftOut("not a labelme file: expected the keys shapes and imagePath")
     assert builder.images is not None
-    name = _name_from(builder.images, Path(place).parent, file, raw["imagePath"])
+    name = _name_from(builder, Path(place).parent, file, raw["imagePath"])
     extra = {"flags": raw["flags"]} if isinstance(raw.get("flags"), dict) and raw["flags"] else {}
-    canvas = builder.photo(name, place, _stated_size(raw, builder.images, name), extra=extra)
+    stated_hw = _stated_size(raw, builder.images, name)
+    inside = isinstance(name, str) and not os.path.isfile(builder.images / name) and bool(_size_of_copy(raw))
+    canvas = builder.photo(name, place, stated_hw, extra=extra, may_be_missing=inside)
+    if inside:
+        builder.mend(place, f"photo that is only inside its labelme file: save its imageData as {name}")
     objects = list(_objects(builder, raw["shapes"], place, canvas))
     members = Counter(entry.group for entry in objects)
     for entry in objects:
@@ -97,26 +103,32 @@ def _read_file(builder: Builder, file: Path, place: str) -> None:
             _add(builder, canvas, entry, entry.group if members[entry.group] > 1 else None)
 
 
-def _name_from(images: Path, beside: Path, file: Path, stated: Any) -> Any:
+def _name_from(builder: Builder, beside: Path, file: Path, stated: Any) -> Any:
     """Return a photo's name from the folder of photos; labelme states it from the folder of the JSON file.
 
     Photos that were moved since are found in the same subfolder of the photos, then by their bare names.
 
     Args:
-        images: folder of the photos.
+        builder: knows the folder of the photos.
         beside: the JSON file's folder, relative to the folder that is read.
         file: the JSON file.
         stated: `imagePath`.
     """
     if not isinstance(stated, str) or not stated or "\0" in stated or not is_text(stated):
         return stated
+    images = builder.images
+    assert images is not None
     posix = PurePosixPath(stated.replace("\\", "/"))
+    if posix.suffix.lower() == ".json":  # of the file itself, as some tools write
+        posix = posix.with_suffix(".jpg")
     inside, path = os.path.realpath(images), os.path.realpath(file.parent / posix)
     if path.startswith(os.path.join(inside, "")) and os.path.isfile(path):
         return os.path.relpath(path, inside)
     for candidate in (beside / posix, beside / posix.name, Path(posix.name)):
         if ".." not in candidate.parts and not candidate.is_absolute() and os.path.isfile(images / candidate):
             return str(candidate)
+    if builder.other_name(str(beside / posix)) is None and builder.other_name(str(beside / f"{file.stem}.jpg")):
+        return str(beside / f"{file.stem}.jpg")  # as the JSON file is called, with any suffix
     return str(beside / posix)
 
 
@@ -125,14 +137,14 @@ def _stated_size(raw: dict[str, Any], images: Path, name: Any) -> tuple[int, int
     if type(height) is int and type(width) is int:
         return height, width
     if isinstance(name, str) and not os.path.isfile(images / name):
-        return _size_of_copy(raw.get("imageData"))
+        return _size_of_copy(raw)
     return None
 
 
-def _size_of_copy(data: Any) -> tuple[int, int] | None:
-    """Return the size of the photo that is stored in a labelme file, which is the photo as shown."""
+def _size_of_copy(raw: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the size of the photo that is stored in a labelme file, as shown; None when there is none."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as image:
+        with Image.open(io.BytesIO(base64.b64decode(raw["imageData"], validate=True))) as image:
             return image.height, image.width
     except Exception:  # Pillow raises what it likes over bytes that are no photo
         return None
@@ -145,6 +157,8 @@ def _objects(builder: Builder, shapes: list[Any], place: str, canvas: Canvas) ->
         with builder.entry(f"{place}: shapes[{index}]"):
             if not isinstance(shape, dict):
                 raise LeftOut(f"not a shape: got {brief(shape)}")
+            if shape.get("label") in _NO_OBJECTS:
+                raise LeftOut(f"no object: labelme's {shape['label']}")
             outline = _outline(shape, canvas.shown_hw)
             group = shape.get("group_id")
             group = group if type(group) is int else None
@@ -153,7 +167,7 @@ def _objects(builder: Builder, shapes: list[Any], place: str, canvas: Canvas) ->
     yield from found.values()
 
 
-def _outline(shape: dict[str, Any], size_hw: tuple[int, int]) -> Outline:
+def _outline(shape: dict[str, Any], size_hw: tuple[int, int]) -> Mask:
     kind, points = str(shape.get("shape_type") or "polygon"), shape.get("points")
     if kind in _NOT_AREAS:
         raise LeftOut(f"not an area: {kind}")
@@ -164,13 +178,13 @@ def _outline(shape: dict[str, Any], size_hw: tuple[int, int]) -> Outline:
         if kind == "circle":
             (x, y), (edge_x, edge_y) = pairs[:2]
             radius = float(np.hypot(edge_x - x, edge_y - y))
-            return Outline((ellipse(x, y, radius, radius),))
+            return Mask((ellipse(x, y, radius, radius),))
         xs, ys = zip(*pairs, strict=True)
         if kind == "mask":
             return crop_of_pixels(_mask_of(shape.get("mask"), size_hw), (round(min(xs)), round(min(ys))), size_hw)
-        return Outline((rectangle(min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)),))
+        return Mask((rectangle(min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)),))
     if kind in ("polygon", "rotated_rectangle", "oriented_rectangle"):
-        return Outline((ring(points),))
+        return Mask((ring(points),))
     raise LeftOut(f"unknown kind of shape: {brief(kind)}")
 
 
@@ -197,7 +211,7 @@ def _add(builder: Builder, canvas: Canvas, entry: _Object, group: int | None) ->
         canvas,
         builder.category(entry.label),
         join(entry.parts, canvas.shown_hw),
-        is_crowd=shape.get("iscrowd") in (1, True),
+        is_crowd=crowd_flag(shape.get("iscrowd")) == 1,
         is_stuff=shape.get("isStuff") in (1, True),
         score=score_of(shape),
         group=group,
@@ -205,7 +219,7 @@ def _add(builder: Builder, canvas: Canvas, entry: _Object, group: int | None) ->
     )
 
 
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write a folder of labelme files, named as the photos; put them beside the photos to open them.
 
     Args:
@@ -223,26 +237,26 @@ def write(data: DataSet, out: Path) -> Losses:
         "other keys of the file",
         "classes without objects",
     )
-    names = {category.id: category.name for category in data.categories}
-    things = data.by_photo()
+    names = data.category_names
+    instances = data.by_image
     taken: dict[PurePosixPath, str] = {}
-    for photo in data.photos:
+    for photo in data.images:
         file = PurePosixPath(photo.file_name).with_suffix(".json")
         if file in taken:
             raise DataError(f"{out}: {photo.file_name} and {taken[file]} would both be described by {file}; rename one")
         taken[file] = photo.file_name
         path = out / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, _file(photo, things[photo.id], names, losses))
+        write_json(path, _file(photo, instances[photo.id], names, losses))
     return +losses
 
 
-def _file(photo: Photo, things: list[Thing], names: dict[int, str], losses: Losses) -> dict[str, Any]:
+def _file(photo: ImageRecord, instances: list[Instance], names: dict[int, str], losses: Losses) -> dict[str, Any]:
     losses["other keys of photos"] += sum(key != "flags" for key in photo.extra)
     return {
         "version": VERSION,
         "flags": photo.extra.get("flags", {}),
-        "shapes": list(_shapes(things, names, losses)),
+        "shapes": list(_shapes(instances, names, losses)),
         "imagePath": PurePosixPath(photo.file_name).name,
         "imageData": None,
         "imageHeight": photo.size_hw[0],
@@ -250,43 +264,43 @@ def _file(photo: Photo, things: list[Thing], names: dict[int, str], losses: Loss
     }
 
 
-def _shapes(things: list[Thing], names: dict[int, str], losses: Losses) -> Iterator[dict[str, Any]]:
-    free = max((thing.group for thing in things if thing.group is not None), default=0) + 1
+def _shapes(instances: list[Instance], names: dict[int, str], losses: Losses) -> Iterator[dict[str, Any]]:
+    free = max((instance.group for instance in instances if instance.group is not None), default=0) + 1
     used: set[tuple[int, int]] = set()
-    for thing in things:
-        if thing.modal is None:
+    for instance in instances:
+        if instance.modal_mask is None:
             losses["objects without a visible mask"] += 1
             continue
-        group = thing.group
-        if group is not None and (thing.category_id, group) in used:  # would become one object
+        group = instance.group
+        if group is not None and (instance.category_id, group) in used:  # would become one object
             losses["groups of objects of one class"] += 1
             group = None
-        if group is None and len(thing.modal.polygons) > 1:
+        if group is None and len(instance.modal_mask.polygons) > 1:
             group, free = free, free + 1
         if group is not None:
-            used.add((thing.category_id, group))
-        attributes = attributes_of(thing.extra.get("attributes"))
-        losses["attributes that are lists"] += bool(thing.extra.get("attributes")) and not attributes
+            used.add((instance.category_id, group))
+        attributes = attributes_of(instance.extra.get("attributes"))
+        losses["attributes that are lists"] += bool(instance.extra.get("attributes")) and not attributes
         flags = {name: attributes.pop(name) for name, value in list(attributes.items()) if isinstance(value, bool)}
         common = {
-            **{key: value for key, value in thing.extra.items() if key not in _OF_SHAPE},
-            "label": names[thing.category_id],
+            **{key: value for key, value in instance.extra.items() if key not in _OF_SHAPE},
+            "label": names[instance.category_id],
             "group_id": group,
-            "description": thing.extra.get("description", ""),
+            "description": instance.extra.get("description", ""),
             "flags": flags,
             **({"attributes": attributes} if attributes else {}),
-            **({"score": thing.score} if thing.score is not None else {}),
-            **({"iscrowd": 1} if thing.is_crowd else {}),
-            **({"isStuff": 1} if thing.is_stuff else {}),
+            **({"score": instance.score} if instance.score is not None else {}),
+            **({"iscrowd": 1} if instance.is_crowd else {}),
+            **({"isStuff": 1} if instance.is_stuff else {}),
         }
-        if thing.modal.rle is not None:
-            yield common | _mask_shape(thing.modal)
-        for part in thing.modal.polygons:
+        if instance.modal_mask.rle is not None:
+            yield common | _mask_shape(instance.modal_mask)
+        for part in instance.modal_mask.polygons:
             points = [[x, y] for x, y in zip(part[::2], part[1::2], strict=True)]
             yield common | {"points": points, "shape_type": "polygon", "mask": None}
 
 
-def _mask_shape(outline: Outline) -> dict[str, Any]:
+def _mask_shape(outline: Mask) -> dict[str, Any]:
     assert outline.rle is not None
     x, y, width, height = rle.box_xywh(outline.rle)
     crop = rle.decode(outline.rle)[y : y + height, x : x + width]

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..data.coco_family import check_size
-from ..data.dataset_builder import LeftOut
+from ..data.records import LeftOut
 from ..errors import DataError
 from ..io.files import write_whole
 from ..io.images import check_image, image_path

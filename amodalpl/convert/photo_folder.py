@@ -7,8 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from ..data.dataset_builder import LeftOut
-from ..data.hub import Photo
+from ..data.records import ImageRecord, LeftOut
 from ..data.source import files_below
 from ..errors import DataError
 
@@ -70,7 +69,7 @@ class PhotoFolder:
         return {number: names.pop() for number, names in numbered.items() if len(names) == 1}
 
 
-def unique_stems(photos: Iterable[Photo]) -> dict[int, str]:
+def unique_stems(photos: Iterable[ImageRecord]) -> dict[int, str]:
     """Return by id what to name a photo's files after: its name, without the suffix unless two share it."""
     names = {photo.id: photo.file_name for photo in photos}
     stems = {photo_id: name.rpartition(".")[0] or name for photo_id, name in names.items()}

@@ -19,11 +19,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..data.dataset_builder import Builder, LeftOut
-from ..data.hub import DataSet, Losses, Outline, Photo, Thing
+from ..data.dataset_builder import Builder, DrawnOn
 from ..data.mask_parsing import brief
+from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
-from ..data.unsupported import unheld, visible_pixels
+from ..data.unsupported import Losses, unheld, visible_pixels
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from ..masks import rle
@@ -46,12 +46,13 @@ def detect(source: Source) -> bool:
         return False
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a folder of PNG files.
 
     Args:
         path: the folder, or one PNG.
         images: folder of the photos, which must be there.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no PNG files, no photos, or a `classes.json` of another kind.
@@ -62,7 +63,7 @@ def read(path: Path, images: Path | None) -> DataSet:
     if not files or not all(file.exists() for file in files):
         raise DataError(f"{path}: expected a folder with one PNG per photo, found none; check the path")
     photos = PhotoFolder(images, path, files)
-    builder = Builder(path, images)
+    builder = Builder(path, images, drawn_on=drawn_on)
     for file in files:
         name = file.relative_to(folder).as_posix()
         with builder.entry(name):
@@ -72,7 +73,7 @@ def read(path: Path, images: Path | None) -> DataSet:
             for number, mask in found:
                 with builder.entry(f"{name}: value {number}"):
                     category = builder.category(_class_of(number, name, meaning))
-                    builder.add(canvas, category, Outline(rle=rle.encode(mask)))
+                    builder.add(canvas, category, Mask(rle=rle.encode(mask)))
     return builder.finish()
 
 
@@ -142,7 +143,7 @@ def _class_of(number: int, name: str, meaning: Mapping[str, Any]) -> str:
     return found
 
 
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write a folder of PNG files that number the visible parts, and `classes.json`.
 
     A pixel holds one number: a shared one goes to the smallest of the masks, of equal ones to the last.
@@ -152,23 +153,25 @@ def write(data: DataSet, out: Path) -> Losses:
         "other keys of objects", "other keys of photos", "other keys of classes", "other keys of the file",
         "classes without objects", "ids of objects", "ids of photos", "ids of classes",
     )  # fmt: skip
-    names = {category.id: category.name for category in data.categories}
-    things, stems = data.by_photo(), unique_stems(data.photos)
+    names = data.category_names
+    instances, stems = data.by_image, unique_stems(data.images)
     classes: dict[str, dict[str, str]] = {}
-    for photo in data.photos:
+    for photo in data.images:
         name = f"{stems[photo.id]}.png"
-        numbers, numbered = _numbered(photo, things[photo.id], losses)
+        numbers, numbered = _numbered(photo, instances[photo.id], losses)
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         write_numbers(out / name, numbers)
-        classes[name] = {str(number): names[thing.category_id] for number, thing in numbered}
+        classes[name] = {str(number): names[instance.category_id] for number, instance in numbered}
     write_json(out / CLASSES_FILE, {"values": "instances", "photos": classes})
     return +losses
 
 
-def _numbered(photo: Photo, things: list[Thing], losses: Losses) -> tuple[np.ndarray, list[tuple[int, Thing]]]:
+def _numbered(
+    photo: ImageRecord, instances: list[Instance], losses: Losses
+) -> tuple[np.ndarray, list[tuple[int, Instance]]]:
     """Return (H, W) uint16 numbers, and the object of each."""
-    masks = [(thing, visible_pixels(thing, photo, losses)) for thing in things]
-    drawable = [(thing, mask) for thing, mask in masks if mask is not None]
+    masks = [(instance, visible_pixels(instance, photo, losses)) for instance in instances]
+    drawable = [(instance, mask) for instance, mask in masks if mask is not None]
     numbers = np.zeros(photo.size_hw, dtype=np.uint16)
     areas = rle.areas_px([mask for _, mask in drawable])
     for index in sorted(range(len(drawable)), key=lambda i: (-areas[i], i)):
@@ -176,4 +179,4 @@ def _numbered(photo: Photo, things: list[Thing], losses: Losses) -> tuple[np.nda
     left = np.bincount(numbers.ravel(), minlength=len(drawable) + 1)[1:]
     losses["pixels of several objects, now of the smallest"] += int((areas - left).sum())
     losses["objects wholly under smaller ones"] += int((left == 0).sum())
-    return numbers, [(index + 1, thing) for index, (thing, _) in enumerate(drawable) if left[index]]
+    return numbers, [(index + 1, instance) for index, (instance, _) in enumerate(drawable) if left[index]]

@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from ..data.dataset_builder import Builder, Canvas, LeftOut
-from ..data.hub import DataSet, Losses, Outline
+from ..data.dataset_builder import Builder, Canvas, DrawnOn
+from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import files_below
-from ..data.unsupported import unheld, visible_pixels
+from ..data.unsupported import Losses, unheld, visible_pixels
 from ..errors import DataError
 from ..io.files import write_whole
 from ..masks import rle
@@ -31,12 +31,13 @@ _REFUSED = re.compile(r'[\\/:*?"<>|%\x00-\x1f]')
 _QUOTED = re.compile(r"%([0-9A-F]{2})")
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a folder of masks.
 
     Args:
         path: the folder.
         images: folder of the photos, which must be there.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no PNG files, or no photos.
@@ -47,7 +48,7 @@ def read(path: Path, images: Path | None) -> DataSet:
     if not files:
         raise DataError(f"{path}: expected a folder with one PNG per object, found no PNG; check the path")
     photos = PhotoFolder(images, path, files)
-    builder = Builder(path, images)
+    builder = Builder(path, images, drawn_on=drawn_on)
     canvases: dict[str, Canvas] = {}
     parsed = []
     for file in files:
@@ -70,7 +71,7 @@ def read(path: Path, images: Path | None) -> DataSet:
                 canvases[photo] = builder.photo(photo, name, size_hw)
             elif canvases[photo].shown_hw != size_hw:
                 raise LeftOut(f"size differs from the photo: expected {canvases[photo].shown_hw}, got {size_hw}")
-            builder.add(canvases[photo], builder.category(label), Outline(rle=rle.encode(numbers > 0)))
+            builder.add(canvases[photo], builder.category(label), Mask(rle=rle.encode(numbers > 0)), place=name)
     return builder.finish()
 
 
@@ -92,27 +93,27 @@ def _numbered(stem: str) -> tuple[int, str] | None:
     return (int(match[1]), _QUOTED.sub(lambda m: chr(int(m[1], 16)), match[2] or ANY_CLASS)) if match else None
 
 
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write `<photo>/<number>_<class>.png` for the visible part of every object, 0 and 255."""
     losses = unheld(
         data, "whole masks (amodal)", "stuff marks", "scores", "groups", "order in depth, pairs",
         "other keys of objects", "other keys of photos", "other keys of classes", "other keys of the file",
         "classes without objects", "photos without objects", "ids of objects", "ids of photos", "ids of classes",
     )  # fmt: skip
-    names = {category.id: category.name for category in data.categories}
-    photos = {photo.id: photo for photo in data.photos}
-    stems = unique_stems(data.photos)
+    names = data.category_names
+    photos = {photo.id: photo for photo in data.images}
+    stems = unique_stems(data.images)
     count: defaultdict[int, int] = defaultdict(int)
     out.mkdir(parents=True, exist_ok=True)
-    for thing in data.things:
-        photo = photos[thing.image_id]
-        mask = visible_pixels(thing, photo, losses)
+    for instance in data.instances:
+        photo = photos[instance.image_id]
+        mask = visible_pixels(instance, photo, losses)
         if mask is None:
             continue
         folder = out / stems[photo.id]
         folder.mkdir(parents=True, exist_ok=True)
         count[photo.id] += 1
-        label = _REFUSED.sub(lambda m: f"%{ord(m[0]):02X}", names[thing.category_id])
+        label = _REFUSED.sub(lambda m: f"%{ord(m[0]):02X}", names[instance.category_id])
         save = partial(Image.fromarray(rle.decode(mask).astype(np.uint8) * 255).save, format="PNG")
         write_whole(folder / f"{count[photo.id]}_{label}.png", save)
     return +losses

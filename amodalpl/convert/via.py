@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.dataset_builder import Builder, Canvas, LeftOut, ellipse, number, rectangle, ring
-from ..data.hub import DataSet, Losses, Outline, Thing
+from ..data.dataset_builder import Builder, Canvas, DrawnOn, ellipse, number, rectangle, ring
 from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
+from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source
-from ..data.unsupported import unheld
+from ..data.unsupported import Losses, unheld
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from .attributes import attributes_of, simple
@@ -26,6 +26,9 @@ CLASS_NAMES = ("class", "label", "category", "name", "type", "object")
 _NOT_AREAS = {"point", "polyline", "line"}
 _METADATA = "_via_img_metadata"
 _NO_CLASS = "object"
+_MARKED = ""  # in place of the attribute that holds the class: each class is an attribute, on or off
+_SWITCH = {"1": True, "true": True, "yes": True, "on": True, "x": True}
+_SWITCH |= {"": False, "0": False, "false": False, "no": False, "off": False}
 
 
 def detect(source: Source) -> bool:
@@ -38,12 +41,13 @@ def _is_entry(value: Any) -> bool:
     return isinstance(value, dict) and "filename" in value and isinstance(value.get("regions"), list | dict)
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a VIA 2 file.
 
     Args:
         path: a project or exported annotations, in JSON.
         images: folder of the photos.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no JSON, not of VIA, no folder of photos, no attribute that could be the class, or nothing to read.
@@ -55,7 +59,7 @@ def read(path: Path, images: Path | None) -> DataSet:
     if images is None:
         raise DataError(f"{path}: expected the folder of photos too, because VIA states no sizes; give --images")
     key = _class_key(path, entries)
-    builder = Builder(path, images)
+    builder = Builder(path, images, drawn_on=drawn_on)
     for name, entry in entries.items():
         place = brief(name)
         with builder.entry(place):
@@ -78,12 +82,21 @@ def _class_key(path: Path, entries: Mapping[str, Any]) -> str | None:
     for name in CLASS_NAMES:
         if name in by_name:
             return by_name[name]
+    if keys and all(_marked(region) is not None for region in _regions(entries)):
+        return _MARKED
     if len(keys) > 1:
         raise DataError(
             f"{path}: region_attributes: expected one named class, label or category, got {brief(list(keys))}; "
             "rename the attribute that holds the class in VIA"
         )
     return next(iter(keys), None)
+
+
+def _marked(region: Mapping[str, Any]) -> list[str] | None:
+    """Return the attributes of a region that are on, where all of them say on or off: `{"Lettuce": "1"}`; else None."""
+    attributes = attributes_of(region.get("region_attributes"))
+    said = {name: _SWITCH.get(str(value).strip().lower()) for name, value in attributes.items()}
+    return None if None in said.values() else [name for name, on in said.items() if on]
 
 
 def _regions(entries: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -97,7 +110,9 @@ def _add(builder: Builder, canvas: Canvas, region: Any, key: str | None) -> None
         raise LeftOut("not a region: expected shape_attributes")
     outline = _outline(region["shape_attributes"])
     attributes = attributes_of(region.get("region_attributes"))
-    label = _NO_CLASS if key is None else attributes.pop(key, None)
+    label: Any = _NO_CLASS if key is None else attributes.pop(key, None)
+    if key == _MARKED:
+        label, attributes = dict.fromkeys(_marked(region) or (), True), {}
     if isinstance(label, dict):  # check boxes: {"cup": true}
         chosen = [name for name, on in label.items() if on]
         if len(chosen) != 1:
@@ -106,7 +121,7 @@ def _add(builder: Builder, canvas: Canvas, region: Any, key: str | None) -> None
     builder.add(canvas, builder.category(label), outline, extra={"attributes": attributes} if attributes else {})
 
 
-def _outline(shape: dict[str, Any]) -> Outline:
+def _outline(shape: dict[str, Any]) -> Mask:
     kind = str(shape.get("name"))
     if kind in _NOT_AREAS:
         raise LeftOut(f"not an area: {kind}")
@@ -114,20 +129,20 @@ def _outline(shape: dict[str, Any]) -> Outline:
         xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
         if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
             raise LeftOut("malformed outline: expected all_points_x and all_points_y of one length")
-        return Outline((ring(list(zip(xs, ys, strict=True))),))
+        return Mask((ring(list(zip(xs, ys, strict=True))),))
     if kind == "rect":
-        return Outline((rectangle(*(number(shape.get(key)) for key in ("x", "y", "width", "height"))),))
+        return Mask((rectangle(*(number(shape.get(key)) for key in ("x", "y", "width", "height"))),))
     if kind == "circle":
         x, y, radius = (number(shape.get(key)) for key in ("cx", "cy", "r"))
-        return Outline((ellipse(x, y, radius, radius),))
+        return Mask((ellipse(x, y, radius, radius),))
     if kind == "ellipse":
         x, y, radius_x, radius_y = (number(shape.get(key)) for key in ("cx", "cy", "rx", "ry"))
         turn = number(shape.get("theta", 0))  # radians
-        return Outline((ellipse(x, y, radius_x, radius_y, math.degrees(turn)),))
+        return Mask((ellipse(x, y, radius_x, radius_y, math.degrees(turn)),))
     raise LeftOut(f"unknown kind of shape: {brief(kind)}")
 
 
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write annotations that VIA 2 imports ("Import annotations from JSON"); the class goes into `class`.
 
     Args:
@@ -145,13 +160,13 @@ def write(data: DataSet, out: Path) -> Losses:
         "other keys of the file",
         "classes without objects",
     )
-    names = {category.id: category.name for category in data.categories}
-    sizes = {photo.id: photo.size_hw for photo in data.photos}
-    regions: dict[int, list[dict[str, Any]]] = {photo.id: [] for photo in data.photos}
-    for thing in data.things:
-        if region := _region(thing, sizes[thing.image_id], names[thing.category_id], losses):
-            regions[thing.image_id].append(region)
-    for photo in data.photos:
+    names = data.category_names
+    sizes = {photo.id: photo.size_hw for photo in data.images}
+    regions: dict[int, list[dict[str, Any]]] = {photo.id: [] for photo in data.images}
+    for instance in data.instances:
+        if region := _region(instance, sizes[instance.image_id], names[instance.category_id], losses):
+            regions[instance.image_id].append(region)
+    for photo in data.images:
         losses["other keys of photos"] += sum(key != "attributes" for key in photo.extra)
     write_json(
         out,
@@ -162,26 +177,26 @@ def write(data: DataSet, out: Path) -> Losses:
                 "regions": regions[photo.id],
                 "file_attributes": attributes_of(photo.extra.get("attributes")),
             }
-            for photo in data.photos
+            for photo in data.images
         },
     )
     return +losses
 
 
-def _region(thing: Thing, size_hw: tuple[int, int], name: str, losses: Losses) -> dict[str, Any] | None:
-    if thing.modal is None:
+def _region(instance: Instance, size_hw: tuple[int, int], name: str, losses: Losses) -> dict[str, Any] | None:
+    if instance.modal_mask is None:
         losses["objects without a visible mask"] += 1
         return None
-    if thing.is_crowd:
+    if instance.is_crowd:
         losses["crowd regions"] += 1
         return None
-    losses["other keys of objects"] += sum(key != "attributes" for key in thing.extra)
-    losses["masks in pixels, as polygons along pixels"] += thing.modal.rle is not None
-    losses["objects of several polygons, joined by slits"] += len(thing.modal.polygons) > 1
-    attributes, others = simple(thing.extra.get("attributes"))
+    losses["other keys of objects"] += sum(key != "attributes" for key in instance.extra)
+    losses["masks in pixels, as polygons along pixels"] += instance.modal_mask.rle is not None
+    losses["objects of several polygons, joined by slits"] += len(instance.modal_mask.polygons) > 1
+    attributes, others = simple(instance.extra.get("attributes"))
     losses["attributes that are lists"] += others
     losses["attributes named class"] += "class" in attributes
-    flat = one_ring(thing.modal, size_hw)
+    flat = one_ring(instance.modal_mask, size_hw)
     return {
         "shape_attributes": {"name": "polygon", "all_points_x": list(flat[::2]), "all_points_y": list(flat[1::2])},
         "region_attributes": {**attributes, "class": name},

@@ -7,19 +7,21 @@ Ultralytics' own converter joins them. Label files stand under `labels/` where p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import yaml
 
-from ..data.dataset_builder import DECIMALS, Builder, Canvas, LeftOut, decimal
-from ..data.hub import Category, DataSet, Losses, Outline, Photo, Thing
-from ..data.mask_parsing import brief
+from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, decimal
+from ..data.mask_parsing import as_number, brief
 from ..data.mask_tracing import one_ring
+from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
-from ..data.unsupported import unheld
+from ..data.unsupported import Losses, unheld
 from ..errors import DataError
 from ..io.files import write_whole
 from ..io.yaml import load_yaml
@@ -27,6 +29,7 @@ from ..io.yaml import load_yaml
 CARDS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASSES = ("classes.txt", "obj.names")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_LOOKED_AT = 20  # label files, to tell whether they are any
 _DIGITS = 10  # significant ones: enough to come back to the same pixel coordinates, rounded to DECIMALS
 
 
@@ -35,31 +38,49 @@ def detect(source: Source) -> bool:
     folder = source.path if source.path.is_dir() else source.path.parent
     if not source.path.is_dir() and source.path.name not in CARDS:
         return False
-    named = any((folder / name).is_file() for name in (*CARDS, *CLASSES))
-    return named and next(_label_files(folder), None) is not None
+    if next(_label_files(folder), None) is None:
+        return False
+    return any((folder / name).is_file() for name in (*CARDS, *CLASSES)) or _has_outlines(folder)
 
 
-def read(path: Path, images: Path | None) -> DataSet:
+def _has_outlines(folder: Path) -> bool:
+    """Tell a folder without names of classes by its first lines: a whole number, then pairs of fractions."""
+    for file in islice(_label_files(folder), _LOOKED_AT):
+        with suppress(LeftOut, ValueError):
+            for line in _lines(file)[:1]:
+                numbers = [float(word) for word in line.split()]
+                return len(numbers) >= 7 and numbers[0].is_integer() and all(-1 <= n <= 2 for n in numbers[1:])
+    return False
+
+
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a YOLO data set.
 
     Args:
         path: its folder, or the `data.yaml` in it. Paths inside `data.yaml` are not followed: every label file below
             the folder is read.
         images: folder of the photos; by default `images` in the folder, else the folder itself.
+        drawn_on: of `Builder`.
 
     Raises:
         DataError: no label files, no names of classes, or nothing that can be read.
     """
     folder = path if path.is_dir() else path.parent
-    names = _class_names(folder, path)
     files = list(_label_files(folder))
     if not files:
         raise DataError(f"{folder}: expected label files (.txt) in a folder `labels`, found none")
+    names = _class_names(folder)
+    has_names = bool(names)
+    names = names or {number: str(number) for number in _numbers(files)}
     if images is None:
         images = folder / "images" if (folder / "images").is_dir() else folder
-    builder = Builder(path, images)
+    builder = Builder(path, images, drawn_on=drawn_on)
+    if not has_names:
+        builder.mend(
+            str(folder.name), f"classes without names: found no {CARDS[0]} nor {CLASSES[0]}, numbers are names"
+        )
     for number in sorted(names):
-        builder.data.categories.append(Category(number + 1, names[number]))
+        builder.data.categories.append({"id": number + 1, "name": names[number]})
     for file in files:
         place = str(file.relative_to(folder))
         with builder.entry(place):
@@ -77,15 +98,27 @@ def _label_files(folder: Path) -> Iterator[Path]:
     yield from labelled or (below if folder.name == "labels" else [])
 
 
-def _class_names(folder: Path, path: Path) -> dict[int, str]:
-    for name in CARDS:
-        if (folder / name).is_file():
+def _numbers(files: Sequence[Path]) -> list[int]:
+    """Return the class numbers that files of outlines use."""
+    found = set()
+    for file in files:
+        with suppress(LeftOut):
+            words = (line.split()[:1] for line in _lines(file))
+            found |= {number for word in words if word and type(number := as_number(word[0])) is int and number >= 0}
+    return sorted(found)
+
+
+def _class_names(folder: Path) -> dict[int, str]:
+    """Return the names of classes by number, as the card says, or a list; empty when there is neither."""
+    others = sorted(file.name for file in folder.glob("*.y*ml") if file.name not in CARDS)
+    for name in (*CARDS, *others):
+        if (folder / name).is_file() and (name in CARDS or "names:" in _text(folder / name)):
             return _names_of_card(folder / name)
     for name in CLASSES:
         if (folder / name).is_file():
             lines = _text(folder / name).splitlines()
             return {number: line.strip() for number, line in enumerate(lines) if line.strip()}
-    raise DataError(f"{path}: expected {CARDS[0]} or {CLASSES[0]} with the names of the classes, found neither")
+    return {}
 
 
 def _names_of_card(file: Path) -> dict[int, str]:
@@ -96,6 +129,8 @@ def _names_of_card(file: Path) -> dict[int, str]:
     names = card.get("names") if isinstance(card, dict) else None
     if isinstance(names, list):
         names = dict(enumerate(names))
+    if isinstance(names, dict):
+        names = {as_number(key): name for key, name in names.items()}
     if not isinstance(names, dict) or not names or not all(type(key) is int and key >= 0 for key in names):
         raise DataError(f"{file}: names: expected a list, or a mapping from class numbers, got {brief(names)}")
     return {number: str(name) for number, name in names.items()}
@@ -135,10 +170,9 @@ def _add(builder: Builder, canvas: Canvas, line: str, names: Mapping[int, str]) 
     words = line.split()
     if not words:
         return
-    try:
-        number = int(words[0])
-    except ValueError:
-        raise LeftOut(f"malformed line: expected a class number first, got {brief(words[0])}") from None
+    number = as_number(words[0])  # numpy.savetxt and others write whole numbers as decimals
+    if type(number) is not int:
+        raise LeftOut(f"malformed line: expected a class number first, got {brief(words[0])}")
     if number not in names:
         raise LeftOut(f"unknown class: expected a number of the names, got {number}")
     values = [decimal(word) for word in words[1:]]
@@ -153,10 +187,10 @@ def _add(builder: Builder, canvas: Canvas, line: str, names: Mapping[int, str]) 
         raise LeftOut(f"coordinates that are no fractions: expected about 0 to 1, got {max(values, key=abs):.6g}")
     height, width = canvas.shown_hw
     points = np.reshape(values, (-1, 2)) * (width, height)
-    builder.add(canvas, number + 1, Outline((tuple(points.ravel().round(DECIMALS).tolist()),)), score=score)
+    builder.add(canvas, number + 1, Mask((tuple(points.ravel().round(DECIMALS).tolist()),)), score=score)
 
 
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write a folder with `data.yaml` and `labels/`; put the photos into `images/` beside them.
 
     Args:
@@ -178,34 +212,36 @@ def write(data: DataSet, out: Path) -> Losses:
         "other keys of classes",
         "other keys of the file",
     )
-    numbers = {category.id: number for number, category in enumerate(data.categories)}
-    things = data.by_photo()
+    numbers = {category["id"]: number for number, category in enumerate(data.categories)}
+    instances = data.by_image
     taken: dict[PurePosixPath, str] = {}
-    for photo in data.photos:
+    for photo in data.images:
         file = PurePosixPath("labels", photo.file_name).with_suffix(".txt")
         if file in taken:
             raise DataError(f"{out}: {photo.file_name} and {taken[file]} would both be described by {file}; rename one")
         taken[file] = photo.file_name
-        lines = "".join(f"{line}\n" for line in _written_lines(photo, things[photo.id], numbers, losses))
+        lines = "".join(f"{line}\n" for line in _written_lines(photo, instances[photo.id], numbers, losses))
         _write_text(out / file, lines)
     card: dict[str, Any] = {"path": ".", "train": "images", "val": "images"}
-    card["names"] = {number: category.name for number, category in enumerate(data.categories)}
+    card["names"] = {number: category["name"] for number, category in enumerate(data.categories)}
     _write_text(out / CARDS[0], yaml.safe_dump(card, sort_keys=False, allow_unicode=True))
     return +losses
 
 
-def _written_lines(photo: Photo, things: list[Thing], numbers: Mapping[int, int], losses: Losses) -> Iterator[str]:
+def _written_lines(
+    photo: ImageRecord, instances: list[Instance], numbers: Mapping[int, int], losses: Losses
+) -> Iterator[str]:
     height, width = photo.size_hw
-    for thing in things:
-        if thing.modal is None or thing.is_crowd:
-            losses["objects without a visible mask" if thing.modal is None else "crowd regions"] += 1
+    for instance in instances:
+        if instance.modal_mask is None or instance.is_crowd:
+            losses["objects without a visible mask" if instance.modal_mask is None else "crowd regions"] += 1
             continue
-        losses["masks in pixels, as polygons along pixels"] += thing.modal.rle is not None
-        losses["objects of several polygons, joined by slits"] += len(thing.modal.polygons) > 1
-        points = np.reshape(one_ring(thing.modal, photo.size_hw), (-1, 2)) / (width, height)
+        losses["masks in pixels, as polygons along pixels"] += instance.modal_mask.rle is not None
+        losses["objects of several polygons, joined by slits"] += len(instance.modal_mask.polygons) > 1
+        points = np.reshape(one_ring(instance.modal_mask, photo.size_hw), (-1, 2)) / (width, height)
         inside = points.clip(0, 1)  # Ultralytics leaves out a whole photo over one point outside
         losses["polygons that leave their photo, cut to its edge"] += bool((inside != points).any())
-        yield " ".join([str(numbers[thing.category_id]), *(f"{value:.{_DIGITS}g}" for value in inside.ravel())])
+        yield " ".join([str(numbers[instance.category_id]), *(f"{value:.{_DIGITS}g}" for value in inside.ravel())])
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -14,10 +14,17 @@ import numpy as np
 from ..errors import DataError
 from ..io.images import MAX_IMAGE_PX, MAX_SIDE_PX
 from ..masks.rle import Rle
-from .mask_parsing import NO_MASK, brief, read_batches
-from .records import AnnotationSet, Dropped, ImageRecord, Instance
+from .mask_parsing import NO_MASK, brief, mend, read_batches, read_masks
+from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mask
 
 _CARRIED_OVER = ("info", "licenses")
+_LISTS = {"images", "annotations", "categories"}
+_OF_INSTANCE = {"id", "image_id", "category_id", "iscrowd", "score", "group", "isStuff"}
+_WRITE_RLE_AS_CROWD = ("cvat", "datumaro", "supervision")
+_CROWD_SHARE = 0.1  # of all objects; COCO marks one in a hundred
+INSTEAD_OF_PANOPTIC = "use the file of instances, or convert its PNG files with --from png-index"
+_CROWD_WORDS = {"": 0, "0": 0, "false": 0, "1": 1, "true": 1}
+_NOTHING: dict[str, Any] = {}  # one for the millions of instances of which nothing else is kept
 _ENTRIES_AT_ONCE = 2**12
 
 
@@ -37,12 +44,19 @@ class Fields:
         modal: key of the visible mask.
         amodal: key of the whole mask; None for purely modal formats.
         modal_defaults_to_amodal: an entry without the modal key is fully visible.
+        derived: other keys that follow from the masks: not kept when read, computed when written.
     """
 
     format: str
     modal: str
     amodal: str | None
     modal_defaults_to_amodal: bool = False
+    derived: frozenset[str] = frozenset()
+
+    @property
+    def known(self) -> set[str]:
+        """The keys of an entry that are read, or computed anew."""
+        return _OF_INSTANCE | self.derived | {self.modal, self.amodal or self.modal}
 
 
 class Entry(NamedTuple):
@@ -61,6 +75,7 @@ class Entry(NamedTuple):
     amodal_key: str
     is_crowd: bool = False
     is_stuff: bool = False
+    raw: Mapping[str, Any] = _NOTHING
 
 
 def reason_kind(reason: str) -> str:
@@ -72,22 +87,26 @@ def reason_kind(reason: str) -> str:
     return reason.partition(":")[0]
 
 
-def read_coco_like(path: Path, data: Any, fields: Fields) -> AnnotationSet:
+def read_coco_like(path: Path, data: Any, fields: Fields, as_drawn: bool = False) -> AnnotationSet:
     """Turn a parsed COCO-like file into records.
 
     Args:
         path: for messages.
         data: parsed JSON.
         fields: where the masks are.
+        as_drawn: keep polygons as polygons, and every other key of the file and of its entries.
 
     Raises:
         DataError: no images, annotations or categories; ids that are not whole numbers; two images or categories of
             one id; an annotation that names no image; no masks at all.
     """
     top = _top_level(path, data)
-    images = read_images(path, top.get("images"))
-    categories = read_categories(path, top.get("categories"))
+    mended: list[Dropped] = []
+    images = read_images(path, top.get("images"), mended)
+    categories = read_categories(path, top.get("categories"), mended)
     annotations = top.get("annotations")
+    if is_panoptic(annotations):
+        raise DataError(f"{path}: expected COCO instances, got COCO panoptic; {INSTEAD_OF_PANOPTIC}")
     if not isinstance(annotations, list):
         raise DataError(
             f"{path}: annotations: expected a list of annotations, {_got(annotations)}; "
@@ -96,7 +115,7 @@ def read_coco_like(path: Path, data: Any, fields: Fields) -> AnnotationSet:
     dropped: list[Dropped] = []
     unreadable: list[Dropped] = []
     entries = _sound_entries(path, annotations, fields, images, categories, dropped)
-    instances = make_instances(entries, images, unreadable)
+    instances = make_instances(entries, images, unreadable, mended, fields.known if as_drawn else None)
     dropped += unreadable
     _require_masks(path, annotations, instances, dropped)
     return AnnotationSet(
@@ -106,8 +125,30 @@ def read_coco_like(path: Path, data: Any, fields: Fields) -> AnnotationSet:
         instances=instances,
         categories=categories,
         dropped=dropped,
-        raw={key: top[key] for key in _CARRIED_OVER if key in top},
+        mended=mended,
+        odd_crowds=_odd_crowds(annotations, str(top.get("info", "")), fields.modal),
+        raw=_rest(top, _LISTS) if as_drawn else {key: top[key] for key in _CARRIED_OVER if key in top},
     )
+
+
+def _odd_crowds(annotations: Iterable[Any], info: str, key: str) -> str:
+    """Tell why regions marked as crowds seem to be single objects; "" when they do not.
+
+    CVAT, datumaro and supervision write `iscrowd` 1 for every mask in pixels, because COCO's own crowds are RLE.
+    """
+    marked = [(raw.get("iscrowd"), raw.get(key)) for raw in annotations if isinstance(raw, dict)]
+    crowds = [isinstance(mask, dict) for flag, mask in marked if flag and crowd_flag(flag)]
+    if not crowds:
+        return ""
+    if len(crowds) == len(marked):
+        return f"all {len(crowds)} objects are marked as crowds"
+    if not all(crowds) or len(crowds) != sum(isinstance(mask, dict) for _, mask in marked):
+        return ""
+    tool = next((name for name in _WRITE_RLE_AS_CROWD if name in info.lower()), "")
+    if not tool and len(crowds) < _CROWD_SHARE * len(marked):
+        return ""
+    by = f", and {tool} wrote the file" if tool else ""
+    return f"all {len(crowds)} masks in pixels and no polygon are marked as crowds{by}"
 
 
 def _top_level(path: Path, data: Any) -> Mapping[str, Any]:
@@ -125,11 +166,16 @@ def _top_level(path: Path, data: Any) -> Mapping[str, Any]:
     )
 
 
-def read_images(path: Path, raw_images: Any) -> list[ImageRecord]:
+def read_images(path: Path, raw_images: Any, mended: list[Dropped] | None = None) -> list[ImageRecord]:
     """Check the image list of a file.
 
+    Args:
+        path: of the file, for messages.
+        raw_images: the list.
+        mended: an entry that is listed again with the same name and size is passed over and added to it.
+
     Raises:
-        DataError: no list, an entry without a whole id, a file name or a sane size, or two of one id.
+        DataError: no list, an entry without a whole id, a file name or a sane size, or two photos of one id.
     """
     if not isinstance(raw_images, list) or not raw_images:
         raise DataError(
@@ -143,6 +189,11 @@ def read_images(path: Path, raw_images: Any) -> list[ImageRecord]:
             raise DataError(f"{path}: {place}: expected an object with id, file_name, height and width, {_got(raw)}")
         image_id = whole_id(path, place, "id", raw)
         if image_id in seen:
+            first = raw_images[seen[image_id]]
+            if all(raw.get(key) == first[key] for key in ("file_name", "height", "width")):
+                if mended is not None:
+                    mended.append(Dropped(place, None, image_id, f"photo listed again: as images[{seen[image_id]}]"))
+                continue
             raise DataError(
                 f"{path}: {place}.id: expected an id of its own, got {image_id} as in images[{seen[image_id]}]; "
                 "give each photo its own id"
@@ -150,7 +201,8 @@ def read_images(path: Path, raw_images: Any) -> list[ImageRecord]:
         seen[image_id] = index
         file_name = raw.get("file_name", MISSING)
         if not isinstance(file_name, str) or not file_name:
-            raise DataError(f"{path}: {place}.file_name: expected the name of a photo, {_got(file_name)}")
+            advice = "; `amodalpl convert` takes it from coco_url" if "coco_url" in raw and file_name is MISSING else ""
+            raise DataError(f"{path}: {place}.file_name: expected the name of a photo, {_got(file_name)}{advice}")
         size_hw = (_side(path, place, "height", raw), _side(path, place, "width", raw))
         check_size(path, place, size_hw)
         images.append(ImageRecord(image_id, file_name, size_hw, raw))
@@ -171,11 +223,16 @@ def check_size(path: Path, place: str, size_hw: tuple[int, int]) -> None:
         )
 
 
-def read_categories(path: Path, raw_categories: Any) -> list[dict[str, Any]]:
+def read_categories(path: Path, raw_categories: Any, mended: list[Dropped] | None = None) -> list[dict[str, Any]]:
     """Check the category list of a file; entries are returned untouched.
 
+    Args:
+        path: of the file, for messages.
+        raw_categories: the list.
+        mended: an entry that is listed again is passed over and added to it.
+
     Raises:
-        DataError: no list, an entry without a whole id, or two of one id.
+        DataError: no list, an entry without a whole id, or two classes of one id.
     """
     if not isinstance(raw_categories, list) or not raw_categories:
         raise DataError(
@@ -183,18 +240,25 @@ def read_categories(path: Path, raw_categories: Any) -> list[dict[str, Any]]:
             'add one such as {"id": 1, "name": "object"}'
         )
     seen: dict[int, int] = {}
+    categories = []
     for index, raw in enumerate(raw_categories):
         place = f"categories[{index}]"
         if not isinstance(raw, dict):
             raise DataError(f"{path}: {place}: expected an object with id and name, {_got(raw)}")
         category_id = whole_id(path, place, "id", raw)
         if category_id in seen:
+            if raw == raw_categories[seen[category_id]]:
+                if mended is not None:
+                    reason = f"class listed again: as categories[{seen[category_id]}]"
+                    mended.append(Dropped(place, None, None, reason))
+                continue
             raise DataError(
                 f"{path}: {place}.id: expected an id of its own, got {category_id} as in "
                 f"categories[{seen[category_id]}]; give each category its own id"
             )
         seen[category_id] = index
-    return raw_categories
+        categories.append(raw)
+    return categories
 
 
 def whole_id(path: Path, place: str, key: str, raw: Mapping[str, Any]) -> int:
@@ -213,7 +277,22 @@ def whole_id(path: Path, place: str, key: str, raw: Mapping[str, Any]) -> int:
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
     where = f"{place}.{key}" if place else key
-    raise DataError(f"{path}: {where}: expected a whole number as id, {_got(value)}; correct the id")
+    raise DataError(
+        f"{path}: {where}: expected a whole number as id, {_got(value)}; correct the id, as `amodalpl convert` does"
+    )
+
+
+def crowd_flag(value: Any) -> int | None:
+    """Read COCO's crowd flag in the spellings that tools write: 0 or 1, as text, true or false, null.
+
+    >>> crowd_flag("1"), crowd_flag(None), crowd_flag(2)
+    (1, 0, None)
+    """
+    if value is None:
+        return 0
+    if isinstance(value, str):
+        return _CROWD_WORDS.get(value.strip().lower())
+    return int(value) if isinstance(value, int | float) and value in (0, 1) else None
 
 
 def is_stuff(raw: Mapping[str, Any]) -> bool:
@@ -225,7 +304,8 @@ def _side(path: Path, place: str, key: str, raw: Mapping[str, Any]) -> int:
     value = raw.get(key, MISSING)
     if type(value) is not int:
         raise DataError(
-            f"{path}: {place}.{key}: expected a whole number of pixels, {_got(value)}; add the photo's size"
+            f"{path}: {place}.{key}: expected a whole number of pixels, {_got(value)}; add the photo's size, "
+            "as `amodalpl convert --images` does"
         )
     return value
 
@@ -262,6 +342,8 @@ def _sound_entries(
         amodal_raw = raw.get(amodal_key, MISSING) if amodal_key else MISSING
         category_id = raw.get("category_id")
         crowd = raw.get("iscrowd", 0)
+        if type(crowd) is not int:
+            crowd = crowd_flag(crowd)
         if annotation_id in seen:
             problem = ("id", f"duplicate annotation id: {annotation_id} is taken by an annotation before")
         elif image_id not in image_ids:
@@ -269,27 +351,35 @@ def _sound_entries(
         elif type(category_id) is not int or category_id not in category_ids:
             problem = ("category_id", f"unknown category: expected the id of a category, got {brief(category_id)}")
         elif crowd not in (0, 1):
-            problem = ("iscrowd", f"unknown crowd flag: expected 0 or 1, got {brief(crowd)}")
+            problem = ("iscrowd", f"unknown crowd flag: expected 0 or 1, got {brief(raw['iscrowd'])}")
         elif modal_raw is MISSING and not (fields.modal_defaults_to_amodal and amodal_raw is not MISSING):
             problem = (modal_key, f"{NO_MASK}: expected polygons or RLE, found none")
         else:
             seen.add(annotation_id)
             yield Entry(
                 place, annotation_id, image_id, category_id, modal_raw, modal_key, amodal_raw, amodal_key,
-                is_crowd=crowd == 1, is_stuff=is_stuff(raw),
+                is_crowd=crowd == 1, is_stuff=is_stuff(raw), raw=raw,
             )  # fmt: skip
             continue
         seen.add(annotation_id)
         dropped.append(Dropped(f"{place}.{problem[0]}", annotation_id, image_id, problem[1]))
 
 
-def make_instances(entries: Iterable[Entry], images: Iterable[ImageRecord], dropped: list[Dropped]) -> list[Instance]:
+def make_instances(
+    entries: Iterable[Entry],
+    images: Iterable[ImageRecord],
+    dropped: list[Dropped],
+    mended: list[Dropped],
+    drawn: set[str] | None = None,
+) -> list[Instance]:
     """Read the masks of all entries; an entry with a mask that cannot be used is added to `dropped`.
 
     Args:
         entries: with ids that were checked.
         images: holds every image that an entry names.
         dropped: is extended.
+        mended: is extended by masks of which something could be recovered.
+        drawn: keep polygons as polygons, and what an entry has beside these keys; None: keep pixels only.
 
     Returns:
         Instances in the order of the entries.
@@ -308,37 +398,127 @@ def make_instances(entries: Iterable[Entry], images: Iterable[ImageRecord], drop
 
     instances: list[Instance] = []
     for masks in read_batches(raw_masks()):
-        instances += _instances(begun.popleft(), iter(masks), same, dropped)
+        batch = begun.popleft()
+        # A number kept from the parsed file holds on to the block of memory it is in, and so all together to the whole
+        # file; equal new ones replace them.
+        ids = np.array([entry.id for entry in batch], dtype=np.int64).tolist()
+        remaining = iter(masks)
+        for entry, entry_id in zip(batch, ids, strict=True):
+            modal = None if entry.modal_raw is MISSING else next(remaining)
+            amodal = None if entry.amodal_raw is MISSING else next(remaining)
+            if isinstance(modal, str) or isinstance(amodal, str):
+                entry, modal, amodal = _recovered(entry, modal, amodal, size_of[entry.image_id], mended)
+            if isinstance(modal, str) or isinstance(amodal, str):
+                problem = _why_not(entry, modal, amodal)
+                dropped.append(Dropped(f"{entry.place}.{problem[0]}", entry.id, entry.image_id, problem[1]))
+                continue
+            try:
+                score, group, extra = (None, None, _NOTHING) if drawn is None else _others(entry.raw, drawn)
+            except LeftOut as reason:
+                dropped.append(Dropped(entry.place, entry.id, entry.image_id, str(reason)))
+                continue
+            size_hw = None if drawn is None else size_of[entry.image_id]
+            whole = None if amodal is None else _mask(entry.amodal_raw, amodal, size_hw)
+            instances.append(
+                Instance(
+                    entry_id,
+                    same.setdefault(entry.image_id, entry.image_id),
+                    same.setdefault(entry.category_id, entry.category_id),
+                    whole if modal is None else _mask(entry.modal_raw, modal, size_hw),
+                    whole,
+                    entry.is_crowd,
+                    entry.is_stuff,
+                    score,
+                    group,
+                    extra,
+                    entry.place,
+                )
+            )
     return instances
 
 
-def _instances(
-    entries: list[Entry], masks: Iterator[Rle | str], same: dict[int, int], dropped: list[Dropped]
-) -> Iterator[Instance]:
-    # A number kept from the parsed file holds on to the block of memory it is in, and so all together to the whole
-    # file; equal new ones replace them.
-    ids = np.array([entry.id for entry in entries], dtype=np.int64).tolist()
-    for entry, entry_id in zip(entries, ids, strict=True):
-        modal = None if entry.modal_raw is MISSING else next(masks)
-        amodal = None if entry.amodal_raw is MISSING else next(masks)
-        if isinstance(amodal, str):
-            dropped.append(Dropped(f"{entry.place}.{entry.amodal_key}", entry.id, entry.image_id, amodal))
-            continue
-        if isinstance(modal, str):
-            if amodal is not None and modal.startswith("empty mask"):
-                modal = "fully hidden: the visible mask is empty, the whole one is not"
-            dropped.append(Dropped(f"{entry.place}.{entry.modal_key}", entry.id, entry.image_id, modal))
-            continue
-        yield Instance(
-            entry_id,
-            same.setdefault(entry.image_id, entry.image_id),
-            same.setdefault(entry.category_id, entry.category_id),
-            amodal if modal is None else modal,
-            amodal,
-            entry.is_crowd,
-            entry.is_stuff,
-            entry.place,
-        )
+def _recovered(
+    entry: Entry, modal: Any, amodal: Any, size_hw: tuple[int, int], mended: list[Dropped]
+) -> tuple[Entry, Any, Any]:
+    """Return an entry and its masks, with those that were refused mended where they can be."""
+    masks = {"modal": modal, "amodal": amodal}
+    for which, mask in masks.items():
+        found = mend(getattr(entry, f"{which}_raw"), size_hw) if isinstance(mask, str) else None
+        if found:
+            value, done = found
+            place = f"{entry.place}.{getattr(entry, f'{which}_key')}"
+            mended.append(Dropped(place, entry.id, entry.image_id, done))
+            masks[which] = read_masks([value], [size_hw])[0]
+            entry = entry._replace(**{f"{which}_raw": value})
+    return entry, masks["modal"], masks["amodal"]
+
+
+def _why_not(entry: Entry, modal: Any, amodal: Any) -> tuple[str, str]:
+    """Return the key of the mask that cannot be used and the reason; one of both is a reason."""
+    if isinstance(amodal, str):
+        return entry.amodal_key, amodal
+    if amodal is not None and modal.startswith("empty mask"):
+        modal = "fully hidden: the visible mask is empty, the whole one is not"
+    return entry.modal_key, modal
+
+
+def _mask(value: Any, mask: Rle, drawn_on_hw: tuple[int, int] | None) -> Mask:
+    """Return a mask that was read, with its polygons if the photo's size is given."""
+    if drawn_on_hw is None or not isinstance(value, list):
+        return Mask(rle=mask)
+    parts = value if isinstance(value[0], list) else [value]
+    return Mask(tuple(tuple(map(float, part)) for part in parts), size_hw=drawn_on_hw)
+
+
+def _others(raw: Mapping[str, Any], known: set[str]) -> tuple[float | None, int | None, dict[str, Any]]:
+    """Return score, group and what else an entry says."""
+    return score_of(raw), raw["group"] if type(raw.get("group")) is int else None, _rest(raw, known)
+
+
+def mask_of(value: Any, size_hw: tuple[int, int], place: str = "", mended: list[Dropped] | None = None) -> Mask:
+    """Read one mask in any of COCO's spellings; polygons stay as drawn.
+
+    Args:
+        value: of the key `segmentation`.
+        size_hw: of the photo.
+        place: of the mask.
+        mended: is extended where only a part of the mask could be read.
+
+    Raises:
+        LeftOut: the reason why there is none.
+    """
+    mask = read_masks([value], [size_hw])[0]  # polygons are rasterised to find the ones that hold nothing
+    if isinstance(mask, str):
+        found = mend(value, size_hw)
+        if found is None:
+            raise LeftOut(mask)
+        if mended is not None:
+            mended.append(Dropped(place, None, None, found[1]))
+        return mask_of(found[0], size_hw)
+    return _mask(value, mask, size_hw)
+
+
+def score_of(entry: Mapping[str, Any]) -> float | None:
+    """Return the score of a detection, None where there is none.
+
+    Raises:
+        LeftOut: not a number of 0 to 1.
+    """
+    score = entry.get("score")
+    if score is None:
+        return None
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise LeftOut(f"score out of range: expected 0 to 1, got {brief(score)}")
+    return float(score)
+
+
+def _rest(entry: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key not in known}
+
+
+def is_panoptic(annotations: Any) -> bool:
+    """Tell COCO panoptic, whose annotations are photos with segments in a PNG."""
+    return isinstance(annotations, list) and any(isinstance(a, dict) and "segments_info" in a for a in annotations[:50])
 
 
 def _require_masks(path: Path, annotations: list[Any], instances: list[Instance], dropped: list[Dropped]) -> None:

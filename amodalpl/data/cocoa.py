@@ -2,25 +2,42 @@
 
 The full release groups `regions` per photo under `annotations`, matched to `images` by id (their order differs). A
 single record, a list of records, or a folder of record files is read as well; ids of objects, which COCOA does not
-have, run from 1 over the regions in file order.
+have, run from 1 over the regions in file order. A region without a `visible_mask` is fully visible. Regions have a free
+name and no class: everything is of the class "object", and what a class is called goes into `name` when written, an id
+into `id`, which COCOA's tools pass over.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import DataError
-from ..io.files import read_json
+from ..io.files import read_json, write_json
 from ..io.images import image_size_hw
+from ..masks import rle
+from ..masks.rle import Rle
 from .coco_family import MISSING, Entry, check_size, is_stuff, make_instances, read_images, whole_id
+from .coco_write import Pair, pairs, photo_entry
+from .dataset_builder import DrawnOn, on_photos
 from .mask_parsing import NO_MASK, brief
-from .records import AnnotationSet, Dropped, ImageRecord
+from .mask_tracing import one_ring, rings
+from .records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
+from .source import Source
+from .unsupported import Losses, unheld
 
 CATEGORIES = [{"id": 1, "name": "object"}]
+_RECORD = "cocoa"  # key of a photo for what its record says
+_OF_RECORD = {"image_id", "regions", "depth_constraint", "size"}
+_OF_REGION = {
+    *("segmentation", "visible_mask", "invisible_mask", "area", "occlude_rate"),
+    *("isStuff", "score", "group"),
+}
 _CONSTRAINT = re.compile(r"\s*(\d{1,9})\s*-\s*(\d{1,9})\s*")
 
 
@@ -36,12 +53,13 @@ def is_cocoa(data: Any) -> bool:
     return "regions" in first
 
 
-def read_cocoa(path: Path, data: Any) -> AnnotationSet:
+def read_cocoa(path: Path, data: Any, as_drawn: bool = False) -> AnnotationSet:
     """Turn a parsed COCOA file into records.
 
     Args:
         path: the file; photos of lone records are looked for beside it.
         data: parsed JSON: a full release, one record, or a list of records.
+        as_drawn: keep polygons as polygons, and every other key of the file, its records and its regions.
 
     Raises:
         DataError: not COCOA; bad or repeated image ids; a lone record whose photo has no known size; no masks at all.
@@ -53,8 +71,9 @@ def read_cocoa(path: Path, data: Any) -> AnnotationSet:
         )
     if isinstance(data, dict) and "regions" not in data:
         records = [(f"annotations[{i}]", record) for i, record in enumerate(data["annotations"])]
-        raw = {key: data[key] for key in ("info", "licenses") if key in data}
-        return _read(path, read_images(path, data.get("images")), records, [], raw)
+        kept = data.keys() - {"images", "annotations"} if as_drawn else ("info", "licenses")
+        raw = {key: data[key] for key in data if key in kept}
+        return _read(path, read_images(path, data.get("images")), records, [], raw, as_drawn)
     lone = [("", data)] if isinstance(data, dict) else [(f"[{i}]", record) for i, record in enumerate(data)]
     dropped: list[Dropped] = []
     images, records = [], []
@@ -64,10 +83,10 @@ def read_cocoa(path: Path, data: Any) -> AnnotationSet:
             continue
         images.append(_image_of_record(path, place, record, path.stem if isinstance(data, dict) else None))
         records.append((place, record))
-    return _read(path, _distinct(path, images), records, dropped, {})
+    return _read(path, _distinct(path, images), records, dropped, {}, as_drawn)
 
 
-def read_record_folder(folder: Path) -> AnnotationSet:
+def read_record_folder(folder: Path, as_drawn: bool = False) -> AnnotationSet:
     """Read a folder of COCOA records, one JSON file per photo, in order of file names.
 
     A JSON file that is not a record is listed under `dropped`.
@@ -89,7 +108,7 @@ def read_record_folder(folder: Path) -> AnnotationSet:
             f"{folder}: expected an annotation file, or a folder of COCOA records (one JSON file with `regions` per "
             "photo), found no record; name the annotation file itself"
         )
-    return _read(folder, _distinct(folder, images), records, dropped, {})
+    return _read(folder, _distinct(folder, images), records, dropped, {}, as_drawn)
 
 
 def _distinct(path: Path, images: list[ImageRecord]) -> list[ImageRecord]:
@@ -158,6 +177,7 @@ def _read(
     records: Sequence[tuple[str, Any]],
     dropped: list[Dropped],
     raw: dict[str, Any],
+    as_drawn: bool,
 ) -> AnnotationSet:
     image_ids = {image.id for image in images}
     taken: set[int] = set()
@@ -199,22 +219,27 @@ def _read(
                         amodal_raw=region["segmentation"],
                         amodal_key="segmentation",
                         is_stuff=is_stuff(region),
+                        raw=region,
                     )
                 )
         if not reason and record.get("depth_constraint"):
             orders.append((f"{dot}depth_constraint", image_id, record["depth_constraint"], ids))
-    instances = make_instances(entries, images, dropped)
+    mended: list[Dropped] = []
+    instances = make_instances(entries, images, dropped, mended, _OF_REGION if as_drawn else None)
     kept = {instance.id for instance in instances}
     front_of = []
     for place, image_id, constraint, ids in orders:
-        pairs = _pairs(constraint, ids)
-        if pairs is None:
+        stated = _stated(constraint, ids)
+        if stated is None:
             why = f"malformed order: expected pairs such as '1-2,1-3' of {len(ids)} regions, got {brief(constraint)}"
             dropped.append(Dropped(place, None, image_id, why))
         else:
-            front_of += [pair for pair in pairs if kept.issuperset(pair)]
+            front_of += [pair for pair in stated if kept.issuperset(pair)]
     if not instances and entries and all(entry.reason.startswith(NO_MASK) for entry in dropped):
         raise DataError(f"{path}: {dropped[0].place}: {dropped[0].reason.partition(': ')[2]}; no region has a mask")
+    if as_drawn:
+        record_of = {record["image_id"]: record for _, record in reversed(records) if isinstance(record, dict)}
+        images = [_with_record(image, record_of.get(image.id)) for image in images]
     return AnnotationSet(
         path=path,
         format="cocoa",
@@ -222,16 +247,17 @@ def _read(
         instances=instances,
         categories=[dict(category) for category in CATEGORIES],
         dropped=dropped,
+        mended=mended,
         front_of=front_of,
         raw=raw,
     )
 
 
-def _pairs(constraint: Any, ids: range) -> list[tuple[int, int]] | None:
+def _stated(constraint: Any, ids: range) -> list[tuple[int, int]] | None:
     """Parse "i-j,k-l" (1-based regions, the first in front of the second) into ids; None if it is malformed."""
     if not isinstance(constraint, str):
         return None
-    pairs = []
+    stated = []
     for part in constraint.split(","):
         match = _CONSTRAINT.fullmatch(part)
         if match is None:
@@ -239,5 +265,130 @@ def _pairs(constraint: Any, ids: range) -> list[tuple[int, int]] | None:
         front, back = int(match[1]), int(match[2])
         if not (1 <= front <= len(ids) and 1 <= back <= len(ids)) or front == back:
             return None
-        pairs.append((ids[front - 1], ids[back - 1]))
-    return pairs
+        stated.append((ids[front - 1], ids[back - 1]))
+    return stated
+
+
+def _with_record(image: ImageRecord, record: Mapping[str, Any] | None) -> ImageRecord:
+    """Keep what a record says of its photo beside the regions, under a key of its own."""
+    own = {key: value for key, value in (record or {}).items() if key not in _OF_RECORD}
+    return replace(image, raw={**image.raw, _RECORD: own}) if own else image
+
+
+def detect(source: Source) -> bool:
+    """Tell by `regions`, in a file or in any of the first files of a folder."""
+    return is_cocoa(source.data) or any(isinstance(data, dict) and "regions" in data for data in source.some_data)
+
+
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
+    """Read a full release, a record, a list of records, or a folder of records, with masks as drawn.
+
+    Args:
+        path: the JSON file or the folder.
+        images: folder of the photos, whose sizes are compared when it is given.
+        drawn_on: of `Builder`.
+
+    Raises:
+        DataError: not COCOA, bad or repeated image ids, no masks at all, or none of the photos there.
+    """
+    if path.is_dir():
+        data = read_record_folder(path, as_drawn=True)
+    else:
+        data = read_cocoa(path, read_json(path, "a COCOA file"), as_drawn=True)
+    ids = _own_ids(data.instances)
+    data.instances = [
+        replace(i, id=ids[i.id], extra={key: value for key, value in i.extra.items() if key != "id"})
+        for i in data.instances
+    ]
+    data.front_of = [(ids[front], ids[back]) for front, back in data.front_of]
+    return on_photos(data, images, drawn_on)
+
+
+def _own_ids(instances: Sequence[Instance]) -> dict[int, int]:
+    """Return the id of every region by its number: that under `id` where all have one of their own."""
+    stated = {instance.id: instance.extra.get("id") for instance in instances}
+    values = list(stated.values())
+    if all(type(value) is int and 0 < value < 2**63 for value in values) and len(set(values)) == len(values):
+        return stated  # type: ignore[return-value]
+    return {number: number for number in stated}
+
+
+def write(data: AnnotationSet, out: Path) -> Losses:
+    """Write a full release.
+
+    Raises:
+        DataError: no object has a whole mask.
+    """
+    losses = unheld(data, "other keys of classes")
+    names = {category["id"]: category["name"] for category in data.categories}
+    losses["classes, now names of regions"] += sum(name != CATEGORIES[0]["name"] for name in names.values())
+    regions: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    number: dict[int, int] = {}
+    for pair in pairs(data, losses):
+        if pair.instance.is_crowd:  # COCOA has none, and would take it for an object
+            losses["crowd regions"] += 1
+            continue
+        here = regions[pair.instance.image_id]
+        here.append(_region(pair, names, losses))
+        number[pair.instance.id] = len(here)
+    order: dict[int, list[str]] = defaultdict(list)
+    photo_of = {instance.id: instance.image_id for instance in data.instances}
+    for front, back in data.front_of:
+        if front in number and back in number and photo_of[front] == photo_of[back]:
+            order[photo_of[front]].append(f"{number[front]}-{number[back]}")
+        else:
+            losses["order in depth, pairs"] += 1
+    photos = [replace(photo, raw={k: v for k, v in photo.raw.items() if k != _RECORD}) for photo in data.images]
+    records = [
+        {
+            "id": index,
+            **_record_extra(photo),
+            "image_id": photo.id,
+            "size": len(regions[photo.id]),
+            "depth_constraint": ",".join(order[photo.id]),
+            "regions": regions[photo.id],
+        }
+        for index, photo in enumerate(data.images, start=1)
+    ]
+    write_json(out, {**data.raw, "images": [photo_entry(photo) for photo in photos], "annotations": records})
+    return +losses
+
+
+def _record_extra(photo: ImageRecord) -> dict[str, Any]:
+    kept = photo.extra.get(_RECORD)
+    return kept if isinstance(kept, dict) else {}
+
+
+def _region(pair: Pair, names: Mapping[int, str], losses: Losses) -> dict[str, Any]:
+    instance = pair.instance
+    region: dict[str, Any] = {
+        "name": names.get(instance.category_id, ""),
+        **{key: value for key, value in instance.extra.items() if key != "bbox"},
+        "id": instance.id,
+        "segmentation": _one_polygon(pair.amodal, pair.amodal_px, losses),
+        "area": rle.area_px(pair.amodal_px),
+        "isStuff": int(instance.is_stuff),
+        "occlude_rate": pair.occlude_rate,
+        **({} if instance.score is None else {"score": instance.score}),
+        **({} if instance.group is None else {"group": instance.group}),
+    }
+    if pair.modal != pair.amodal:
+        region["visible_mask"] = rle.to_json(pair.modal_px)
+        losses["visible masks drawn as polygons, now pixels"] += bool(pair.modal.polygons)
+        if pair.hidden_px:
+            region["invisible_mask"] = rle.to_json(pair.hidden)
+    return region
+
+
+def _one_polygon(outline: Mask, mask: Rle, losses: Losses) -> Any:
+    """Return the single flat polygon that COCOA holds, or pixels where none gives the same ones."""
+    parts = rings(outline)
+    if len(parts) == 1:
+        return list(parts[0])
+    size_hw = (mask["size"][0], mask["size"][1])
+    joined = one_ring(outline, size_hw)
+    if Mask((joined,)).pixels(size_hw)["counts"] == mask["counts"]:
+        losses["polygons of one object, joined by slits"] += bool(outline.polygons)
+        return list(joined)
+    losses["polygons of one object, now pixels"] += bool(outline.polygons)
+    return rle.to_json(mask)

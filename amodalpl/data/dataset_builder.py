@@ -5,29 +5,27 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import DataError
 from ..io.images import image_path, image_size_hw
 from ..masks import rle
-from ..masks.rle import Rle
 from . import exif
 from .coco_family import check_size
-from .hub import Category, DataSet, Outline, Photo, Thing
-from .mask_parsing import MAX_COORDINATE_PX, brief, read_masks
+from .mask_parsing import MAX_COORDINATE_PX, brief
+from .photo_names import PhotoNames
+from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mask
 
+DrawnOn = Literal["auto", "stored", "shown"]
 DECIMALS = 5  # of pixels, kept of coordinates that a file states as fractions, so that they come back as drawn
 CORNERS_OF_A_CIRCLE = 72  # a circle of 100 px is off by a twentieth of a pixel
-
-
-class LeftOut(Exception):
-    """Why an entry cannot be read: "kind" or "kind: detail", counted by kind."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,13 @@ class Canvas:
         photo: with the size of its stored pixels.
         shown_hw: height and width of the frame that the objects were drawn in.
         turn: EXIF orientation that leads from the stored to the shown frame; 1 when both are one.
+        is_stated: the file says which frame that is, by the photo's size.
     """
 
-    photo: Photo
+    photo: ImageRecord
     shown_hw: tuple[int, int]
     turn: int = 1
+    is_stated: bool = False
 
 
 class Builder:
@@ -52,12 +52,17 @@ class Builder:
         path: of the source, for messages.
         images: folder of the photos; None when it was not given.
         must_be_there: a photo that is not in `images` is left out; else the size that the file states is believed.
+        drawn_on: the frame that objects were drawn in, where a photo has a note on how to turn it: "stored", "shown",
+            or "auto", told by stated sizes and by outlines that fit in one of both only.
     """
 
-    def __init__(self, path: Path, images: Path | None, must_be_there: bool = True) -> None:
+    def __init__(self, path: Path, images: Path | None, must_be_there: bool = True, drawn_on: DrawnOn = "auto") -> None:
         self.path, self.images = path, images
-        self.data = DataSet([], [], [], images=images)
-        self._must_be_there = must_be_there
+        self.data = AnnotationSet([], [], [], path=path, folder=images)
+        self._must_be_there, self._drawn_on = must_be_there, drawn_on
+        self._folder = None if images is None else PhotoNames(images)
+        self._canvases: dict[int, Canvas] = {}
+        self._stored_by_size = 0  # photos with a note whose stated size is that of the stored pixels
         self._names: dict[str, str] = {}
         self._classes: dict[str, int] = {}
 
@@ -69,9 +74,13 @@ class Builder:
         except LeftOut as reason:
             self.leave_out(place, str(reason))
 
+    def mend(self, place: str, what: str) -> None:
+        """List what was kept, but not quite as the file has it."""
+        self.data.mended.append(Dropped(place, None, None, what))
+
     def leave_out(self, place: str, reason: str) -> None:
         """List what could not be read."""
-        self.data.left_out.append((place, reason))
+        self.data.dropped.append(Dropped(place, None, None, reason))
 
     def photo(
         self,
@@ -81,6 +90,7 @@ class Builder:
         as_shown: bool = True,
         extra: dict[str, Any] | None = None,
         id: int | None = None,
+        may_be_missing: bool = False,
     ) -> Canvas:
         """Add a photo.
 
@@ -89,28 +99,42 @@ class Builder:
             place: of its entry.
             stated_hw: height and width that the file states; None when it states none.
             as_shown: the tool follows EXIF notes, so that sizes and coordinates are of the shown photo.
-            extra: of `Photo`.
-            id: of `Photo`; the next free number by default.
+            extra: of `ImageRecord`.
+            id: of `ImageRecord`; the next free number by default.
+            may_be_missing: the size that the file states is believed when the photo is not there.
 
         Raises:
             LeftOut: a name outside the folder, a photo that is missing, taken, or of another size.
         """
-        file_name = photo_name(name, self.images)
+        file_name = self._found(photo_name(name, self.images), place)
         if file_name in self._names:
             raise LeftOut(f"second entry of a photo: {file_name} was read from {self._names[file_name]}")
-        stored_hw, shown_hw, turn = self._sizes(file_name, stated_hw, as_shown)
-        photo = Photo(len(self.data.photos) + 1 if id is None else id, file_name, stored_hw, extra or {})
+        stored_hw, shown_hw, turn, is_stated = self._sizes(file_name, stated_hw, as_shown, may_be_missing)
+        photo = ImageRecord(len(self.data.images) + 1 if id is None else id, file_name, stored_hw, extra or {})
         self._names[file_name] = place
-        self.data.photos.append(photo)
-        return Canvas(photo, shown_hw, turn)
+        self.data.images.append(photo)
+        canvas = self._canvases[photo.id] = Canvas(photo, shown_hw, turn, is_stated)
+        return canvas
+
+    def other_name(self, name: str) -> str | None:
+        """Return the photo in the folder that a name means; None when there is none."""
+        return self._folder.find_quietly(name) if self._folder else None
+
+    def _found(self, file_name: str, place: str) -> str:
+        """Return the photo in the folder that a name means, the name itself when there is none."""
+        found = self._folder.find(file_name) if self._folder else None
+        if found in (None, file_name):
+            return file_name
+        self.mend(place, f"photo under another name: {file_name} is {found}")
+        return str(found)
 
     def _sizes(
-        self, file_name: str, stated_hw: tuple[int, int] | None, as_shown: bool
-    ) -> tuple[tuple[int, int], tuple[int, int], int]:
-        """Return the stored size, the size objects were drawn in, and the turn between them."""
+        self, file_name: str, stated_hw: tuple[int, int] | None, as_shown: bool, may_be_missing: bool
+    ) -> tuple[tuple[int, int], tuple[int, int], int, bool]:
+        """Return the stored size, the size objects were drawn in, the turn between them, and whether that is sure."""
         path = None if self.images is None else image_path(self.images, file_name)
         if path is None or not os.path.isfile(path):
-            if path is not None and self._must_be_there:
+            if path is not None and self._must_be_there and not may_be_missing:
                 raise LeftOut(f"missing photo: {file_name}")
             if stated_hw is None:
                 raise LeftOut("photo of unknown size: the file states none; give the folder of photos with --images")
@@ -118,23 +142,28 @@ class Builder:
                 check_size(self.path, file_name, stated_hw)
             except DataError as error:
                 raise LeftOut(f"impossible size: {error}") from None
-            return stated_hw, stated_hw, 1
+            return stated_hw, stated_hw, 1, True
         try:
             stored_hw = image_size_hw(path)
         except DataError as error:
             raise LeftOut(f"unreadable photo: {error}") from None
-        if stated_hw == stored_hw and not as_shown:
-            return stored_hw, stored_hw, 1
+        if stated_hw == stored_hw and not as_shown and self._drawn_on == "auto":
+            return stored_hw, stored_hw, 1, True
         turn = exif.orientation(path)
         shown_hw = exif.shown_size(stored_hw, turn)
-        if stated_hw in (None, shown_hw):
-            return stored_hw, shown_hw, turn
-        if stated_hw == stored_hw:  # the tool does not follow the note
-            return stored_hw, stored_hw, 1
-        (h, w), (stated_h, stated_w) = stored_hw, stated_hw or (0, 0)
-        raise LeftOut(
-            f"size differs from the photo: expected {w} x {h} as {file_name} has, got {stated_w} x {stated_h}"
-        )
+        if stated_hw not in (None, stored_hw, shown_hw):
+            (h, w), (stated_h, stated_w) = stored_hw, stated_hw
+            raise LeftOut(
+                f"size differs from the photo: expected {w} x {h} as {file_name} has, got {stated_w} x {stated_h}"
+            )
+        size_tells = stated_hw is not None and stored_hw != shown_hw
+        if self._drawn_on != "auto":
+            follows = self._drawn_on == "shown"
+        else:
+            follows = stated_hw == shown_hw if size_tells else as_shown
+            self._stored_by_size += size_tells and not follows
+        is_sure = size_tells or self._drawn_on != "auto"
+        return (stored_hw, shown_hw, turn, is_sure) if follows else (stored_hw, stored_hw, 1, True)
 
     def category(self, name: Any) -> int:
         """Return the id of a class, which is added when it is new.
@@ -148,40 +177,83 @@ class Builder:
             raise LeftOut(f"object without a class: got {brief(name)}")
         if name not in self._classes:
             self._classes[name] = len(self._classes) + 1
-            self.data.categories.append(Category(self._classes[name], name))
+            self.data.categories.append({"id": self._classes[name], "name": name})
         return self._classes[name]
 
-    def add(self, canvas: Canvas, category_id: int, outline: Outline, **fields: Any) -> int:
+    def add_categories(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Add the classes of a file, whose ids were checked; letters that no file can hold become question marks."""
+        for index, entry in enumerate(entries):
+            name = str(entry.get("name", entry["id"]))
+            plain = name.encode("utf-8", "replace").decode()
+            if plain != name:
+                self.leave_out(f"categories[{index}].name", f"letters that no file can hold: in {plain[:60]!r}")
+            self.data.categories.append({**entry, "name": plain})
+
+    def add(self, canvas: Canvas, category_id: int, outline: Mask, **fields: Any) -> int:
         """Add an object and return its id.
 
         Args:
             canvas: of its photo.
             category_id: of its class.
             outline: of its visible part, in the frame of the photo as it was shown.
-            fields: other attributes of `Thing`.
+            fields: other attributes of `Instance`.
         """
-        modal = exif.stored(outline, canvas.photo.size_hw, canvas.turn)
-        thing = Thing(len(self.data.things) + 1, canvas.photo.id, category_id, modal, **fields)
-        self.data.things.append(thing)
-        return thing.id
+        modal = replace(outline, size_hw=canvas.shown_hw)
+        instance = Instance(len(self.data.instances) + 1, canvas.photo.id, category_id, modal, **fields)
+        self.data.instances.append(instance)
+        return instance.id
 
-    def finish(self) -> DataSet:
+    def finish(self) -> AnnotationSet:
         """Return the data set.
 
         Raises:
             DataError: nothing could be read.
         """
         data = self.data
-        for kind, owners in (("photo", data.photos), ("object", data.things), ("class", data.categories)):
-            for owner in owners:
-                self._make_storable(f"{kind} {owner.id}", owner.extra)
-        self._make_storable("the file", data.extra)
-        if not data.photos:
-            first = ": ".join(data.left_out[0]) if data.left_out else "it names none"
+        self._turn_back()
+        for photo in data.images:
+            self._make_storable(f"photo {photo.id}", photo.raw)
+        for instance in data.instances:
+            self._make_storable(f"object {instance.id}", instance.extra)
+        for category in data.categories:
+            self._make_storable(f"class {category['id']}", category)
+        self._make_storable("the file", data.raw)
+        if not data.images:
+            first = ": ".join(data.left_out[0]) if data.dropped else "it names none"
             raise DataError(
-                f"{self.path}: expected annotated photos, could read none of {len(data.left_out)} entries ({first})"
+                f"{self.path}: expected annotated photos, could read none of {len(data.dropped)} entries ({first})"
             )
         return data
+
+    def _turn_back(self) -> None:
+        """Bring objects that were drawn on turned photos into the frame of the stored pixels.
+
+        Where no size tells the frame, an outline that leaves one frame and fits the other one does, for its photo and,
+        when all such outlines agree, for every other photo of the file; else the tool is taken to follow the note.
+        """
+        data = self.data
+        turned = {photo_id: canvas for photo_id, canvas in self._canvases.items() if canvas.turn != 1}
+        evidence: dict[int, str] = {}
+        for instance in data.instances:
+            canvas = turned.get(instance.image_id)
+            if canvas and not canvas.is_stated and (fits := _only_fits(instance, canvas)):
+                evidence[instance.image_id] = fits
+        said = {*evidence.values()} | ({"stored"} if self._stored_by_size else set())
+        said |= {"shown" for canvas in turned.values() if canvas.is_stated}
+        of_file = said.pop() if len(said) == 1 else "shown"
+        whys: Counter[str] = Counter()
+        for photo_id, canvas in turned.items():
+            frame = "shown" if canvas.is_stated else evidence.get(photo_id, of_file)
+            by = "as --drawn-on says" if self._drawn_on != "auto" else "by stated sizes" if canvas.is_stated else ""
+            by = by or ("by outlines that fit in no other way" if evidence else "as the tool does today")
+            whys[f"{'turned back' if frame == 'shown' else 'left as drawn'} {by}"] += 1
+            if frame == "stored":
+                turned[photo_id] = replace(canvas, turn=1)
+        if self._stored_by_size:
+            whys["left as drawn by stated sizes"] += self._stored_by_size
+        data.turned = dict(whys)
+        if any(canvas.turn != 1 for canvas in turned.values()):
+            data.instances = [_as_stored(i, turned[i.image_id]) if i.image_id in turned else i for i in data.instances]
 
     def _make_storable(self, place: str, extra: dict[str, Any]) -> None:
         """Replace carried values that no file can hold: NaN, infinity, broken text."""
@@ -194,6 +266,62 @@ class Builder:
                 if is_text(key):
                     extra[key] = _storable(value)
             self.leave_out(place, f"value that no file can hold: of {brief(bad)}")
+
+
+def on_photos(records: AnnotationSet, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
+    """Bring a file in COCO's frame onto its photos: names and sizes are those of the files, masks of stored pixels.
+
+    Args:
+        records: the file, with masks as drawn.
+        images: folder of the photos; None: what the file says of them is believed.
+        drawn_on: of `Builder`.
+
+    Raises:
+        DataError: none of the photos is there.
+    """
+    builder = Builder(records.path, images, drawn_on=drawn_on)
+    data = builder.data
+    data.raw, data.format, data.odd_crowds = records.raw, records.format, records.odd_crowds
+    builder.add_categories(records.categories)
+    canvases: dict[int, Canvas] = {}
+    for index, image in enumerate(records.images):
+        with builder.entry(place := f"images[{index}]"):
+            canvases[image.id] = builder.photo(image.file_name, place, image.size_hw, False, image.extra, image.id)
+    data.dropped += records.dropped
+    data.mended += records.mended
+    for instance in records.instances:
+        with builder.entry(instance.place):
+            canvas = canvases.get(instance.image_id)
+            if canvas is None:
+                raise LeftOut(f"photo not read: expected the id of one of the images, got {instance.image_id}")
+            whole = None if instance.is_crowd else instance.amodal_mask  # a region of many objects has no whole
+            data.instances.append(replace(instance, amodal_mask=whole))
+    kept = {instance.id for instance in data.instances}
+    data.front_of = [pair for pair in records.front_of if kept.issuperset(pair)]
+    return builder.finish()
+
+
+def _as_stored(instance: Instance, canvas: Canvas) -> Instance:
+    """Return an instance in the frame of the stored photo; boxes and areas of its file were of the other one."""
+    if canvas.turn == 1:
+        return instance
+    modal, amodal = (
+        mask and exif.stored(mask, canvas.photo.size_hw, canvas.turn)
+        for mask in (instance.modal_mask, instance.amodal_mask)
+    )
+    extra = {key: value for key, value in instance.extra.items() if key not in ("bbox", "area")}
+    return replace(instance, modal_mask=modal, amodal_mask=amodal, extra=extra)
+
+
+def _only_fits(instance: Instance, canvas: Canvas) -> DrawnOn | None:
+    """Return the frame that an object's polygons fit in, where they leave the other one by more than a pixel."""
+    masks = (instance.modal_mask, instance.amodal_mask)
+    rings = [ring for mask in masks if mask for ring in mask.polygons]
+    if not rings:
+        return None
+    right, bottom = (max(max(ring[axis::2]) for ring in rings) for axis in (0, 1))
+    fits = [right <= width + 1 and bottom <= height + 1 for height, width in (canvas.photo.size_hw, canvas.shown_hw)]
+    return None if fits[0] == fits[1] else "stored" if fits[0] else "shown"
 
 
 def _storable(value: Any) -> Any:
@@ -298,30 +426,16 @@ def _placed(corners: np.ndarray, x: float, y: float, degrees: float) -> tuple[fl
     return tuple(number(value) for value in (corners + (x, y)).ravel().tolist())
 
 
-def join(outlines: Sequence[Outline], size_hw: tuple[int, int]) -> Outline:
+def join(outlines: Sequence[Mask], size_hw: tuple[int, int]) -> Mask:
     """Return the union of the parts of one object: polygons stay polygons unless a part is in pixels."""
     if len(outlines) == 1:
         return outlines[0]
     if all(outline.rle is None for outline in outlines):
-        return Outline(tuple(part for outline in outlines for part in outline.polygons))
-    return Outline(rle=rle.union(*(pixels(outline, size_hw) for outline in outlines)))
+        return Mask(tuple(part for outline in outlines for part in outline.polygons))
+    return Mask(rle=rle.union(*(outline.pixels(size_hw) for outline in outlines)))
 
 
-def pixels(outline: Outline, size_hw: tuple[int, int]) -> Rle:
-    """Return an outline as pixels of a photo of that size.
-
-    Raises:
-        LeftOut: polygons that cover none of its pixels.
-    """
-    if outline.rle is not None:
-        return outline.rle
-    mask = read_masks([[list(part) for part in outline.polygons]], [size_hw])[0]
-    if isinstance(mask, str):
-        raise LeftOut(mask)
-    return mask
-
-
-def crop_of_pixels(crop: np.ndarray, corner_xy: tuple[int, int], size_hw: tuple[int, int]) -> Outline:
+def crop_of_pixels(crop: np.ndarray, corner_xy: tuple[int, int], size_hw: tuple[int, int]) -> Mask:
     """Return a mask that is given as a crop.
 
     Args:
@@ -335,4 +449,4 @@ def crop_of_pixels(crop: np.ndarray, corner_xy: tuple[int, int], size_hw: tuple[
     mask = rle.encode_in_frame(crop, corner_xy, size_hw)
     if not rle.area_px(mask):
         raise LeftOut("empty mask: no pixel of it is in the photo")
-    return Outline(rle=mask)
+    return Mask(rle=mask)

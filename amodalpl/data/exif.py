@@ -16,8 +16,7 @@ from ..errors import DataError
 from ..io.images import image_path, image_size_hw
 from ..masks import rle
 from ..masks.rle import Rle
-from .hub import Outline
-from .records import AnnotationSet, ImageRecord
+from .records import AnnotationSet, ImageRecord, Mask
 
 _ORIENTATION_TAG = 0x0112
 
@@ -41,7 +40,7 @@ def shown_size(stored_hw: tuple[int, int], turn: int) -> tuple[int, int]:
     return stored_hw[::-1] if turn >= 5 else stored_hw
 
 
-def stored(outline: Outline, stored_hw: tuple[int, int], turn: int) -> Outline:
+def stored(outline: Mask, stored_hw: tuple[int, int], turn: int) -> Mask:
     """Turn an outline drawn on the shown photo into one of the stored photo.
 
     Args:
@@ -49,14 +48,14 @@ def stored(outline: Outline, stored_hw: tuple[int, int], turn: int) -> Outline:
         stored_hw: height and width of the stored photo.
         turn: EXIF orientation, 1 to 8.
 
-    >>> stored(Outline(((0.0, 0.0, 2.0, 0.0, 2.0, 1.0),)), (480, 640), 6).polygons
+    >>> stored(Mask(((0.0, 0.0, 2.0, 0.0, 2.0, 1.0),)), (480, 640), 6).polygons
     ((0.0, 480.0, 0.0, 478.0, 1.0, 478.0),)
     """
     if turn == 1:
-        return outline
+        return Mask(outline.polygons, outline.rle, stored_hw)
     if outline.rle is not None:
-        return Outline(rle=_stored_mask(outline.rle, turn))
-    return Outline(tuple(_stored_ring(ring, stored_hw, turn) for ring in outline.polygons))
+        return Mask(rle=_stored_mask(outline.rle, turn))
+    return Mask(tuple(_stored_ring(ring, stored_hw, turn) for ring in outline.polygons), size_hw=stored_hw)
 
 
 def _stored_ring(ring: Sequence[float], stored_hw: tuple[int, int], turn: int) -> tuple[float, ...]:

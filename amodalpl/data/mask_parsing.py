@@ -80,6 +80,78 @@ def read_masks(values: Sequence[Any], sizes_hw: Sequence[tuple[int, int]]) -> li
     return next(read_batches([(values, sizes_hw)]))
 
 
+def mend(value: Any, size_hw: tuple[int, int]) -> tuple[Any, str] | None:
+    """Recover what can be used of a mask that `read_masks` refuses, as tools that read such files do.
+
+    Args:
+        value: as the file has it.
+        size_hw: of the photo.
+
+    Returns:
+        A mask that is sound, and what was done ("kind: detail"); None when nothing can be recovered.
+
+    >>> mend([[5, 5, 9, 5, 9, 9], [1, 2]], (40, 60))
+    ([[5, 5, 9, 5, 9, 9]], 'bad part of a mask: left out 1 of 2 parts (polygon with fewer than 3 points: got 1)')
+    """
+    if isinstance(value, dict):
+        return _mend_rle(value, size_hw)
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_POLYGONS:
+        return None
+    given = [value] if not isinstance(value[0], list) else value
+    parts = [_plain_numbers(part) for part in given]
+    reasons = [reason for part in parts if isinstance(reason := _from_polygons([part], size_hw), str)]
+    kept = [part for part in parts if not isinstance(_from_polygons([part], size_hw), str)]
+    if not kept:
+        return None
+    if reasons:
+        return kept, f"bad part of a mask: left out {len(reasons)} of {len(parts)} parts ({reasons[0]})"
+    return kept, "spelling of a mask: pairs or texts read as plain numbers"
+
+
+def _plain_numbers(part: Any) -> Any:
+    """Return a polygon as a flat list of numbers where it is made of pairs or of numbers as text."""
+    if isinstance(part, list) and part and all(isinstance(pair, list) and len(pair) == 2 for pair in part):
+        part = list(chain.from_iterable(part))
+    return [as_number(value) for value in part] if isinstance(part, list) else part
+
+
+def as_number(value: Any) -> Any:
+    """Return the number that a text spells, whole where it is; any other value as it is.
+
+    >>> as_number("7"), as_number("2.5"), as_number("x"), as_number(1.0)
+    (7, 2.5, 'x', 1)
+    """
+    try:
+        number = float(value) if isinstance(value, str) and len(value) < 40 and "_" not in value else value
+    except ValueError:
+        return value
+    return int(number) if isinstance(number, float) and number.is_integer() and abs(number) < 2**63 else number
+
+
+def _mend_rle(value: dict[str, Any], size_hw: tuple[int, int]) -> tuple[Any, str] | None:
+    """Read sizes and counts as text, decimals or bytes, and pad runs that stop short, as pycocotools decodes them."""
+    size, counts = value.get("size"), value.get("counts")
+    if not isinstance(size, list) or len(size) != 2 or not _same_size([as_number(side) for side in size], size_hw):
+        return None
+    done = "spelling of a mask: text or decimals read as whole numbers"
+    if isinstance(counts, str) and counts[:2] in ("b'", 'b"') and counts[-1] == counts[1]:
+        counts = counts[2:-1].replace("\\\\", "\\")
+    if isinstance(counts, str) and 0 < len(counts) <= MAX_RUNS:
+        runs = CompressedRuns([counts.encode("utf-8", "surrogatepass")])
+        plain = runs.counts_of(0) if runs.readable[0] else None
+    else:
+        plain = [as_number(count) for count in counts] if isinstance(counts, list) and len(counts) <= MAX_RUNS else None
+    total = size_hw[0] * size_hw[1]
+    if not plain or any(type(count) is not int or not 0 <= count <= total for count in plain):
+        return None
+    missing = total - sum(plain)
+    if missing > 0:
+        done = f"RLE that stops short: {missing} of {total} pixels taken as empty"
+        plain = [*plain, missing] if len(plain) % 2 == 0 else [*plain[:-1], plain[-1] + missing]
+    mended = {"size": [*size_hw], "counts": plain}
+    return None if isinstance(_from_uncompressed(plain, size_hw), str) else (mended, done)
+
+
 def read_batches(
     batches: Iterable[tuple[Sequence[Any], Sequence[tuple[int, int]]]],
 ) -> Iterator[list[Rle | str]]:

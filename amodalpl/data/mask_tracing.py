@@ -8,13 +8,13 @@ from collections import defaultdict
 import numpy as np
 
 from ..masks import rle
-from .hub import Outline
+from .records import Mask
 
 Ring = tuple[float, ...]
 Loop = list[tuple[int, int]]  # corners of pixels, each a step from the one before
 
 
-def rings(outline: Outline) -> tuple[Ring, ...]:
+def rings(outline: Mask) -> tuple[Ring, ...]:
     """Return polygons whose union is the mask; those of a polygon outline are its own.
 
     Pieces that touch at a corner only are apart. A hole is reached through a slit without width, because formats of
@@ -22,7 +22,7 @@ def rings(outline: Outline) -> tuple[Ring, ...]:
 
     >>> mask = np.zeros((4, 4), dtype=bool)
     >>> mask[1:3, 1:4] = True
-    >>> rings(Outline(rle=rle.encode(mask)))
+    >>> rings(Mask(rle=rle.encode(mask)))
     ((1.0, 1.0, 1.0, 3.0, 4.0, 3.0, 4.0, 1.0),)
     """
     if outline.rle is None:
@@ -36,7 +36,7 @@ def rings(outline: Outline) -> tuple[Ring, ...]:
     return tuple(_flat(_corners(loop), x, y) for loop in _cut_open(outer, holes))
 
 
-def one_ring(outline: Outline, size_hw: tuple[int, int]) -> Ring:
+def one_ring(outline: Mask, size_hw: tuple[int, int]) -> Ring:
     """Return one polygon of the same pixels, for formats that allow no more.
 
     Polygons that overlap would leave a hole where they do, so their union is traced along pixels instead.
@@ -50,7 +50,7 @@ def one_ring(outline: Outline, size_hw: tuple[int, int]) -> Ring:
     if outline.rle is None and len(parts) > 1:
         union = rle.from_polygons(parts, size_hw)
         if rle.area_px(union) not in (0, rle.area_px(rle.from_polygons([joined], size_hw))):
-            return _joined(rings(Outline(rle=union)))
+            return _joined(rings(Mask(rle=union)))
     return joined
 
 

@@ -7,7 +7,7 @@ goes to `AnnotationSet.dropped` with a reason, "kind" or "kind: detail", where k
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,13 @@ from typing import Any
 from ..errors import DataError, SettingsError, nearest
 from ..io.files import read_json
 from ..io.parallel import helpers, usable_cores
-from .coco import read_coco
+from . import coco, d2sa, kins
+from .coco_family import read_coco_like
 from .cocoa import is_cocoa, read_cocoa, read_record_folder
-from .d2sa import read_d2sa
-from .kins import read_kins, read_kins2020
 from .records import AnnotationSet
 
-_Reader = Callable[[Path, Any], AnnotationSet]
-_READERS: dict[str, _Reader] = {
-    "coco": read_coco,
-    "cocoa": read_cocoa,
-    "kins": read_kins,
-    "kins2020": read_kins2020,
-    "d2sa": read_d2sa,
-}
-FORMATS = ("auto", *_READERS)
+_FIELDS = {fields.format: fields for fields in (coco.FIELDS, kins.FIELDS_2019, kins.FIELDS_2020, d2sa.FIELDS)}
+FORMATS = ("auto", "coco", "cocoa", "kins", "kins2020", "d2sa")
 _LARGE_BYTES = 2**25  # a file for which starting helpers pays
 _MOST_HELPERS = 4  # which reading JSON, by one process, could keep busy
 
@@ -58,7 +50,8 @@ def read_annotations(path: Path, fmt: str = "auto") -> AnnotationSet:
                 raise DataError(f"{path}: expected one {fmt} file, got a folder (only COCOA records come as a folder)")
             return read_record_folder(path)
         data = read_json(path, "an annotation file")
-        return _READERS[detect_format(data) if fmt == "auto" else fmt](path, data)
+        name = detect_format(data) if fmt == "auto" else fmt
+        return read_cocoa(path, data) if name == "cocoa" else read_coco_like(path, data, _FIELDS[name])
 
 
 def _is_folder(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What every reader returns and every stage takes: photos, instances, categories.
+"""What every reader returns, every stage takes and every writer writes: photos, instances, categories.
 
 The only place where file formats meet the rest: whatever a file calls its masks, here they are
 `modal` (the visible part; "inmodal" or "visible_mask" elsewhere) and `amodal` (the whole object).
@@ -12,6 +12,48 @@ from pathlib import Path
 from typing import Any
 
 from ..masks.rle import Rle
+from .mask_parsing import read_masks
+
+Ring = tuple[float, ...]  # x0, y0, x1, y1, ... in pixels, pixel corners at whole numbers
+_OF_PHOTO = {"id", "file_name", "height", "width"}
+
+
+class LeftOut(Exception):
+    """Why an entry cannot be read: "kind" or "kind: detail", counted by kind."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask as its file holds it, polygons or pixels; polygons become pixels when somebody asks.
+
+    Attributes:
+        polygons: rings in pixels of the photo (the centre of the first pixel is 0.5, 0.5), whose union is the mask;
+            empty when `rle` is given.
+        rle: the mask in pixels; None when polygons are given.
+        size_hw: height and width of the photo, which polygons do not tell.
+    """
+
+    polygons: tuple[Ring, ...] = ()
+    rle: Rle | None = None
+    size_hw: tuple[int, int] | None = field(default=None, compare=False, repr=False)
+
+    def pixels(self, size_hw: tuple[int, int] | None = None) -> Rle:
+        """Return the mask in pixels of a photo.
+
+        Args:
+            size_hw: of the photo; the mask's own by default.
+
+        Raises:
+            LeftOut: polygons that cover none of its pixels.
+        """
+        if self.rle is not None:
+            return self.rle
+        size_hw = size_hw or self.size_hw
+        assert size_hw, "polygons without a size: whoever reads them knows the photo"
+        mask = read_masks([[list(ring) for ring in self.polygons]], [size_hw])[0]
+        if isinstance(mask, str):
+            raise LeftOut(mask)
+        return mask
 
 
 @dataclass(frozen=True)
@@ -22,13 +64,18 @@ class ImageRecord:
         id: the user's own id.
         file_name: path relative to the image folder, as the file has it.
         size_hw: (height, width) in pixels as the file states it.
-        raw: the untouched entry, written back as it was.
+        raw: the untouched entry, written back as it was; of a file without entries of photos, what else it says.
     """
 
     id: int
     file_name: str
     size_hw: tuple[int, int]
-    raw: dict[str, Any] = field(repr=False)
+    raw: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What the entry says beside id, name and size."""
+        return {key: value for key, value in self.raw.items() if key not in _OF_PHOTO}
 
 
 @dataclass(frozen=True)
@@ -39,21 +86,37 @@ class Instance:
         id: the user's own annotation id.
         image_id: of the photo it is in.
         category_id: the user's own category id.
-        modal: visible part, in the frame of the whole image; None when the file has none.
-        amodal: whole object, in the frame of the whole image; None for purely modal files.
+        modal_mask: visible part, in the frame of the whole image; None when the file has none.
+        amodal_mask: whole object, in the frame of the whole image; None for purely modal files.
         is_crowd: COCO's crowd flag: a region of many objects, never completed nor cut out.
         is_stuff: COCOA's flag for regions such as sky and floor.
+        score: of a detection, 0 to 1; None for annotations.
+        group: number that joins parts or members; None when there is none.
+        extra: other JSON values of the entry, by key; kept where masks are read as drawn.
         place: where it stands in its file, for messages ("annotations[3]").
     """
 
     id: int
     image_id: int
     category_id: int
-    modal: Rle | None = field(repr=False)
-    amodal: Rle | None = field(default=None, repr=False)
+    modal_mask: Mask | None = field(repr=False)
+    amodal_mask: Mask | None = field(default=None, repr=False)
     is_crowd: bool = False
     is_stuff: bool = False
-    place: str = ""
+    score: float | None = None
+    group: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+    place: str = field(default="", compare=False)
+
+    @property
+    def modal(self) -> Rle | None:
+        """The visible part in pixels."""
+        return None if self.modal_mask is None else self.modal_mask.pixels()
+
+    @property
+    def amodal(self) -> Rle | None:
+        """The whole object in pixels."""
+        return None if self.amodal_mask is None else self.amodal_mask.pixels()
 
 
 @dataclass(frozen=True)
@@ -71,24 +134,34 @@ class AnnotationSet:
     """A whole annotation file.
 
     Attributes:
+        images: in file order, also those without instances.
+        instances: in file order, crowd included.
+        categories: entries with id and name; what else they say is carried over untouched.
+        dropped: entries that were left out by the reader, each with a reason.
+        mended: entries that were kept, but not quite as the file has them, each with what was done.
+        front_of: pairs of annotation ids (front, back) that the file states (COCOA's `depth_constraint`).
+        raw: top-level entries that are carried over (`info`, `licenses`).
         path: the file (or folder of records) it was read from.
         format: "coco", "cocoa", "kins", "kins2020" or "d2sa".
-        images: in file order.
-        instances: in file order, crowd included.
-        categories: raw category entries, carried over untouched.
-        dropped: entries that were left out by the reader, each with a reason.
-        front_of: pairs of annotation ids (front, back) that the file states (COCOA's `depth_constraint`).
-        raw: top-level entries that are carried over to label files (`info`, `licenses`).
+        odd_crowds: why regions marked as crowds seem to be single objects; "" when they do not.
+        doubts: what else seems wrong with the whole, in words.
+        turned: how photos with a note on how to turn them (EXIF) were taken, and how many.
+        folder: of the photos, where their names start; None when the reader knows none.
     """
 
-    path: Path
-    format: str
     images: list[ImageRecord]
     instances: list[Instance]
     categories: list[dict[str, Any]]
     dropped: list[Dropped] = field(default_factory=list)
+    mended: list[Dropped] = field(default_factory=list)
     front_of: list[tuple[int, int]] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
+    path: Path = Path()
+    format: str = ""
+    odd_crowds: str = ""
+    doubts: list[str] = field(default_factory=list)
+    turned: dict[str, int] = field(default_factory=dict)
+    folder: Path | None = None
 
     @cached_property
     def by_image(self) -> dict[int, list[Instance]]:
@@ -107,3 +180,8 @@ class AnnotationSet:
     def category_names(self) -> dict[int, str]:
         """Category names by id."""
         return {int(c["id"]): str(c.get("name", c["id"])) for c in self.categories}
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """Place and reason of what was dropped."""
+        return [(entry.place, entry.reason) for entry in self.dropped]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..io.files import no_json
 
 MOST_LOOKED_AT = 50  # files of a folder; one that is mixed beyond these needs --from
 
@@ -29,6 +30,15 @@ class Source:
     def data(self) -> Any:
         """The parsed JSON of a file; None for a folder and for a file that is not JSON."""
         return None if self.path.is_dir() else _parsed(self.path)
+
+    @cached_property
+    def why_no_json(self) -> str | None:
+        """What a file is instead of JSON; None for JSON and for a folder."""
+        try:
+            load_json(self.path)
+        except DataError as error:
+            return str(error)
+        return None
 
     @cached_property
     def head(self) -> bytes:
@@ -67,12 +77,14 @@ def load_json(path: Path) -> Any:
     Raises:
         DataError: it cannot be read, or is not JSON; the message is the reason alone, without the file.
     """
+    data = b""
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        data = path.read_bytes()
+        return json.loads(data.decode("utf-8-sig"))
     except OSError as error:
         raise DataError(f"not readable: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON: {str(error)[:120]}") from None
+        raise DataError(f"not JSON: {no_json(data, error)}") from None
 
 
 def _parsed(path: Path) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..calibration.holdout_scores import Holdout, score
+from ..calibration.holdout import HOLDOUT, read_holdout
+from ..calibration.holdout_scores import score
 from ..completion.checkpoint import CARD, load_completer
 from ..errors import DataError
-from ..pipeline.synth import HOLDOUT, HOLDOUT_IMAGES, read_holdout
 from ..runtime.distributed import pick_device
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import finished_run
@@ -55,14 +55,14 @@ def evaluate_completer(
             "synthesis.holdout_scenes, _placement, _size, _hidden, _occluded and _whole"
         )
     trained = load_completer(completer, pick_device(device))
-    holdout = Holdout(read_holdout(synth_dir), synth_dir / HOLDOUT_IMAGES if trained.completer.uses_image else None)
-    trust = score(trained, holdout, labels, progress)
+    holdout = read_holdout(synth_dir, with_images=trained.completer.uses_image)
+    report = score(trained, holdout, labels, progress)
     scored, scenes = Digest(), holdout.cases("report")
     for image_id in scenes:
         for instance in holdout.data.by_image[image_id]:
             scored.add(image_id, instance.id)
     counts = {"hold-out scenes": len(scenes), "instances": scored.objects}
-    summary = Summary("evaluate completer", out, counts=counts, scores=trust.scores)
+    summary = Summary("evaluate completer", out, counts=counts, scores=report.scores)
     options = labels.model_dump(mode="json")
     return write_evaluation(
         summary,

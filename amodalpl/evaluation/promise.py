@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..calibration.fit import Promise
+from ..calibration.fit import RiskGuarantee
 from ..data.label_file import NOTHING_IN_FRONT, read_label_head, read_labels
 from ..errors import DataError
 from ..io.files import read_json
@@ -119,7 +119,7 @@ def is_promised(notes: Mapping[str, Any]) -> bool:
     return not UNPROMISED.intersection(notes.get("flags") or ())
 
 
-def promise_of(file: Path) -> Promise | None:
+def promise_of(file: Path) -> RiskGuarantee | None:
     """Return the promise that was made with the labels; None without one, or without `stats.json`."""
     path = file.with_name(STATS_FILE)
     content = read_json(path, "statistics of labels") if path.exists() else {}
@@ -127,7 +127,7 @@ def promise_of(file: Path) -> Promise | None:
     if made is None:
         return None
     try:
-        return Promise.from_json(made)
+        return RiskGuarantee.from_json(made)
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{path}: promise: expected a bound, an IoU and a share, got something else") from None
 
@@ -182,11 +182,11 @@ def _uncertainty_scores(
 def _promise_scores(
     counts: Sequence[completion.Counts],
     promised: np.ndarray,
-    promise: Promise | None,
+    promise: RiskGuarantee | None,
     groups: _Chosen,
     ratio: _RatioOf,
 ) -> dict[str, dict[str, Any]]:
-    iou_above = promise.iou_above if promise else Promise.iou_above
+    iou_above = promise.iou_above if promise else RiskGuarantee.iou_above
     good = np.array([c.iou > iou_above for c in counts])
     scores = {}
     for name, chosen in groups.items():

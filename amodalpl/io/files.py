@@ -15,6 +15,14 @@ import numpy as np
 
 from ..errors import DataError, OutputError
 
+_OTHER_FILES = {  # first bytes to what they tell
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself; run `git lfs pull`",
+    b"PK\x03\x04": "a zip archive; unpack it",
+    b"PK\x05\x06": "an empty zip archive; export it again",
+    b"\x1f\x8b": "a gzip archive; unpack it",
+    b"<!DOCTYPE html": "a web page; download the file itself",
+    b"<html": "a web page; download the file itself",
+}
 _TORCH_CANNOT_WRITE = ("inline_container", "iostream error", "PytorchStreamWriter")  # its words for a full disk
 
 
@@ -110,8 +118,10 @@ def read_json(path: Path, what: str) -> Any:
     Raises:
         DataError: no such file, or not JSON.
     """
+    data = b""
     try:
-        return json.loads(path.read_bytes())
+        data = path.read_bytes()
+        return json.loads(data)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: expected {what}, found no such file") from None
     except IsADirectoryError:
@@ -119,7 +129,21 @@ def read_json(path: Path, what: str) -> Any:
     except OSError as error:
         raise DataError(f"{path}: expected {what}, could not read it ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected {what} in JSON, got something else ({str(error)[:120]})") from None
+        raise DataError(f"{path}: expected {what} in JSON, got {no_json(data, error)}") from None
+
+
+def no_json(data: bytes, error: Exception) -> str:
+    """Tell what a file is instead of JSON, and what to do.
+
+    >>> no_json(b"version https://git-lfs.github.com/spec/v1", ValueError())
+    'a Git LFS pointer, not the file itself; run `git lfs pull`'
+    """
+    for start, kind in _OTHER_FILES.items():
+        if data.lstrip(b"\xef\xbb\xbf \r\n").startswith(start):
+            return kind
+    if isinstance(error, json.JSONDecodeError):
+        return f"something else (not JSON at line {error.lineno}, column {error.colno}: {error.msg})"
+    return f"something else ({str(error)[:120]})"
 
 
 def hash_file(path: Path) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..errors import DataError
 from .files import write_whole
@@ -177,6 +177,8 @@ def _size_hw(path: Path, data: bytes) -> tuple[int, int]:
     """
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         raise DataError(f"{path}: expected a photo in JPEG or PNG, got HEIC or AVIF; convert it")
+    if data.startswith(b"version https://git-lfs"):
+        raise DataError(f"{path}: expected a photo, got a Git LFS pointer; run `git lfs pull`")
     height, width = _header_size_hw(data) or _size_by_pillow(path, data)
     if max(height, width) > MAX_SIDE_PX or height * width > MAX_IMAGE_PX:
         raise DataError(
@@ -229,13 +231,9 @@ def _orientation(data: bytes) -> int:
 
 def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
     """Turn a stored photo by a quarter, and mirror it, as EXIF orientations 5 to 8 say."""
-    turned = {
-        5: image.swapaxes(0, 1),
-        6: np.rot90(image, -1),
-        7: image[::-1, ::-1].swapaxes(0, 1),
-        8: np.rot90(image),
-    }[orientation]
-    return np.ascontiguousarray(turned)
+    picture = Image.fromarray(image)
+    picture.getexif()[_ORIENTATION_TAG] = orientation
+    return np.array(ImageOps.exif_transpose(picture))
 
 
 def _header_size_hw(data: bytes) -> tuple[int, int] | None:

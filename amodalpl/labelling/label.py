@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..calibration.fit import weigh
+from ..calibration.fit import evidence_of
 from ..completion.predictor import CompletionPrediction, reaches_inner_edge
 from ..masks.geometry import count_px, dilate
 from .plan import LabelPlan
@@ -55,7 +55,7 @@ def read_label(plan: LabelPlan, visible: np.ndarray, prediction: CompletionPredi
         return Label(visible, 1.0, prediction, runaway=True)
     return Label(
         as_drawn(visible, prediction, local, plan.tight_px),
-        plan.calibration.uncertainty(weigh(prediction, local)),
+        plan.calibration.uncertainty(evidence_of(prediction, local)),
         prediction,
         grew_to_border=reaches_inner_edge(prediction, local),
     )

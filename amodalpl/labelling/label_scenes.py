@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..completion.predictor import Predictions, Scene
+from ..completion.predictor import NONE_KNOWN, Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .acyclic import without_circles
 from .label import Label, read_label
@@ -29,7 +29,10 @@ class SceneLabels:
 
 
 def label_scenes(
-    plan: LabelPlan, scenes: Sequence[Scene], true_order: Sequence[Sequence[Pair]] | None = None
+    plan: LabelPlan,
+    scenes: Sequence[Scene],
+    true_order: Sequence[Sequence[Pair]] | None = None,
+    known: Predictions = NONE_KNOWN,
 ) -> list[SceneLabels]:
     """Label the objects of a few images together.
 
@@ -45,6 +48,7 @@ def label_scenes(
         plan: how.
         scenes: images with disjoint visible masks; kept in memory together.
         true_order: use this order per scene instead of a recovered one.
+        known: what was predicted of these scenes before; used with a true order.
 
     Returns:
         One result per scene.
@@ -55,7 +59,7 @@ def label_scenes(
     if true_order is None:
         orders, known = _recover_orders(plan, shown, neighbours)
     else:
-        orders, known = [list(order) for order in true_order], {}
+        orders = [list(order) for order in true_order]
     if plan.occluders == "neighbours" and true_order is None:
         occluders = around
     else:

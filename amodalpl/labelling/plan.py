@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..calibration.fit import Calibration, Promise
+from ..calibration.fit import Calibration, RiskGuarantee
 from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CompletionPredictor
 from ..settings import LabelSettings
@@ -83,7 +83,7 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings) -> LabelPlan:
     )
 
 
-def _low_confidence(given: float | None, promise: Promise | None) -> float:
+def _low_confidence(given: float | None, promise: RiskGuarantee | None) -> float:
     if given is not None:
         return given
     return promise.uncertainty_at_most if promise else UNPROMISED

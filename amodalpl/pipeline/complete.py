@@ -11,27 +11,30 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..calibration.collect import PROMISE
-from ..calibration.holdout_scores import Holdout, choose, quick_score, score
+from ..calibration.choose_thresholds import choose
+from ..calibration.holdout import HOLDOUT, Holdout, read_holdout
+from ..calibration.holdout_scores import quick_score, score
+from ..calibration.uncertainty_report import PROMISE, UncertaintyReport
 from ..completion.checkpoint import CARD, SHAPES, WEIGHTS, CompleterBundle, save_completer
 from ..completion.predictor import CropSpec
 from ..completion.training import train
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json
-from ..models.completer import Completer, build_completer
+from ..models.completer import build_completer
 from ..report import sanity_checks
 from ..report.plots import reliability_diagram, risk_coverage, training_curves
 from ..runtime.distributed import pick_device
+from ..runtime.mmengine_runner import Point
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run
 from ..runtime.summary import Summary
-from ..settings import PipelineSettings
+from ..settings import PipelineSettings, TrainingSettings
 from ..settings_values import merge, resolve
 from ..shape_prior.plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
 from ..synthesis.bank import Bank, sure_to_be_whole
 from ..synthesis.dataset import SampleStream
 from .stage import STAGES
-from .synth import BANK, HOLDOUT, HOLDOUT_IMAGES, read_holdout
+from .synth import BANK
 
 CHECKPOINT, METRICS, CURVES = "checkpoint.pth", "metrics.json", "curves.png"
 RELIABILITY, RISK = "reliability.png", "risk_coverage.png"
@@ -61,24 +64,12 @@ def complete(
         TrainingError: the loss is no longer a number.
     """
     arguments = ROW.arguments(locals())
-    record = finished_run(synth_dir, "synth")
-    inherited = {"seed": record["seed"], "synthesis": record["settings"]["synthesis"]}
-    settings = resolve(merge(inherited, values))
-    stored_images = Bank(synth_dir / BANK).has_images
-    if settings.completer.image and not stored_images:
-        raise DataError(
-            f"{synth_dir}: completer.image needs photos in the bank, it has masks only; "
-            "run `amodalpl synth` with --set synthesis.with_image=true"
-        )
+    settings = _settings_beside(synth_dir, values, progress)
     where = pick_device(device)
-    sections = ROW.settings_of(settings)
-    changes = list(_changes(inherited["synthesis"], sections["synthesis"], "synthesis"))
-    if changes:
-        progress.note(f"not as in {synth_dir}: {', '.join(changes)}")
     run = StageRun.open(
         out,
         ROW.name,
-        sections,
+        ROW.settings_of(settings),
         {"bank": hash_file(synth_dir / BANK / "table.npy"), "hold-out": hash_file(synth_dir / HOLDOUT)},
         settings.seed,
         arguments,
@@ -106,6 +97,22 @@ def complete(
     )
 
 
+def _settings_beside(synth_dir: Path, values: Mapping[str, Any], progress: Progress) -> PipelineSettings:
+    """Return the settings, those of `synth` where nothing else is asked for; say what differs from them."""
+    record = finished_run(synth_dir, "synth")
+    inherited = {"seed": record["seed"], "synthesis": record["settings"]["synthesis"]}
+    settings = resolve(merge(inherited, values))
+    if settings.completer.image and not Bank(synth_dir / BANK).has_images:
+        raise DataError(
+            f"{synth_dir}: completer.image needs photos in the bank, it has masks only; "
+            "run `amodalpl synth` with --set synthesis.with_image=true"
+        )
+    changes = list(_changes(inherited["synthesis"], settings.synthesis.model_dump(mode="json"), "synthesis"))
+    if changes:
+        progress.note(f"not as in {synth_dir}: {', '.join(changes)}")
+    return settings
+
+
 def _changes(was: Mapping[str, Any], given: Mapping[str, Any], at: str) -> Iterator[str]:
     for name, value in given.items():
         if isinstance(value, Mapping):
@@ -117,64 +124,94 @@ def _changes(was: Mapping[str, Any], given: Mapping[str, Any], at: str) -> Itera
 def _train_and_score(
     synth_dir: Path, out: Path, settings: PipelineSettings, device: torch.device, progress: Progress
 ) -> dict[str, Any]:
+    """Make everything in the output folder; return the counts, nothing on all processes but the first."""
+    holdout = read_holdout(synth_dir, with_images=settings.completer.image)
+    bundle, history = _train(synth_dir, out, settings, holdout, device, progress)
+    if int(os.environ.get("RANK", 0)) > 0:
+        return {}
+    bundle = choose(bundle, holdout, settings.labels, progress)
+    report = score(bundle, holdout, settings.labels, progress)
+    bundle = replace(bundle, shapes=_learn_shapes(Bank(synth_dir / BANK), settings.seed, progress))
+    save_completer(out, bundle, settings.completer, settings.synthesis)
+    _write_report(out, bundle, report, history)
+    return _counts(settings, holdout, bundle, report, history)
+
+
+def _train(
+    synth_dir: Path,
+    out: Path,
+    settings: PipelineSettings,
+    holdout: Holdout,
+    device: torch.device,
+    progress: Progress,
+) -> tuple[CompleterBundle, list[Point]]:
+    """Return the trained completer, nothing chosen yet, and the points of its curves."""
+    training = settings.training
     synthesis = settings.synthesis.model_copy(update={"with_image": settings.completer.image})
     crop = CropSpec(synthesis.patch_px, synthesis.enlarge_box, synthesis.boundary_px)
-    holdout = Holdout(read_holdout(synth_dir), synth_dir / HOLDOUT_IMAGES if settings.completer.image else None)
     torch.manual_seed(settings.seed)
     completer = build_completer(
         settings.completer.method, settings.completer.width, settings.completer.image, settings.completer.init_gain
     )
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    samples = settings.training.steps * settings.training.batch_size * world
-
-    def validate(trained_so_far: Completer) -> dict[str, float]:
-        return quick_score(trained_so_far, crop, holdout, settings.labels)
-
+    stream = SampleStream(
+        synth_dir / BANK,
+        synthesis,
+        settings.seed,
+        _samples(training),
+        completer.method.recipe,
+        with_boundary="boundary" in completer.method.channels,
+    )
     history = train(
         completer,
-        SampleStream(
-            synth_dir / BANK,
-            synthesis,
-            settings.seed,
-            samples,
-            completer.method.recipe,
-            with_boundary="boundary" in completer.method.channels,
-        ),
-        settings.training,
+        stream,
+        training,
         seed=settings.seed,
         device=device,
         checkpoint=out / CHECKPOINT,
-        validate=validate,
+        validate=lambda so_far: quick_score(so_far, crop, holdout, settings.labels),
         progress=progress,
-        synthesis_device=settings.training.synthesis_device,
+        synthesis_device=training.synthesis_device,
     )
-    if int(os.environ.get("RANK", 0)) > 0:
-        return {}
-    completer.eval()
-    trained = choose(CompleterBundle(completer, crop), holdout, settings.labels, progress)
-    trust = score(trained, holdout, settings.labels, progress)
-    trained = replace(trained, shapes=_learn_shapes(Bank(synth_dir / BANK), settings.seed, progress))
-    save_completer(out, trained, settings.completer, synthesis)
-    training_curves(history, out / CURVES)
-    reliability_diagram(trust.reliability, out / RELIABILITY)
-    risk_coverage(trust.risk_coverage, out / RISK)
-    chosen = {
-        "threshold": trained.threshold,
-        "order threshold": trained.order_threshold,
-        "close looks": list(trained.close_looks),
+    return CompleterBundle(completer.eval(), crop), history
+
+
+def _samples(training: TrainingSettings) -> int:
+    return training.steps * training.batch_size * int(os.environ.get("WORLD_SIZE", 1))
+
+
+def _chosen(bundle: CompleterBundle) -> dict[str, Any]:
+    return {
+        "threshold": bundle.threshold,
+        "order threshold": bundle.order_threshold,
+        "close looks": list(bundle.close_looks),
     }
+
+
+def _write_report(out: Path, bundle: CompleterBundle, report: UncertaintyReport, history: list[Point]) -> None:
+    training_curves(history, out / CURVES)
+    reliability_diagram(report.reliability, out / RELIABILITY)
+    risk_coverage(report.risk_coverage, out / RISK)
     write_json(
         out / METRICS,
         {
-            "chosen": chosen,
-            "promise": trained.promise.to_json() if trained.promise else None,
-            "scores": trust.scores,
-            "reliability": trust.reliability,
-            "risk_coverage": trust.risk_coverage,
+            "chosen": _chosen(bundle),
+            "promise": bundle.promise.to_json() if bundle.promise else None,
+            "scores": report.scores,
+            "reliability": report.reliability,
+            "risk_coverage": report.risk_coverage,
             "history": history,
         },
     )
-    of_labels = [rows["labels"] for rows in trust.scores.values() if "labels" in rows]
+
+
+def _counts(
+    settings: PipelineSettings,
+    holdout: Holdout,
+    bundle: CompleterBundle,
+    report: UncertaintyReport,
+    history: list[Point],
+) -> dict[str, Any]:
+    of_labels = [rows["labels"] for rows in report.scores.values() if "labels" in rows]
     stated = {name: value for row in of_labels for name, value in row.items()}
     warnings = [
         *sanity_checks.of_parts(holdout.cases("choose"), holdout.cases("report")),
@@ -183,14 +220,14 @@ def _train_and_score(
     ]
     return {
         "method": settings.completer.method,
-        "parameters": sum(p.numel() for p in completer.parameters()),
+        "parameters": sum(p.numel() for p in bundle.completer.parameters()),
         "steps": settings.training.steps,
-        "samples": samples,
+        "samples": _samples(settings.training),
         "hold-out scenes": len(holdout.data.images),
-        **chosen,
-        "classes with shapes of their own": len(trained.shapes.codebooks) if trained.shapes else 0,
-        "promise": str(trained.promise or "none: the hold-out has too few labels, or too many bad ones"),
-        "promise on the reporting half": trust.scores[PROMISE]["labels"],
+        **_chosen(bundle),
+        "classes with shapes of their own": len(bundle.shapes.class_ids) if bundle.shapes else 0,
+        "promise": str(bundle.promise or "none: the hold-out has too few labels, or too many bad ones"),
+        "promise on the reporting half": report.scores[PROMISE]["labels"],
         **({"warnings": warnings} if warnings else {}),
     }
 

@@ -348,6 +348,7 @@ def _write_statistics(
     counts["tight px"] = work.plan.tight_px
     stats["promise"] = bundle.promise.to_json() if bundle.promise else None
     counts["promise"] = str(bundle.promise or "none: see the completer's hold-out scores")
+    stats["promise"] = bundle.promise.to_json() if bundle.promise else None
     warnings = [
         *sanity_checks.of_labels(np.array(statistics.growth), statistics.ordered),
         *collected.one_way.warnings(),

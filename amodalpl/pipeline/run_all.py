@@ -11,13 +11,12 @@ from ..evaluation.order import evaluate_order
 from ..io.files import write_json
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
-from ..settings import PipelineSettings, RunSettings
+from ..settings import DataSettings, PipelineSettings, RunSettings
 from ..settings_values import resolve_as
 from .pseudolabel import LABELS
-from .stage import STAGES
+from .stage import IN_RUN, STAGES
 from .train_detector import require_detector, start_identity
 
-IN_RUN = [stage.name for stage in STAGES.values() if stage.folder]
 SCORES = "scores.json"
 
 
@@ -51,24 +50,7 @@ def run_pipeline(
         require_detector()  # both before hours of work, not after
         start_identity(data.init, settings.detector)
     ours = {key: value for key, value in values.items() if key != "data"}
-    labels = _folder(out, "pseudolabel") / LABELS
-    given: dict[str, dict[str, Any]] = {
-        "synth": {"annotations": data.annotations, "images": data.images, "fmt": data.format},
-        "complete": {"synth_dir": _folder(out, "synth")},
-        "pseudolabel": {
-            "annotations": data.annotations,
-            "images": data.images,
-            "completer": _folder(out, "complete"),
-            "fmt": data.format,
-        },
-        "train-detector": {
-            "labels": labels,
-            "images": data.images,
-            "val": data.val,
-            "val_images": data.val_images or (data.images if data.val else None),
-            "init": data.init,
-        },
-    }
+    labels, given = _folder(out, "pseudolabel") / LABELS, _given(data, out)
     done: dict[str, Summary] = {}
     scores: dict[str, Any] = {}
     for number, name in enumerate(wanted, start=1):
@@ -94,3 +76,24 @@ def run_pipeline(
 
 def _folder(out: Path, stage: str) -> Path:
     return out / STAGES[stage].folder
+
+
+def _given(data: DataSettings, out: Path) -> dict[str, dict[str, Any]]:
+    """Return what each stage is given: your data, and what the stages before it write."""
+    return {
+        "synth": {"annotations": data.annotations, "images": data.images, "fmt": data.format},
+        "complete": {"synth_dir": _folder(out, "synth")},
+        "pseudolabel": {
+            "annotations": data.annotations,
+            "images": data.images,
+            "completer": _folder(out, "complete"),
+            "fmt": data.format,
+        },
+        "train-detector": {
+            "labels": _folder(out, "pseudolabel") / LABELS,
+            "images": data.images,
+            "val": data.val,
+            "val_images": data.val_images or (data.images if data.val else None),
+            "init": data.init,
+        },
+    }

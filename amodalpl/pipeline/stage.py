@@ -30,8 +30,8 @@ class Input:
         metavar: what stands for it in help.
         help: one line.
         flag: of the command line, such as `--val`; "" for what is given by its position.
-        optional: it may be left out; the stage then gets `default`.
-        default: None, or a word.
+        required: of what has a flag; what has none always is.
+        default: what the stage gets where it is left out: None, or a word.
         shown_default: what help says in place of `default`.
     """
 
@@ -40,9 +40,14 @@ class Input:
     metavar: str
     help: str
     flag: str = ""
-    optional: bool = False
+    required: bool = False
     default: str | None = None
     shown_default: str = ""
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may be left out."""
+        return bool(self.flag) and not self.required
 
     def to_json(self, value: Any) -> str | None:
         """Return a value as run.json holds it: paths in full."""
@@ -116,12 +121,6 @@ class Stage:
     folder: str = ""
     choice: Choice | None = None
 
-    @property
-    def usage(self) -> str:
-        """The command with what must be given, such as `complete SYNTH_DIR --out DIR`."""
-        needed = [f"{i.flag} {i.metavar}".strip() for i in self.inputs if not i.optional]
-        return " ".join([self.name, *needed, "--out DIR"])
-
     def load(self) -> Callable[..., Summary]:
         """Import the function."""
         module, _, name = self.function.partition(":")
@@ -166,8 +165,9 @@ _ANNOTATIONS = Input(
     "annotations", "path", "ANN", "Annotation file (COCO, COCOA, KINS, D2SA), or a folder of COCOA records."
 )
 _IMAGES = Input("images", "path", "IMAGES", "Folder that the file names in ANN start from.")
-_FORMAT = Input(
-    "fmt", "format", "FORMAT", "Format of ANN; auto looks at the content.", "--format", optional=True, default="auto"
+_FORMAT = Input("fmt", "format", "FORMAT", "Format of ANN; auto looks at the content.", "--format", default="auto")
+_BACKEND = Input(
+    "backend", "word", "torch|onnx", "What runs it; for onnx see `amodalpl export-onnx`.", "--backend", default="torch"
 )
 
 _ROWS = (
@@ -208,25 +208,10 @@ _ROWS = (
         inputs=(
             _ANNOTATIONS,
             _IMAGES,
-            Input("completer", "path", "DIR", "Output folder of `amodalpl complete`.", "--completer"),
+            Input("completer", "path", "DIR", "Output folder of `amodalpl complete`.", "--completer", required=True),
             _FORMAT,
-            Input(
-                "review",
-                "path",
-                "FILE",
-                "Keep the decisions of an earlier review.json on labels that come out the same.",
-                "--review",
-                optional=True,
-            ),
-            Input(
-                "backend",
-                "word",
-                "torch|onnx",
-                "What runs the network; for onnx see `amodalpl export-onnx`.",
-                "--backend",
-                optional=True,
-                default="torch",
-            ),
+            Input("review", "path", "FILE", "Keep its decisions on labels that come out the same.", "--review"),
+            _BACKEND,
         ),
         sections=("labels",),
         takes=("settings", "device"),
@@ -245,14 +230,7 @@ _ROWS = (
             Input("labels", "path", "LABELS_DIR", "Output folder of `amodalpl pseudolabel`."),
             Input("images", "path", "IMAGES", "Folder of its photos."),
             Input("review", "path", "REVIEW", "Decisions, as report.html exports them."),
-            Input(
-                "completer",
-                "path",
-                "DIR",
-                "Show the scores of this completer in the new report.",
-                "--completer",
-                optional=True,
-            ),
+            Input("completer", "path", "DIR", "Show its scores in the new report.", "--completer"),
         ),
     ),
     Stage(
@@ -265,31 +243,9 @@ _ROWS = (
         inputs=(
             Input("labels", "path", "LABELS", "Label file, such as pseudo_amodal.json; any COCO file will do."),
             _IMAGES,
-            Input(
-                "val",
-                "path",
-                "ANN",
-                "Score on this file; without it, photos of LABELS are kept apart.",
-                "--val",
-                optional=True,
-            ),
-            Input(
-                "val_images",
-                "path",
-                "DIR",
-                "Photos of --val.",
-                "--val-images",
-                optional=True,
-                shown_default="IMAGES",
-            ),
-            Input(
-                "init",
-                "path or none",
-                "FILE|none",
-                "Start from this checkpoint, or from random weights with `none`.",
-                "--init",
-                optional=True,
-            ),
+            Input("val", "path", "ANN", "Score on this file; without it, photos of LABELS are kept apart.", "--val"),
+            Input("val_images", "path", "DIR", "Photos of --val.", "--val-images", shown_default="IMAGES"),
+            Input("init", "path or none", "FILE|none", "Start from this checkpoint, or from random weights.", "--init"),
         ),
         sections=("detector",),
         takes=("settings", "device"),
@@ -299,3 +255,5 @@ _ROWS = (
     ),
 )
 STAGES = {stage.name: stage for stage in _ROWS}
+IN_RUN = [stage.name for stage in _ROWS if stage.folder]
+"""Names of the stages that `amodalpl run` does, in order."""

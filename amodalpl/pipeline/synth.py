@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from ..calibration.holdout import HOLDOUT, HOLDOUT_IMAGES
 from ..data.coco_family import reason_kind
 from ..data.read import read_annotations
-from ..data.records import AnnotationSet, Instance
+from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
 from ..io.files import write_json, write_whole
 from ..io.images import image_path, read_image, write_photo
@@ -45,7 +47,7 @@ from ..synthesis.holdout import Source, draw_scene, scene_entries
 from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
 from .stage import STAGES
 
-BANK, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS = "bank", "holdout.json", "holdout_images", "preview.png", "gaps.png"
+BANK, PREVIEW, GAPS = "bank", "preview.png", "gaps.png"
 PREVIEW_SAMPLES = 24
 ROW = STAGES["synth"]
 
@@ -105,53 +107,30 @@ def why_not_usable(instance: Instance, owned: np.ndarray, settings: SynthesisSet
     return None
 
 
+@dataclass
+class _Found:
+    """What cutting out has found so far."""
+
+    left_out: Counter[str]
+    sources: list[Source] = field(default_factory=list)
+    gaps: list[int] = field(default_factory=list)
+    overlaps: int = 0
+    shared_px: int = 0
+
+
 def _build(
     data: AnnotationSet, images: Path, out: Path, settings: PipelineSettings, progress: Progress
 ) -> dict[str, Any]:
     synthesis = settings.synthesis
     held_out = _held_out(data, settings)
-    image_px = synthesis.patch_px * 3 // 2 if synthesis.with_image else None
-    writer = BankWriter(out / BANK, image_px)
-    left_out: Counter[str] = Counter(reason_kind(d.reason) for d in data.dropped)
-    sources: list[Source] = []
-    gaps: list[int] = []
-    overlaps = shared_px = 0
+    writer = BankWriter(out / BANK, _image_px(synthesis))
+    found = _Found(Counter(reason_kind(d.reason) for d in data.dropped))
     with progress.task("cutting out", len(data.images)) as advance:
         for record in data.images:
-            instances = [i for i in data.by_image[record.id] if not i.is_crowd and i.modal is not None]
-            crowds = [i.modal for i in data.by_image[record.id] if i.is_crowd and i.modal is not None]
-            left_out["crowd region"] += sum(i.is_crowd for i in data.by_image[record.id])
-            owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
-            overlaps += int((owned.lost_px > 0).sum())
-            shared_px += int(owned.lost_px.sum())
-            gaps += pair_gaps(owned.masks)
-            reasons = [why_not_usable(i, m, synthesis) for i, m in zip(instances, owned.masks, strict=True)]
-            left_out.update(r for r in reasons if r)
-            kept = [k for k, reason in enumerate(reasons) if reason is None]
-            needs_photo = record.id in held_out or image_px
-            photo = read_image(image_path(images, record.file_name), record.size_hw) if kept and needs_photo else None
-            owners = _owners(owned.masks, crowds)
-            sure: list[int] = []
-            for k in kept:
-                cutout = cut_out(owned.masks[k], synthesis.cutout_px)
-                around = surroundings(owners, FIRST_OBJECT + k, cutout, synthesis.enlarge_box)
-                if around.sure_to_be_whole:
-                    sure.append(k)
-                if record.id in held_out:
-                    continue
-                instance = instances[k]
-                look = None
-                if image_px and photo is not None:
-                    square = image_square(cutout, synthesis.enlarge_box)
-                    look = to_patch(photo, square.patch_from_raster(image_px), image_px, linear=True)
-                writer.add(cutout, (instance.id, instance.image_id, instance.category_id), look, around)
-            if record.id in held_out and photo is not None:
-                used = sure if synthesis.holdout_whole else kept
-                categories = [instances[k].category_id for k in used]
-                sources.append(Source(photo, owned.masks[used], categories, record.id))
+            _cut_out_of(record, data, images, None if record.id in held_out else writer, synthesis, found)
             advance(1)
     in_bank = writer.close()
-    in_holdout = sum(len(s.masks) for s in sources)
+    in_holdout = sum(len(s.masks) for s in found.sources)
     if in_bank < 2 or in_holdout < 1:
         raise DataError(
             f"{data.path}: expected at least 2 usable instances for training and 1 in other photos for the hold-out, "
@@ -159,12 +138,12 @@ def _build(
             + (", or set synthesis.holdout_whole=false" if synthesis.holdout_whole else "")
         )
     bank = Bank(out / BANK, synthesis.only_unoccluded)
-    scenes = _write_holdout(data, sources, out, settings, progress)
+    scenes = _write_holdout(data, found.sources, out, settings, progress)
     _write_preview(bank, out / PREVIEW, settings)
-    tolerance = derive_tolerance(gaps)
+    tolerance = derive_tolerance(found.gaps)
     gap_histogram(tolerance, out / GAPS)
     table = np.load(out / BANK / "table.npy", allow_pickle=False)
-    warnings = sanity_checks.of_gaps(len(gaps), len(data.images))
+    warnings = sanity_checks.of_gaps(len(found.gaps), len(data.images))
     return {
         "photos": len(data.images),
         "instances": len(data.instances) + len(data.dropped),
@@ -173,14 +152,59 @@ def _build(
         "in bank, cut off by the photo": int(table["truncated"].sum()),
         "in bank, sure to be whole": int(sure_to_be_whole(table).sum()),
         "in hold-out photos": in_holdout,
-        "left out": {reason: n for reason, n in sorted(left_out.items()) if n},
-        "instances with shared pixels": overlaps,
-        "shared pixels": shared_px,
+        "left out": {reason: n for reason, n in sorted(found.left_out.items()) if n},
+        "instances with shared pixels": found.overlaps,
+        "shared pixels": found.shared_px,
         "gap px": tolerance.gap_px,
         "tight px": tolerance.tight_px,
         **scenes,
         **({"warnings": warnings} if warnings else {}),
     }
+
+
+def _image_px(settings: SynthesisSettings) -> int | None:
+    return settings.patch_px * 3 // 2 if settings.with_image else None
+
+
+def _cut_out_of(
+    record: ImageRecord,
+    data: AnnotationSet,
+    images: Path,
+    writer: BankWriter | None,
+    settings: SynthesisSettings,
+    found: _Found,
+) -> None:
+    """Put the usable instances of a photo into the bank, or the photo among the sources of the hold-out (no writer)."""
+    instances = [i for i in data.by_image[record.id] if not i.is_crowd and i.modal is not None]
+    crowds = [i.modal for i in data.by_image[record.id] if i.is_crowd and i.modal is not None]
+    owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
+    reasons = [why_not_usable(i, m, settings) for i, m in zip(instances, owned.masks, strict=True)]
+    found.left_out["crowd region"] += sum(i.is_crowd for i in data.by_image[record.id])
+    found.left_out.update(r for r in reasons if r)
+    found.overlaps += int((owned.lost_px > 0).sum())
+    found.shared_px += int(owned.lost_px.sum())
+    found.gaps += pair_gaps(owned.masks)
+    kept = [k for k, reason in enumerate(reasons) if reason is None]
+    if not kept:
+        return
+    image_px = _image_px(settings)
+    needs_photo = writer is None or image_px
+    photo = read_image(image_path(images, record.file_name), record.size_hw) if needs_photo else None
+    owners = _owners(owned.masks, crowds)
+    cut_outs = {k: cut_out(owned.masks[k], settings.cutout_px) for k in kept}
+    around = {k: surroundings(owners, FIRST_OBJECT + k, cut_outs[k], settings.enlarge_box) for k in kept}
+    if writer is None:
+        assert photo is not None
+        used = [k for k in kept if around[k].sure_to_be_whole] if settings.holdout_whole else kept
+        categories = [instances[k].category_id for k in used]
+        found.sources.append(Source(photo, owned.masks[used], categories, record.id))
+        return
+    for k in kept:
+        look = None
+        if image_px and photo is not None:
+            square = image_square(cut_outs[k], settings.enlarge_box)
+            look = to_patch(photo, square.patch_from_raster(image_px), image_px, linear=True)
+        writer.add(cut_outs[k], (instances[k].id, record.id, instances[k].category_id), look, around[k])
 
 
 def _owners(masks: np.ndarray, crowds: Sequence[Rle]) -> np.ndarray:
@@ -249,8 +273,3 @@ def _write_preview(bank: Bank, path: Path, settings: PipelineSettings) -> None:
     ok, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     assert ok, "a contact sheet is always encodable"
     write_whole(path, lambda part: part.write_bytes(data.tobytes()))
-
-
-def read_holdout(folder: Path) -> AnnotationSet:
-    """Read the hold-out of a finished `amodalpl synth`; `raw["part"]` of each image says what it is for."""
-    return read_annotations(folder / HOLDOUT, "d2sa")

@@ -45,7 +45,7 @@ def reliability_diagram(diagrams: Mapping[str, Mapping[str, Sequence[float]]], p
 
     Args:
         diagrams: "network" and "calibrated" (probabilities of pixels) and "labels" (uncertainties), each with bins:
-            "stated", "seen" and "share" of the members, as `Trust.reliability` has them.
+            "stated", "seen" and "share" of the members, as `UncertaintyReport.reliability` has them.
         path: of the PNG, written whole; equal bins give equal bytes.
     """
     figure = Figure(figsize=(9.5, 4.9), dpi=120, layout="constrained")
@@ -73,7 +73,7 @@ def risk_coverage(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Pat
     """Draw the mean error of the least uncertain labels over how many of them are kept.
 
     Args:
-        curves: row -> "coverage" and "risk", as `Trust.risk_coverage` has them.
+        curves: row -> "coverage" and "risk", as `UncertaintyReport.risk_coverage` has them.
         path: of the PNG, written whole; equal curves give equal bytes.
     """
     figure = Figure(figsize=(6.4, 4.4), dpi=120, layout="constrained")

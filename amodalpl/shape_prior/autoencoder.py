@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
+from torch.nn import functional
+
+from ..runtime.progress import SILENT, Progress
+
+BATCH, LEARNING_RATE = 64, 3e-3
 
 
 class ShapeAutoencoder(nn.Module):
@@ -49,3 +56,34 @@ class ShapeAutoencoder(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the masks as the latent map remembers them."""
         return torch.sigmoid(self.decoder(self.encoder(x)))
+
+
+def train_autoencoder(
+    autoencoder: ShapeAutoencoder,
+    crops: torch.Tensor,
+    steps: int,
+    vary: Callable[[torch.Tensor, int], torch.Tensor],
+    progress: Progress = SILENT,
+) -> None:
+    """Train in place to give crops back: the mean squared error, as in their code; leaves it in eval mode, frozen.
+
+    Args:
+        autoencoder: with as many planes as the crops.
+        crops: (N, C, S, S) float32 in [0, 1].
+        steps: of `BATCH` crops drawn by torch's random state.
+        vary: turns or mirrors the batch of a step.
+        progress: shows the steps.
+    """
+    autoencoder.train().requires_grad_(True)
+    optimizer = torch.optim.Adam(autoencoder.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+    with progress.task("learning whole shapes", steps) as advance:
+        for step in range(steps):
+            batch = vary(crops[torch.randint(len(crops), (BATCH,))], step)
+            loss = functional.mse_loss(autoencoder(batch), batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            advance(1)
+    autoencoder.eval().requires_grad_(False)

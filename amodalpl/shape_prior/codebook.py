@@ -10,24 +10,21 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from ..errors import DataError
 from ..masks.boxes import tight_box
 from ..runtime.progress import SILENT, Progress
-from .autoencoder import ShapeAutoencoder
+from .autoencoder import ShapeAutoencoder, train_autoencoder
+from .class_codes import ClassCodes, k_means
 
 SIDE_PX = 28  # of a mask as the auto-encoder sees it; that of a mask head's output
 WIDTH = 8  # channels of the auto-encoder's layers
 LATENT = (WIDTH, SIDE_PX // 4, SIDE_PX // 4)
-BATCH, LEARNING_RATE = 64, 3e-3
-KMEANS_ROUNDS = 10
 MOST_OF_CLASS = 4096  # shapes of a class that k-means looks at, each turned and mirrored eight ways
-_AT_ONCE = 4096  # points whose distances are held together
 
 
-class Codebook(nn.Module):
+class Codebook(ClassCodes):
     """Codes of each class, with the auto-encoder that they are of; all of it in the state dict, nothing of it learnt.
 
     Args:
@@ -36,19 +33,11 @@ class Codebook(nn.Module):
 
     Attributes:
         autoencoder: masks to latent vectors of D numbers and back.
-        codes: (C, K, D) float32; of class c the first `counts[c]` are codes, the others are zero.
-        counts: (C,) int64.
     """
 
-    codes: Tensor
-    counts: Tensor
-
     def __init__(self, class_count: int, most_codes: int) -> None:
-        super().__init__()
+        super().__init__(class_count, most_codes, int(np.prod(LATENT)))
         self.autoencoder = ShapeAutoencoder(1, WIDTH).requires_grad_(False).eval()
-        size = int(np.prod(LATENT))
-        self.register_buffer("codes", torch.zeros(class_count, most_codes, size))
-        self.register_buffer("counts", torch.zeros(class_count, dtype=torch.int64))
 
     @torch.no_grad()
     def encode(self, masks: Tensor) -> Tensor:
@@ -85,12 +74,9 @@ class Codebook(nn.Module):
         shapes = masks.detach().float()[:, None].repeat(1, count, 1, 1)
         latent = self.encode(masks)  # (N, D)
         for label in labels.unique().tolist():
-            codes = self.codes[label, : int(self.counts[label])]  # (K', D)
-            if len(codes):
+            if len(self.of(label)):
                 members = (labels == label).nonzero().squeeze(1)
-                found = torch.cdist(latent[members], codes).topk(min(count, len(codes)), largest=False).indices
-                first = found[:, :1].expand(-1, count - found.shape[1])
-                shapes[members] = self.decode(codes[torch.cat([found, first], dim=1)])
+                shapes[members] = self.decode(self.nearest_codes(latent[members], label, count))
         return shapes
 
     @torch.no_grad()
@@ -152,6 +138,7 @@ def learn_codebook(
     """
     if not len(shapes):
         raise DataError("codebook: expected whole masks to learn shapes from, got none")
+    rng = np.random.default_rng(seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in one order on every machine; so small a network gains nothing from more
     try:
@@ -160,14 +147,12 @@ def learn_codebook(
             masks = torch.from_numpy(np.stack(shapes)).float()
             of_class = torch.as_tensor(labels, dtype=torch.int64)
             book = Codebook(class_count, most_codes)
-            _train(book.autoencoder, masks, steps, progress)
+            train_autoencoder(book.autoencoder, masks[:, None], steps, _one_of_eight_ways, progress)
             with progress.task("making shape codebooks", class_count) as advance:
                 for label in range(class_count):
                     members = masks[of_class == label]
                     chosen = members[torch.randperm(len(members))[:MOST_OF_CLASS].sort().values]
-                    codes = _codes(book.encode(eight_ways(chosen)), most_codes)
-                    book.codes[label, : len(codes)] = codes
-                    book.counts[label] = len(codes)
+                    book.put(label, k_means(book.encode(eight_ways(chosen)).unique(dim=0), most_codes, rng))
                     advance(1)
     finally:
         torch.set_num_threads(threads)
@@ -183,34 +168,6 @@ def eight_ways(masks: Tensor) -> Tensor:
     return torch.cat([turned, turned.flip(2)])
 
 
-def _train(autoencoder: ShapeAutoencoder, masks: Tensor, steps: int, progress: Progress) -> None:
-    """Learn to give masks back: the mean squared error, as in their code."""
-    autoencoder.train().requires_grad_(True)
-    optimizer = torch.optim.Adam(autoencoder.parameters(), LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    with progress.task("learning whole shapes", steps) as advance:
-        for _ in range(steps):
-            batch = masks[torch.randint(len(masks), (BATCH,))]
-            way = int(torch.randint(8, ()))
-            batch = torch.rot90(batch.flip(2) if way > 3 else batch, way % 4, dims=(1, 2))[:, None]
-            loss = functional.mse_loss(autoencoder(batch), batch)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            advance(1)
-    autoencoder.eval().requires_grad_(False)
-
-
-def _codes(points: Tensor, most: int) -> Tensor:
-    """Return the centres of (N, D) points by k-means (Lloyd 1982); the different points themselves if they are few."""
-    points = points.unique(dim=0) if len(points) else points
-    if len(points) <= most:
-        return points
-    centres = points[torch.randperm(len(points))[:most]]
-    for _ in range(KMEANS_ROUNDS):
-        nearest = torch.cat([torch.cdist(part, centres).argmin(1) for part in points.split(_AT_ONCE)])
-        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-        counts = torch.bincount(nearest, minlength=most)[:, None]
-        centres = torch.where(counts > 0, sums / counts.clamp_min(1), centres)
-    return centres
+def _one_of_eight_ways(batch: Tensor, step: int) -> Tensor:
+    way = int(torch.randint(8, ()))
+    return torch.rot90(batch.flip(3) if way > 3 else batch, way % 4, dims=(2, 3))

@@ -16,61 +16,32 @@ finished masks, and these are the differences:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..errors import CheckpointError, DataError
 from ..io.checkpoints import load_plain
 from ..io.files import write_whole
-from ..masks.boxes import tight_box
 from ..runtime.progress import SILENT, Progress
-from .autoencoder import ShapeAutoencoder
+from .autoencoder import ShapeAutoencoder, train_autoencoder
+from .class_codes import ClassCodes, k_means
+from .crops import CROP_PX, PLANES, crop_shapes
 
-CROP_PX = 28  # the paper's
-PLANES = 2  # the mask and its hollows
 FEWEST_SHAPES = 20  # with fewer, a class has no ranks finer than 5 %
 MOST_SHAPES = 10_000  # of all classes together; bounds time and memory for any data set
 MOST_OF_CLASS = 512
-CODES = 128  # per class; a class with fewer shapes keeps each of them as a code
+CODES = 128  # per class
 CODES_OF_ALL = 512
-FOLDS = 5  # parts of a class that are measured against the codebook of the others
-STEPS, BATCH, LEARNING_RATE = 300, 64, 3e-3  # the reconstruction loss hardly falls after these
-KMEANS_ROUNDS = 10
+STEPS = 300  # the reconstruction loss hardly falls after these
+FOLDS = 5  # parts of a class that are measured against the codes of the others
 SCORE_BATCH = 512
-
-
-@dataclass(frozen=True, eq=False)
-class Codebook:
-    """What is known of the whole shapes of one class, or of all classes.
-
-    Attributes:
-        codes: (K, D) float32, latent vectors.
-        ordinary: (M,) float32, increasing: distances of whole shapes to codebooks made without them, in [0, 1].
-    """
-
-    codes: Tensor
-    ordinary: Tensor
-
-    def score(self, distances: Tensor) -> Tensor:
-        """Return the share of whole shapes that are at least this far away, counting the judged one in.
-
-        Args:
-            distances: (N,) float32.
-
-        Returns:
-            (N,) float64 in [1 / (M + 1), 1].
-        """
-        nearer = torch.searchsorted(self.ordinary, distances.contiguous())
-        return (1 + len(self.ordinary) - nearer).double() / (1 + len(self.ordinary))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +50,16 @@ class ShapePrior:
 
     Attributes:
         autoencoder: in eval mode, on the CPU.
-        codebooks: by category id, of the classes with at least `FEWEST_SHAPES` whole shapes.
-        any_class: of all shapes together, for every other class.
+        class_ids: classes with at least `FEWEST_SHAPES` whole shapes.
+        codes: of these classes, in their order, and of all shapes together.
+        ordinary: for each of these classes, then for all shapes together, (M,) float32, increasing: distances of whole
+            shapes to codes made without them, in [0, 1].
     """
 
     autoencoder: ShapeAutoencoder
-    codebooks: Mapping[int, Codebook]
-    any_class: Codebook
+    class_ids: Sequence[int]
+    codes: ClassCodes
+    ordinary: Sequence[Tensor]
 
     def score(self, masks: Sequence[np.ndarray], category_ids: Sequence[int]) -> np.ndarray:
         """Say how ordinary each mask is.
@@ -109,14 +83,53 @@ class ShapePrior:
         scores = np.zeros(len(masks))
         filled = np.array([bool(mask.any()) for mask in masks], dtype=bool)
         with _one_thread():
-            for category in np.unique(wanted[filled]):
-                codebook = self.codebooks.get(int(category), self.any_class)
+            for category in np.unique(wanted[filled]).tolist():
                 members = np.flatnonzero(filled & (wanted == category))
+                label = self.class_ids.index(category) if category in self.class_ids else -1
+                codes, ordinary = self.codes.of(label), self.ordinary[label]
                 for start in range(0, len(members), SCORE_BATCH):
                     batch = members[start : start + SCORE_BATCH]
-                    crops = _crops([masks[i] for i in batch])
-                    scores[batch] = codebook.score(_distances(_views(self.autoencoder, crops), codebook.codes)).numpy()
+                    views = _views(self.autoencoder, crop_shapes([masks[i] for i in batch]))
+                    scores[batch] = share_as_far(least_distance(views, codes), ordinary).numpy()
         return scores
+
+
+def least_distance(views: Tensor, codes: Tensor) -> Tensor:
+    """Return how far each shape is from the nearest code: the least |z - c|^2 / (|z|^2 + |c|^2).
+
+    1 minus Dice's coefficient, if the vectors held zeros and ones.
+
+    Args:
+        views: (N, V, D) float32, nowhere negative: latent vectors z of V views of each shape; the nearest view counts.
+        codes: (K, D) float32, nowhere negative: codes c.
+
+    Returns:
+        (N,) float32 in [0, 1].
+
+    >>> mirrored = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    >>> round(least_distance(mirrored, torch.tensor([[0.0, 2.0]])).item(), 6)  # 1 / (1 + 4)
+    0.2
+    """
+    lengths = (views**2).sum(-1, keepdim=True) + (codes**2).sum(-1)  # (N, V, K)
+    relative = 1 - 2 * (views @ codes.T) / lengths.clamp_min(1e-12)
+    return relative.clamp(0, 1).flatten(1).amin(1)
+
+
+def share_as_far(distances: Tensor, ordinary: Tensor) -> Tensor:
+    """Return the share of whole shapes that are at least this far away, counting the judged one in.
+
+    Args:
+        distances: (N,) float32.
+        ordinary: (M,) float32, increasing, distances of whole shapes.
+
+    Returns:
+        (N,) float64 in [1 / (M + 1), 1].
+
+    >>> share_as_far(torch.tensor([0.0, 0.2, 0.5]), torch.tensor([0.1, 0.2, 0.2, 0.4])).tolist()
+    [1.0, 0.8, 0.2]
+    """
+    nearer = torch.searchsorted(ordinary, distances.contiguous())
+    return (1 + len(ordinary) - nearer).double() / (1 + len(ordinary))
 
 
 def learn_shape_prior(
@@ -136,32 +149,25 @@ def learn_shape_prior(
     Raises:
         DataError: fewer than `FEWEST_SHAPES` masks, one without a pixel, or not one class per mask.
     """
-    if len(masks) < FEWEST_SHAPES:
-        raise DataError(
-            f"shape prior: expected at least {FEWEST_SHAPES} whole shapes to tell what is ordinary, got {len(masks)}"
-        )
-    categories = _class_of_each(masks, category_ids)
-    empty = next((i for i, mask in enumerate(masks) if not mask.any()), None)
-    if empty is not None:
-        raise DataError(f"shape prior: masks[{empty}]: expected at least one pixel, got none")
+    categories = _check(masks, category_ids)
     rng = np.random.default_rng(seed)
     chosen = _sample(categories, rng)
     categories = categories[chosen]
     with _one_thread():
-        crops = _crops([masks[i] for i in chosen])
+        crops = crop_shapes([masks[i] for i in chosen])
         autoencoder = _train(crops, seed, progress)
         views = _views(autoencoder, crops)
         own = [int(c) for c in np.unique(categories) if (categories == c).sum() >= FEWEST_SHAPES]
+        known = []
         with progress.task("making shape codebooks", len(own) + 1) as advance:
-            codebooks = {}
             for category in own:
                 members = torch.from_numpy(np.flatnonzero(categories == category))
-                codebooks[category] = _codebook(views[members], CODES, rng)
+                known.append(_codes_and_distances(views[members], CODES, rng))
                 advance(1)
             some = torch.from_numpy(rng.permutation(len(views))[: 4 * CODES_OF_ALL])
-            any_class = _codebook(views[some], CODES_OF_ALL, rng)
+            known.append(_codes_and_distances(views[some], CODES_OF_ALL, rng))
             advance(1)
-    return ShapePrior(autoencoder, codebooks, any_class)
+    return _put_together(autoencoder, own, known)
 
 
 def save_shape_prior(path: Path, prior: ShapePrior) -> None:
@@ -170,10 +176,14 @@ def save_shape_prior(path: Path, prior: ShapePrior) -> None:
     Raises:
         OutputError: it cannot be written.
     """
+    entries = [
+        {"codes": prior.codes.of(label).clone(), "ordinary": prior.ordinary[label]}
+        for label in (*range(len(prior.class_ids)), -1)
+    ]
     content = {
         "autoencoder": dict(prior.autoencoder.state_dict()),
-        "any_class": vars(prior.any_class),
-        "codebooks": {category: vars(codebook) for category, codebook in prior.codebooks.items()},
+        "any_class": entries[-1],
+        "codebooks": dict(zip(prior.class_ids, entries[:-1], strict=True)),
     }
     write_whole(path, lambda part: torch.save(content, part))
 
@@ -188,15 +198,29 @@ def load_shape_prior(path: Path) -> ShapePrior:
     try:
         autoencoder = ShapeAutoencoder(PLANES)
         autoencoder.load_state_dict(content["autoencoder"])
-        with torch.no_grad():
-            latent = autoencoder.encode(torch.zeros(1, PLANES, CROP_PX, CROP_PX))
         if not all(torch.isfinite(weight).all() for weight in autoencoder.state_dict().values()):
             raise ValueError("a weight is not a number")
-        codebooks = {_whole_number(c): _read_codebook(entry, latent) for c, entry in content["codebooks"].items()}
-        return ShapePrior(autoencoder.eval(), codebooks, _read_codebook(content["any_class"], latent))
+        with torch.no_grad():
+            length = autoencoder.encode(torch.zeros(1, PLANES, CROP_PX, CROP_PX)).shape[1]
+        of_all = _read_entry(content["any_class"], length)
+        entries = {_whole_number(c): _read_entry(entry, length) for c, entry in content["codebooks"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
         problem = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: expected a shape prior, got a damaged or foreign file ({problem})") from None
+    return _put_together(autoencoder.eval(), list(entries), [*entries.values(), of_all])
+
+
+def _put_together(
+    autoencoder: ShapeAutoencoder, class_ids: Sequence[int], known: Sequence[tuple[Tensor, Tensor]]
+) -> ShapePrior:
+    """Make a prior of the codes and ordinary distances of each class, then of all shapes."""
+    *of_classes, (of_all, _) = known
+    most = max((len(codes) for codes, _ in of_classes), default=0)
+    codes = ClassCodes(len(class_ids), most, of_all.shape[1], len(of_all))
+    for label, (own, _) in enumerate(of_classes):
+        codes.put(label, own)
+    codes.any_class.copy_(of_all)
+    return ShapePrior(autoencoder, class_ids, codes, [ordinary for _, ordinary in known])
 
 
 def _whole_number(value: Any) -> int:
@@ -205,15 +229,27 @@ def _whole_number(value: Any) -> int:
     return value
 
 
-def _read_codebook(entry: Any, latent: Tensor) -> Codebook:
+def _read_entry(entry: Any, length: int) -> tuple[Tensor, Tensor]:
     codes, ordinary = entry["codes"], entry["ordinary"]
-    if codes.dtype != torch.float32 or codes.ndim != 2 or len(codes) == 0 or codes.shape[1] != latent.shape[1]:
-        raise ValueError(f"codes: {codes.dtype} {tuple(codes.shape)}, expected float32 (K, {latent.shape[1]})")
+    if codes.dtype != torch.float32 or codes.ndim != 2 or len(codes) == 0 or codes.shape[1] != length:
+        raise ValueError(f"codes: {codes.dtype} {tuple(codes.shape)}, expected float32 (K, {length})")
     if ordinary.dtype != torch.float32 or ordinary.ndim != 1 or len(ordinary) == 0:
         raise ValueError(f"ordinary: {ordinary.dtype} {tuple(ordinary.shape)}, expected float32 (M,)")
     if not (torch.isfinite(codes).all() and torch.isfinite(ordinary).all() and (ordinary.diff() >= 0).all()):
         raise ValueError("a codebook holds impossible numbers")
-    return Codebook(codes, ordinary)
+    return codes, ordinary
+
+
+def _check(masks: Sequence[np.ndarray], category_ids: Sequence[int]) -> np.ndarray:
+    if len(masks) < FEWEST_SHAPES:
+        raise DataError(
+            f"shape prior: expected at least {FEWEST_SHAPES} whole shapes to tell what is ordinary, got {len(masks)}"
+        )
+    categories = _class_of_each(masks, category_ids)
+    empty = next((i for i, mask in enumerate(masks) if not mask.any()), None)
+    if empty is not None:
+        raise DataError(f"shape prior: masks[{empty}]: expected at least one pixel, got none")
+    return categories
 
 
 def _class_of_each(masks: Sequence[np.ndarray], category_ids: Sequence[int]) -> np.ndarray:
@@ -232,40 +268,12 @@ def _sample(categories: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.sort(np.concatenate(kept))
 
 
-def _crops(masks: Sequence[np.ndarray]) -> Tensor:
-    """Return (N, 2, CROP_PX, CROP_PX) float32 in [0, 1]: each mask in its tight box, centred, and its hollows."""
-    crops = np.zeros((len(masks), PLANES, CROP_PX, CROP_PX), dtype=np.float32)
-    for crop, mask in zip(crops, masks, strict=True):
-        x, y, w, h = tight_box(mask)
-        shape = np.ascontiguousarray(mask[y : y + h, x : x + w]).astype(np.uint8)
-        hull = np.zeros_like(shape)
-        cv2.fillConvexPoly(hull, cv2.convexHull(np.argwhere(shape)[:, ::-1].astype(np.int32)), 1)
-        # even sizes leave equal margins, so that a mirrored mask has the mirrored crop
-        width, height = (max(2, 2 * round(CROP_PX / 2 * side / max(w, h))) for side in (w, h))
-        top, left = (CROP_PX - height) // 2, (CROP_PX - width) // 2
-        method = cv2.INTER_AREA if max(w, h) > CROP_PX else cv2.INTER_LINEAR
-        for plane, part in zip(crop, (shape, hull & ~shape), strict=True):
-            resized = cv2.resize(part.astype(np.float32), (width, height), interpolation=method)
-            plane[top : top + height, left : left + width] = resized
-    return torch.from_numpy(crops)
-
-
 def _train(crops: Tensor, seed: int, progress: Progress) -> ShapeAutoencoder:
-    with torch.random.fork_rng(devices=[]), progress.task("learning whole shapes", STEPS) as advance:
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         autoencoder = ShapeAutoencoder(PLANES)
-        optimizer = torch.optim.Adam(autoencoder.parameters(), LEARNING_RATE)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
-        for step in range(STEPS):
-            batch = crops[torch.randint(len(crops), (BATCH,))]
-            batch = batch.flip(-1) if step % 2 else batch
-            loss = functional.mse_loss(autoencoder(batch), batch)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            advance(1)
-    return autoencoder.eval()
+        train_autoencoder(autoencoder, crops, STEPS, lambda b, step: b.flip(-1) if step % 2 else b, progress)
+    return autoencoder
 
 
 def _views(autoencoder: ShapeAutoencoder, crops: Tensor) -> Tensor:
@@ -278,37 +286,14 @@ def _views(autoencoder: ShapeAutoencoder, crops: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _distances(views: Tensor, codes: Tensor) -> Tensor:
-    """Return (N,) float32: the least |z - c|^2 / (|z|^2 + |c|^2) over both views z and all codes c.
-
-    In [0, 1], because no latent vector has a negative entry; 1 minus Dice's coefficient if they held zeros and ones.
-    """
-    lengths = (views**2).sum(-1, keepdim=True) + (codes**2).sum(-1)  # (N, 2, K)
-    relative = 1 - 2 * (views @ codes.T) / lengths.clamp_min(1e-12)
-    return relative.clamp(0, 1).flatten(1).amin(1)
-
-
-def _codebook(views: Tensor, most_codes: int, rng: np.random.Generator) -> Codebook:
-    """Make a codebook of (N, 2, D) views, and measure each part of them against a codebook of the other parts."""
+def _codes_and_distances(views: Tensor, most_codes: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Make codes of (N, 2, D) views, and measure each part of them against codes of the other parts, increasing."""
     fold = torch.from_numpy(rng.permutation(len(views)) % FOLDS)
-    ordinary = [
-        _distances(views[fold == k], _kmeans(views[fold != k, 0], most_codes, rng))
+    distances = [
+        least_distance(views[fold == k], k_means(views[fold != k, 0], most_codes, rng))
         for k in range(FOLDS)
     ]  # fmt: skip
-    return Codebook(_kmeans(views[:, 0], most_codes, rng), torch.cat(ordinary).sort().values)
-
-
-def _kmeans(points: Tensor, most_codes: int, rng: np.random.Generator) -> Tensor:
-    """Return (K, D) centres after Lloyd 1982, started at random points; the points themselves if they are few."""
-    if len(points) <= most_codes:
-        return points.clone()
-    centres = points[torch.from_numpy(rng.permutation(len(points))[:most_codes])]
-    for _ in range(KMEANS_ROUNDS):
-        nearest = torch.cdist(points, centres).argmin(1)  # (N,)
-        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-        counts = torch.bincount(nearest, minlength=most_codes)[:, None]
-        centres = torch.where(counts > 0, sums / counts.clamp_min(1), centres)
-    return centres
+    return k_means(views[:, 0], most_codes, rng), torch.cat(distances).sort().values
 
 
 @contextmanager

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from ..data.coco_family import reason_kind
+from ..data.doubtful import SAME_OBJECT_IOU
+from ..data.photo_names import PhotoNames
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
 from ..io.images import check_image, image_path
 from ..io.parallel import map_ranges, usable_cores
 from ..masks import rle
+from ..masks.overlaps import lost_by_sharing_px, overlapping_pairs, sharing_more_than
 from ..masks.rle import Rle
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
+from .convert import argument
 
 MAX_LISTED = 1000
 PHOTOS_AT_ONCE = 256  # by one process, between two signs of progress
-PAIRS_AT_ONCE = 2**20  # of a photo with very many masks
 MOST_PROCESSES = 8
 SHARED_FRACTION = 0.01  # below it, two outlines merely touch
+WHOLE_FRACTION = 1 / 6  # of all pixels claimed twice: visible parts share next to none, whole objects many
+BOXES_FRACTION = 0.1  # of masks that fill their boxes: hardly any object does
+LEAST_OBJECTS = 10  # of a file about whose kind of masks something can be said
 _HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
 
 
@@ -124,7 +128,9 @@ def check(
         findings.add(
             Finding("warning" if harmless else "error", entry.place, entry.image_id, entry.annotation_id, entry.reason)
         )
-    overlaps = Overlaps()
+    for entry in records.mended:
+        findings.add(Finding("warning", entry.place, entry.image_id, entry.annotation_id, entry.reason))
+    overlaps, boxes = Overlaps(), 0
     names: dict[str, int] = {}
     gc.freeze()  # what was read has no cycles, and looking for them among millions of objects takes a second each time
     look = partial(_look_at_photos, records.images, records.by_image, images, thorough)
@@ -140,13 +146,17 @@ def check(
             for finding in seen.of_masks:
                 findings.add(finding)
             overlaps += seen.overlaps
+            boxes += seen.boxes
             advance(1)
     gc.unfreeze()
     crowd = sum(instance.is_crowd for instance in records.instances)
+    objects = len(records.instances) - crowd
+    for severity, problem in _of_the_whole(records, objects, boxes, overlaps):
+        findings.add(Finding(severity, "annotations", None, None, problem))
     counts = {
         "format": records.format,
         "images": len(records.images),
-        "instances": len(records.instances) - crowd,
+        "instances": objects,
         "crowd": crowd,
         "categories": len(records.categories),
         "dropped": len(records.dropped),
@@ -157,8 +167,38 @@ def check(
         "findings_total": findings.errors.total() + findings.warnings.total(),
     }
     ok = not findings.errors
-    follow_up = f"amodalpl synth {annotations} {images} --out synth" if ok else ""
+    follow_up = f"amodalpl synth {argument(annotations)} {argument(images)} --out synth" if ok else ""
+    if not objects and records.odd_crowds:
+        follow_up = (
+            f"amodalpl convert {argument(annotations)} --images {argument(images)} --crowds-are-objects "
+            "--out objects.json"
+        )
     return Summary("check", None, counts, next=follow_up, ok=ok)
+
+
+def _of_the_whole(
+    records: AnnotationSet, objects: int, boxes: int, overlaps: Overlaps
+) -> Iterator[tuple[Literal["error", "warning"], str]]:
+    """Yield what is wrong with a file as a whole."""
+    if records.odd_crowds:
+        advice = "if they are, `amodalpl convert` the file with --crowds-are-objects"
+        yield (
+            "warning" if objects else "error",
+            f"crowds that seem single objects: {records.odd_crowds}; {advice}",
+        )
+    if not objects:
+        yield "error", f"nothing usable: expected objects with masks, found none among {len(records.instances)} kept"
+    if objects < LEAST_OBJECTS:
+        return
+    shares = overlaps.lost_px >= WHOLE_FRACTION * max(overlaps.modal_px, 1)
+    if shares and all(instance.amodal_mask is None for instance in records.instances):
+        percent = 100 * overlaps.lost_px / overlaps.modal_px
+        yield (
+            "warning",
+            f"masks that look amodal already: {percent:.0f} % of all pixels are claimed twice; expected visible parts",
+        )
+    if boxes >= BOXES_FRACTION * objects:
+        yield "warning", f"boxes instead of masks: {boxes} of {objects} masks fill their bounding box"
 
 
 def _require_photos(records: AnnotationSet, folder: Path) -> None:
@@ -166,6 +206,12 @@ def _require_photos(records: AnnotationSet, folder: Path) -> None:
     if not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of photos, found no such folder; check the path")
     if not any(_is_there(folder, image.file_name) for image in records.images):
+        if renamed := PhotoNames(folder).find_quietly(records.images[0].file_name):
+            raise DataError(
+                f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)} under "
+                f"these names, but {renamed!r} for {records.images[0].file_name[:120]!r}; `amodalpl convert "
+                f"{argument(records.path)} --images {argument(folder)} --out named.json` writes the names of the folder"
+            )
         raise DataError(
             f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)} "
             f"(first: {records.images[0].file_name[:120]!r}); file names are relative to this folder"
@@ -186,21 +232,22 @@ class _Seen:
     of_photo: list[Finding] = field(default_factory=list)
     of_masks: list[Finding] = field(default_factory=list)
     overlaps: Overlaps = field(default_factory=Overlaps)
+    boxes: int = 0  # masks that fill their bounding box
 
 
 def _look_at_photos(
     photos: list[ImageRecord], by_image: dict[int, list[Instance]], folder: Path, thorough: bool, indices: range
 ) -> list[_Seen]:
-    looks = []
+    looks, names = [], PhotoNames(folder)
     for index in indices:
         image, place, seen = photos[index], f"images[{index}]", _Seen()
-        _check_photo(image, place, folder, thorough, seen)
+        _check_photo(image, place, folder, names, thorough, seen)
         _check_masks(by_image[image.id], image, place, seen)
         looks.append(seen)
     return looks
 
 
-def _check_photo(image: ImageRecord, place: str, folder: Path, thorough: bool, seen: _Seen) -> None:
+def _check_photo(image: ImageRecord, place: str, folder: Path, names: PhotoNames, thorough: bool, seen: _Seen) -> None:
     def error(key: str, problem: str) -> None:
         seen.of_photo.append(Finding("error", f"{place}.{key}", image.id, None, problem))
 
@@ -210,7 +257,9 @@ def _check_photo(image: ImageRecord, place: str, folder: Path, thorough: bool, s
         error("file_name", f"photo outside the folder: {image.file_name[:120]!r}")
         return
     if not path.is_file():
-        error("file_name", f"missing photo: {image.file_name[:120]}")
+        renamed = names.find_quietly(image.file_name)
+        hint = f"; {renamed} is there, and `amodalpl convert` writes that name" if renamed else ""
+        error("file_name", f"missing photo: {image.file_name[:120]}{hint}")
         return
     try:
         size_hw = check_image(path, decode=thorough, annotated_hw=image.size_hw)
@@ -230,6 +279,7 @@ def _check_masks(instances: list[Instance], image: ImageRecord, place: str, seen
     if not instances:
         warn(place, None, "photo without instances")
     modal: list[Rle] = []
+    owners: list[Instance] = []
     for instance in instances:
         if instance.is_crowd:
             warn(instance.place, instance.id, "crowd: never completed nor cut out")
@@ -237,6 +287,7 @@ def _check_masks(instances: list[Instance], image: ImageRecord, place: str, seen
         if instance.modal is None:
             continue
         modal.append(instance.modal)
+        owners.append(instance)
         if instance.amodal is not None and instance.amodal is not instance.modal:
             outside_px = rle.area_px(instance.modal) - rle.intersection_px(instance.modal, instance.amodal)
             if outside_px:
@@ -244,83 +295,19 @@ def _check_masks(instances: list[Instance], image: ImageRecord, place: str, seen
                 warn(instance.place, instance.id, problem)
     areas_px = rle.areas_px(modal).tolist()
     seen.overlaps.modal_px = sum(areas_px)
+    seen.boxes = int((rle.boxes_xywh(modal)[:, 2:].prod(axis=1) == areas_px).sum()) if modal else 0
     pairs = overlapping_pairs(modal)
     if not pairs:
         return
+    for first, second, common_px in pairs:
+        iou = common_px / (areas_px[first] + areas_px[second] - common_px)
+        if iou >= SAME_OBJECT_IOU:
+            one, other = owners[first], owners[second]
+            problem = f"same object twice: IoU {iou:.2f} with annotation {one.id} ({one.place})"
+            warn(other.place, other.id, f"{problem}; `amodalpl convert --merge-doubles` keeps one")
     lost_px = lost_by_sharing_px(modal, areas_px, pairs)
     sharing = len(sharing_more_than(SHARED_FRACTION, modal, areas_px, pairs))
     seen.overlaps.pairs, seen.overlaps.images = len(pairs), 1
     seen.overlaps.instances, seen.overlaps.lost_px = sharing, lost_px
     problem = f"overlapping masks: {lost_px} pixels go to the smaller of two masks, in {len(pairs)} pairs"
     warn(place, None, f"{problem}; {sharing} of {len(modal)} instances share over 1 %")
-
-
-def overlapping_pairs(modal: Sequence[Rle]) -> list[tuple[int, int, int]]:
-    """Find the masks of a photo that claim the same pixels, without decoding any.
-
-    Args:
-        modal: N masks of one frame.
-
-    Returns:
-        (i, j, number of pixels that both have) for i < j, where there is one.
-    """
-    if len(modal) < 2:
-        return []
-    rows = max(1, PAIRS_AT_ONCE // len(modal))
-    pairs: list[tuple[int, int, int]] = []
-    for start in range(0, len(modal), rows):
-        common_px = rle.intersections_px(modal[start : start + rows], modal[start:])
-        firsts, seconds = np.nonzero(common_px)
-        once = firsts < seconds
-        firsts, seconds = firsts[once], seconds[once]
-        common_px = common_px[firsts, seconds]
-        pairs += zip((firsts + start).tolist(), (seconds + start).tolist(), common_px.tolist(), strict=True)
-    return pairs
-
-
-def lost_by_sharing_px(modal: Sequence[Rle], areas_px: Sequence[int], pairs: Sequence[tuple[int, int, int]]) -> int:
-    """Count the pixels that masks give up when each keeps one owner.
-
-    Args:
-        modal: N masks of one frame.
-        areas_px: of the masks.
-        pairs: as `overlapping_pairs` gives them.
-    """
-    partners: dict[int, set[int]] = {}
-    for first, second, _ in pairs:
-        partners.setdefault(first, set()).add(second)
-        partners.setdefault(second, set()).add(first)
-    if all(partners[first].isdisjoint(partners[second]) for first, second, _ in pairs):
-        return sum(px for _, _, px in pairs)  # no three masks meet, so every pixel counted is given up once
-    claimed = sorted(partners)
-    return sum(areas_px[index] for index in claimed) - rle.area_px(rle.union(*(modal[index] for index in claimed)))
-
-
-def sharing_more_than(
-    fraction: float, modal: Sequence[Rle], areas_px: Sequence[int], pairs: Sequence[tuple[int, int, int]]
-) -> list[int]:
-    """Tell which masks have more than a fraction of their pixels claimed by any others.
-
-    Args:
-        fraction: 0 to 1.
-        modal: N masks of one frame.
-        areas_px: of the masks.
-        pairs: as `overlapping_pairs` gives them.
-
-    Returns:
-        Indices of masks.
-    """
-    partners: dict[int, list[tuple[int, int]]] = {}
-    for first, second, common_px in pairs:
-        partners.setdefault(first, []).append((second, common_px))
-        partners.setdefault(second, []).append((first, common_px))
-    sharing = []
-    for index, others in sorted(partners.items()):
-        limit_px = fraction * areas_px[index]
-        shares = max(px for _, px in others) > limit_px
-        if not shares and sum(px for _, px in others) > limit_px:  # only then must the others be united
-            union = rle.union(*(modal[other] for other, _ in others))
-            shares = rle.intersection_px(modal[index], union) > limit_px
-        if shares:
-            sharing.append(index)
-    return sharing

@@ -13,7 +13,10 @@ from typing import Any
 
 from ..convert.formats import FORMATS, Format, reader, writer
 from ..data.coco_family import reason_kind
-from ..data.hub import DataSet, Losses
+from ..data.dataset_builder import DrawnOn
+from ..data.doubtful import doubtful, merged
+from ..data.records import AnnotationSet, Dropped
+from ..data.unsupported import Losses
 from ..errors import AmodalplError, DataError, OutputError
 from ..io.files import write_json
 from ..runtime.progress import SILENT, Progress
@@ -30,6 +33,10 @@ def convert(
     to_format: str = "coco",
     min_score: float = 0.0,
     progress: Progress = SILENT,
+    *,
+    drawn_on: DrawnOn = "auto",
+    crowds_are_objects: bool = False,
+    merge_doubles: bool = False,
 ) -> Summary:
     """Convert annotations.
 
@@ -41,10 +48,16 @@ def convert(
         to_format: name of a format.
         min_score: detections below it are left out; objects without a score stay.
         progress: is shown per step.
+        drawn_on: the frame that objects were drawn in where a photo has a note on how to turn it (EXIF): "stored",
+            "shown", or "auto", told by sizes and outlines.
+        crowds_are_objects: regions of many objects (`iscrowd`) are single objects, as tools mark their RLE.
+        merge_doubles: objects of one photo that cover the same pixels (IoU from 0.9) become one.
 
     Returns:
         `counts` has `from`, `to`, `photos`, `objects`, `categories`, `left_out` (kind -> how many) and `lost` (what the
-        format could not hold -> how many). Both are listed in full in `<out>.losses.json` when there are any.
+        format could not hold -> how many); where there are any, also `mended` (kept, but not quite as the file has it),
+        `turned` (photos with a note on how to turn them) and `look at` (what seems wrong with the whole). All are
+        listed in full in `<out>.losses.json`. `ok` is False if no object was kept.
 
     Raises:
         SettingsError: no such format.
@@ -58,15 +71,28 @@ def convert(
     origin = reader(from_format, source)
     assert origin.read and target.write  # `reader` and `writer` return no others
     with progress.task(f"converting {origin.name} to {target.name}", 2) as advance:
-        data = _only_scored(origin.read(source, images), min_score)
+        data = _only_scored(origin.read(source, images, drawn_on), min_score)
+        if crowds_are_objects:
+            data = replace(data, instances=[replace(i, is_crowd=False) for i in data.instances])
+        if merge_doubles:
+            data = merged(data)
         advance(1)
         lost = _write_whole(target, data, out)
         advance(1)
     kinds = Counter(reason_kind(reason) for _, reason in data.left_out)
+    mended = Counter(reason_kind(entry.reason) for entry in data.mended)
+    notes = {
+        **({"mended": dict(mended.most_common())} if mended else {}),
+        **({"turned": data.turned} if data.turned else {}),
+        **({"look at": looks} if (looks := doubtful(data)) else {}),
+    }
+    if not data.instances:
+        why = f"{data.left_out[0][0]}: {data.left_out[0][1]}" if data.dropped else "the source has none"
+        notes["no object was kept"] = why
     files = {"annotations": out}
     losses = out.with_name(out.name + LOSSES_SUFFIX)
     losses.unlink(missing_ok=True)  # of an earlier conversion whose output was deleted
-    if kinds or lost:
+    if kinds or lost or mended:
         _write_losses(losses, origin, target, data, lost)
         files["not converted"] = losses
     return Summary(
@@ -75,14 +101,16 @@ def convert(
         counts={
             "from": origin.name,
             "to": target.name,
-            "photos": len(data.photos),
-            "objects": len(data.things),
+            "photos": len(data.images),
+            "objects": len(data.instances),
             "categories": len(data.categories),
             "left_out": dict(kinds.most_common()),
             "lost": dict(lost.most_common()),
+            **notes,
         },
         files=files,
-        next=_next(target, out, data.images),
+        next=_next(target, out, data.folder) if data.instances else "",
+        ok=bool(data.instances),
     )
 
 
@@ -110,23 +138,31 @@ def _require_new(out: Path) -> None:
         raise OutputError(f"{out}: expected a new file, found one of that name; choose another --out or delete it")
 
 
-def _only_scored(data: DataSet, min_score: float) -> DataSet:
-    below = [thing for thing in data.things if thing.score is not None and thing.score < min_score]
+def _only_scored(data: AnnotationSet, min_score: float) -> AnnotationSet:
+    below = [instance for instance in data.instances if instance.score is not None and instance.score < min_score]
     if not below:
         return data
-    dropped = {thing.id for thing in below}
+    dropped = {instance.id for instance in below}
     return replace(
         data,
-        things=[thing for thing in data.things if thing.id not in dropped],
+        instances=[instance for instance in data.instances if instance.id not in dropped],
         front_of=[pair for pair in data.front_of if dropped.isdisjoint(pair)],
-        left_out=[
-            *data.left_out,
-            *((f"object {thing.id}", f"score below --min-score: {thing.score:.4g}") for thing in below),
+        dropped=[
+            *data.dropped,
+            *(
+                Dropped(
+                    f"object {instance.id}",
+                    instance.id,
+                    instance.image_id,
+                    f"score below --min-score: {instance.score:.4g}",
+                )
+                for instance in below
+            ),
         ],
     )
 
 
-def _write_whole(target: Format, data: DataSet, out: Path) -> Losses:
+def _write_whole(target: Format, data: AnnotationSet, out: Path) -> Losses:
     """Write beside the final place and rename: a file or a folder is there whole or not at all."""
     assert target.write
     parts: Path | None = None
@@ -148,12 +184,13 @@ def _write_whole(target: Format, data: DataSet, out: Path) -> Losses:
     return +losses
 
 
-def _write_losses(file: Path, origin: Format, target: Format, data: DataSet, lost: Losses) -> None:
+def _write_losses(file: Path, origin: Format, target: Format, data: AnnotationSet, lost: Losses) -> None:
     value: dict[str, Any] = {
         "from": origin.name,
         "to": target.name,
         "left_out": [{"place": place, "reason": reason} for place, reason in data.left_out],
         "lost": dict(lost.most_common()),
+        **({"mended": [{"place": e.place, "what": e.reason} for e in data.mended]} if data.mended else {}),
     }
     write_json(file, value)
 
@@ -161,5 +198,15 @@ def _write_losses(file: Path, origin: Format, target: Format, data: DataSet, los
 def _next(target: Format, out: Path, images: Path | None) -> str:
     if not target.feeds_pipeline:
         return ""
-    photos = "IMAGES" if images is None or not images.is_dir() else shlex.quote(str(images))
-    return f"amodalpl check {shlex.quote(str(out))} {photos}"
+    photos = "IMAGES" if images is None or not images.is_dir() else argument(images)
+    return f"amodalpl check {argument(out)} {photos}"
+
+
+def argument(path: Path) -> str:
+    """Return a path as a shell takes it, and as no option.
+
+    >>> argument(Path("-a b.json"))
+    "'./-a b.json'"
+    """
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

@@ -166,7 +166,7 @@ def _converters(scratch: Path) -> list[Reader]:
         source = "in.json" if fmt.startswith("coco") or fmt == "lvis" else source
         data = data_set()
         if fmt == "coco-modal":
-            data.things = [replace(thing, amodal=thing.modal) for thing in data.things]
+            data.instances = [replace(thing, amodal_mask=thing.modal_mask) for thing in data.instances]
         FORMATS[fmt].write(data, folder / source)
         found.append((fmt, source, _files_below(folder)))
     found.append(("cvat", "in.xml", {"in.xml": CVAT_SHAPES}))

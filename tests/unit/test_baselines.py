@@ -89,7 +89,11 @@ def test_hull_order_puts_the_notch_filler_in_front():
     assert baselines.order_by_hull(apart, [(0, 1)]) == set()  # neither reaches into the other
 
 
-def test_rules_order_only_the_pairs_asked_for():
-    modal = np.stack([SMALL_HIGH, LARGE_LOW, square(8, 8, 3)])
-    assert all(len(rule(modal, [(0, 1)])) <= 1 for rule in baselines.ORDER.values())
-    assert all(rule(modal, []) == set() for rule in baselines.ORDER.values())
+@pytest.mark.parametrize("rule", baselines.ORDER)
+def test_rules_order_the_pairs_asked_for_and_no_others(rule):
+    """A square with two holes, each filled by another: every rule has a word on either pair."""
+    fillers = square(3, 5, 2), square(5, 3, 2)
+    modal = np.stack([square(2, 2, 6) & ~fillers[0] & ~fillers[1], *fillers])
+    for pairs in ([(0, 1)], [(0, 2)], [(0, 1), (0, 2)], []):
+        found = baselines.ORDER[rule](modal, pairs)
+        assert sorted(tuple(sorted(pair)) for pair in found) == pairs

@@ -8,8 +8,9 @@ import pytest
 
 from amodalpl.errors import DataError, SettingsError
 from amodalpl.masks import ownership, rle
+from amodalpl.masks.overlaps import lost_by_sharing_px, overlapping_pairs, sharing_more_than
 from amodalpl.runtime.progress import Progress
-from amodalpl.tools.check import MAX_LISTED, check, lost_by_sharing_px, overlapping_pairs, sharing_more_than
+from amodalpl.tools.check import MAX_LISTED, check
 
 HEIGHT, WIDTH = 40, 60
 CATEGORIES = [{"id": 1, "name": "cup"}]
@@ -242,14 +243,53 @@ def test_several_processes_find_the_same(run, monkeypatch):
     assert run(annotations, images).counts == alone
     assert alone["errors"] == {"missing photo": 2} and alone["overlaps"]["pairs"] > 0
     kinds = {"photo listed twice": 4, "overlapping masks": 6, "crowd": 1, "photo without instances": 1}
-    assert alone["warnings"] == kinds
+    of_the_whole = {"masks that look amodal already": 1, "boxes instead of masks": 1}
+    assert alone["warnings"] == kinds | of_the_whole
+
+
+def test_an_object_that_is_there_twice_is_named(run):
+    boxes = [(1, 1, 10, 10), (30, 1, 10, 10), (1, 1, 10, 11), (1, 1, 10, 8)]  # 100 of 110 pixels, 80 of 100
+    summary = run([annotation(k, *box) for k, box in enumerate(boxes, 1)])
+    assert summary.ok and summary.counts["warnings"]["same object twice"] == 1
+    [finding] = [f for f in summary.counts["findings"] if f["problem"].startswith("same object twice")]
+    assert (finding["annotation_id"], finding["place"]) == (3, "annotations[2]")
+    assert "IoU 0.91 with annotation 1 (annotations[0])" in finding["problem"]
+
+
+def test_masks_drawn_whole_are_told_by_the_pixels_they_share(run):
+    apart = [annotation(k, 12 * (k % 5), 12 * (k // 5), 10, 10) for k in range(10)]
+    overlapping = [annotation(k, 12 * (k % 5), 12 * (k // 5), 16, 10) for k in range(10)]  # a quarter under the next
+    for annotations, told in ((apart, False), (overlapping, True), (overlapping[:9], False)):
+        assert ("masks that look amodal already" in run(annotations).counts["warnings"]) == told
+
+
+def test_nothing_to_use_is_an_error(run):
+    crowds = [annotation(k, 12 * k, 0, 10, 10, iscrowd=1) for k in range(1, 3)]
+    summary = run(crowds)
+    assert not summary.ok and set(summary.counts["errors"]) == {"crowds that seem single objects", "nothing usable"}
+    assert "--crowds-are-objects" in summary.next
+    assert run([*crowds, annotation(3, 50, 0, 4, 4)]).ok
+
+
+def test_masks_in_pixels_that_are_all_crowds_seem_objects(run):
+    def pixels(k):
+        return annotation(k, 2 * k, 0, 2, 9, iscrowd=1)
+
+    def polygon(k):
+        return annotation(k, 0, 0, 1, 1) | {"segmentation": [[2 * k, 9, 2 * k + 2, 9, 2 * k + 2, 20, 2 * k, 20]]}
+
+    polygons = [polygon(k) for k in range(1, 21)]
+    kind = "crowds that seem single objects"
+    assert kind in run([*polygons, pixels(22), pixels(23), pixels(24)]).counts["warnings"]  # 3 of 23
+    assert kind not in run([*polygons, pixels(22)]).counts["warnings"]  # as COCO has it
+    assert kind not in run([*polygons, pixels(22), pixels(23), pixels(24) | {"iscrowd": 0}]).counts["warnings"]
 
 
 def test_a_photo_with_very_many_masks_is_looked_at_in_parts(monkeypatch):
     rng = np.random.default_rng(4)
     coded = [rectangle(*map(int, (*rng.integers(0, 30, 2), *rng.integers(1, 12, 2)))) for _ in range(30)]
     whole = overlapping_pairs(coded)
-    monkeypatch.setattr("amodalpl.tools.check.PAIRS_AT_ONCE", 100)
+    monkeypatch.setattr("amodalpl.masks.overlaps.PAIRS_AT_ONCE", 100)
     assert overlapping_pairs(coded) == whole != []
 
 

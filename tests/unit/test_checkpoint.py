@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from amodalpl.calibration.fit import Calibration, Promise
+from amodalpl.calibration.fit import Calibration, RiskGuarantee
 from amodalpl.completion.checkpoint import CARD, SHAPES, WEIGHTS, CompleterBundle, load_completer, save_completer
 from amodalpl.completion.predictor import CropSpec
 from amodalpl.errors import CheckpointError, DataError
@@ -43,7 +43,7 @@ def change_card(folder, **changes):
 
 @pytest.mark.parametrize("image", [False, True])
 def test_round_trip(tmp_path, image):
-    trained = save(tmp_path, "pcnet-m", image=image, promise=Promise(0.21) if image else None)
+    trained = save(tmp_path, "pcnet-m", image=image, promise=RiskGuarantee(0.21) if image else None)
     loaded = load_completer(tmp_path, CPU)
     assert (loaded.threshold, loaded.order_threshold, loaded.close_looks) == (0.35, 0.15, (2.0,))
     assert loaded.calibration == trained.calibration and loaded.promise == trained.promise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from amodalpl.calibration.collect import LABELS, PIXELS, PROMISE, RISK, Entry, Tally, examine
-from amodalpl.calibration.fit import Calibration, Promise
+from amodalpl.calibration.collect import CalibrationSamples, LabelSample
+from amodalpl.calibration.fit import Calibration, RiskGuarantee
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CompletionPredictor, CompletionRequest, CropSpec, Scene
 from amodalpl.labelling.label import Label
@@ -62,15 +61,15 @@ def labelled(amodal=SQUARE | BAR, probability=0.7, **changes):
     return SceneLabels([Label(BAR, 0.0), square, Label(ALONE, 0.0)], [Pair(0, 1, 80.0)])
 
 
-def tally(found=None, scenes=1, probability=0.7):
-    made = Tally()
+def samples(found=None, scenes=1, probability=0.7):
+    made = CalibrationSamples()
     for _ in range(scenes):
-        made.add([SCENE], [AMODAL], [found or labelled(probability=probability)], SETTINGS)
+        made.add([SCENE], [AMODAL], [found or labelled(probability=probability)], near_px=0)
     return made
 
 
-def test_entries_of_a_scene():
-    bar, square = tally().entries
+def test_samples_of_a_scene():
+    bar, square = samples().labels
     assert (bar.iou, bar.asked, bar.evidence) == (1.0, False, None)
     assert square.asked and square.uncertainty == 0.1 and square.iou == pytest.approx(440 / 480)
     assert square.evidence is not None and square.evidence.visible_px == 400
@@ -78,7 +77,7 @@ def test_entries_of_a_scene():
 
 
 def test_pixels_behind_the_occluder():
-    counts = tally(scenes=2).pixels
+    counts = samples(scenes=2).pixels
     assert counts.pixels[700] == counts.pixels.sum() == 160 and counts.inside[700] == counts.inside.sum() == 80
 
 
@@ -87,25 +86,25 @@ def test_tight_contours_are_weighed_as_labelling_weighs_them():
     tight = Scene(np.stack([rectangle((21, 39), (41, 43)), rectangle((21, 39), (21, 39)), ALONE]))
     settings = LabelSettings(gap_px=2, tight_px=1)
     (found,) = label_scenes(plan_labels(trained(), settings), [tight], [[Pair(0, 1, 80.0)]])
-    made = Tally()
-    made.add([tight], [AMODAL], [found], settings)
-    evidence = made.entries[1].evidence
+    made = CalibrationSamples()
+    made.add([tight], [AMODAL], [found], near_px=2)
+    evidence = made.labels[1].evidence
     assert evidence.visible_px == 400 and evidence.added[700] == evidence.added.sum() == 80
 
 
 def test_runaways_and_empty_masks():
     found = labelled(SQUARE, uncertainty=1.0, runaway=True)
-    made = tally(SceneLabels([*found.labels[:2], None], found.order))
-    assert made.entries[1] == Entry(1.0, pytest.approx(400 / 440), None, True)
+    made = samples(SceneLabels([*found.labels[:2], None], found.order))
+    assert made.labels[1] == LabelSample(1.0, pytest.approx(400 / 440), None, True)
     assert made.pixels.pixels.sum() == 80  # the network did answer
 
 
 def test_calibration_learns_from_order_mistakes():
     """Every second scene has the bar in front by truth, but labels that put it behind: nothing is asked there."""
-    made = tally(scenes=10)
+    made = samples(scenes=10)
     missed = SceneLabels([labelled().labels[0], Label(SQUARE, 0.0), labelled().labels[2]], [])
     for _ in range(10):
-        made.add([SCENE], [AMODAL], [missed], SETTINGS)
+        made.add([SCENE], [AMODAL], [missed], near_px=0)
     calibration, _ = made.calibrate()
     assert calibration.probability == (0.7,) and calibration.belongs == (0.5,)
     assert calibration.unasked == pytest.approx((20 * 0 + 10 * (1 - 400 / 440)) / 30, abs=1e-6)
@@ -116,60 +115,16 @@ def test_calibration_learns_from_order_mistakes():
 
 def test_promise_counts_unasked_labels_at_what_they_will_carry():
     """59 good labels that were not asked are enough, at their mean error."""
-    made = Tally(entries=[Entry(0.9, 0.98, None, False) for _ in range(59)])
+    made = CalibrationSamples(labels=[LabelSample(0.9, 0.98, None, False) for _ in range(59)])
     _, promise = made.calibrate()
-    assert promise == Promise(0.02)
+    assert promise == RiskGuarantee(0.02)
 
 
 def test_refused_labels_keep_their_uncertainty():
-    good = [Entry(0.0, 1.0, None, False) for _ in range(100)]
-    _, promise = Tally(entries=good + [Entry(1.0, 0.1, None, True)] * 50).calibrate()
-    assert promise == Promise(0.0)
+    good = [LabelSample(0.0, 1.0, None, False) for _ in range(100)]
+    _, promise = CalibrationSamples(labels=good + [LabelSample(1.0, 0.1, None, True)] * 50).calibrate()
+    assert promise == RiskGuarantee(0.0)
 
 
-def test_nothing_tallied():
-    calibration, promise = Tally().calibrate()
-    assert calibration == Calibration() and promise is None
-    trust = examine(Tally(), calibration, promise)
-    assert trust.scores[PIXELS]["network"] == {
-        "pixels": 0,
-        "calibration_error": None,
-        "calibration_error_equal_count": None,
-    }
-    assert trust.scores[LABELS]["labels"]["mean_error"] is None
-    assert trust.scores[PROMISE] == {"labels": {"labels": 0, "uncertainty_at_most": None}}
-    assert trust.risk_coverage["labels"] == {"coverage": [], "risk": []}
-    json.dumps(trust.scores, allow_nan=False)
-
-
-def test_examination_by_hand():
-    made = tally()
-    made.entries = [
-        Entry(0.0, 0.7, None, False),
-        Entry(0.1, 1.0, None, True),
-        Entry(0.2, 0.8, None, True),
-        Entry(0.2, 0.5, None, True),
-        Entry(0.6, 0.9, None, True),
-    ]
-    trust = examine(made, Calibration(belongs=(0.0, 0.5 / 0.7)), Promise(0.2))
-    assert trust.scores[PIXELS]["network"]["calibration_error"] == pytest.approx(0.2)
-    assert trust.scores[PIXELS]["calibrated"]["calibration_error"] == pytest.approx(0, abs=1e-6)
-    of_labels = trust.scores[LABELS]["labels"]
-    assert of_labels["labels"] == 4
-    assert of_labels["mean_uncertainty"] == pytest.approx(1.1 / 4) and of_labels["mean_error"] == pytest.approx(0.8 / 4)
-    assert of_labels["calibration_error"] == pytest.approx((0.1 + 0 + 0.3 + 0.5) / 4)
-    assert {row: v["area"] for row, v in trust.scores[RISK].items()} == {
-        "labels": pytest.approx((0 + 0.35 / 2 + 0.7 / 3 + 0.2) / 4),
-        "oracle": pytest.approx((0 + 0.05 + 0.1 + 0.2) / 4),
-        "random": pytest.approx(0.2),
-    }
-    assert trust.scores[PROMISE]["labels"] == {
-        "labels": 5,
-        "uncertainty_at_most": 0.2,
-        "labels_up_to_it": 4,
-        "iou_above": 0.75,
-        "share_promised": 0.95,
-        "share_seen": 0.5,
-    }
-    assert set(trust.reliability) == {"network", "calibrated", "labels"}
-    assert trust.risk_coverage["random"]["risk"] == pytest.approx([0.2] * 4)
+def test_nothing_to_calibrate_from():
+    assert CalibrationSamples().calibrate() == (Calibration(), None)

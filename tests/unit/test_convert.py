@@ -9,10 +9,10 @@ import pytest
 from drawn_data_sets import data_set, drawn, in_pixels, write_photos
 from typer.testing import CliRunner
 
-from amodalpl.convert.coco import write as write_coco
 from amodalpl.convert.formats import FORMATS, reader
-from amodalpl.data.hub import Category, DataSet
+from amodalpl.data.coco import write as write_coco
 from amodalpl.data.read import read_annotations
+from amodalpl.data.records import AnnotationSet
 from amodalpl.errors import DataError, OutputError, SettingsError
 from amodalpl.masks import rle
 from amodalpl.tools.convert import convert, list_formats
@@ -69,7 +69,7 @@ def test_losses_are_listed_beside_the_output(photos, tmp_path):
     assert summary.next == ""
     listed = json.loads((tmp_path / "y.losses.json").read_text())
     assert listed["left_out"] == [
-        {"place": "annotations[6]", "reason": "no mask: expected polygons or RLE, got an empty list"}
+        {"place": "annotations[6].segmentation", "reason": "no mask: expected polygons or RLE, got an empty list"}
     ]
     assert listed["lost"] == summary.counts["lost"]
 
@@ -84,19 +84,19 @@ def test_nothing_lost_leaves_no_list(photos, tmp_path):
 
 def test_low_scores_are_left_out(tmp_path):
     data = data_set()
-    for thing, score in zip(data.things, (0.1, 0.9), strict=False):
+    for thing, score in zip(data.instances, (0.1, 0.9), strict=False):
         object.__setattr__(thing, "score", score)
     data.front_of.append((1, 2))
     FORMATS["coco"].write(data, tmp_path / "in.json")
     summary = convert(tmp_path / "in.json", tmp_path / "out.json", min_score=0.5)
     assert summary.counts["left_out"] == {"score below --min-score": 1}
-    assert summary.counts["objects"] == len(data.things) - 1
+    assert summary.counts["objects"] == len(data.instances) - 1
 
 
 def test_a_failed_conversion_leaves_nothing(tmp_path, monkeypatch):
     FORMATS["coco"].write(data_set(), tmp_path / "in.json")
 
-    def fail(data: DataSet, out):
+    def fail(data: AnnotationSet, out):
         out.mkdir()
         (out / "half").touch()
         raise DataError("no")
@@ -160,7 +160,7 @@ def test_the_command_converts(photos, tmp_path):
     FORMATS["labelme"].write(data_set(), tmp_path / "labelme")
     result = invoke(tmp_path / "labelme", "--images", photos, "--out", tmp_path / "instances.json", "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["counts"]["objects"] == len(data_set().things)
+    assert json.loads(result.stdout)["counts"]["objects"] == len(data_set().instances)
     again = invoke(tmp_path / "labelme", "--images", photos, "--out", tmp_path / "instances.json")
     assert again.exit_code == 2 and again.stderr.startswith("error: ")
 
@@ -177,7 +177,8 @@ def test_every_command_of_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_photos(Path("photos"), data)
     whole = in_pixels(drawn((2, 3, 20, 8)))
-    labels = replace(data, things=[replace(thing, amodal=whole) for thing in data.things if thing.image_id == 1][:3])
+    of_one = [replace(thing, amodal_mask=whole) for thing in data.instances if thing.image_id == 1]
+    labels = replace(data, instances=of_one[:3])
     Path("labels").mkdir()
     FORMATS["d2sa"].write(labels, Path("labels/pseudo_amodal.json"))
     for name, source in (
@@ -197,7 +198,7 @@ def test_every_command_of_the_page_runs(tmp_path, monkeypatch):
 
 
 def test_what_a_format_refuses_is_said_of_the_file_that_was_asked_for(photos, tmp_path):
-    data = replace(data_set(), categories=[Category(1, "cup\x07"), Category(2, "dog")])
+    data = replace(data_set(), categories=[{"id": 1, "name": "cup\x07"}, {"id": 2, "name": "dog"}])
     write_coco(data, tmp_path / "a.json")
     with pytest.raises(DataError, match=f"^{tmp_path}/b.xml: expected names without control characters"):
         convert(tmp_path / "a.json", tmp_path / "b.xml", photos, to_format="cvat")

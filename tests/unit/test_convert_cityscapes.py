@@ -9,7 +9,7 @@ from PIL import Image
 
 from amodalpl.convert import cityscapes
 from amodalpl.convert.formats import reader
-from amodalpl.data.hub import DataSet, Outline, Photo
+from amodalpl.data.records import AnnotationSet, ImageRecord, Mask
 from amodalpl.errors import DataError
 
 FRAME = "aachen/aachen_000000_000019"
@@ -53,17 +53,19 @@ def write(folder, objects=STREET, name=LIST, **top):
 def test_layers_of_polygons(photos, folder, tmp_path):
     write(folder)
     assert reader("auto", folder).name == "cityscapes"
-    images = write_photos(tmp_path / "photos", DataSet([Photo(1, PHOTO, SIZE_HW)], [], [])) if photos else None
+    images = (
+        write_photos(tmp_path / "photos", AnnotationSet([ImageRecord(1, PHOTO, SIZE_HW)], [], [])) if photos else None
+    )
     data = cityscapes.read(folder, images)
-    assert [(photo.file_name, photo.size_hw) for photo in data.photos] == [(PHOTO, SIZE_HW)]
-    names = {category.id: category.name for category in data.categories}
+    assert [(photo.file_name, photo.size_hw) for photo in data.images] == [(PHOTO, SIZE_HW)]
+    names = {category["id"]: category["name"] for category in data.categories}
     assert names == {7: "road", 18: "polegroup", 24: "person", 26: "car", 34: "robot"}
-    road, car, person, group, poles, robot = data.things
-    assert road.modal == in_pixels(drawn((0, 20, 60, 20), holes=[(10, 20, 20, 10), (52, 30, 6, 6)]))
-    assert car.modal == in_pixels(drawn((10, 10, 20, 20), holes=[(25, 12, 4, 6)]))  # the plate hides nothing
-    assert person.modal == Outline((box(25, 12, 4, 6),))
-    assert [thing.is_stuff for thing in data.things] == [True, False, False, False, True, False]
-    assert [thing.is_crowd for thing in data.things] == [False, False, False, True, False, False]
+    road, car, person, group, poles, robot = data.instances
+    assert road.modal_mask == in_pixels(drawn((0, 20, 60, 20), holes=[(10, 20, 20, 10), (52, 30, 6, 6)]))
+    assert car.modal_mask == in_pixels(drawn((10, 10, 20, 20), holes=[(25, 12, 4, 6)]))  # the plate hides nothing
+    assert person.modal_mask == Mask((box(25, 12, 4, 6),))
+    assert [thing.is_stuff for thing in data.instances] == [True, False, False, False, True, False]
+    assert [thing.is_crowd for thing in data.instances] == [False, False, False, True, False, False]
     assert (names[group.category_id], names[poles.category_id]) == ("car", "polegroup")
     assert data.front_of == [(car.id, road.id), (person.id, car.id), (robot.id, road.id)]
     assert [(place.partition(": ")[2], reason) for place, reason in data.left_out] == [
@@ -93,10 +95,10 @@ def test_instance_ids(folder):
     Image.fromarray(numbers).save(folder / f"{FRAME}_gtFine_instanceIds.png")
     assert reader("auto", folder).name == "cityscapes"
     data = cityscapes.read(folder, None)
-    assert [(thing.category_id, thing.is_crowd, thing.is_stuff) for thing in data.things] == [
+    assert [(thing.category_id, thing.is_crowd, thing.is_stuff) for thing in data.instances] == [
         (7, False, True), (24, True, False), (26, False, False), (26, False, False),
     ]  # fmt: skip
-    assert data.things[3].modal == in_pixels(drawn((30, 10, 9, 9)))
+    assert data.instances[3].modal_mask == in_pixels(drawn((30, 10, 9, 9)))
     assert [reason for _, reason in data.left_out] == [
         "region without an object: unlabeled",
         "value without a class: expected class * 1000 + number, got 999",
@@ -105,7 +107,7 @@ def test_instance_ids(folder):
 
 def test_polygons_go_before_instance_ids(folder):
     Image.fromarray(np.full(SIZE_HW, 26000, dtype=np.uint16)).save(folder / f"{FRAME}_gtFine_instanceIds.png")
-    assert len(cityscapes.read(write(folder), None).things) == 6
+    assert len(cityscapes.read(write(folder), None).instances) == 6
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_polygons_go_before_instance_ids(folder):
 )  # fmt: skip
 def test_bad_objects_are_left_out(entry, reason, folder):
     data = cityscapes.read(write(folder, [entry, thing("car", 1, 1, 4, 4)]), None)
-    assert len(data.things) == 1
+    assert len(data.instances) == 1
     assert data.left_out[0][0] == f"{LIST}: objects[0]" and data.left_out[0][1].startswith(reason)
 
 
@@ -149,7 +151,7 @@ def test_half_a_file_and_no_file(folder):
 
 def test_a_photo_of_another_size_or_none(folder, tmp_path):
     write(folder)
-    photos = write_photos(tmp_path / "photos", DataSet([Photo(1, PHOTO, (8, 9))], [], []))
+    photos = write_photos(tmp_path / "photos", AnnotationSet([ImageRecord(1, PHOTO, (8, 9))], [], []))
     with pytest.raises(DataError, match="size differs from the photo: expected 9 x 8 as"):
         cityscapes.read(folder, photos)
     write(folder, name="aachen/b_gtFine_polygons.json")

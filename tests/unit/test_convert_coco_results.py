@@ -7,7 +7,7 @@ from drawn_data_sets import SIZE_HW, box, described, drawn, in_pixels, write_pho
 
 from amodalpl.convert import coco_results
 from amodalpl.convert.formats import reader
-from amodalpl.data.hub import DataSet, Outline, Photo
+from amodalpl.data.records import AnnotationSet, ImageRecord, Mask
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
@@ -46,10 +46,10 @@ def test_names_and_classes_of_a_coco_file(tmp_path):
     data = coco_results.read(file, coco_file)
     assert described(data, "score", "extra") == [
         ("x.jpg", "dog", in_pixels(drawn((2, 2, 9, 9))), 0.25, {"track": 7}),
-        ("x.jpg", "dog", Outline((box(1.5, 2, 4, 4),)), 1.0, {}),
+        ("x.jpg", "dog", Mask((box(1.5, 2, 4, 4),)), 1.0, {}),
     ]
-    assert [photo.id for photo in data.photos] == [42, 43]
-    assert data.categories[0].extra == {"supercategory": "animal"}
+    assert [photo.id for photo in data.images] == [42, 43]
+    assert data.categories[0]["supercategory"] == "animal"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,9 @@ def test_names_and_classes_of_a_coco_file(tmp_path):
 )
 def test_names_of_photos(image_id, name, tmp_path):
     file, _ = write(tmp_path, found(2, 2, 9, 9, image_id=image_id))
-    data = coco_results.read(file, write_photos(tmp_path / "photos", DataSet([Photo(1, name, SIZE_HW)], [], [])))
+    data = coco_results.read(
+        file, write_photos(tmp_path / "photos", AnnotationSet([ImageRecord(1, name, SIZE_HW)], [], []))
+    )
     assert described(data) == [(name, "18", in_pixels(drawn((2, 2, 9, 9))))]
 
 
@@ -70,7 +72,7 @@ def test_an_object_found_twice_counts_once(tmp_path):
         found(0, 0, 10, 9, score=0.9, image_id=43),
     )
     data = coco_results.read(file, coco_file)
-    assert [thing.score for thing in data.things] == [0.8, 0.7, 0.9]
+    assert [thing.score for thing in data.instances] == [0.8, 0.7, 0.9]
     assert data.left_out == [("[0]", "second detection of one object: IoU 0.90 with [1] of a higher score")]
 
 
@@ -87,7 +89,7 @@ def test_bad_detections_are_left_out(tmp_path):
         "dog",
     )
     data = coco_results.read(file, coco_file)
-    assert len(data.things) == 1
+    assert len(data.instances) == 1
     assert [reason.partition(":")[0] for _, reason in data.left_out] == [
         "RLE of the wrong size",
         "corrupt RLE",
@@ -101,7 +103,7 @@ def test_bad_detections_are_left_out(tmp_path):
 
 def test_photos_that_are_not_there(tmp_path):
     file, _ = write(tmp_path, found(2, 2, 9, 9), found(2, 2, 9, 9, image_id="../etc"))
-    photos = write_photos(tmp_path / "photos", DataSet([Photo(1, "7.png", SIZE_HW)], [], []))
+    photos = write_photos(tmp_path / "photos", AnnotationSet([ImageRecord(1, "7.png", SIZE_HW)], [], []))
     with pytest.raises(
         DataError, match=r"could read none of 2 entries \(\[0\]: missing photo: expected one named '42'"
     ):

@@ -6,10 +6,9 @@ import pytest
 from drawn_data_sets import box, write_photos
 from drawn_whole_masks import in_pixels_only, whole_masks
 
-from amodalpl.convert import cocoa
-from amodalpl.data.dataset_builder import pixels
-from amodalpl.data.hub import Outline, Thing
+from amodalpl.data import cocoa
 from amodalpl.data.read import read_annotations
+from amodalpl.data.records import Instance, Mask
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 
@@ -62,8 +61,8 @@ def test_round_trip(tmp_path):
         if row[0] != CROWD
     ]
     assert in_pixels_only(back) == expected
-    assert (back.front_of, back.extra, back.left_out) == (data.front_of, data.extra, [])
-    assert [photo.file_name for photo in back.photos] == [photo.file_name for photo in data.photos]
+    assert (back.front_of, back.raw, back.left_out) == (data.front_of, data.raw, [])
+    assert [photo.file_name for photo in back.images] == [photo.file_name for photo in data.images]
 
 
 def test_the_pipeline_reads_the_same(tmp_path):
@@ -71,11 +70,11 @@ def test_the_pipeline_reads_the_same(tmp_path):
     cocoa.write(data, tmp_path / "out.json")
     records = read_annotations(tmp_path / "out.json")
     assert records.format == "cocoa" and not records.dropped
-    sizes = {photo.id: photo.size_hw for photo in data.photos}
-    things = [thing for thing in data.things if thing.id != CROWD]
+    sizes = {photo.id: photo.size_hw for photo in data.images}
+    things = [thing for thing in data.instances if thing.id != CROWD]
     for thing, instance in zip(things, records.instances, strict=True):
-        assert instance.modal == pixels(thing.modal, sizes[thing.image_id])
-        assert instance.amodal == pixels(thing.amodal, sizes[thing.image_id])
+        assert instance.modal == thing.modal_mask.pixels(sizes[thing.image_id])
+        assert instance.amodal == thing.amodal_mask.pixels(sizes[thing.image_id])
     assert records.front_of == [(1, 2)]
 
 
@@ -86,13 +85,13 @@ def test_records(kind, tmp_path):
     path = tmp_path if kind == "folder" else path
     assert cocoa.detect(Source(path))
     data = cocoa.read(path, None)
-    assert data.photos[0].file_name == "COCO_val2014_000000000007.jpg"
-    assert data.photos[0].extra["cocoa"] == {"id": 377, "author": "somebody", "url": RECORD["url"]}
+    assert data.images[0].file_name == "COCO_val2014_000000000007.jpg"
+    assert data.images[0].extra["cocoa"] == {"id": 377, "author": "somebody", "url": RECORD["url"]}
     assert data.front_of == [(1, 2)]
-    cup, table = data.things
-    assert cup.modal == cup.amodal == Outline((tuple(float(v) for v in RECORD["regions"][0]["segmentation"]),))
+    cup, table = data.instances
+    assert cup.modal_mask == cup.amodal_mask == Mask((tuple(float(v) for v in RECORD["regions"][0]["segmentation"]),))
     assert table.is_stuff and table.extra == {"name": "table", "order": 2}
-    assert table.modal.rle == pixels(Outline((box(10, 2, 4, 8),)), (20, 30))
+    assert table.modal_mask.rle == Mask((box(10, 2, 4, 8),)).pixels((20, 30))
 
 
 def test_a_release_comes_back_as_it_was(tmp_path):
@@ -125,13 +124,13 @@ def test_order_across_photos_is_lost(tmp_path):
 
 
 def test_parts_that_overlap_stay_whole(tmp_path):
-    parts = Outline((box(2, 2, 8, 8), box(6, 6, 8, 8)))
+    parts = Mask((box(2, 2, 8, 8), box(6, 6, 8, 8)))
     data = whole_masks()
-    data.things = [Thing(1, 9, 3, parts, parts)]
+    data.instances = [Instance(1, 9, 3, parts, parts)]
     data.front_of = []
     cocoa.write(data, tmp_path / "out.json")
-    thing = cocoa.read(tmp_path / "out.json", None).things[0]
-    assert pixels(thing.amodal, (40, 60)) == pixels(parts, (40, 60))
+    thing = cocoa.read(tmp_path / "out.json", None).instances[0]
+    assert thing.amodal_mask.pixels((40, 60)) == parts.pixels((40, 60))
 
 
 def test_what_is_no_region_is_left_out(tmp_path):
@@ -139,7 +138,7 @@ def test_what_is_no_region_is_left_out(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({**RECORD, "regions": regions, "depth_constraint": "1-9"}))
     data = cocoa.read(tmp_path / "a.json", None)
     assert [place for place, _ in data.left_out] == ["regions[3]", "regions[2].segmentation", "depth_constraint"]
-    assert len(data.things) == 2
+    assert len(data.instances) == 2
 
 
 def test_not_cocoa(tmp_path):

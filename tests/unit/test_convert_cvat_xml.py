@@ -9,8 +9,7 @@ import pytest
 from drawn_data_sets import SIZE_HW, box, data_set, described, write_photos
 
 from amodalpl.convert import cvat_xml
-from amodalpl.data.dataset_builder import pixels
-from amodalpl.data.hub import Outline, Thing
+from amodalpl.data.records import Instance, Mask
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
@@ -44,7 +43,7 @@ def write(folder, *shapes, image='id="0" name="a.png" width="60" height="40"', m
 
 
 def area(thing):
-    return rle.area_px(pixels(thing.modal, SIZE_HW))
+    return rle.area_px(thing.modal_mask.pixels(SIZE_HW))
 
 
 def test_every_kind_of_shape(tmp_path):
@@ -61,16 +60,16 @@ def test_every_kind_of_shape(tmp_path):
         '<tag label="cup" source="manual"></tag>',
     )
     data = cvat_xml.read(file, None)
-    assert [category.name for category in data.categories] == ["cup", "dog"]
-    first, plain, turned, round_, mask = data.things
-    assert first.modal.polygons == ((1.0, 2.0, 5.0, 2.0, 5.0, 6.0, 1.0, 6.0),)
+    assert [category["name"] for category in data.categories] == ["cup", "dog"]
+    first, plain, turned, round_, mask = data.instances
+    assert first.modal_mask.polygons == ((1.0, 2.0, 5.0, 2.0, 5.0, 6.0, 1.0, 6.0),)
     assert (first.extra, first.group, plain.group) == ({"attributes": {"full": True, "size": 3}}, 3, 3)
-    assert plain.modal.polygons == (box(4, 12, 6, 8),)
-    xs, ys = turned.modal.polygons[0][::2], turned.modal.polygons[0][1::2]
+    assert plain.modal_mask.polygons == (box(4, 12, 6, 8),)
+    xs, ys = turned.modal_mask.polygons[0][::2], turned.modal_mask.polygons[0][1::2]
     assert (min(xs), max(xs), min(ys), max(ys)) == pytest.approx((32, 34, 10, 16))  # about its centre, 33 and 13
     assert area(round_) == pytest.approx(math.pi * 40, rel=0.06)
-    assert rle.box_xywh(mask.modal.rle) == (11, 20, 2, 2) and area(mask) == 4
-    assert rle.decode(mask.modal.rle)[20:22, 10:13].tolist() == [[False, True, True], [False, True, True]]
+    assert rle.box_xywh(mask.modal_mask.rle) == (11, 20, 2, 2) and area(mask) == 4
+    assert rle.decode(mask.modal_mask.rle)[20:22, 10:13].tolist() == [[False, True, True], [False, True, True]]
     assert mask.extra == {"attributes": {"occluded": True}}
     assert [reason for _, reason in data.left_out] == ["not an area: polyline", "not an area: tag"]
 
@@ -85,7 +84,7 @@ def drawn_boxes(count, seed=0, size=1000, side=40):
     rng = np.random.default_rng(seed)
     corners = rng.integers(0, size, (count, 2)).tolist()
     sides = rng.integers(1, side, (count, 2)).tolist()
-    things = [Thing(n, 1, 1, Outline((box(*corners[n - 1], *sides[n - 1]),))) for n in range(count, 0, -1)]
+    things = [Instance(n, 1, 1, Mask((box(*corners[n - 1], *sides[n - 1]),))) for n in range(count, 0, -1)]
     return things, {n: int(z) for n, z in enumerate(rng.integers(-2, 3, count), 1)}
 
 
@@ -94,7 +93,7 @@ def test_pairs_are_those_of_comparing_every_box_with_every_other(side):
     things, depths = drawn_boxes(60, side=side, size=200)
     depths[7] = 10**30  # as large as a file may say
     expected = []
-    corners = {thing.id: np.reshape(thing.modal.polygons[0], (-1, 2)) for thing in things}
+    corners = {thing.id: np.reshape(thing.modal_mask.polygons[0], (-1, 2)) for thing in things}
     for one in range(1, 61):
         for other in range(one + 1, 61):
             a, b = corners[one], corners[other]
@@ -104,15 +103,15 @@ def test_pairs_are_those_of_comparing_every_box_with_every_other(side):
 
 
 def test_a_line_meets_the_box_that_it_lies_in():
-    things = [Thing(n, 1, 1, Outline((ring,))) for n, ring in enumerate((box(2, 2, 0, 5), box(0, 0, 9, 9)), 1)]
+    things = [Instance(n, 1, 1, Mask((ring,))) for n, ring in enumerate((box(2, 2, 0, 5), box(0, 0, 9, 9)), 1)]
     assert cvat_xml._in_depth(things, {1: 0, 2: 1}) == [(1, 2)]  # a line within: it lies in the open box
-    things = [Thing(n, 1, 1, Outline((ring,))) for n, ring in enumerate((box(2, 2, 0, 5), box(2, 0, 9, 9)), 1)]
+    things = [Instance(n, 1, 1, Mask((ring,))) for n, ring in enumerate((box(2, 2, 0, 5), box(2, 0, 9, 9)), 1)]
     assert cvat_xml._in_depth(things, {1: 0, 2: 1}) == []  # on its edge
 
 
 def test_few_boxes_are_looked_at_where_few_are_near():
     """10 000 boxes in a row: comparing all of them would be 50 million pairs, and take minutes."""
-    things = [Thing(n, 1, 1, Outline((box(10 * n, 0, 15, 5),))) for n in range(1, 10_001)]
+    things = [Instance(n, 1, 1, Mask((box(10 * n, 0, 15, 5),))) for n in range(1, 10_001)]
     before = time.process_time()
     pairs = cvat_xml._in_depth(things, {n: n for n in range(1, 10_001)})
     assert pairs == [(n, n + 1) for n in range(1, 10_000)]
@@ -128,7 +127,7 @@ def test_few_boxes_are_looked_at_where_few_are_near():
         (polygon("1;2;3"), "malformed outline"),
         (polygon(label=""), "object without a class"),
         ("<cube/>", "unknown kind of shape"),
-        ('<mask label="cup" rle="1,2" left="1" top="1" width="3" height="2"/>', "corrupt RLE"),
+        ('<mask label="cup" rle="1,7" left="1" top="1" width="3" height="2"/>', "corrupt RLE"),
         ('<mask label="cup" rle="-1,7" left="1" top="1" width="3" height="2"/>', "corrupt RLE"),
         ('<mask label="cup" rle="a" left="1" top="1" width="3" height="2"/>', "malformed mask"),
         ('<mask label="cup" rle="99999999999999999999" left="1" top="1" width="3" height="2"/>', "malformed mask"),
@@ -139,7 +138,7 @@ def test_few_boxes_are_looked_at_where_few_are_near():
 )
 def test_bad_shapes_are_left_out_with_a_reason(bad, reason, tmp_path):
     data = cvat_xml.read(write(tmp_path, polygon(), bad), None)
-    assert len(data.things) == 1
+    assert len(data.instances) == 1
     [(place, why)] = data.left_out
     assert place.startswith("image[0] 'a.png': ") and why.startswith(reason)
 
@@ -178,7 +177,7 @@ def test_an_unpacked_export_is_found_by_its_file(tmp_path):
         cvat_xml.read(tmp_path, None)
     write(tmp_path, polygon())
     assert cvat_xml.detect(Source(tmp_path)) and cvat_xml.detect(Source(tmp_path / "annotations.xml"))
-    assert len(cvat_xml.read(tmp_path, None).things) == 1
+    assert len(cvat_xml.read(tmp_path, None).instances) == 1
 
 
 def test_round_trip(tmp_path):
@@ -188,9 +187,9 @@ def test_round_trip(tmp_path):
     back = cvat_xml.read(tmp_path / "out.xml", write_photos(tmp_path / "photos", data))
     fields = ("group", "is_crowd", "extra")
     assert described(back, *fields, pixels_only=True) == described(data, *fields, pixels_only=True)
-    assert back.photos == data.photos and back.categories == data.categories and back.front_of == data.front_of
+    assert back.images == data.images and back.categories == data.categories and back.front_of == data.front_of
     assert losses == {"objects of several polygons, joined by slits": 1}
-    whole = [i for i, thing in enumerate(data.things) if len(thing.modal.polygons) < 2]
+    whole = [i for i, thing in enumerate(data.instances) if len(thing.modal_mask.polygons) < 2]
     assert [described(back)[i] for i in whole] == [described(data)[i] for i in whole]  # as drawn
 
 
@@ -203,7 +202,7 @@ def test_an_order_that_z_order_cannot_tell_is_counted(tmp_path):
 
 def test_names_that_xml_cannot_hold_are_refused(tmp_path):
     data = data_set()
-    data.photos[0] = replace(data.photos[0], file_name="a\x01.png")
+    data.images[0] = replace(data.images[0], file_name="a\x01.png")
     with pytest.raises(DataError, match="without control characters"):
         cvat_xml.write(data, tmp_path / "out.xml")
     assert not (tmp_path / "out.xml").exists()

@@ -7,9 +7,9 @@ from drawn_data_sets import write_photos
 from drawn_whole_masks import in_pixels_only, whole_masks
 from PIL import Image
 
-from amodalpl.convert import coco, coco_amodal, d2sa, fiftyone, kins
+from amodalpl.convert import fiftyone
 from amodalpl.convert.formats import reader
-from amodalpl.data.dataset_builder import pixels
+from amodalpl.data import coco, d2sa, kins
 from amodalpl.data.read import read_annotations
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError
@@ -18,7 +18,7 @@ BOTH_WAYS = {
     "kins": (kins.read, kins.write),
     "kins2020": (kins.read_2020, kins.write_2020),
     "d2sa": (d2sa.read, d2sa.write),
-    "coco-modal": (coco_amodal.read_modal, coco_amodal.write_modal),
+    "coco-modal": (coco.read_modal, coco.write_modal),
 }
 AS_DRAWN = {"kins2020", "d2sa", "coco-modal"}
 
@@ -35,9 +35,9 @@ def test_all_but_the_order_comes_back(name, tmp_path):
     assert reader("auto", tmp_path / "out.json").name == name
     back = read(tmp_path / "out.json", write_photos(tmp_path / "photos", data))
     assert in_pixels_only(back) == in_pixels_only(data)
-    assert (back.photos, back.categories, back.extra, back.left_out) == (data.photos, data.categories, data.extra, [])
+    assert (back.images, back.categories, back.raw, back.left_out) == (data.images, data.categories, data.raw, [])
     if name in AS_DRAWN:
-        assert back.things == data.things
+        assert back.instances == data.instances
 
 
 @pytest.mark.parametrize("name", ["kins", "kins2020", "d2sa"])
@@ -46,11 +46,11 @@ def test_the_pipeline_reads_the_same_masks(name, tmp_path):
     BOTH_WAYS[name][1](data, tmp_path / "out.json")
     records = read_annotations(tmp_path / "out.json")
     assert records.format == name and not records.dropped
-    sizes = {photo.id: photo.size_hw for photo in data.photos}
-    for thing, instance in zip(data.things, records.instances, strict=True):
-        whole = thing.modal if thing.is_crowd else thing.amodal
-        assert instance.modal == pixels(thing.modal, sizes[thing.image_id])
-        assert instance.amodal == pixels(whole, sizes[thing.image_id])
+    sizes = {photo.id: photo.size_hw for photo in data.images}
+    for thing, instance in zip(data.instances, records.instances, strict=True):
+        whole = thing.modal_mask if thing.is_crowd else thing.amodal_mask
+        assert instance.modal == thing.modal_mask.pixels(sizes[thing.image_id])
+        assert instance.amodal == whole.pixels(sizes[thing.image_id])
 
 
 def test_keys_of_kins(tmp_path):
@@ -91,9 +91,9 @@ def test_a_kins_file_without_photos_keeps_its_clusters(tmp_path):
         "categories": [{"id": 4, "name": "car", "supercategory": "vehicle"}],
     }
     (tmp_path / "kins.json").write_text(json.dumps(raw))
-    thing = kins.read(tmp_path / "kins.json", None).things[0]
+    thing = kins.read(tmp_path / "kins.json", None).instances[0]
     assert thing.extra == {"ico_id": 7, "oco_id": 1}
-    assert thing.amodal.polygons == ((2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0),)
+    assert thing.amodal_mask.polygons == ((2.0, 2.0, 6.0, 2.0, 6.0, 6.0, 2.0, 6.0),)
 
 
 def test_the_order_beside_labels_is_read(tmp_path):
@@ -110,11 +110,13 @@ def test_the_order_beside_labels_is_read(tmp_path):
 
 def test_coco_amodal_has_whole_masks_only(tmp_path):
     data = whole_masks()
-    losses = coco_amodal.write_amodal(data, tmp_path / "out.json")
+    losses = coco.write_amodal(data, tmp_path / "out.json")
     assert losses == {"visible masks": 4, "order in depth, pairs": 1}
     assert coco.detect(Source(tmp_path / "out.json"))
     back = coco.read(tmp_path / "out.json", None)
-    assert [thing.modal for thing in back.things] == [thing.amodal or thing.modal for thing in data.things]
+    assert [thing.modal_mask for thing in back.instances] == [
+        thing.amodal_mask or thing.modal_mask for thing in data.instances
+    ]
     assert json.loads((tmp_path / "out.json").read_text())["annotations"][1]["area"] == 64
 
 
@@ -130,17 +132,17 @@ def test_fiftyone_gets_a_file_per_mask(tmp_path):
 
 def test_objects_without_a_whole_mask_are_counted(tmp_path):
     data = whole_masks()
-    data.things[0] = data.things[0].__class__(21, 9, 3, data.things[0].modal)
-    data.things[1] = data.things[1].__class__(11, 9, 3, None, data.things[1].amodal)
+    data.instances[0] = data.instances[0].__class__(21, 9, 3, data.instances[0].modal_mask)
+    data.instances[1] = data.instances[1].__class__(11, 9, 3, None, data.instances[1].amodal_mask)
     losses = d2sa.write(data, tmp_path / "out.json")
     assert losses["objects without a whole mask"] == losses["objects without a visible mask"] == 1
-    assert [thing.id for thing in d2sa.read(tmp_path / "out.json", None).things] == [12, 13, 30]
+    assert [thing.id for thing in d2sa.read(tmp_path / "out.json", None).instances] == [12, 13, 30]
 
 
-@pytest.mark.parametrize("write", [kins.write, kins.write_2020, d2sa.write, coco_amodal.write_amodal])
+@pytest.mark.parametrize("write", [kins.write, kins.write_2020, d2sa.write, coco.write_amodal])
 def test_nothing_to_write_without_whole_masks(write, tmp_path):
     data = whole_masks()
-    data.things = [thing for thing in data.things if thing.amodal is None]
+    data.instances = [thing for thing in data.instances if thing.amodal_mask is None]
     with pytest.raises(
         DataError, match=r"expected objects with whole \(amodal\) masks, found none among 1; label them"
     ):
@@ -158,7 +160,7 @@ def test_bad_entries_are_left_out_with_their_place(tmp_path):
     raw["images"][1]["file_name"] = "../b.png"
     (tmp_path / "out.json").write_text(json.dumps(raw))
     back = d2sa.read(tmp_path / "out.json", None)
-    assert [thing.id for thing in back.things] == [13]
+    assert [thing.id for thing in back.instances] == [13]
     assert {place: reason.partition(":")[0] for place, reason in back.left_out} == {
         "images[1]": "photo outside the folder",
         "annotations[0].segmentation": "RLE of the wrong size",
@@ -174,7 +176,7 @@ def test_letters_that_no_file_can_hold(tmp_path):
     text = (tmp_path / "out.json").read_text().replace('"name": "cup"', '"name": "cup\\ud800"')
     (tmp_path / "out.json").write_text(text)
     back = d2sa.read(tmp_path / "out.json", None)
-    assert [category.name for category in back.categories] == ["cup?", "Ωdog & <i>"]
+    assert [category["name"] for category in back.categories] == ["cup?", "Ωdog & <i>"]
     assert back.left_out == [("categories[0].name", "letters that no file can hold: in 'cup?'")]
     coco.write(back, tmp_path / "again.json")
 
@@ -187,7 +189,7 @@ def test_half_a_file(tmp_path):
 
 def test_masks_on_a_turned_photo_are_turned_back(tmp_path):
     data = whole_masks()
-    data.photos, data.things = data.photos[:1], data.things[1:2]
+    data.images, data.instances = data.images[:1], data.instances[1:2]
     data.front_of = []
     d2sa.write(data, tmp_path / "out.json")
     exif = Image.Exif()
@@ -195,5 +197,5 @@ def test_masks_on_a_turned_photo_are_turned_back(tmp_path):
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (40, 60)).save(tmp_path / "photos" / "a.png", exif=exif)
     back = d2sa.read(tmp_path / "out.json", tmp_path / "photos")
-    assert back.photos[0].size_hw == (60, 40)
-    assert back.things[0].modal.polygons == ((2.0, 50.0, 2.0, 46.0, 10.0, 46.0, 10.0, 50.0),)
+    assert back.images[0].size_hw == (60, 40)
+    assert back.instances[0].modal_mask.polygons == ((2.0, 50.0, 2.0, 46.0, 10.0, 46.0, 10.0, 50.0),)

@@ -10,7 +10,6 @@ from drawn_data_sets import SIZE_HW, box, data_set, described, drawn, write_phot
 
 from amodalpl.convert import label_studio
 from amodalpl.convert.label_studio_rle import decode, encode
-from amodalpl.data.dataset_builder import pixels
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
@@ -55,12 +54,12 @@ def test_every_kind_of_result(tmp_path):
         ),
     )
     data = label_studio.read(file, None)
-    assert data.photos[0].file_name == "a.png" and data.photos[0].size_hw == SIZE_HW
-    outlines = [thing.modal for thing in data.things]
+    assert data.images[0].file_name == "a.png" and data.images[0].size_hw == SIZE_HW
+    outlines = [thing.modal_mask for thing in data.instances]
     assert outlines[0].polygons == (box(6, 8, 24, 16),)
     assert outlines[1].polygons == (box(6, 8, 6, 8),)
     assert outlines[2].polygons[0] == pytest.approx((30, 20, 30, 26, 26, 26, 26, 20))
-    assert rle.area_px(pixels(outlines[3], SIZE_HW)) == pytest.approx(math.pi * 12 * 8, rel=0.04)
+    assert rle.area_px(outlines[3].pixels(SIZE_HW)) == pytest.approx(math.pi * 12 * 8, rel=0.04)
     assert (rle.decode(outlines[4].rle) == mask).all()
     assert [reason for _, reason in data.left_out] == ["not an area: 'keypointlabels'"]
 
@@ -88,16 +87,16 @@ def test_several_annotators(tmp_path):
     old, new = by(1, 10, updated_at="2024-01-01"), by({"email": "b@c"}, 20, updated_at="2024-02-01")
     file = write(tmp_path, {**task(), "annotations": [new, old, by(3, 30, was_cancelled=True)]})
     data = label_studio.read(file, None)
-    assert [thing.modal.polygons[0][0] for thing in data.things] == [12.0]
+    assert [thing.modal_mask.polygons[0][0] for thing in data.instances] == [12.0]
     assert data.left_out == [("tasks[0]: annotations", "another annotation of the photo: number 10 by 1")]
     file = write(tmp_path, {**task(), "annotations": [new, {**old, "ground_truth": True}]})
-    assert [thing.modal.polygons[0][0] for thing in label_studio.read(file, None).things] == [6.0]
+    assert [thing.modal_mask.polygons[0][0] for thing in label_studio.read(file, None).instances] == [6.0]
 
 
 def test_predictions_count_where_nobody_annotated(tmp_path):
     predicted = {"model_version": "sam", "score": 0.4, "result": [result(score=0.75)]}
     data = label_studio.read(write(tmp_path, {**task(), "annotations": [], "predictions": [predicted]}), None)
-    assert [thing.score for thing in data.things] == [0.75]
+    assert [thing.score for thing in data.instances] == [0.75]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_predictions_count_where_nobody_annotated(tmp_path):
 def test_photos_are_found_behind_their_addresses(address, name, tmp_path):
     photos = write_photos(tmp_path / "photos", data_set())
     file = write(tmp_path, task(image=address))
-    assert [photo.file_name for photo in label_studio.read(file, photos).photos] == [name]
+    assert [photo.file_name for photo in label_studio.read(file, photos).images] == [name]
 
 
 @pytest.mark.parametrize("address", ["../a.png", "/data/local-files/?d=../a.png", "/etc/a.png", "file:///x/../a.png"])
@@ -142,7 +141,7 @@ def test_addresses_that_leave_the_folder(address, tmp_path):
 )
 def test_bad_results_are_left_out_with_a_reason(bad, reason, tmp_path):
     data = label_studio.read(write(tmp_path, task(result(), bad)), None)
-    assert len(data.things) == 1 and data.left_out[0][0] == "tasks[0]: result[1]"
+    assert len(data.instances) == 1 and data.left_out[0][0] == "tasks[0]: result[1]"
     assert data.left_out[0][1].startswith(reason)
 
 
@@ -155,17 +154,17 @@ def test_bad_files(tmp_path):
 
 def test_round_trip(tmp_path):
     data = data_set()
-    data.things[0] = replace(data.things[0], extra={})
-    data.things[4] = replace(data.things[4], score=0.25)
-    data.things[5] = replace(data.things[5], score=0.5)
+    data.instances[0] = replace(data.instances[0], extra={})
+    data.instances[4] = replace(data.instances[4], score=0.25)
+    data.instances[5] = replace(data.instances[5], score=0.5)
     losses = label_studio.write(data, tmp_path / "out.json")
     assert label_studio.detect(Source(tmp_path / "out.json"))
     tasks = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert [bool(entry["predictions"]) for entry in tasks] == [False, True, False]
     back = label_studio.read(tmp_path / "out.json", write_photos(tmp_path / "photos", data))
-    del data.things[3]
+    del data.instances[3]
     assert described(back, "score", pixels_only=True) == described(data, "score", pixels_only=True)
-    assert back.photos == data.photos and back.categories == data.categories and not back.left_out
+    assert back.images == data.images and back.categories == data.categories and not back.left_out
     assert losses == {
         "crowd regions": 1,
         "groups": 1,

@@ -12,7 +12,6 @@ from drawn_data_sets import SIZE_HW, box, data_set, described, drawn, write_phot
 from PIL import Image
 
 from amodalpl.convert import labelme
-from amodalpl.data.dataset_builder import pixels
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
@@ -41,8 +40,8 @@ def write(folder, *shapes, name="a.json", **top):
 
 
 def areas(data):
-    sizes = {photo.id: photo.size_hw for photo in data.photos}
-    return [rle.area_px(pixels(thing.modal, sizes[thing.image_id])) for thing in data.things]
+    sizes = {photo.id: photo.size_hw for photo in data.images}
+    return [rle.area_px(thing.modal_mask.pixels(sizes[thing.image_id])) for thing in data.instances]
 
 
 def test_every_kind_of_shape(tmp_path):
@@ -56,12 +55,12 @@ def test_every_kind_of_shape(tmp_path):
         shape(points=[[1, 1]], shape_type="point"),
     )
     data = labelme.read(folder, None)
-    assert data.photos[0].size_hw == SIZE_HW and [category.name for category in data.categories] == ["cup"]
-    assert data.things[0].modal.polygons == ((1.0, 2.0, 5.0, 2.0, 5.0, 6.0, 1.0, 6.0),)
-    assert data.things[0].extra == {"description": "the red one", "attributes": {"occluded": True}}
-    assert data.things[1].modal.polygons == (box(4, 12, 6, 8),)
+    assert data.images[0].size_hw == SIZE_HW and [category["name"] for category in data.categories] == ["cup"]
+    assert data.instances[0].modal_mask.polygons == ((1.0, 2.0, 5.0, 2.0, 5.0, 6.0, 1.0, 6.0),)
+    assert data.instances[0].extra == {"description": "the red one", "attributes": {"occluded": True}}
+    assert data.instances[1].modal_mask.polygons == (box(4, 12, 6, 8),)
     assert areas(data)[:2] == [16, 48] and areas(data)[2] == pytest.approx(math.pi * 100, rel=0.02)
-    assert rle.box_xywh(data.things[3].modal.rle) == (50, 30, 3, 2) and areas(data)[3] == 5
+    assert rle.box_xywh(data.instances[3].modal_mask.rle) == (50, 30, 3, 2) and areas(data)[3] == 5
     assert data.left_out == [
         ("a.json: shapes[4]", "not an area: linestrip"),
         ("a.json: shapes[5]", "not an area: point"),
@@ -72,7 +71,7 @@ def test_group_id_joins_parts_of_one_label(tmp_path):
     part = {"points": [[10, 2], [12, 2], [12, 4], [10, 4]]}
     folder = write(tmp_path, shape(group_id=1), shape("dog", group_id=1), shape(group_id=1, **part), shape(group_id=2))
     data = labelme.read(folder, None)
-    assert [(thing.category_id, thing.group, len(thing.modal.polygons)) for thing in data.things] == [
+    assert [(thing.category_id, thing.group, len(thing.modal_mask.polygons)) for thing in data.instances] == [
         (1, 1, 2),
         (2, 1, 1),
         (1, None, 1),
@@ -83,7 +82,7 @@ def test_group_id_joins_parts_of_one_label(tmp_path):
 def test_a_mask_and_a_polygon_join_in_pixels(tmp_path):
     mask = shape(group_id=1, points=[[10, 2], [11, 3]], shape_type="mask", mask=png(np.ones((2, 2))))
     data = labelme.read(write(tmp_path, shape(group_id=1), mask), None)
-    assert areas(data) == [16 + 4] and data.things[0].modal.rle is not None
+    assert areas(data) == [16 + 4] and data.instances[0].modal_mask.rle is not None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +104,7 @@ def test_a_mask_and_a_polygon_join_in_pixels(tmp_path):
 )
 def test_bad_shapes_are_left_out_with_a_reason(bad, reason, tmp_path):
     data = labelme.read(write(tmp_path, shape(), bad), None)
-    assert len(data.things) == 1
+    assert len(data.instances) == 1
     [(place, why)] = data.left_out
     assert place.startswith("a.json: ") and why.startswith(reason)
 
@@ -117,7 +116,7 @@ def test_other_files_second_entries_and_hostile_names_are_left_out(tmp_path):
     (tmp_path / "d.json").write_text(json.dumps({"images": [], "annotations": []}))
     (tmp_path / "e.json").write_text('{"shapes": [')
     data = labelme.read(tmp_path, None)
-    assert len(data.photos) == len(data.things) == 1
+    assert len(data.images) == len(data.instances) == 1
     assert [(place, reason.partition(":")[0]) for place, reason in data.left_out] == [
         ("b.json", "second entry of a photo"),
         ("c.json", "photo outside the folder"),
@@ -134,16 +133,16 @@ def test_photos_are_found_where_labelme_says_and_where_they_were_moved(tmp_path)
     write(folder, shape(), name="c.json", imagePath="C:\\somewhere\\empty.png", imageHeight=8, imageWidth=9)
     write(folder, shape(), name="d.json", imagePath="none.png")
     data = labelme.read(folder, photos)
-    assert [photo.file_name for photo in data.photos] == ["a.png", "empty.png", "sub dir/ä & <b>.png"]
+    assert [photo.file_name for photo in data.images] == ["a.png", "empty.png", "sub dir/ä & <b>.png"]
     assert data.left_out == [("d.json", "missing photo: none.png")]
 
 
 def test_the_photo_is_believed_not_the_copy_in_the_file(tmp_path):
     copy = png(np.ones((7, 9)))
     folder = write(tmp_path, shape(), imageData=copy, imageHeight=None, imageWidth=None)
-    assert labelme.read(folder, None).photos[0].size_hw == (7, 9)  # there is no photo
+    assert labelme.read(folder, None).images[0].size_hw == (7, 9)  # there is no photo
     write_photos(folder, data_set())
-    assert labelme.read(folder, None).photos[0].size_hw == SIZE_HW
+    assert labelme.read(folder, None).images[0].size_hw == SIZE_HW
     write(tmp_path, shape(), imageHeight=20, imageWidth=20)
     with pytest.raises(DataError, match="size differs from the photo: expected 60 x 40"):
         labelme.read(folder, None)
@@ -160,13 +159,13 @@ def test_round_trip(tmp_path):
     photos = write_photos(tmp_path / "photos", data)
     back = labelme.read(tmp_path / "out", photos)
     fields = ("group", "is_crowd", "score", "extra")
-    for thing in back.things:
+    for thing in back.instances:
         if thing.extra.get("description") == "":
             del thing.extra["description"]
     assert not losses and not back.left_out
     assert sorted(described(back, *fields), key=repr) == sorted(described(data, *fields), key=repr)
-    assert {photo.file_name: photo.size_hw for photo in back.photos} == {
-        photo.file_name: photo.size_hw for photo in data.photos
+    assert {photo.file_name: photo.size_hw for photo in back.images} == {
+        photo.file_name: photo.size_hw for photo in data.images
     }
 
 
@@ -175,7 +174,7 @@ def test_what_is_written_can_stand_beside_the_photos(tmp_path):
     labelme.write(data, tmp_path)
     write_photos(tmp_path, data)
     assert Source(tmp_path).some(".json") and labelme.detect(Source(tmp_path))
-    assert len(labelme.read(tmp_path, None).things) == len(data.things)
+    assert len(labelme.read(tmp_path, None).instances) == len(data.instances)
     written = json.loads((tmp_path / "sub dir" / "ä & <b>.json").read_text(encoding="utf-8"))
     assert written["imagePath"] == "ä & <b>.png" and written["imageHeight"] == 30
 
@@ -183,8 +182,8 @@ def test_what_is_written_can_stand_beside_the_photos(tmp_path):
 def test_what_does_not_fit_is_counted(tmp_path):
     data = data_set()
     data.front_of.append((1, 2))
-    data.categories[0].extra["supercategory"] = "kitchen"
-    data.things[5] = replace(data.things[5], category_id=1)  # a group within one class
+    data.categories[0]["supercategory"] = "kitchen"
+    data.instances[5] = replace(data.instances[5], category_id=1)  # a group within one class
     losses = labelme.write(data, tmp_path)
     assert losses == {
         "order in depth, pairs": 1,
@@ -195,7 +194,7 @@ def test_what_does_not_fit_is_counted(tmp_path):
 
 def test_two_photos_of_one_stem_are_refused(tmp_path):
     data = data_set()
-    data.photos[2] = replace(data.photos[2], file_name="a.jpg")
+    data.images[2] = replace(data.images[2], file_name="a.jpg")
     with pytest.raises(DataError, match=r"a.jpg and a.png would both be described by a.json"):
         labelme.write(data, tmp_path)
 
@@ -204,5 +203,5 @@ def test_masks_keep_holes(tmp_path):
     data = data_set()
     labelme.write(data, tmp_path)
     back = labelme.read(tmp_path, None)
-    [mask] = [thing.modal.rle for thing in back.things if thing.modal.rle]
+    [mask] = [thing.modal_mask.rle for thing in back.instances if thing.modal_mask.rle]
     assert (rle.decode(mask) == drawn((30, 10, 9, 9), (41, 20, 3, 2), holes=[(33, 12, 2, 3)])).all()

@@ -5,10 +5,9 @@ import json
 import pytest
 from drawn_data_sets import box, data_set, write_photos
 
-from amodalpl.convert import lvis
 from amodalpl.convert.formats import reader
-from amodalpl.data.dataset_builder import pixels
-from amodalpl.data.hub import DataSet
+from amodalpl.data import lvis
+from amodalpl.data.records import AnnotationSet
 from amodalpl.errors import DataError
 
 LVIS = {  # as lvis_v1_val.json has it
@@ -44,7 +43,7 @@ def test_every_key_comes_back(tmp_path):
     file = write(tmp_path)
     assert reader("auto", file).name == "lvis"
     data = lvis.read(file, None)
-    assert data.photos[0].file_name == "val2017/000000397133.jpg"
+    assert data.images[0].file_name == "val2017/000000397133.jpg"
     assert lvis.write(data, tmp_path / "out.json") == {}
     back = json.loads((tmp_path / "out.json").read_text())
     assert back["images"][0].pop("file_name") == "val2017/000000397133.jpg"
@@ -53,11 +52,11 @@ def test_every_key_comes_back(tmp_path):
 
 @pytest.mark.parametrize("folder", ["val2017", "."])
 def test_photos_with_and_without_their_folder(folder, tmp_path):
-    data = DataSet(lvis.read(write(tmp_path), None).photos, [], [])
-    photo = data.photos[0].__class__(1, f"{folder}/000000397133.jpg", (40, 60))
-    photos = write_photos(tmp_path / "photos", DataSet([photo], [], []))
+    data = AnnotationSet(lvis.read(write(tmp_path), None).images, [], [])
+    photo = data.images[0].__class__(1, f"{folder}/000000397133.jpg", (40, 60))
+    photos = write_photos(tmp_path / "photos", AnnotationSet([photo], [], []))
     back = lvis.read(tmp_path / "lvis.json", photos)
-    assert back.photos[0].file_name == f"{folder}/000000397133.jpg".removeprefix("./")
+    assert back.images[0].file_name == f"{folder}/000000397133.jpg".removeprefix("./")
 
 
 def test_round_trip_of_another_data_set(tmp_path):
@@ -65,15 +64,15 @@ def test_round_trip_of_another_data_set(tmp_path):
     losses = lvis.write(data, tmp_path / "out.json")
     assert losses == {"crowd regions, their classes marked as not exhaustive": 1}
     back = lvis.read(tmp_path / "out.json", write_photos(tmp_path / "photos", data))
-    sizes = {photo.id: photo.size_hw for photo in data.photos}
-    things = [thing for thing in data.things if not thing.is_crowd]
-    for thing, other in zip(things, back.things, strict=True):
+    sizes = {photo.id: photo.size_hw for photo in data.images}
+    things = [thing for thing in data.instances if not thing.is_crowd]
+    for thing, other in zip(things, back.instances, strict=True):
         assert (thing.id, thing.image_id, thing.category_id) == (other.id, other.image_id, other.category_id)
         assert (thing.group, thing.extra) == (other.group, other.extra)
-        assert pixels(thing.modal, sizes[thing.image_id]) == pixels(other.modal, sizes[other.image_id])
-    assert [photo.extra["not_exhaustive_category_ids"] for photo in back.photos] == [[2], [], []]
-    assert [entry.extra["frequency"] for entry in back.categories] == ["r", "r"]
-    assert [entry.extra["instance_count"] for entry in back.categories] == [3, 2]
+        assert thing.modal_mask.pixels(sizes[thing.image_id]) == other.modal_mask.pixels(sizes[other.image_id])
+    assert [photo.extra["not_exhaustive_category_ids"] for photo in back.images] == [[2], [], []]
+    assert [entry["frequency"] for entry in back.categories] == ["r", "r"]
+    assert [entry["instance_count"] for entry in back.categories] == [3, 2]
 
 
 def test_hostile_address(tmp_path):

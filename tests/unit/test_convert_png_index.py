@@ -10,7 +10,7 @@ from PIL import Image
 
 from amodalpl.convert import png_index
 from amodalpl.convert.numbers_png import read_numbers, write_numbers
-from amodalpl.data.hub import Category, DataSet, Outline, Photo, Thing
+from amodalpl.data.records import AnnotationSet, ImageRecord, Instance, Mask
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
@@ -20,7 +20,7 @@ TWO_AND_ONE = np.kron(np.array([[1, 0, 1], [2, 0, 0]]), np.ones((20, 20), dtype=
 
 @pytest.fixture
 def photos(tmp_path):
-    return write_photos(tmp_path / "photos", DataSet([Photo(1, "a.jpg", SIZE_HW)], [], []))
+    return write_photos(tmp_path / "photos", AnnotationSet([ImageRecord(1, "a.jpg", SIZE_HW)], [], []))
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ def save(path, numbers, mode=np.uint8):
 
 
 def areas(data):
-    names = {category.id: category.name for category in data.categories}
-    return [(names[thing.category_id], rle.area_px(thing.modal.rle)) for thing in data.things]
+    names = {category["id"]: category["name"] for category in data.categories}
+    return [(names[thing.category_id], rle.area_px(thing.modal_mask.rle)) for thing in data.instances]
 
 
 def test_round_trip(tmp_path):
     data = data_set()
-    data.things[0] = replace(data.things[0], modal=Outline((box(0.25, 3, 9, 8),)))  # apart from the next
+    data.instances[0] = replace(data.instances[0], modal_mask=Mask((box(0.25, 3, 9, 8),)))  # apart from the next
     losses = png_index.write(data, tmp_path / "out")
     assert losses == {
         "crowd regions": 1,
@@ -50,10 +50,10 @@ def test_round_trip(tmp_path):
     }
     assert png_index.detect(Source(tmp_path / "out"))
     back = png_index.read(tmp_path / "out", write_photos(tmp_path / "photos", data))
-    data.things = [thing for thing in data.things if not thing.is_crowd]
+    data.instances = [thing for thing in data.instances if not thing.is_crowd]
     expected = described(data, pixels_only=True)
     assert sorted(described(back), key=str) == sorted(expected, key=str)
-    assert {photo.file_name for photo in back.photos} == {photo.file_name for photo in data.photos}
+    assert {photo.file_name for photo in back.images} == {photo.file_name for photo in data.images}
     assert not back.left_out
 
 
@@ -103,20 +103,20 @@ def test_numbers_come_back(most, tmp_path):
 
 def test_shared_pixels_go_to_the_smaller(tmp_path):
     things = [
-        Thing(1, 1, 1, in_pixels(drawn((0, 0, 4, 4)))),
-        Thing(2, 1, 1, in_pixels(drawn((0, 0, 30, 30)))),
-        Thing(3, 1, 1, in_pixels(drawn((0, 0, 4, 4)))),  # of equal ones, the last
+        Instance(1, 1, 1, in_pixels(drawn((0, 0, 4, 4)))),
+        Instance(2, 1, 1, in_pixels(drawn((0, 0, 30, 30)))),
+        Instance(3, 1, 1, in_pixels(drawn((0, 0, 4, 4)))),  # of equal ones, the last
     ]
-    data = DataSet([Photo(1, "a.jpg", SIZE_HW)], things, [Category(1, "cup")])
+    data = AnnotationSet([ImageRecord(1, "a.jpg", SIZE_HW)], things, [{"id": 1, "name": "cup"}])
     losses = png_index.write(data, tmp_path / "out")
     assert losses == {"pixels of several objects, now of the smallest": 32, "objects wholly under smaller ones": 1}
     assert np.bincount(read_numbers(tmp_path / "out", "a.png").ravel()).tolist() == [1500, 0, 884, 16]
 
 
 def test_photos_of_one_name_keep_their_masks(tmp_path):
-    photos = [Photo(1, "a.jpg", SIZE_HW), Photo(2, "a.png", SIZE_HW)]
-    things = [Thing(i, i, 1, in_pixels(drawn((0, 0, i, 1)))) for i in (1, 2)]
-    data = DataSet(photos, things, [Category(1, "cup")])
+    photos = [ImageRecord(1, "a.jpg", SIZE_HW), ImageRecord(2, "a.png", SIZE_HW)]
+    things = [Instance(i, i, 1, in_pixels(drawn((0, 0, i, 1)))) for i in (1, 2)]
+    data = AnnotationSet(photos, things, [{"id": 1, "name": "cup"}])
     png_index.write(data, tmp_path / "out")
     back = png_index.read(tmp_path / "out", write_photos(tmp_path / "photos", data))
     assert described(back) == described(data)
@@ -177,4 +177,4 @@ def test_bad_list_of_classes(text, masks, photos):
 
 def test_masks_among_the_photos_are_no_photos(photos):
     save(photos / "a.png", TWO_AND_ONE)
-    assert png_index.read(photos / "a.png", photos).photos[0].file_name == "a.jpg"
+    assert png_index.read(photos / "a.png", photos).images[0].file_name == "a.jpg"

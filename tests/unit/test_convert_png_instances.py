@@ -6,7 +6,7 @@ from drawn_data_sets import SIZE_HW, data_set, described, drawn, in_pixels, writ
 from PIL import Image
 
 from amodalpl.convert import png_instances
-from amodalpl.data.hub import Category, DataSet, Photo
+from amodalpl.data.records import AnnotationSet, ImageRecord
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 
@@ -14,7 +14,9 @@ from amodalpl.masks import rle
 @pytest.fixture
 def photos(tmp_path):
     names = ("a.jpg", "a_1.jpg")
-    return write_photos(tmp_path / "photos", DataSet([Photo(i, n, SIZE_HW) for i, n in enumerate(names)], [], []))
+    return write_photos(
+        tmp_path / "photos", AnnotationSet([ImageRecord(i, n, SIZE_HW) for i, n in enumerate(names)], [], [])
+    )
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def save(path, mask, value=255):
 
 def test_round_trip(tmp_path):
     data = data_set()
-    data.categories = [Category(1, "../cup: 50% <b>"), Category(2, "Ω\ndog_2")]
+    data.categories = [{"id": 1, "name": "../cup: 50% <b>"}, {"id": 2, "name": "Ω\ndog_2"}]
     losses = png_instances.write(data, tmp_path / "out")
     assert losses == {
         "crowd regions": 1,
@@ -41,7 +43,7 @@ def test_round_trip(tmp_path):
     }
     assert (tmp_path / "out" / "a" / "1_..%2Fcup%3A 50%25 %3Cb%3E.png").is_file()
     back = png_instances.read(tmp_path / "out", write_photos(tmp_path / "photos", data))
-    data.things = [thing for thing in data.things if not thing.is_crowd]
+    data.instances = [thing for thing in data.instances if not thing.is_crowd]
     assert described(back) == described(data, pixels_only=True)
     assert not back.left_out
 
@@ -67,7 +69,7 @@ def test_objects_come_in_the_order_of_their_numbers(masks, photos):
     for number in (10, 9, 1):
         save(masks / f"a_{number}.png", drawn((0, 0, number, 1)))
     data = png_instances.read(masks, photos)
-    assert [rle.area_px(thing.modal.rle) for thing in data.things] == [1, 9, 10]
+    assert [rle.area_px(thing.modal_mask.rle) for thing in data.instances] == [1, 9, 10]
 
 
 def test_bad_masks_are_left_out(masks, photos):
@@ -78,7 +80,7 @@ def test_bad_masks_are_left_out(masks, photos):
     save(masks / "a_5.png", drawn((0, 0, 2, 2), size_hw=(8, 9)))
     save(masks / "b_1.png", drawn((2, 2, 5, 5)))
     data = png_instances.read(masks, photos)
-    assert len(data.things) == 1
+    assert len(data.instances) == 1
     assert {place: reason.partition(":")[0] for place, reason in data.left_out} == {
         "a_2.png": "empty mask",
         "a_3.png": "not a mask of one object",

@@ -7,7 +7,7 @@ from drawn_data_sets import SIZE_HW, described, drawn, in_pixels, write_photos
 
 from amodalpl.convert import sam
 from amodalpl.convert.formats import reader
-from amodalpl.data.hub import DataSet, Photo
+from amodalpl.data.records import AnnotationSet, ImageRecord
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 
@@ -27,7 +27,7 @@ def proposal(*rectangle, **more):
 
 @pytest.fixture
 def photos(tmp_path):
-    data = DataSet([Photo(1, "a.jpg", SIZE_HW), Photo(2, "sub/b.png", SIZE_HW)], [], [])
+    data = AnnotationSet([ImageRecord(1, "a.jpg", SIZE_HW), ImageRecord(2, "sub/b.png", SIZE_HW)], [], [])
     return write_photos(tmp_path / "photos", data)
 
 
@@ -65,7 +65,7 @@ def test_what_is_left_out(masks, photos):
     (masks / "d.json").write_text("[{")
     (masks / "e.json").write_text("{}")
     data = sam.read(masks, photos)
-    assert len(data.things) == 1
+    assert len(data.instances) == 1
     assert {place: reason.partition(":")[0] for place, reason in data.left_out} == {
         "a.json: [1]": "second detection of one object",
         "a.json: [2]": "score out of range",

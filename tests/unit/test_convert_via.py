@@ -7,7 +7,6 @@ import pytest
 from drawn_data_sets import SIZE_HW, box, data_set, described, write_photos
 
 from amodalpl.convert import via
-from amodalpl.data.dataset_builder import pixels
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
@@ -45,12 +44,12 @@ def test_every_kind_of_shape(tmp_path):
         region({"name": "point", "cx": 3, "cy": 4}),
     )
     data = via.read(file, photos)
-    assert data.things[0].modal.polygons == ((1.0, 2.0, 5.0, 2.0, 5.0, 6.0, 1.0, 6.0),)
-    assert data.things[0].extra == {"attributes": {"colour": "red"}}
-    assert data.things[1].modal.polygons == (box(4, 12, 6, 8),)
-    areas = [rle.area_px(pixels(thing.modal, SIZE_HW)) for thing in data.things[2:]]
+    assert data.instances[0].modal_mask.polygons == ((1.0, 2.0, 5.0, 2.0, 5.0, 6.0, 1.0, 6.0),)
+    assert data.instances[0].extra == {"attributes": {"colour": "red"}}
+    assert data.instances[1].modal_mask.polygons == (box(4, 12, 6, 8),)
+    areas = [rle.area_px(thing.modal_mask.pixels(SIZE_HW)) for thing in data.instances[2:]]
     assert areas == [pytest.approx(math.pi * 100, rel=0.04), pytest.approx(math.pi * 72, rel=0.05)]
-    x, y, w, h = rle.box_xywh(pixels(data.things[3].modal, SIZE_HW))
+    x, y, w, h = rle.box_xywh(data.instances[3].modal_mask.pixels(SIZE_HW))
     assert (x, y, x + w, y + h) == pytest.approx((24, 8, 36, 32), abs=1)  # turned by a quarter: upright
     assert [reason for _, reason in data.left_out] == ["not an area: polyline", "not an area: point"]
 
@@ -66,12 +65,12 @@ def test_every_kind_of_shape(tmp_path):
 )
 def test_the_class_is_found_among_attributes(attributes, name, tmp_path):
     data = via.read(*write(tmp_path, region(**attributes)))
-    assert [category.name for category in data.categories] == [name]
+    assert [category["name"] for category in data.categories] == [name]
 
 
 def test_regions_without_any_attribute_are_objects(tmp_path):
     file, photos = write(tmp_path, {**region(), "region_attributes": {}})
-    assert [category.name for category in via.read(file, photos).categories] == ["object"]
+    assert [category["name"] for category in via.read(file, photos).categories] == ["object"]
 
 
 def test_an_unknown_attribute_for_the_class_is_an_error(tmp_path):
@@ -83,7 +82,7 @@ def test_regions_numbered_by_keys_as_in_via_1(tmp_path):
     photos = write_photos(tmp_path / "photos", data_set())
     (tmp_path / "v1.json").write_text(json.dumps({"a.png7": {"filename": "a.png", "regions": {"0": region()}}}))
     assert via.detect(Source(tmp_path / "v1.json"))
-    assert len(via.read(tmp_path / "v1.json", photos).things) == 1
+    assert len(via.read(tmp_path / "v1.json", photos).instances) == 1
 
 
 @pytest.mark.parametrize(
@@ -100,7 +99,7 @@ def test_regions_numbered_by_keys_as_in_via_1(tmp_path):
 )
 def test_bad_regions_are_left_out_with_a_reason(bad, reason, tmp_path):
     data = via.read(*write(tmp_path, region(), bad))
-    assert len(data.things) == 1 and data.left_out[0][0] == "'a.png77': regions[1]"
+    assert len(data.instances) == 1 and data.left_out[0][0] == "'a.png77': regions[1]"
     assert data.left_out[0][1].startswith(reason)
 
 
@@ -130,9 +129,9 @@ def test_round_trip(tmp_path):
     data = data_set()
     losses = via.write(data, tmp_path / "out.json")
     back = via.read(tmp_path / "out.json", write_photos(tmp_path / "photos", data))
-    del data.things[3]
+    del data.instances[3]
     assert described(back, "extra", pixels_only=True) == described(data, "extra", pixels_only=True)
-    assert back.photos == data.photos and back.categories == data.categories
+    assert back.images == data.images and back.categories == data.categories
     assert losses == {
         "crowd regions": 1,
         "groups": 1,

@@ -7,7 +7,7 @@ import yaml
 from drawn_data_sets import box, data_set, described, write_photos
 
 from amodalpl.convert import yolo
-from amodalpl.data.hub import Outline
+from amodalpl.data.records import Mask
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 
@@ -26,11 +26,11 @@ def write(folder, text=SQUARE, labels="labels/a.txt", card="names: [cup, dog]\n"
 
 def test_a_line_is_a_class_and_a_polygon(tmp_path):
     data = yolo.read(write(tmp_path, f"{SQUARE}\n\n1 0 0 0.5 0 0.5 0.5 0.75\n"), None)
-    assert [photo.file_name for photo in data.photos] == ["a.png"]
-    assert [category.name for category in data.categories] == ["cup", "dog"]
-    assert data.things[0].modal.polygons == (box(6, 8, 24, 16),) and data.things[0].score is None
-    assert data.things[1].modal.polygons == ((0.0, 0.0, 30.0, 0.0, 30.0, 20.0),)
-    assert (data.things[1].category_id, data.things[1].score) == (2, 0.75)  # a prediction ends in its confidence
+    assert [photo.file_name for photo in data.images] == ["a.png"]
+    assert [category["name"] for category in data.categories] == ["cup", "dog"]
+    assert data.instances[0].modal_mask.polygons == (box(6, 8, 24, 16),) and data.instances[0].score is None
+    assert data.instances[1].modal_mask.polygons == ((0.0, 0.0, 30.0, 0.0, 30.0, 20.0),)
+    assert (data.instances[1].category_id, data.instances[1].score) == (2, 0.75)  # a prediction ends in its confidence
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,16 @@ def test_layouts(labels, photo, name, tmp_path):
     else:
         source.rename(tmp_path / photo)
     assert yolo.detect(Source(tmp_path)) and yolo.detect(Source(tmp_path / "data.yaml"))
-    assert [photo.file_name for photo in yolo.read(tmp_path, None).photos] == [name]
+    assert [photo.file_name for photo in yolo.read(tmp_path, None).images] == [name]
 
 
 def test_classes_from_a_list(tmp_path):
     write(tmp_path, card=None)
-    with pytest.raises(DataError, match=r"expected data.yaml or classes.txt .* found neither"):
-        yolo.read(tmp_path, None)
+    data = yolo.read(tmp_path, None)
+    assert [category["name"] for category in data.categories] == ["0"]
+    assert data.mended[0].reason.startswith("classes without names: found no data.yaml nor classes.txt")
     (tmp_path / "classes.txt").write_text("cup\nΩ dog\n")
-    assert [category.name for category in yolo.read(tmp_path, None).categories] == ["cup", "Ω dog"]
+    assert [category["name"] for category in yolo.read(tmp_path, None).categories] == ["cup", "Ω dog"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_classes_from_a_list(tmp_path):
 )
 def test_bad_lines_are_left_out_with_a_reason(line, reason, tmp_path):
     data = yolo.read(write(tmp_path, f"{SQUARE}\n{line}\n"), None)
-    assert len(data.things) == 1
+    assert len(data.instances) == 1
     [(place, why)] = data.left_out
     assert place == "labels/a.txt:2" and why.startswith(reason)
 
@@ -121,9 +122,9 @@ def test_round_trip(tmp_path):
     losses = yolo.write(data, tmp_path / "out")
     write_photos(tmp_path / "out" / "images", data)
     back = yolo.read(tmp_path / "out", None)
-    del data.things[3]
+    del data.instances[3]
     assert described(back, pixels_only=True) == described(data, pixels_only=True)
-    assert {photo.file_name for photo in back.photos} == {photo.file_name for photo in data.photos}
+    assert {photo.file_name for photo in back.images} == {photo.file_name for photo in data.images}
     assert back.categories == data.categories and not back.left_out
     assert losses == {
         "crowd regions": 1,
@@ -138,15 +139,15 @@ def test_round_trip(tmp_path):
 
 def test_what_leaves_the_photo_is_cut_at_its_edge(tmp_path):
     data = data_set()
-    data.things = [replace(data.things[0], modal=Outline((box(50, 30, 20, 20),)))]
+    data.instances = [replace(data.instances[0], modal_mask=Mask((box(50, 30, 20, 20),)))]
     losses = yolo.write(data, tmp_path)
     assert losses["polygons that leave their photo, cut to its edge"] == 1
     write_photos(tmp_path / "images", data)
-    assert yolo.read(tmp_path, None).things[0].modal.polygons == (box(50, 30, 10, 10),)
+    assert yolo.read(tmp_path, None).instances[0].modal_mask.polygons == (box(50, 30, 10, 10),)
 
 
 def test_two_photos_of_one_stem_are_refused(tmp_path):
     data = data_set()
-    data.photos[2] = replace(data.photos[2], file_name="a.jpg")
+    data.images[2] = replace(data.images[2], file_name="a.jpg")
     with pytest.raises(DataError, match=r"a.jpg and a.png would both be described by labels/a.txt"):
         yolo.write(data, tmp_path)

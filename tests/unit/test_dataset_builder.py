@@ -8,9 +8,9 @@ import pytest
 from drawn_data_sets import box, drawn, in_pixels
 from PIL import Image, ImageOps
 
-from amodalpl.data.dataset_builder import Builder, LeftOut, ellipse, join, number, photo_name, pixels, rectangle, ring
+from amodalpl.data.dataset_builder import Builder, ellipse, join, number, photo_name, rectangle, ring
 from amodalpl.data.exif import orientation
-from amodalpl.data.hub import Outline
+from amodalpl.data.records import LeftOut, Mask
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 
@@ -81,9 +81,9 @@ def test_masks_drawn_on_turned_photos_fit_the_stored_pixels(turn, suffix, tmp_pa
     corners = _corners_of(shown)
     cup = builder.category("cup")
     builder.add(canvas, cup, outline)
-    builder.add(canvas, cup, Outline((corners,)))
-    for thing in builder.finish().things:
-        assert (rle.decode(pixels(thing.modal, STORED_HW)) == stored).all()
+    builder.add(canvas, cup, Mask((corners,)))
+    for thing in builder.finish().instances:
+        assert (rle.decode(thing.modal_mask.pixels(STORED_HW)) == stored).all()
 
 
 def _corners_of(mask):
@@ -171,7 +171,7 @@ def test_an_ellipse_covers_its_area():
 
 
 def test_parts_stay_polygons_unless_one_is_in_pixels():
-    first, second = Outline((box(1, 1, 4, 4),)), Outline((box(10, 1, 4, 4),))
+    first, second = Mask((box(1, 1, 4, 4),)), Mask((box(10, 1, 4, 4),))
     assert join([first, second], (20, 20)).polygons == (*first.polygons, *second.polygons)
     mixed = join([first, in_pixels(drawn((10, 1, 4, 4), size_hw=(20, 20)))], (20, 20))
     assert (rle.decode(mixed.rle) == drawn((1, 1, 4, 4), (10, 1, 4, 4), size_hw=(20, 20))).all()
@@ -181,7 +181,7 @@ def test_carried_values_that_no_file_can_hold_are_replaced():
     builder = Builder("file", None)
     extra = {"good": {"ä": [1, None]}, "bad": [math.nan, 1], "\ud800": 1, "text": "a\ud800"}
     builder.photo("a.jpg", "here", (5, 6), extra=extra)
-    [photo] = builder.finish().photos
+    [photo] = builder.finish().images
     assert photo.extra == {"good": {"ä": [1, None]}, "bad": [None, 1], "text": "a?"}
     assert builder.data.left_out[0][1].startswith("value that no file can hold: of ['bad'")
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amodalpl.data.records import AnnotationSet, Dropped, ImageRecord, Instance
+from amodalpl.data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
 from amodalpl.detector.data import coco_export as data
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
@@ -27,7 +27,7 @@ def records(instances, images=4, categories=((1, "cup"), (7, "plate")), dropped=
 
 
 def instance(identity, image=1, category=1, modal=None, amodal=None, **more):
-    return Instance(identity, image, category, modal, amodal, **more)
+    return Instance(identity, image, category, modal and Mask(rle=modal), amodal and Mask(rle=amodal), **more)
 
 
 def test_amodal_mask_gives_segmentation_box_and_area():

@@ -18,6 +18,8 @@ from amodalpl.detector.heads.orcnn import hidden_loss
 from amodalpl.detector.mmdetection import MODELS
 from amodalpl.settings import DetectorSettings
 
+pytestmark = pytest.mark.usefixtures("mmdet_scope")
+
 CHANNELS, CLASSES, REGIONS = 16, 3, 5
 
 

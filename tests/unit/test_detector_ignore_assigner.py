@@ -17,6 +17,8 @@ from amodalpl.detector.mmdetection import MaxIoUAssigner
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 
+pytestmark = pytest.mark.usefixtures("mmdet_scope")
+
 SETTINGS = DetectorSettings(
     backbone="resnet18_small", channels=16, rpn_proposals=20, roi_samples=16, image_scale=(64, 48), workers=0
 )

@@ -27,6 +27,8 @@ from amodalpl.scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 from amodalpl.settings_values import resolve
 
+pytestmark = pytest.mark.usefixtures("mmdet_scope")
+
 TRUST = {"doubt": 1.0, "ignore_above": 0.75, "uncertainty": 0.5}
 TINY = {
     "backbone": "resnet18_small", "channels": 16, "rpn_proposals": 20, "roi_samples": 16, "image_scale": (128, 96),

@@ -18,6 +18,8 @@ from amodalpl.detector.mmdetection import MODELS, TRANSFORMS, BitmapMasks
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 
+pytestmark = pytest.mark.usefixtures("mmdet_scope")
+
 PIXELS = (48, 64)
 
 

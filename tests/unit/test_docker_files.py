@@ -75,6 +75,16 @@ def test_every_dependency_of_ours_is_pinned():
     assert len(names) >= 12 and names <= pinned
 
 
+def test_torchvision_is_the_one_of_torch(stages):
+    pinned = dict(line.split("==") for line in (DOCKER / "constraints.txt").read_text().splitlines() if "==" in line)
+    torch, torchvision = (int(pinned[name].split(".")[1]) for name in ("torch", "torchvision"))
+    assert torchvision - torch == 15  # 0.26 beside 2.11, 0.28 beside 2.13
+    [installed] = [
+        argument for s in stages if s.name == "packages-cuda" for _, argument in s.steps if "torch" in argument
+    ]
+    assert installed.endswith("pip install torch torchvision")  # whose versions are those of the constraints
+
+
 def test_compose_mounts_data_read_only_without_network_or_root():
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     assert set(services) == {"cpu", "cuda"}

@@ -222,6 +222,7 @@ def test_the_detector_loads_them(data):
         )
 
 
+@pytest.mark.usefixtures("mmdet_scope")
 def test_mmdetection_finds_it_by_its_name():
     pytest.importorskip("mmdet")
     from amodalpl.pipeline.train_detector import require_detector

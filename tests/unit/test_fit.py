@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,11 +15,11 @@ from amodalpl.calibration.fit import (
     Calibration,
     Evidence,
     PixelCounts,
-    Promise,
+    RiskGuarantee,
     choose_promise,
+    evidence_of,
     fit_labels,
     fit_pixels,
-    weigh,
 )
 from amodalpl.completion.predictor import CompletionPrediction, CompletionRequest, Scene
 
@@ -62,14 +64,14 @@ def test_visible_pixels_are_not_behind_anything():
 
 
 def test_evidence_by_hand():
-    found = weigh(ROW, np.array([[True, True, False, False, False]]))
+    found = evidence_of(ROW, np.array([[True, True, False, False, False]]))
     assert found.visible_px == 1
     np.testing.assert_array_equal(found.added, at_levels(p800=1))
     np.testing.assert_array_equal(found.left_out, at_levels(p250=2))
 
 
 def test_growth_into_open_ground_is_evidence_too():
-    found = weigh(ROW, np.array([[True, True, False, False, True]]))
+    found = evidence_of(ROW, np.array([[True, True, False, False, True]]))
     np.testing.assert_array_equal(found.added, at_levels(p800=1, p700=1))
 
 
@@ -202,14 +204,14 @@ def test_calibration_json_round_trip():
 
 
 def test_fifty_nine_good_labels_are_the_fewest():
-    assert choose_promise([0.2] * 59, [0.9] * 59) == Promise(0.2)
+    assert choose_promise([0.2] * 59, [0.9] * 59) == RiskGuarantee(0.2)
     assert choose_promise([0.2] * 58, [0.9] * 58) is None
 
 
 def test_bound_is_the_largest_that_holds():
     uncertainty = [0.1] * 100 + [0.3] * 100 + [0.5] * 100
     iou = [0.9] * 200 + [0.5] * 100
-    assert choose_promise(uncertainty, iou) == Promise(0.3)
+    assert choose_promise(uncertainty, iou) == RiskGuarantee(0.3)
 
 
 @pytest.mark.parametrize(("bad", "holds"), [(8, True), (9, False)], ids=["Clopper-Pearson allows 8", "but not 9"])
@@ -248,6 +250,13 @@ def test_no_labels_no_promise():
 
 
 def test_promise_in_words_and_in_json():
-    found = Promise(0.2125)
+    found = RiskGuarantee(0.2125)
     assert str(found) == "of labels with uncertainty up to 0.212, 95% have an IoU above 0.75"
-    assert Promise.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert RiskGuarantee.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_labels_are_made_without_waiting_for_statistics():
+    """scikit-learn takes seconds to import, and only training fits anything."""
+    code = "import sys, amodalpl.pipeline.pseudolabel; print(sorted({'sklearn', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from amodalpl.data import coco
 from amodalpl.data.coco_family import reason_kind
 from amodalpl.data.read import read_annotations
 from amodalpl.errors import DataError
+from amodalpl.masks import rle
 
 SQUARE = [2, 2, 8, 2, 8, 8, 2, 8]
 GOOD = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [SQUARE]}
@@ -48,7 +50,9 @@ def annotations(*entries):
         pytest.param({**COCO, "images": {}}, "images: expected a list of photos, got an empty dict", id="images dict"),
         pytest.param({**COCO, "images": [3]}, r"images\[0\]: expected an object .* got 3", id="image is a number"),
         pytest.param(
-            {**COCO, "images": [IMAGE, IMAGE]}, r"images\[1\].id: .* got 1 as in images\[0\]", id="image twice"
+            {**COCO, "images": [IMAGE, {**IMAGE, "file_name": "b.jpg"}]},
+            r"images\[1\].id: .* got 1 as in images\[0\]",
+            id="image twice",
         ),
         pytest.param(image(id=True), r"images\[0\].id: expected a whole number as id, got True", id="image id true"),
         pytest.param(image(id="1"), r"images\[0\].id: expected a whole number as id, got '1'", id="image id text"),
@@ -67,7 +71,9 @@ def annotations(*entries):
         pytest.param({**COCO, "categories": [{"id": "a"}]}, r"categories\[0\].id: expected a whole", id="category id"),
         pytest.param({**COCO, "categories": ["cup"]}, r"categories\[0\]: expected an object", id="category is text"),
         pytest.param(
-            {**COCO, "categories": [{"id": 1}] * 2}, r"categories\[1\].id: .* own, got 1", id="category twice"
+            {**COCO, "categories": [{"id": 1}, {"id": 1, "name": "x"}]},
+            r"categories\[1\].id: .* own, got 1",
+            id="category twice",
         ),
         pytest.param(without(COCO, "annotations"), "annotations: expected a list .* found none", id="no annotations"),
         pytest.param(annotations({**GOOD, "id": "1"}), r"annotations\[0\].id: .* got '1'", id="annotation id text"),
@@ -123,7 +129,6 @@ def points(*values):
 FAR = [0, 0, 131072, 0, 0, 131072]
 BAD_ENTRIES = {
     "two points": (points(1, 1, 5, 5), "segmentation", "polygon with fewer than 3 points: got 2"),
-    "bad part": ({"segmentation": [SQUARE, [1, 1]]}, "segmentation", "polygon with fewer than 3 points: got 1"),
     "empty part": ({"segmentation": [[]]}, "segmentation", "polygon with fewer than 3 points: got 0"),
     "odd numbers": (points(1, 1, 5, 5, 3, 3, 4), "segmentation", "malformed polygon: expected pairs"),
     "text in polygon": (points(1, 1, 5, 5, 3, "3"), "segmentation", "malformed polygon: expected numbers, got '3'"),
@@ -131,7 +136,6 @@ BAD_ENTRIES = {
     "NaN": (points(1, 1, 5, float("nan"), 3, 3), "segmentation", "malformed polygon: expected finite"),
     "infinity": (points(1, 1, 5, float("inf"), 3, 3), "segmentation", "malformed polygon: expected finite"),
     "huge integer": (points(1, 1, 5, 10**400, 3, 3), "segmentation", "malformed polygon: expected finite"),
-    "mixed list": ({"segmentation": [SQUARE, 3]}, "segmentation", "malformed polygon: expected a list of coordinates"),
     "objects": ({"segmentation": [{"x": 1}]}, "segmentation", "malformed polygon: expected a list of coordinates"),
     "reaches too far": (points(*[v * 2 - 5 for v in FAR]), "segmentation", "polygon too large: expected coordinates"),
     "zigzag": (points(*([0, 0, 131072, 3] * 100)), "segmentation", "polygon too large: expected an outline"),
@@ -144,10 +148,9 @@ BAD_ENTRIES = {
     "size of text": (counts([0, 120], "ab"), "segmentation", "RLE of the wrong size"),
     "no size": ({"segmentation": {"counts": [0, 120]}}, "segmentation", "RLE of the wrong size"),
     "no counts": ({"segmentation": {"size": [10, 12]}}, "segmentation", "corrupt RLE: expected counts as text or a"),
-    "short runs": (counts([0, 119]), "segmentation", "corrupt RLE: expected runs over 120 pixels, got 119"),
     "long runs": (counts([0, 60, 61]), "segmentation", "corrupt RLE: expected runs over 120 pixels, got 121"),
     "negative run": (counts([130, -10]), "segmentation", "corrupt RLE: expected run lengths of 0 to 120, got 130"),
-    "fractions": (counts([0.0, 120.0]), "segmentation", "corrupt RLE: expected run lengths of 0 to 120, got 0.0"),
+    "fractions": (counts([0.5, 119.5]), "segmentation", "corrupt RLE: expected run lengths of 0 to 120, got 0.5"),
     "huge run": (counts([10**300]), "segmentation", "corrupt RLE: expected run"),
     "no true pixel": (counts([120]), "segmentation", "empty mask: the RLE has no true pixel"),
     "no runs": (counts([]), "segmentation", "corrupt RLE: expected runs over 120 pixels, got 0"),
@@ -156,7 +159,7 @@ BAD_ENTRIES = {
     "endless text": (counts("1" * (2**22 + 1)), "segmentation", "corrupt RLE: expected counts of at most 4194304"),
     "foreign letters": (counts("0é"), "segmentation", "corrupt RLE: the counts are not in COCO's"),
     "zero byte": (counts("0\0h3"), "segmentation", "corrupt RLE: the counts are not in COCO's"),
-    "text of another sum": (counts("0h2"), "segmentation", "corrupt RLE: expected runs over 120 pixels, got 88"),
+    "text that runs over": (counts("0h7"), "segmentation", "corrupt RLE: expected runs over 120 pixels, got 248"),
     "text with overflow": (counts("0oooooooooooo0"), "segmentation", "corrupt RLE: the counts are not in COCO's"),
     "text without true pixel": (counts("h3"), "segmentation", "empty mask: the RLE has no true pixel"),
     "no mask": ({"segmentation": None}, "segmentation", "no mask: expected polygons or RLE, got NoneType"),
@@ -174,6 +177,53 @@ BAD_ENTRIES = {
     "duplicate id": ({"id": 1}, "id", "duplicate annotation id: 1 is taken by an annotation before"),
     "odd crowd flag": ({"iscrowd": 2}, "iscrowd", "unknown crowd flag: expected 0 or 1, got 2"),
 }
+
+
+SHORT = "RLE that stops short: "
+MENDED_ENTRIES = {  # what is read, and how many pixels it has
+    "bad parts": ({"segmentation": [SQUARE, [1, 1], [2, 2, 3, 3]]}, "bad part of a mask: left out 2 of 3 parts (", 36),
+    "a part that is no list": ({"segmentation": [SQUARE, 3]}, "bad part of a mask: left out 1 of 2 parts (", 36),
+    "a part with a fraction too many": ({"segmentation": [SQUARE, [*SQUARE, 5]]}, "bad part of a mask: left out 1", 36),
+    "pairs": ({"segmentation": [[[2, 2], [8, 2], [8, 8], [2, 8]]]}, "spelling of a mask: pairs or texts", 36),
+    "numbers as text": ({"segmentation": [[str(v) for v in SQUARE]]}, "spelling of a mask: pairs or texts", 36),
+    "short runs": (counts([1, 100]), SHORT + "19 of 120 pixels", 100),
+    "runs short of background": (counts([1, 100, 9]), SHORT + "10 of 120 pixels", 100),
+    "short text": (counts("0h2"), SHORT + "32 of 120 pixels", 88),
+    "whole numbers as decimals": (counts([0.0, 120.0], (10.0, 12.0)), "spelling of a mask: text or decimals", 120),
+    "size as text": (counts([0, 120], ("10", "12")), "spelling of a mask: text or decimals", 120),
+    "Python's bytes as text": (counts("b'0h3'"), "spelling of a mask: text or decimals", 120),
+}
+
+
+@pytest.mark.parametrize(("fields", "done", "area_px"), MENDED_ENTRIES.values(), ids=MENDED_ENTRIES.keys())
+def test_what_can_be_used_of_a_mask_is_read_and_listed(tmp_path, fields, done, area_px):
+    records = read_annotations(write(tmp_path, annotations({**GOOD, **fields})))
+    (entry,) = records.mended
+    assert not records.dropped and entry.place == "annotations[0].segmentation" and entry.reason.startswith(done)
+    assert rle.area_px(records.instances[0].modal) == area_px
+
+
+@pytest.mark.parametrize(
+    ("value", "is_crowd"),
+    [(0, False), (1, True), ("0", False), ("1", True), (" True ", True), (False, False), (True, True)]
+    + [(None, False), (1.0, True), ("", False), (2, None), ("many", None), ([1], None), (0.5, None), (-1, None)],
+)
+def test_one_rule_for_the_crowd_flag_of_check_and_convert(tmp_path, value, is_crowd):
+    path = write(tmp_path, annotations({**GOOD, "iscrowd": value}))
+    for records in (read_annotations(path), coco.read(path, None)):
+        assert [i.is_crowd for i in records.instances] == ([] if is_crowd is None else [is_crowd])
+        assert [entry.place for entry in records.dropped] == ["annotations[0].iscrowd"] * (is_crowd is None)
+
+
+def test_a_photo_or_a_class_that_is_listed_again_counts_once(tmp_path):
+    again = {**COCO, "images": COCO["images"] * 3, "categories": COCO["categories"] * 2}
+    records = read_annotations(write(tmp_path, {**again, "annotations": [GOOD, {**GOOD, "id": 2}]}))
+    assert (len(records.images), len(records.categories), len(records.instances)) == (1, 1, 2)
+    assert [(entry.place, reason_kind(entry.reason)) for entry in records.mended] == [
+        ("images[1]", "photo listed again"),
+        ("images[2]", "photo listed again"),
+        ("categories[1]", "class listed again"),
+    ]
 
 
 @pytest.mark.parametrize(("fields", "key", "reason"), BAD_ENTRIES.values(), ids=BAD_ENTRIES.keys())

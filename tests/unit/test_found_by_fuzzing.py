@@ -78,7 +78,7 @@ def test_class_of_cityscapes_that_is_no_text(tmp_path):
     content = {"imgHeight": 40, "imgWidth": 60, "objects": [shape, {**shape, "label": "car"}]}
     (tmp_path / "a_gtFine_polygons.json").write_text(json.dumps(content))
     data = cityscapes.read(tmp_path, None)
-    assert [category.name for category in data.categories] == ["car"] and len(data.left_out) == 1
+    assert [category["name"] for category in data.categories] == ["car"] and len(data.left_out) == 1
 
 
 @pytest.mark.parametrize("attribute", ["group_id", "z_order"])
@@ -86,7 +86,7 @@ def test_shape_of_cvat_with_a_number_of_many_digits(tmp_path, attribute):
     shape = f'<polygon label="cup" points="1,1;9,1;9,9" {attribute}="{"1" * 5000}"/>'
     image = f'<image id="0" name="a.png" width="60" height="40">{shape}</image>'
     (tmp_path / "a.xml").write_text(f'<?xml version="1.0"?><annotations>{image}</annotations>')
-    (thing,) = cvat_xml.read(tmp_path / "a.xml", None).things
+    (thing,) = cvat_xml.read(tmp_path / "a.xml", None).instances
     assert thing.group is None
 
 
@@ -101,7 +101,7 @@ def test_mask_of_sam_with_a_huge_score(tmp_path):
     mask = {"size": [40, 60], "counts": [0, 2400]}
     proposal = {"segmentation": mask, "predicted_iou": 10**400, "stability_score": 0.9, "area": 2400}
     (tmp_path / "a.json").write_text(json.dumps([proposal]))
-    (thing,) = sam.read(tmp_path / "a.json", tmp_path).things
+    (thing,) = sam.read(tmp_path / "a.json", tmp_path).instances
     assert thing.score == 1
 
 

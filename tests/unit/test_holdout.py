@@ -134,8 +134,15 @@ def test_same_generator_same_scene(sources):
 
 
 def test_one_photo_lends_to_itself(sources):
-    scene = draw_scene(sources[:1], 0, np.random.default_rng(1), SETTINGS)
-    assert len(scene.objects) >= 1
+    (source,) = sources[:1]
+    settings = SETTINGS.model_copy(update={"holdout_occluded": 1.0})
+    occluders = []
+    for number in range(4):
+        scene = draw_scene([source], 0, np.random.default_rng(number), settings)
+        kept = [o for o in scene.objects if any((o.amodal == m).all() for m in source.masks)]
+        occluders += scene.objects[len(kept) :]
+        assert any(o.modal.sum() < o.amodal.sum() for o in kept)
+    assert len(occluders) >= 4 and {o.category_id for o in occluders} <= set(source.categories)
 
 
 def test_photo_without_objects_gives_no_scene(sources):

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -237,8 +236,6 @@ def test_line_of_a_doubt():
 
 def test_a_file_carries_over_what_stood_around_the_annotations(tmp_path):
     data = AnnotationSet(
-        Path("a.json"),
-        "coco",
         [ImageRecord(1, "a.png", SIZE_HW, {"id": 1, "file_name": "a.png", "license": 3})],
         [INSTANCE],
         [{"id": 1, "name": "cup", "weight": float("nan")}],

@@ -8,11 +8,10 @@ from amodalpl.data.records import AnnotationSet, ImageRecord
 from amodalpl.labelling.label_statistics import LabelStatistics
 
 DATA = AnnotationSet(
-    Path("a.json"),
-    "coco",
     [ImageRecord(1, "a.png", (4, 4), {})],
     [],
     [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}, {"id": 9, "name": "nobody"}],
+    path=Path("a.json"),
 )
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from drawn_data_sets import box, drawn, in_pixels
 
-from amodalpl.data.hub import Outline
 from amodalpl.data.mask_tracing import one_ring, rings
+from amodalpl.data.records import Mask
 from amodalpl.masks import rle
 
 
@@ -55,13 +55,13 @@ def test_masks_of_noise_take_seconds_and_not_minutes():
 
 
 def test_polygons_stay_as_they_are():
-    outline = Outline((box(1.5, 2, 3, 4), box(10, 2, 3, 4)))
+    outline = Mask((box(1.5, 2, 3, 4), box(10, 2, 3, 4)))
     assert rings(outline) == outline.polygons
-    assert one_ring(Outline(outline.polygons[:1]), (20, 20)) == outline.polygons[0]
+    assert one_ring(Mask(outline.polygons[:1]), (20, 20)) == outline.polygons[0]
 
 
 @pytest.mark.parametrize("second", [(10, 2, 3, 4), (3, 3, 4, 4)], ids=["apart", "overlapping"])
 def test_one_ring_covers_the_union(second):
-    outline = Outline((box(1, 2, 3, 4), box(*second)))
+    outline = Mask((box(1, 2, 3, 4), box(*second)))
     joined = one_ring(outline, (20, 20))
     assert (rasterised([joined], (20, 20)) == rasterised(outline.polygons, (20, 20))).all()

@@ -158,6 +158,21 @@ def test_growth_of_an_invisible_object_is_not_asked_for():
     assert compute([hidden])[PER_INSTANCE]["unoccluded_growth"] is None
 
 
+def test_visible_pixels_outside_the_truth_are_no_part_of_what_is_right():
+    """As where the modal mask of a label is not that of the truth: of 10 visible pixels 6 belong to the truth."""
+    counts = count_instance(predicted=columns(0, 8), truth=columns(2, 10), modal=columns(0, 5))
+    assert (counts.modal_px, counts.modal_intersection_px) == (10, 6)
+    assert counts.modal_iou == pytest.approx(6 / (10 + 16 - 6))
+    scores = compute([counts])[PER_INSTANCE]
+    assert scores["area_ratio_error"] == pytest.approx(10 / 16 - 6 / 16)  # |M & P| / |P| and |M & G| / |G|
+
+
+def test_area_ratios_that_are_too_large_do_not_make_up_for_those_too_small():
+    grown = count_instance(predicted=columns(0, 10), truth=columns(0, 8), modal=columns(0, 4))  # 0.4, not 0.5
+    short = count_instance(predicted=columns(0, 5), truth=columns(0, 8), modal=columns(0, 4))  # 0.8, not 0.5
+    assert compute([grown, short])[PER_INSTANCE]["area_ratio_error"] == pytest.approx((0.1 + 0.3) / 2)
+
+
 def test_area_ratio_is_the_visible_share_of_the_prediction():
     counts = count_instance(columns(0, 8), columns(0, 10), columns(0, 6))
     assert counts.area_ratio == 0.75

@@ -69,6 +69,13 @@ def test_overloaded_form_excuses_false_detections_that_claim_to_be_visible():
         assert ap_occluded(SCENE, [false_one, right])["AP_40"] == pytest.approx(0.5, abs=1e-6)
 
 
+def test_visible_pixels_outside_the_amodal_mask_make_a_detection_no_more_visible():
+    """Half of its visible mask lies beside it: it claims to be half hidden, and is a false detection at 40 %."""
+    right = detection(HIDDEN_50, 0.5, visible=(80, 0, 10, 20))
+    beside = detection(EMPTY_PLACE, 0.9, visible=(0, 50, 20, 20))
+    assert ap_occluded_overloaded(SCENE, [beside, right])["AP_40"] == pytest.approx(0.5, abs=1e-6)
+
+
 def test_overloaded_form_takes_the_stated_rate_and_drops_truths_above_one():
     stated = truth(annotation(1, WHOLE, visible=WHOLE, occlude_rate=0.5), annotation(2, HIDDEN_20, visible=HIDDEN_20))
     assert ap_occluded_overloaded(stated, [])["instances_40"] == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from amodalpl.calibration.fit import Promise
+from amodalpl.calibration.fit import RiskGuarantee
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CropSpec
 from amodalpl.labelling.plan import UNPROMISED, plan_labels
@@ -51,8 +51,8 @@ def test_order_is_found_by_the_settings_else_by_the_method(method):
     ("given", "promise", "bound"),
     [
         pytest.param(None, None, UNPROMISED, id="nothing is promised"),
-        pytest.param(None, Promise(0.12), 0.12, id="up to where something is"),
-        pytest.param(0.0, Promise(0.12), 0.0, id="given, though it is zero"),
+        pytest.param(None, RiskGuarantee(0.12), 0.12, id="up to where something is"),
+        pytest.param(0.0, RiskGuarantee(0.12), 0.0, id="given, though it is zero"),
         pytest.param(0.7, None, 0.7, id="given"),
     ],
 )

@@ -9,14 +9,15 @@ import torch
 
 from amodalpl.errors import CheckpointError, DataError
 from amodalpl.shape_prior import plausibility
-from amodalpl.shape_prior.autoencoder import ShapeAutoencoder
+from amodalpl.shape_prior.class_codes import ClassCodes
 from amodalpl.shape_prior.plausibility import (
     FEWEST_SHAPES,
-    Codebook,
     ShapePrior,
     learn_shape_prior,
+    least_distance,
     load_shape_prior,
     save_shape_prior,
+    share_as_far,
 )
 
 ROUND, TALL, RARE, UNKNOWN = 1, 2, 3, 99
@@ -82,38 +83,28 @@ def test_shape_of_another_class_scores_low(prior):
 
 
 def test_rare_and_unknown_classes_are_judged_by_all_shapes(prior):
-    assert set(prior.codebooks) == {ROUND, TALL}
+    assert prior.class_ids == [ROUND, TALL] and len(prior.ordinary) == 3
     masks = [*shapes(5, seed=5)[0], *shapes(5, seed=6)[1]]
-    by_all = ShapePrior(prior.autoencoder, {}, prior.any_class).score(masks, [ROUND] * 10)
+    nobody = ClassCodes(0, 0, *prior.codes.any_class.shape[::-1])
+    nobody.any_class.copy_(prior.codes.any_class)
+    by_all = ShapePrior(prior.autoencoder, [], nobody, prior.ordinary[-1:]).score(masks, [ROUND] * 10)
     np.testing.assert_array_equal(prior.score(masks, [RARE] * 10), by_all)
     np.testing.assert_array_equal(prior.score(masks, [UNKNOWN] * 10), by_all)
     assert np.median(by_all) > 0.2
 
 
 def test_score_is_the_share_of_whole_shapes_at_least_as_far():
-    codebook = Codebook(torch.zeros(1, 1), torch.tensor([0.1, 0.2, 0.2, 0.4]))
-    scores = codebook.score(torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.5]))
+    ordinary = torch.tensor([0.1, 0.2, 0.2, 0.4])
+    scores = share_as_far(torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.5]), ordinary)
     assert scores.tolist() == [1.0, 1.0, 0.8, 0.4, 0.4, 0.2]
 
 
 def test_distance_by_hand():
     views = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [2.0, 0.0]]])  # the second is its own mirror image
-    found = plausibility._distances(views, torch.tensor([[0.0, 1.0]]))
+    found = least_distance(views, torch.tensor([[0.0, 1.0]]))
     assert found.tolist() == [0.0, 1.0]  # the first one's mirror image is the code; the second has nothing of it
-    found = plausibility._distances(views, torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    found = least_distance(views, torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
     assert found.tolist() == pytest.approx([0.0, 0.2])  # |(2,0) - (1,0)|^2 / (4 + 1)
-
-
-def test_codes_are_the_shapes_when_there_are_few():
-    points = torch.rand(7, 3)
-    assert torch.equal(plausibility._kmeans(points, 7, np.random.default_rng(0)), points)
-
-
-def test_codes_are_the_means_of_separate_groups():
-    points = torch.tensor([[0.0], [1.0], [2.0], [10.0], [12.0]])
-    for seed in range(5):  # whichever two points it starts at
-        codes = plausibility._kmeans(points, 2, np.random.default_rng(seed))
-        assert sorted(codes.flatten().tolist()) == [1.0, 11.0]
 
 
 def test_place_size_and_side_do_not_matter(prior):
@@ -123,30 +114,8 @@ def test_place_size_and_side_do_not_matter(prior):
     moved = np.pad(tight, ((3, 40), (17, 0)))
     (score, *others) = prior.score([mask, tight, moved, np.ascontiguousarray(tight[:, ::-1])], [ROUND] * 4)
     assert others == pytest.approx([score] * 3, abs=0.02)
-    distances = plausibility._distances(
-        plausibility._views(prior.autoencoder, plausibility._crops([tight, tight.repeat(4, 0).repeat(4, 1)])),
-        prior.codebooks[ROUND].codes,
-    )
-    assert abs(distances[0] - distances[1]) < 0.01
-
-
-def test_mirrored_masks_have_mirrored_crops():
-    for width in (5, 10, 17, 30, 61):  # 10 and 30 of 40 rows are 7 and 21 of 28: odd
-        mask = np.tril(np.ones((40, width), bool))
-        crop, mirrored = plausibility._crops([mask, mask[:, ::-1]])
-        assert torch.allclose(crop, mirrored.flip(-1), atol=1e-6)
-        assert crop.min() >= 0 and crop.max() <= 1
-
-
-def test_crop_shows_the_mask_and_its_hollows():
-    mask = np.zeros((28, 28), bool)
-    mask[:, :14] = mask[14:] = True  # an L: its hull adds a triangle
-    shape, hollows = plausibility._crops([mask])[0]
-    assert torch.equal(shape, torch.from_numpy(mask).float())
-    assert (hollows * shape).sum() == 0
-    assert hollows[13, 14] == 1 and hollows[0, 27] == 0
-    assert 70 < hollows.sum() < 110  # half of 14 x 14 is 98
-    assert plausibility._crops([np.ones((9, 30), bool)])[0, 1].sum() == 0
+    larger = tight.repeat(4, 0).repeat(4, 1)
+    assert prior.score([larger], [ROUND])[0] == pytest.approx(score, abs=0.02)
 
 
 def test_same_seed_same_prior_whatever_the_threads(monkeypatch, training):
@@ -161,12 +130,13 @@ def test_same_seed_same_prior_whatever_the_threads(monkeypatch, training):
     finally:
         torch.set_num_threads(1)
     assert torch.equal(before, torch.random.get_rng_state())
-    for category, codebook in first.codebooks.items():
-        assert torch.equal(codebook.codes, again.codebooks[category].codes)
-        assert torch.equal(codebook.ordinary, again.codebooks[category].ordinary)
+    for name, codes in first.codes.state_dict().items():
+        assert torch.equal(codes, again.codes.state_dict()[name])
+    for one, other in zip(first.ordinary, again.ordinary, strict=True):
+        assert torch.equal(one, other)
     np.testing.assert_array_equal(first.score(masks, categories), again.score(masks, categories))
     other = learn_shape_prior(masks, categories, seed=1)
-    assert not torch.equal(first.any_class.codes, other.any_class.codes)
+    assert not torch.equal(first.codes.any_class, other.codes.any_class)
 
 
 def test_one_by_one_as_in_a_batch(prior):
@@ -189,19 +159,21 @@ def test_odd_masks_have_a_score(prior):
 
 
 def test_large_sets_are_sampled_and_rare_classes_kept(monkeypatch):
-    monkeypatch.setattr(plausibility, "MOST_OF_CLASS", 400)
-    monkeypatch.setattr(plausibility, "MOST_SHAPES", 500)
-    categories = np.array([1] * 1000 + [2] * 300 + [3] * 30)
-    chosen = plausibility._sample(categories, np.random.default_rng(0))
-    assert len(np.unique(chosen)) == len(chosen)
-    assert np.bincount(categories[chosen]).tolist() == [0, 200, 200, 30]  # 400 halved once
+    """A whole shape that was learnt from has its distance kept: so many there are."""
+    monkeypatch.setattr(plausibility, "STEPS", 2)
+    monkeypatch.setattr(plausibility, "MOST_OF_CLASS", 80)
+    monkeypatch.setattr(plausibility, "MOST_SHAPES", 120)
+    masks = [np.ones((3 + n % 7, 3), bool) for n in range(250)]
+    found = learn_shape_prior(masks, [1] * 150 + [2] * 70 + [3] * 25 + [4] * 5, seed=0)
+    assert found.class_ids == [1, 2, 3]
+    assert [len(known) for known in found.ordinary] == [40, 40, 25, 40 + 40 + 25 + 5]  # 80 halved once
 
 
 def test_round_trip(tmp_path, prior, training):
     path = tmp_path / "shapes.pth"
     save_shape_prior(path, prior)
     loaded = load_shape_prior(path)
-    assert set(loaded.codebooks) == set(prior.codebooks)
+    assert loaded.class_ids == prior.class_ids
     np.testing.assert_array_equal(loaded.score(*training), prior.score(*training))
 
 
@@ -262,11 +234,3 @@ def test_damaged_file_is_refused(tmp_path, prior, damage):
 def test_no_file(tmp_path):
     with pytest.raises(CheckpointError, match="found none"):
         load_shape_prior(tmp_path / "nowhere.pth")
-
-
-def test_autoencoder_shapes_and_ranges():
-    network = ShapeAutoencoder(2, width=4)
-    x = torch.rand(3, 2, 28, 28)
-    latent, back = network.encode(x), network(x)
-    assert latent.shape == (3, 4 * 7 * 7) and latent.min() >= 0
-    assert back.shape == x.shape and 0 <= back.min() and back.max() <= 1

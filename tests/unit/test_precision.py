@@ -46,11 +46,39 @@ def test_what_fp16_cannot_hold_is_computed_again():
 def test_auto_is_half_on_a_gpu_only():
     completer = build_completer("asbu", 4, False).eval()
     assert in_precision(completer, "auto", CPU) is completer
-    assert in_precision(completer, "fp32", GPU) is completer
+    assert in_precision(completer, "fp32", CPU) is completer
     half = in_precision(completer, "auto", GPU)
     assert isinstance(half.network, HalfNetwork) and half.network.dtype == torch.float16
     assert half.network.network is completer.network and not isinstance(completer.network, HalfNetwork)
     assert not half.training and half.method is completer.method
+
+
+class Asked(nn.Module):
+    """Notes whether convolutions may take TF32."""
+
+    def forward(self, x):
+        self.allowed = torch.backends.cudnn.allow_tf32
+        return x[:, :2]
+
+
+def test_fp32_on_a_gpu_is_not_tf32():
+    completer = Completer(Asked(), METHODS["pcnet-m"]).eval()
+    before = torch.backends.cudnn.allow_tf32
+    exact = in_precision(completer, "fp32", GPU)
+    exact(**patches(16))
+    assert completer.network.allowed is False
+    assert torch.backends.cudnn.allow_tf32 is before is torch.backends.cudnn.enabled is True
+
+
+@pytest.mark.gpu
+def test_fp32_on_a_gpu_is_that_of_the_processor():
+    torch.manual_seed(0)
+    completer = fuse_for_use(build_completer("layered", 8, False, init_gain=1.0))
+    with torch.inference_mode():
+        expected = completer.read(completer(**patches(64)))
+        exact = in_precision(completer.to(GPU), "fp32", GPU)
+        found = exact.read(exact(**{name: mask.to(GPU) for name, mask in patches(64).items()}))
+    torch.testing.assert_close(found.cpu(), expected, atol=2e-5, rtol=0)
 
 
 @pytest.mark.gpu

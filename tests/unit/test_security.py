@@ -152,7 +152,7 @@ def test_converters_read_no_photo_outside(tmp_path, fmt):
     (photos / "a.png").unlink()
     os.symlink(tmp_path / "secret.png", photos / "a.png")
     found = FORMATS[fmt].read(source, photos)
-    assert "a.png" not in [photo.file_name for photo in found.photos]
+    assert "a.png" not in [photo.file_name for photo in found.images]
 
 
 def test_links_out_of_the_folder_of_photos(tmp_path):

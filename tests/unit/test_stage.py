@@ -42,7 +42,8 @@ def test_sections_are_sections_of_the_settings(stage):
 @ROWS
 def test_usage_stands_in_the_table_of_the_design(stage):
     rows = re.findall(r"^\| `([^`]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert stage.usage in rows
+    needed = [f"{i.flag} {i.metavar}".strip() for i in stage.inputs if not i.optional]
+    assert " ".join([stage.name, *needed, "--out DIR"]) in rows
 
 
 def test_what_is_given_goes_to_the_function(fake_stage, tmp_path):
@@ -70,6 +71,8 @@ def test_arguments_come_back_from_the_record(tmp_path, monkeypatch):
     again = {i.name: i.from_json(kept[i.name]) for i in stage.inputs}
     assert again == {**given, "labels": tmp_path / "l.json", "images": tmp_path / "i", "init": kept["init"]}
     assert stage.arguments({**given, "init": "none"})["init"] == "none"
+    kept = STAGES["synth"].arguments({"annotations": Path("a.json"), "images": Path("i"), "fmt": "coco"})
+    assert kept == {"annotations": str(tmp_path / "a.json"), "images": str(tmp_path / "i"), "fmt": "coco"}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_arguments_come_back_from_the_record(tmp_path, monkeypatch):
         pytest.param(Input("images", "path", "", ""), None, "expected a path, got None", id="missing"),
         pytest.param(Input("images", "path", "", ""), ["a"], r"expected a path, got \['a'\]", id="list"),
         pytest.param(Input("images", "path", "", ""), "a\0", "expected a path", id="character 0"),
-        pytest.param(Input("fmt", "format", "", "", optional=True), 3, "expected a word, got 3", id="no word"),
+        pytest.param(Input("fmt", "format", "", "", "--format"), 3, "expected a word, got 3", id="no word"),
     ],
 )
 def test_an_argument_changed_by_hand_is_one_line(given, value, found):
@@ -100,7 +103,7 @@ def test_a_new_row_is_a_command(monkeypatch, capsys):
         example="count-objects ann.json --out counts",
         inputs=(
             Input("annotations", "path", "ANN", "A file."),
-            Input("least", "word", "N", "Fewest.", "--least", optional=True, default="1"),
+            Input("least", "word", "N", "Fewest.", "--least", default="1"),
         ),
         sections=("labels",),
         takes=("values",),

@@ -201,3 +201,11 @@ def test_git_state_is_none_where_it_is_not_known(checkout, monkeypatch):
         assert git_state() is None
     shutil.rmtree(file.parents[2] / ".git")
     assert git_state() is None
+
+
+def test_git_state_is_not_that_of_a_project_that_we_are_installed_in(checkout, monkeypatch):
+    file, _ = checkout
+    inside = file.parents[2] / "site-packages" / "amodalpl" / "runtime" / "stage_run.py"
+    monkeypatch.setattr(stage_run, "__file__", str(inside))
+    inside.parent.mkdir(parents=True)
+    assert git_state() is None

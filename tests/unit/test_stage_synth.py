@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from interruptions import Killed, KillIn
 
+from amodalpl.calibration.holdout import read_holdout
 from amodalpl.errors import DataError, OutputError, SettingsError
 from amodalpl.masks import gaps, rle
-from amodalpl.pipeline.synth import read_holdout, synth
+from amodalpl.pipeline.synth import synth
 from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 from amodalpl.synthesis.bank import Bank
@@ -66,7 +67,7 @@ def test_writes_what_it_says(made):
 
 
 def test_held_out_photos_are_never_in_the_bank(made, scenes):
-    bank, holdout = Bank(made.out / "bank"), read_holdout(made.out)
+    bank, holdout = Bank(made.out / "bank"), read_holdout(made.out).data
     held_out = {record.raw["photo_id"] for record in holdout.images}
     assert len(held_out) == round(8 * 0.3)
     assert not held_out & set(bank.table["image_id"].tolist())
@@ -88,7 +89,7 @@ def test_bank_holds_the_users_masks(made, scenes):
 
 
 def test_holdout_truth(made):
-    holdout = read_holdout(made.out)
+    holdout = read_holdout(made.out).data
     assert not holdout.dropped and {r.raw["part"] for r in holdout.images} == {"choose", "report"}
     for record in holdout.images:
         assert (made.out / "holdout_images" / record.file_name).exists()
@@ -336,7 +337,7 @@ def test_holdout_of_what_is_sure_to_be_whole(scenes, tmp_path):
 @pytest.mark.parametrize("lone", [0, 1], ids=["chooses", "reports"])
 def test_holdout_of_which_one_half_is_empty_serves_as_both(scenes, made, tmp_path, lone):
     """Of the two held-out photos one has an object that stands alone, the other none."""
-    held_out = list(dict.fromkeys(record.raw["photo_id"] for record in read_holdout(made.out).images))
+    held_out = list(dict.fromkeys(record.raw["photo_id"] for record in read_holdout(made.out).data.images))
 
     def change(data):
         squares((5, 5, 10, 10), (15, 5, 10, 10), (40, 25, 10, 10))(data)
@@ -346,7 +347,7 @@ def test_holdout_of_which_one_half_is_empty_serves_as_both(scenes, made, tmp_pat
 
     file = changed(scenes, tmp_path / "a.json", change)
     synth(file, scenes.images, tmp_path / "out", settings(holdout_whole=True))
-    images = read_holdout(tmp_path / "out").images
+    images = read_holdout(tmp_path / "out").data.images
     assert {record.raw["photo_id"] for record in images} == {held_out[lone]}
     assert {record.raw["part"] for record in images} == {"both"}
 

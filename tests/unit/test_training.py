@@ -112,16 +112,40 @@ def test_loss_goes_down(bank, tmp_path):
     assert len(losses) == 2 and losses[-1] < losses[0]
 
 
+def first_batch(bank):
+    stream = SampleStream(bank, SAMPLES, 0, 2, "pair")
+    return {name: torch.stack([stream[0][name], stream[1][name]]) for name in stream[0]}
+
+
 def test_first_loss_is_that_of_the_first_batch(bank, tmp_path):
     settings = TINY.model_copy(update={"steps": 1, "inside_weight": 7.0})
     _, curve = run(bank, tmp_path / "c.pth", settings)
     torch.manual_seed(0)
     completer = build_completer("asbu", 4, False, init_gain=0.5).train()
-    stream = SampleStream(bank, SAMPLES, 0, 2, "pair")
-    batch = {name: torch.stack([stream[0][name], stream[1][name]]) for name in stream[0]}
+    batch = first_batch(bank)
     outputs = completer(batch["modal"], batch["occluder"], batch["boundary"])
     loss = losses.asbu(outputs, batch["target"], losses.pixel_weight(batch["occluder"], 7.0))
     assert curve[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "inside", "contact"), [("layered", 50.0, 3.0), ("pcnet-m", 5.0, 1.0), ("asbu", 5.0, 1.0)]
+)
+def test_weights_of_the_loss_are_the_method_s(bank, tmp_path, method, inside, contact):
+    """5 under the occluder in the papers; in ours 50, and three times that near the visible part."""
+    _, curve = run(bank, tmp_path / "c.pth", TINY.model_copy(update={"steps": 1}), method=method)
+    torch.manual_seed(0)
+    completer = build_completer(method, 4, False, init_gain=0.5).train()
+    batch = first_batch(bank)
+    outputs = completer(batch["modal"], batch["occluder"], batch["boundary"])
+
+    def loss(inside, contact):
+        weight = losses.pixel_weight(batch["occluder"], inside, modal=batch["modal"], contact=contact)
+        return completer.method.loss(outputs, batch["target"], weight).item()
+
+    assert curve[0]["loss"] == pytest.approx(loss(inside, contact), rel=1e-5)
+    for others in ((2 * inside, contact), (inside, 2 * contact)):
+        assert loss(*others) != pytest.approx(loss(inside, contact), rel=1e-3)
 
 
 def test_unknown_pixels_teach_nothing(bank, tmp_path):

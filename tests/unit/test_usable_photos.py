@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from heard import Heard
 
-from amodalpl.data.records import AnnotationSet, ImageRecord, Instance
+from amodalpl.data.records import AnnotationSet, ImageRecord, Instance, Mask
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 from amodalpl.runtime.progress import SILENT
@@ -24,9 +24,11 @@ def data(tmp_path):
         (tmp_path / f"{number}.png").write_bytes(png)
         images.append(ImageRecord(id=number, file_name=f"{number}.png", size_hw=(6, 8), raw={}))
         instances.append(
-            Instance(id=number, image_id=number, category_id=1, modal=mask, place=f"annotations[{number}]")
+            Instance(
+                id=number, image_id=number, category_id=1, modal_mask=Mask(rle=mask), place=f"annotations[{number}]"
+            )
         )
-    return AnnotationSet(tmp_path / "a.json", "coco", images, instances, [{"id": 1}])
+    return AnnotationSet(images, instances, [{"id": 1}], path=tmp_path / "a.json", format="coco")
 
 
 def test_whole_photos_change_nothing(data, tmp_path):

@@ -75,7 +75,6 @@ def mask_rcnn(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[
             "bgr_to_rgb": True,
             "pad_mask": True,
             "pad_size_divisor": 32,
-            "non_blocking": True,
         },
         "backbone": {
             **backbone.config,

@@ -8,20 +8,20 @@ exhaustively annotated in that photo.
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from ..data.coco import FIELDS
-from ..data.dataset_builder import LeftOut, pixels
-from ..data.hub import DataSet, Losses
-from ..data.mask_tracing import rings
-from ..data.source import Source
-from ..data.unsupported import unheld
-from ..io.files import read_json, write_json
-from . import dialects
+from ..io.files import write_json
+from . import coco
+from .coco_family import Fields
+from .coco_write import annotation, photo_entry
+from .dataset_builder import DrawnOn
+from .mask_tracing import rings
+from .records import AnnotationSet, LeftOut
+from .source import Source
+from .unsupported import Losses, unheld
 
-_LVIS = dialects.Dialect(FIELDS)
+_FIELDS = Fields("coco", "segmentation", None, derived=frozenset({"bbox", "area"}))
 _INCOMPLETE = "not_exhaustive_category_ids"
 _ABSENT = "neg_category_ids"
 _FEW, _SOME = 10, 100  # photos of a rare and of a common class, at most
@@ -33,52 +33,39 @@ def detect(source: Source) -> bool:
     return isinstance(photos, list) and any(isinstance(photo, dict) and _INCOMPLETE in photo for photo in photos)
 
 
-def read(path: Path, images: Path | None) -> DataSet:
-    """Read a file; see `dialects.read`.
+def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
+    """Read a file; see `coco.read`.
 
-    A photo without `file_name` is named by the last two parts of its `coco_url`, folder and file, because LVIS has
-    photos of several folders of COCO; `images` is what holds these folders, or the photos alone.
+    Photos are named by their `coco_url`; `images` is what holds the folders of COCO, or the photos alone.
     """
-    raw = read_json(path, "an LVIS file")
-    if isinstance(raw, dict) and isinstance(raw.get("images"), list):
-        raw = {**raw, "images": [_named(photo, images) for photo in raw["images"]]}
-    return dialects.read(path, images, _LVIS, raw)
+    return coco.read(path, images, drawn_on, _FIELDS)
 
 
-def _named(photo: Any, images: Path | None) -> Any:
-    if not isinstance(photo, dict) or "file_name" in photo or not isinstance(photo.get("coco_url"), str):
-        return photo
-    parts = PurePosixPath(unquote(urlsplit(photo["coco_url"]).path)).parts[-2:]
-    if images is not None and parts and not images.joinpath(*parts[:-1]).is_dir():
-        parts = parts[-1:]
-    return {**photo, "file_name": "/".join(part for part in parts if part != "/")}
-
-
-def write(data: DataSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> Losses:
     """Write a file; masks are polygons, those in pixels along the borders of the pixels."""
     losses = unheld(data, "whole masks (amodal)", "order in depth, pairs")
-    sizes = {photo.id: photo.size_hw for photo in data.photos}
+    sizes = {photo.id: photo.size_hw for photo in data.images}
     incomplete: dict[int, set[int]] = defaultdict(set)
     annotations = []
-    for thing in data.things:
-        if thing.is_crowd:
+    for instance in data.instances:
+        if instance.is_crowd:
             losses["crowd regions, their classes marked as not exhaustive"] += 1
-            incomplete[thing.image_id].add(thing.category_id)
+            incomplete[instance.image_id].add(instance.category_id)
             continue
-        if thing.modal is None:
+        if instance.modal_mask is None:
             losses["objects without a visible mask"] += 1
             continue
         try:
-            mask = pixels(thing.modal, sizes[thing.image_id])
+            mask = instance.modal_mask.pixels(sizes[instance.image_id])
         except LeftOut:
             losses["objects whose mask covers no pixel of the photo"] += 1
             continue
-        entry = dialects.annotation(thing, [list(ring) for ring in rings(thing.modal)], mask)
+        entry = annotation(instance, [list(ring) for ring in rings(instance.modal_mask)], mask)
         del entry["iscrowd"]
         annotations.append(entry)
     photos = []
-    for photo in data.photos:
-        entry = dialects.photo_entry(photo)
+    for photo in data.images:
+        entry = photo_entry(photo)
         stated = entry.get(_INCOMPLETE)
         entry[_INCOMPLETE] = sorted(
             {*(c for c in (stated if isinstance(stated, list) else ()) if type(c) is int), *incomplete[photo.id]}
@@ -86,12 +73,12 @@ def write(data: DataSet, out: Path) -> Losses:
         photos.append({_ABSENT: [], **entry})
     write_json(
         out,
-        {**data.extra, "images": photos, "categories": _classes(data, annotations), "annotations": annotations},
+        {**data.raw, "images": photos, "categories": _classes(data, annotations), "annotations": annotations},
     )
     return +losses
 
 
-def _classes(data: DataSet, annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _classes(data: AnnotationSet, annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     objects: dict[int, int] = defaultdict(int)
     photos: dict[int, set[int]] = defaultdict(set)
     for entry in annotations:
@@ -99,17 +86,17 @@ def _classes(data: DataSet, annotations: list[dict[str, Any]]) -> list[dict[str,
         photos[entry["category_id"]].add(entry["image_id"])
     classes = []
     for category in data.categories:
-        image_count = len(photos[category.id])
+        image_count = len(photos[category["id"]])
         frequency = "r" if image_count <= _FEW else "c" if image_count <= _SOME else "f"
         classes.append(
             {
-                "synonyms": [category.name],
+                "synonyms": [category["name"]],
                 "frequency": frequency,
-                **category.extra,
-                "id": category.id,
-                "name": category.name,
+                **{key: value for key, value in category.items() if key not in ("id", "name")},
+                "id": category["id"],
+                "name": category["name"],
                 "image_count": image_count,
-                "instance_count": objects[category.id],
+                "instance_count": objects[category["id"]],
             }
         )
     return classes

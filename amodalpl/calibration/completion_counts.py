@@ -1,0 +1,44 @@
+"""Completions of hold-out objects whose occluders are known, counted against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..completion.predictor import CompletionRequest
+from ..labelling.label import amodal_in_window, as_drawn
+from ..labelling.order_recovery import requests_behind
+from ..labelling.plan import LabelPlan
+from ..metrics.completion import Counts, count_instance
+from .holdout import Case
+
+
+def count_completions(
+    plan: LabelPlan,
+    cases: Sequence[Case],
+    occluders: Sequence[Mapping[int, Sequence[int]]],
+    thresholds: Sequence[float],
+) -> list[list[Counts]]:
+    """Complete objects as labelling does, once, and count what each threshold makes of that.
+
+    Args:
+        plan: how objects are completed; its own threshold is not used.
+        cases: a few scenes with their truth.
+        occluders: per scene, the objects behind which each is completed; objects that are not visible are left out.
+        thresholds: probabilities above which a pixel belongs to the object.
+
+    Returns:
+        For each threshold, the counts of each object.
+    """
+    case_of: dict[CompletionRequest, Case] = {}
+    for case, groups in zip(cases, occluders, strict=True):
+        visible = {target: group for target, group in groups.items() if case.scene.masks[target].any()}
+        requests = requests_behind(case.scene.loosened(plan.tight_px), visible)
+        case_of |= dict.fromkeys(requests.values(), case)
+    counts: list[list[Counts]] = [[] for _ in thresholds]
+    for prediction in plan.completing.stream(case_of):
+        case, target = case_of[prediction.request], prediction.request.target
+        modal, truth = case.scene.masks[target], case.amodal[target]
+        for of_threshold, threshold in zip(counts, thresholds, strict=True):
+            local = amodal_in_window(prediction, threshold, plan.behind_neighbours)
+            of_threshold.append(count_instance(as_drawn(modal, prediction, local, plan.tight_px), truth, modal))
+    return counts

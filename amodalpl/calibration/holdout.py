@@ -1,0 +1,117 @@
+"""The hold-out as calibration and scoring read it: scenes with known truth, decoded as they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..completion.predictor import Scene
+from ..data.read import read_annotations
+from ..data.records import AnnotationSet
+from ..io.images import image_path, read_image
+from ..labelling.ordering import Pair
+from ..masks import rle
+from ..masks.gaps import derive_tolerance, pair_gaps
+from ..masks.geometry import count_px, dilate
+from ..settings import LabelSettings
+
+HOLDOUT, HOLDOUT_IMAGES = "holdout.json", "holdout_images"  # in the folder of `amodalpl synth`
+SCENES_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Case:
+    """A hold-out scene with its truth.
+
+    Attributes:
+        scene: visible masks (and photo).
+        amodal: (N, H, W) bool, true whole objects.
+    """
+
+    scene: Scene
+    amodal: np.ndarray
+
+    def true_order(self) -> list[Pair]:
+        """Return who hides whom: the pixels of the back's hidden part that the front shows."""
+        pairs = []
+        for back, hidden in enumerate(self.amodal & ~self.scene.masks):
+            for front in range(len(self.amodal)) if hidden.any() else ():
+                shared_px = count_px(hidden & self.scene.masks[front])
+                if front != back and shared_px:
+                    pairs.append(Pair(front, back, float(shared_px)))
+        return pairs
+
+    def eroded(self, radius_px: int) -> Scene:
+        """Return the scene with every visible mask shrunk by a square of side 2 * radius + 1."""
+        shrunk = [~dilate(~mask, radius_px) for mask in self.scene.masks]
+        return Scene(np.stack(shrunk), self.scene.image)
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The scenes of a hold-out.
+
+    Attributes:
+        data: visible and amodal masks; `raw["part"]` of each image says what it is for.
+        images: folder of the photos; None where nobody looks at them.
+    """
+
+    data: AnnotationSet
+    images: Path | None
+
+    def cases(self, part: str) -> list[int]:
+        """Return the image ids of a part ("choose" or "report"); scenes of one part only serve as both."""
+        return [r.id for r in self.data.images if r.raw.get("part") in (part, "both")]
+
+    def read(self, image_ids: Iterable[int]) -> Iterator[Case]:
+        """Decode scenes."""
+        for image_id in image_ids:
+            record = self.data.image_by_id[image_id]
+            instances = self.data.by_image[image_id]
+            modal = np.stack([rle.decode(i.modal) for i in instances if i.modal is not None])
+            amodal = np.stack([rle.decode(i.amodal) for i in instances if i.amodal is not None])
+            image = read_image(image_path(self.images, record.file_name)) if self.images else None
+            yield Case(Scene(modal, image), amodal)
+
+    def chunks(self, image_ids: Sequence[int]) -> Iterator[list[Case]]:
+        """Decode scenes, a few at a time."""
+        cases = self.read(image_ids)
+        while chunk := list(islice(cases, SCENES_AT_ONCE)):
+            yield chunk
+
+
+def read_holdout(synth_dir: Path, with_images: bool = False) -> Holdout:
+    """Read the hold-out of a finished `amodalpl synth`.
+
+    Args:
+        synth_dir: its output folder.
+        with_images: whether scenes are to have their photos.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    return Holdout(read_annotations(synth_dir / HOLDOUT, "d2sa"), synth_dir / HOLDOUT_IMAGES if with_images else None)
+
+
+def with_tolerance(
+    holdout: Holdout, image_ids: Sequence[int], settings: LabelSettings, eroded_px: int = 0
+) -> LabelSettings:
+    """Return the settings with what is measured of the gaps of these scenes, where they leave it open.
+
+    Args:
+        holdout: the scenes.
+        image_ids: which of them.
+        settings: kept as they are when `gap_px` and `tight_px` are given.
+        eroded_px: measure with every visible mask shrunk by so many pixels.
+    """
+    if settings.gap_px is not None and settings.tight_px is not None:
+        return settings
+    gaps: list[int] = []
+    for case in holdout.read(image_ids):
+        gaps += pair_gaps((case.eroded(eroded_px) if eroded_px else case.scene).masks)
+    tolerance = derive_tolerance(gaps)
+    return settings.measured(tolerance.gap_px, tolerance.tight_px)

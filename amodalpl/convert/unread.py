@@ -1,0 +1,45 @@
+"""Formats that are told but not read: what they are, and what to export instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..data.coco_family import INSTEAD_OF_PANOPTIC, is_panoptic
+from ..data.source import Source
+
+_EXPORT = "export COCO JSON with instance masks"
+
+
+def told(source: Source) -> str | None:
+    """Return what a source is that no reader recognises, and what to do; None when that is unknown."""
+    for data in (source.data, *source.some_data):
+        if found := _of_json(data):
+            return found
+    heads = [source.head] if not source.path.is_dir() else [file.read_bytes()[:4096] for file in source.some(".xml")]
+    if any(b"<annotation" in head and b"<annotations" not in head for head in heads):
+        return "Pascal VOC, whose XML has boxes only; use its SegmentationObject PNG files with --from png-index"
+    if source.path.is_file() and source.data is None and source.head.lstrip()[:1] != b"<":
+        return source.why_no_json
+    return None
+
+
+def _of_json(data: Any) -> str | None:
+    if isinstance(data, dict):
+        if is_panoptic(data.get("annotations")):
+            return f"COCO panoptic; {INSTEAD_OF_PANOPTIC}"
+        if "item" in data and isinstance(data.get("annotations"), list) and ("version" in data or "schema_ref" in data):
+            return f"Darwin JSON (V7); {_EXPORT}"
+        if isinstance(data.get("assets"), dict) or ("asset" in data and "regions" in data):
+            return f"VoTT; {_EXPORT}"
+        if isinstance(data.get("items"), list) and "categories" in data:
+            return f"Datumaro JSON; {_EXPORT}"
+        if isinstance(data.get("objects"), list) and any(
+            isinstance(o, dict) and "classTitle" in o for o in data["objects"]
+        ):
+            return f"Supervisely; {_EXPORT}"
+    if isinstance(data, list) and data and isinstance(data[0], dict):
+        if isinstance(data[0].get("annotations"), list) and "image" in data[0]:
+            return f"CreateML, which has boxes only; {_EXPORT}"
+        if "Labeled Data" in data[0] or "data_row" in data[0]:
+            return f"Labelbox; {_EXPORT}"
+    return None

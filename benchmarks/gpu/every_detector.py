@@ -1,0 +1,23 @@
+"""Each detector that there is, for a hundred steps: that it runs on the device, how fast, and in how much memory."""
+
+from __future__ import annotations
+
+import torch
+
+from ..watch import Watch
+from .context import Context
+from .detectors import batch_size, detectors, train_here
+
+STEPS = 100
+
+
+def measure(context: Context) -> None:
+    """Train each detector; one that fails does not stop the others."""
+    steps = min(STEPS, context.sizes.detector_steps) if not context.on_gpu else STEPS
+    for name, settings in detectors().items():
+        with context.attempt(name):
+            watch = Watch("training detector", context.device)
+            train_here(context, name, steps, watch, {**settings, "precision": context.usual})
+            context.say(name, batch_size(context) / watch.seconds_per_unit(), "photos/s")
+            if context.on_gpu:
+                context.say(f"{name}: memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")

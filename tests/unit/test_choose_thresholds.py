@@ -1,0 +1,117 @@
+"""Choosing on one half of a hold-out, with a network whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from drawn_holdout import SETTINGS, SQUARE, VIEW, Sure, holdout, rectangle, trained
+
+from amodalpl.calibration.choose_thresholds import best, choose
+from amodalpl.calibration.fit import RiskGuarantee
+from amodalpl.calibration.holdout_scores import score
+from amodalpl.completion.checkpoint import CompleterBundle
+from amodalpl.labelling.contact import CLOSE_LOOKS
+from amodalpl.models.completer import METHODS, Completer
+from amodalpl.settings import LabelSettings
+
+
+class SureFromAfar(Sure):
+    """Knows the square only where it fills about a seventh of the patch, as in the wider crop of its contact."""
+
+    def forward(self, x):
+        square = (x[:, 0].mean(dim=(1, 2)) > 0.12) & (x[:, 0].mean(dim=(1, 2)) < 0.2)
+        logit = torch.where(square, self.logit, -40.0).view(-1, 1, 1).expand_as(x[:, 0])
+        return torch.stack([-logit / 2, logit / 2], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 0, 0, 0, 0], 2), ([1, 0, 0, 0, 1], 0), ([0, 3, 0, 3, 3], 1), ([0, 0, 0, 0, 9], 4)],
+    ids=["ties: middle", "ties: first of the equally far", "ties: nearest", "largest"],
+)
+def test_best_prefers_the_middle_among_equals(values, expected):
+    assert best(values) == expected
+    assert best(np.array(values, float)) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0.5, 0.9, 0.896, 0.8, 0.9], 2), ([0.5, 0.9, 0.89, 0.8, 0.9], 1), ([0.7, 0.899, 0.5, 0.9, 0.7], 3)],
+    ids=["within the noise: middle", "beyond it: nearest of the best", "equally far: the larger"],
+)
+def test_best_does_not_follow_noise(values, expected):
+    assert best(np.array(values), noise=0.005) == expected
+
+
+@pytest.mark.parametrize(
+    ("probability", "expected"),
+    [
+        pytest.param(0.999, 0.5, id="sure: any threshold, so the middle"),
+        pytest.param(0.42, 0.4, id="hesitant: the highest that still grows"),
+    ],
+)
+def test_threshold_is_the_best_on_the_choosing_half(tmp_path, probability, expected):
+    chosen = choose(trained(probability), holdout(tmp_path), SETTINGS)
+    assert chosen.threshold == pytest.approx(expected)
+    assert chosen.order_threshold == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("probability", "expected"),
+    [pytest.param(0.999, 0.5, id="sure"), pytest.param(0.42, 0.4, id="hesitant"), pytest.param(0.24, 0.2, id="timid")],
+)
+def test_order_threshold_of_completions_behind_all_neighbours(tmp_path, probability, expected):
+    """Every threshold below the probability finds the one true pair and nothing else."""
+    chosen = choose(trained(probability, "layered"), holdout(tmp_path), SETTINGS)
+    assert chosen.order_threshold == pytest.approx(expected) and chosen.close_looks == ()
+    found = score(chosen, holdout(tmp_path), SETTINGS).scores["hold-out order, directed pairs (InstaOrder)"]
+    assert found["labels"]["f1"] == 1.0
+
+
+def test_further_looks_are_chosen_where_they_help(tmp_path):
+    """One of three answers is sure, so that their mean is a third."""
+    untrained = CompleterBundle(Completer(SureFromAfar(0.999), METHODS["layered"]).eval(), VIEW)
+    chosen = choose(untrained, holdout(tmp_path), SETTINGS)
+    assert chosen.close_looks == CLOSE_LOOKS and chosen.order_threshold == pytest.approx(0.3)
+    without = choose(untrained, holdout(tmp_path), SETTINGS.model_copy(update={"close_looks": ()}))
+    assert without.close_looks == () and without.order_threshold == pytest.approx(0.5)  # nothing is found
+
+
+def test_threshold_still_lets_grow_where_a_quarter_is_right(tmp_path):
+    wrong = holdout(tmp_path, square_whole=SQUARE | rectangle((20, 40), (40, 41)))
+    chosen = choose(trained(0.42, "boundary-pcnet-m"), wrong, SETTINGS)
+    assert chosen.threshold == pytest.approx(0.4)  # 20 right pixels of 80 are better than none
+
+
+def test_report_half_does_not_choose(tmp_path):
+    both = holdout(tmp_path, ("choose", "report"))
+    alone = choose(trained(0.42), both, SETTINGS)
+    (tmp_path / "b").mkdir()
+    many = choose(trained(0.42), holdout(tmp_path / "b", ("choose", *["report"] * 3)), SETTINGS)
+    assert (alone.threshold, alone.calibration) == (many.threshold, many.calibration)
+    assert alone.promise == many.promise
+
+
+def test_nothing_to_choose_from_leaves_the_defaults(tmp_path):
+    start = trained(0.9)
+    chosen = choose(start, holdout(tmp_path, ("report",)), SETTINGS)
+    assert chosen.threshold == start.threshold and chosen.calibration == start.calibration and chosen.promise is None
+
+
+def test_calibration_is_fitted_to_labels_of_the_recovered_order(tmp_path):
+    """The square is completed behind the bar and right: its pixels of 0.42 all belong."""
+    chosen = choose(trained(0.42), holdout(tmp_path, ["choose"] * 30), SETTINGS)
+    assert chosen.calibration.probability == (0.42,) and chosen.calibration.belongs == (1.0,)
+    assert chosen.calibration.expected_error == (0.0, 1.0) and chosen.calibration.unasked == 0
+    assert chosen.promise == RiskGuarantee(0.0)  # 30 squares and 30 bars, all good
+    assert choose(trained(0.42), holdout(tmp_path, ["choose"] * 29), SETTINGS).promise is None
+
+
+def test_thresholds_are_chosen_on_masks_as_they_are_shown(tmp_path):
+    """A bar two pixels away: nothing is behind it until both are loosened, and nothing can be chosen by."""
+    apart = rectangle((20, 40), (42, 44))
+    for tight_px, expected in ((0, 0.5), (1, 0.4)):
+        settings = LabelSettings(gap_px=2 * tight_px, tight_px=tight_px)
+        chosen = choose(trained(0.42), holdout(tmp_path, bar=apart), settings)
+        assert chosen.order_threshold == pytest.approx(expected)
