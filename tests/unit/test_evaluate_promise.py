@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from amodalpl.errors import DataError
-from amodalpl.evaluation.promise import HIDDEN, ORDER, PROMISE, UNCERTAINTY, evaluate_promise
+from amodalpl.evaluation.promise import HIDDEN, ORDER, PROMISE, UNCERTAINTY, evaluate_promise, is_promised
 from amodalpl.masks import rle
 from amodalpl_cli.main import app
 
@@ -147,3 +147,17 @@ def test_command_writes_what_compare_reads(tmp_path, truth, labels):
         assert run.exit_code == 0 and "labels: promise, with intervals" in run.output, run.output
     compared = CliRunner().invoke(app, ["evaluate", "compare", str(tmp_path / "a"), str(tmp_path / "b")])
     assert compared.exit_code == 0, compared.output
+
+
+@pytest.mark.parametrize(
+    ("flags", "promised"),
+    [
+        pytest.param([], True, id="nothing to say of it"),
+        pytest.param(["shared_pixels", "truncated"], True, id="nothing that matters"),
+        pytest.param(["low_confidence"], False, id="doubtful"),
+        pytest.param(["no_occluder"], False, id="nothing in front"),
+        pytest.param(["overlap_only", "shared_pixels"], False, id="nothing in front but what it overlaps"),
+    ],
+)
+def test_which_labels_a_promise_is_about(flags, promised):
+    assert is_promised({"flags": flags}) is promised
