@@ -134,8 +134,11 @@ def test_same_generator_same_scene(sources):
 
 
 def test_one_photo_lends_to_itself(sources):
-    scene = draw_scene(sources[:1], 0, np.random.default_rng(1), SETTINGS)
-    assert len(scene.objects) >= 1
+    settings = SETTINGS.model_copy(update={"holdout_occluded": 1.0})
+    found = [draw_scene(sources[:1], 0, np.random.default_rng(seed), settings) for seed in range(10)]
+    kept = [sum(any((o.amodal == m).all() for m in sources[0].masks) for o in scene.objects) for scene in found]
+    assert min(kept) >= 1
+    assert sum(len(scene.objects) > count for scene, count in zip(found, kept, strict=True)) >= 5
 
 
 def test_photo_without_objects_gives_no_scene(sources):
