@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +33,7 @@ def command_of(stage: Stage) -> Callable[..., None]:
         values = options.explicit(config, overrides, seed, extra)
         show(lambda progress: stage.run(given, out, values, device.value, progress), as_json)
 
-    parameters = [inspect.Parameter(p.name, p.kind, default=p.default, annotation=p.annotation) for p in _of(stage)]
+    parameters = list(_of(stage))
     command.__name__ = stage.name.replace("-", "_")
     command.__doc__ = f"{inspect.cleandoc(stage.help)}\n\nExample: [bold]amodalpl {stage.example}[/bold]"
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -41,7 +41,7 @@ def command_of(stage: Stage) -> Callable[..., None]:
     return command
 
 
-def _of(stage: Stage) -> Iterable[inspect.Parameter]:
+def _of(stage: Stage) -> Iterator[inspect.Parameter]:
     """List the parameters: what is needed, then what may be left out."""
     needed = [i for i in stage.inputs if not i.optional]
     yield from map(_parameter, needed)
