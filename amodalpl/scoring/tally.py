@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..calibration.choice import labels_help, pixels_help, promise_of_draws
 from ..completion import reliability
 from ..completion.asking import Query, Scene, ask
 from ..completion.calibration import (
@@ -19,7 +20,6 @@ from ..completion.calibration import (
     Evidence,
     PixelCounts,
     Promise,
-    choose_promise,
     fit_labels,
     fit_pixels,
     weigh,
@@ -35,7 +35,7 @@ from ..settings import LabelSettings
 PIXELS = "hold-out pixels behind occluders: calibration"
 LABELS = "hold-out labels with an occluder: calibration"
 RISK = "hold-out labels with an occluder: risk-coverage"
-PROMISE = "hold-out labels with a neighbour: promise"
+PROMISE = "hold-out labels with an occluder: promise"
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,31 @@ class Entry:
         iou: with the truth.
         evidence: what its pixels say; None when the network was not asked, or its answer was refused as a runaway.
         asked: whether something was taken to be in front.
+        scene: number of its scene.
     """
 
     uncertainty: float
     iou: float
     evidence: Evidence | None
     asked: bool
+    scene: int = 0
 
 
 @dataclass
 class Tally:
-    """Everything that is kept of labels: pixels as counts, and an entry for each label with a neighbour."""
+    """Everything that is kept of labels: pixels as counts per scene, and an entry for each label with a neighbour."""
 
-    pixels: PixelCounts = field(default_factory=PixelCounts)
+    by_scene: list[PixelCounts] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def pixels(self) -> PixelCounts:
+        """Of all scenes together."""
+        total = PixelCounts()
+        for counts in self.by_scene:
+            total.pixels += counts.pixels
+            total.inside += counts.inside
+        return total
 
     def add(
         self,
@@ -87,23 +98,31 @@ class Tally:
             if label is not None and label.asked
         ]
         shown, _, own = loosened(scenes, settings)
+        first = len(self.by_scene)
+        self.by_scene += [PixelCounts() for _ in scenes]
         for answer in ask(trained.completer, shown, queries, view_for(trained.view, own), own.batch_size):
             number, target = answer.query.scene, answer.query.target
             label = found[number].labels[target]
-            self.pixels.add(answer, amodal[number][target][answer.window])
+            self.by_scene[first + number].add(answer, amodal[number][target][answer.window])
             if label is not None and not label.runaway:
                 evidence[number, target] = weigh(answer, label.amodal[answer.window] | answer.modal)
         for number, scene in enumerate(scenes):
             near = neighbours_both_ways(near_pairs(scene.masks, settings.near_px))
             for target, label in enumerate(found[number].labels):
                 if label is not None and (label.asked or target in near):
-                    self.entries.append(_entry(label, amodal[number][target], evidence.get((number, target))))
+                    entry = _entry(label, amodal[number][target], evidence.get((number, target)))
+                    self.entries.append(replace(entry, scene=first + number))
 
     def calibrate(self) -> tuple[Calibration, Promise | None]:
-        """Fit both maps to what was tallied, then choose what can be promised with them."""
-        pixels = fit_pixels(self.pixels)
-        weighed = [(pixels.implied_error(e.evidence), 1 - e.iou) for e in self.entries if e.evidence is not None]
-        labels = fit_labels([doubt for doubt, _ in weighed], [error for _, error in weighed])
+        """Fit both maps to what was tallied, each only where it helps, then choose what can be promised with them.
+
+        The promise is about labels for which something was taken to be in front.
+        """
+        pixels = fit_pixels(self.pixels) if pixels_help(self.by_scene) else Calibration()
+        weighed = [e for e in self.entries if e.evidence is not None]
+        doubt = [pixels.implied_error(e.evidence) for e in weighed if e.evidence is not None]
+        error = [1 - e.iou for e in weighed]
+        labels = fit_labels(doubt, error) if labels_help(doubt, error, [e.scene for e in weighed]) else Calibration()
         unasked = [1 - e.iou for e in self.entries if not e.asked]
         calibration = replace(
             labels,
@@ -111,8 +130,9 @@ class Tally:
             belongs=pixels.belongs,
             unasked=round(float(np.mean(unasked)), 6) if unasked else 0.0,
         )
-        stated = [_stated(entry, calibration) for entry in self.entries]
-        return calibration, choose_promise(stated, [e.iou for e in self.entries])
+        asked = [e for e in self.entries if e.asked]
+        stated = [_stated(entry, calibration) for entry in asked]
+        return calibration, promise_of_draws(stated, [e.iou for e in asked], [e.scene for e in asked])
 
 
 def _entry(label: Label, truth: np.ndarray, evidence: Evidence | None) -> Entry:
@@ -182,7 +202,7 @@ def examine(tally: Tally, calibration: Calibration, promise: Promise | None) -> 
         "random": reliability.risk_at_coverage([0.0] * len(error), error),
     }
     scores[RISK] = {row: {"labels": len(asked), "area": _mean(risk)} for row, risk in risks.items()}
-    scores[PROMISE] = {"labels": _kept(tally.entries, promise)}
+    scores[PROMISE] = {"labels": _kept(asked, promise)}
     return Trust(
         scores,
         {name: diagram.to_json() for name, diagram in diagrams.items()},
