@@ -109,6 +109,15 @@ def decide(labels: Path) -> None:
     write_review(Path("review.json"), Review("0" * 64, decisions))
 
 
+def judge(page: Path) -> None:
+    """Do what a person does in audit.html: find every label right, and save audit.json."""
+    text = page.read_text(encoding="utf-8")
+    data = json.loads(text.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    judgements = [{"id": label["id"], "verdict": "right"} for label in data["labels"]]
+    kept = {key: data[key] for key in ("format", "version", "labels_sha256", "seed", "sample")}
+    Path("audit.json").write_text(json.dumps({**kept, "judgements": judgements}), encoding="utf-8")
+
+
 def read_through(page: str, folder: Path, with_detector: bool) -> int:
     """Run the commands of a page in a folder, and return how many they were."""
     made: set[str] = set()
@@ -124,6 +133,8 @@ def read_through(page: str, folder: Path, with_detector: bool) -> int:
             made.add(out)
         if args[0] == "apply-review" and args[3] == "review.json":
             decide(folder / args[1])
+        if args[0] == "audit" and "--judgements" in args:
+            judge(folder / "runs/audit/audit.html")
         invoke(args)
         run += 1
     return run
