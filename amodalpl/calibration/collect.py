@@ -16,7 +16,8 @@ from ..labelling.label import Label
 from ..labelling.label_scenes import SceneLabels
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from .fit import Calibration, Evidence, PixelCounts, RiskGuarantee, choose_promise, evidence_of, fit_labels, fit_pixels
+from .choice import labels_help, pixels_help, promise_of_draws
+from .fit import Calibration, Evidence, PixelCounts, RiskGuarantee, evidence_of, fit_labels, fit_pixels
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,31 @@ class LabelSample:
         iou: with the truth.
         evidence: what its pixels say; None when the network was not asked, or its answer was refused as a runaway.
         asked: whether something was taken to be in front.
+        scene: number of its scene.
     """
 
     uncertainty: float
     iou: float
     evidence: Evidence | None
     asked: bool
+    scene: int = 0
 
 
 @dataclass
 class CalibrationSamples:
-    """Everything that is kept of labels: pixels as counts, and an entry for each label with a neighbour."""
+    """Everything that is kept of labels: pixels as counts per scene, and a sample for each label with a neighbour."""
 
-    pixels: PixelCounts = field(default_factory=PixelCounts)
+    by_scene: list[PixelCounts] = field(default_factory=list)
     labels: list[LabelSample] = field(default_factory=list)
+
+    @property
+    def pixels(self) -> PixelCounts:
+        """Of all scenes together."""
+        total = PixelCounts()
+        for counts in self.by_scene:
+            total.pixels += counts.pixels
+            total.inside += counts.inside
+        return total
 
     def add(
         self, scenes: Sequence[Scene], amodal: Sequence[np.ndarray], found: Sequence[SceneLabels], near_px: int
@@ -56,34 +68,42 @@ class CalibrationSamples:
         """
         for scene, truths, of_scene in zip(scenes, amodal, found, strict=True):
             near = neighbours_both_ways(near_pairs(scene.masks, near_px))
+            pixels = PixelCounts()
             for target, (label, truth) in enumerate(zip(of_scene.labels, truths, strict=True)):
                 if label is not None and (label.asked or target in near):
-                    self.labels.append(_sample_of(label, truth))
+                    self.labels.append(_sample_of(label, truth, len(self.by_scene)))
                     if label.prediction is not None:
-                        self.pixels.add(label.prediction, truth[label.prediction.window])
+                        pixels.add(label.prediction, truth[label.prediction.window])
+            self.by_scene.append(pixels)
 
     def calibrate(self) -> tuple[Calibration, RiskGuarantee | None]:
-        """Fit both maps to what was kept, then choose what can be promised with them."""
-        pixels = fit_pixels(self.pixels)
-        weighed = [(pixels.implied_error(e.evidence), 1 - e.iou) for e in self.labels if e.evidence is not None]
-        labels = fit_labels([doubt for doubt, _ in weighed], [error for _, error in weighed])
-        unasked = [1 - e.iou for e in self.labels if not e.asked]
+        """Fit both maps to what was kept, each only where it helps, then choose what can be promised with them.
+
+        The promise is about labels for which something was taken to be in front.
+        """
+        pixels = fit_pixels(self.pixels) if pixels_help(self.by_scene) else Calibration()
+        weighed = [label for label in self.labels if label.evidence is not None]
+        doubt = [pixels.implied_error(label.evidence) for label in weighed if label.evidence is not None]
+        error = [1 - label.iou for label in weighed]
+        helps = labels_help(doubt, error, [label.scene for label in weighed])
+        unasked = [1 - label.iou for label in self.labels if not label.asked]
         calibration = replace(
-            labels,
+            fit_labels(doubt, error) if helps else Calibration(),
             probability=pixels.probability,
             belongs=pixels.belongs,
             unasked=round(float(np.mean(unasked)), 6) if unasked else 0.0,
         )
-        stated = [_stated(label, calibration) for label in self.labels]
-        return calibration, choose_promise(stated, [e.iou for e in self.labels])
+        asked = [label for label in self.labels if label.asked]
+        stated = [_stated(label, calibration) for label in asked]
+        return calibration, promise_of_draws(stated, [s.iou for s in asked], [s.scene for s in asked])
 
 
-def _sample_of(label: Label, truth: np.ndarray) -> LabelSample:
+def _sample_of(label: Label, truth: np.ndarray, scene: int) -> LabelSample:
     iou = count_px(label.amodal & truth) / count_px(label.amodal | truth)
     prediction, evidence = label.prediction, None
     if prediction is not None and not label.runaway:
         evidence = evidence_of(prediction, label.amodal[prediction.window] | prediction.modal)
-    return LabelSample(label.uncertainty, iou, evidence, label.asked)
+    return LabelSample(label.uncertainty, iou, evidence, label.asked, scene)
 
 
 def _stated(sample: LabelSample, calibration: Calibration) -> float:

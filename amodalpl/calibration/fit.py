@@ -226,6 +226,8 @@ def _isotonic(
 class RiskGuarantee:
     """Of labels with an uncertainty up to a bound, at least a share have an IoU above a value.
 
+    It speaks of labels for which an annotated object was taken to be in front, and was judged on pasted occlusions.
+
     Attributes:
         uncertainty_at_most: the bound.
         iou_above: the value.
@@ -238,8 +240,8 @@ class RiskGuarantee:
 
     def __str__(self) -> str:
         return (
-            f"of labels with uncertainty up to {self.uncertainty_at_most:.3f}, "
-            f"{self.share:.0%} have an IoU above {self.iou_above:g}"
+            f"of labels with an occluder and uncertainty up to {self.uncertainty_at_most:.3f}, "
+            f"{self.share:.0%} have an IoU above {self.iou_above:g} on pasted occlusions"
         )
 
     def to_json(self) -> dict[str, float]:
@@ -263,7 +265,9 @@ def choose_promise(
 
     The margin is the one-sided bound of Clopper and Pearson 1934: were the true share no more than the promised one, so
     few labels at or below the promised IoU would be seen with a chance of 5 % at most. Without any bad label 59 are
-    needed. The bound is looked for among those seen, without a correction for having looked at several.
+    needed. The bound is looked for among those seen, without a correction for having looked at several. It is at most
+    1 - IoU: whatever the hold-out says, a label that does not expect so good an IoU of itself is not promised to have
+    it. So a promise that covers every label, and says nothing, is never made.
 
     Args:
         uncertainty: per label of the hold-out.
@@ -276,7 +280,7 @@ def choose_promise(
     """
     rounded = np.round(np.asarray(uncertainty, dtype=float), 6)  # as label files have it
     bad = np.asarray(iou, dtype=float) <= iou_above
-    for bound in np.unique(rounded)[::-1]:
+    for bound in np.unique(rounded[rounded <= 1 - iou_above])[::-1]:
         below = rounded <= bound
         if _at_most(int(bad[below].sum()), int(below.sum()), 1 - share) <= MARGIN:
             return RiskGuarantee(float(bound), iou_above, share)

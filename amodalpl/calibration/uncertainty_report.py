@@ -16,7 +16,7 @@ from .fit import Calibration, RiskGuarantee
 PIXELS = "hold-out pixels behind occluders: calibration"
 LABELS = "hold-out labels with an occluder: calibration"
 RISK = "hold-out labels with an occluder: risk-coverage"
-PROMISE = "hold-out labels with a neighbour: promise"
+PROMISE = "hold-out labels with an occluder: promise"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def report_uncertainty(
         "random": reliability.risk_at_coverage([0.0] * len(error), error),
     }
     scores[RISK] = {row: {"labels": len(asked), "area": _mean(risk)} for row, risk in risks.items()}
-    scores[PROMISE] = {"labels": _kept(samples.labels, guarantee)}
+    scores[PROMISE] = {"labels": _kept(asked, guarantee)}
     return UncertaintyReport(
         scores,
         {name: diagram.to_json() for name, diagram in diagrams.items()},

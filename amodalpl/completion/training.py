@@ -77,37 +77,22 @@ def train(
     saved = read_checkpoint(checkpoint)
     start = int(saved["step"]) if saved else 0
     ranks = Ranks.of_this_process()
-    rank, world = ranks.rank, ranks.world
+    world = ranks.world
     model = _Trainable(completer, settings, device.type).to(device)
     if world > 1:
         share_statistics(completer)
-    on_device = synthesis_device == "device" or (synthesis_device == "auto" and device.type == "cuda")
-    if on_device and not can_make(stream, device):
-        on_device = False
-        progress.note(
-            "training samples are made on the CPU: the GPU makes masks of the recipe pair, of banks that fit it"
-        )
-    loader: DataLoader = DataLoader(
-        Drawn(stream) if on_device else stream,
-        batch_size=settings.batch_size,
-        sampler=_StepSampler(start, settings.steps, settings.batch_size, rank, world),
-        num_workers=settings.workers,
-        persistent_workers=settings.workers > 0,
-        pin_memory=device.type == "cuda",
-        drop_last=True,
-        collate_fn=Drawn.as_it_is if on_device else None,
-    )
+    loader = _loader(stream, settings, start, ranks, device, synthesis_device, progress)
     optimizer = _optimizer(completer, settings, fused=device.type == "cuda")
     wrapper = AmpOptimWrapper(optimizer=optimizer) if settings.precision == "fp16" else OptimWrapper(optimizer)
     with progress.task("training the completer", settings.steps, done=start) as advance:
-        numbers = _StepSampler(0, settings.steps, settings.batch_size * world, 0, 1)  # of all processes
+        numbers = StepSampler(0, settings.steps, settings.batch_size * world, 0, 1)  # of all processes
         advice = "try a third of training.learning_rate"
         curve = Curve(LOSS_EVERY, advance, advice, lambda step, _: {"samples": numbers.of_step(step)})
         join_processes(device)
         runner = QuietRunner(
             model=model,
             work_dir=str(checkpoint.parent / "log"),
-            train_dataloader=DeviceLoader(loader, device) if on_device else loader,
+            train_dataloader=loader,
             train_cfg={"type": StepLoop, "max_iters": settings.steps, "seed": seed},
             optim_wrapper=wrapper,
             param_scheduler=_schedule(optimizer, settings),
@@ -127,6 +112,35 @@ def train(
         )
         runner.train()
     return curve.points
+
+
+def _loader(
+    stream: SampleStream,
+    settings: TrainingSettings,
+    start: int,
+    ranks: Ranks,
+    device: torch.device,
+    synthesis_device: Literal["auto", "cpu", "device"],
+    progress: Progress,
+) -> DataLoader | DeviceLoader:
+    """Return this process's batches from a step on, their pixels made where they can be."""
+    on_device = synthesis_device == "device" or (synthesis_device == "auto" and device.type == "cuda")
+    if on_device and not can_make(stream, device):
+        on_device = False
+        progress.note(
+            "training samples are made on the CPU: the GPU makes masks of the recipe pair, of banks that fit it"
+        )
+    loader: DataLoader = DataLoader(
+        Drawn(stream) if on_device else stream,
+        batch_size=settings.batch_size,
+        sampler=StepSampler(start, settings.steps, settings.batch_size, ranks.rank, ranks.world),
+        num_workers=settings.workers,
+        persistent_workers=settings.workers > 0,
+        pin_memory=device.type == "cuda",
+        drop_last=True,
+        collate_fn=Drawn.as_it_is if on_device else None,
+    )
+    return DeviceLoader(loader, device) if on_device else loader
 
 
 def _optimizer(completer: Completer, settings: TrainingSettings, fused: bool) -> torch.optim.Optimizer:
@@ -177,7 +191,7 @@ class _Trainable(BaseModel):
         return loss, {"loss": mean_over_processes(loss)}
 
 
-class _StepSampler(Sampler[int]):
+class StepSampler(Sampler[int]):
     """Sample numbers from a given step on, every `world`-th of each step for one process."""
 
     def __init__(self, start: int, steps: int, batch: int, rank: int, world: int) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from amodalpl.shape_prior.class_codes import ClassCodes, k_means
 
-THREE, ONE, NONE = 0, 1, 2
+THREE, NONE, ONE = 0, 1, 2
 
 
 def empty():
@@ -18,7 +18,7 @@ def empty():
 
 @pytest.fixture
 def book():
-    """Class 0 has codes at 0, 1 and 4, class 1 one at 10, all others those at -1 and 3."""
+    """Class 0 has codes at 0, 1 and 4, class 2 one at 10, all others those at -1 and 3."""
     made = empty()
     made.put(THREE, torch.tensor([[0.0], [1.0], [4.0]]))
     made.put(ONE, torch.tensor([[10.0]]))

@@ -109,19 +109,21 @@ def test_calibration_learns_from_order_mistakes():
     assert calibration.probability == (0.7,) and calibration.belongs == (0.5,)
     assert calibration.unasked == pytest.approx((20 * 0 + 10 * (1 - 400 / 440)) / 30, abs=1e-6)
     doubt = 1 - (400 + 40) / 480  # half of what is added belongs
-    assert calibration.doubt == (pytest.approx(doubt, abs=1e-6), 1.0)
-    assert calibration.expected_error == (pytest.approx(1 - 440 / 480, abs=1e-6), 1.0)
+    assert calibration.error(doubt) == pytest.approx(1 - 440 / 480)
+    assert calibration.doubt == (0.0, 1.0)  # what pixels imply is already right: no map of labels
 
 
-def test_promise_counts_unasked_labels_at_what_they_will_carry():
-    """59 good labels that were not asked are enough, at their mean error."""
-    made = CalibrationSamples(labels=[LabelSample(0.9, 0.98, None, False) for _ in range(59)])
-    _, promise = made.calibrate()
-    assert promise == RiskGuarantee(0.02)
+def test_promise_is_about_labels_with_an_occluder():
+    """59 good ones are enough; as many that were not asked, and bad, take no part."""
+    good = [LabelSample(0.0, 0.98, None, True) for _ in range(59)]
+    unasked = [LabelSample(0.0, 0.2, None, False) for _ in range(59)]
+    calibration, promise = CalibrationSamples(labels=[*good, *unasked]).calibrate()
+    assert promise == RiskGuarantee(0.0) and calibration.unasked == 0.8
+    assert CalibrationSamples(labels=unasked).calibrate()[1] is None
 
 
 def test_refused_labels_keep_their_uncertainty():
-    good = [LabelSample(0.0, 1.0, None, False) for _ in range(100)]
+    good = [LabelSample(0.0, 1.0, None, True) for _ in range(100)]
     _, promise = CalibrationSamples(labels=good + [LabelSample(1.0, 0.1, None, True)] * 50).calibrate()
     assert promise == RiskGuarantee(0.0)
 

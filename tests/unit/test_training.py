@@ -13,7 +13,7 @@ from drawn_cutouts import write_discs
 from interruptions import Killed, KillIn
 from torch import nn
 
-from amodalpl.completion.training import _StepSampler, train
+from amodalpl.completion.training import StepSampler, train
 from amodalpl.errors import CheckpointError, SettingsError
 from amodalpl.io.checkpoints import load_plain
 from amodalpl.models import losses
@@ -258,9 +258,9 @@ def test_no_checkpoint(tmp_path):
 @pytest.mark.parametrize("start", [0, 3])
 def test_processes_share_the_samples_of_a_larger_batch(start):
     steps, batch, world = 5, 2, 3
-    one = list(_StepSampler(start, steps, batch * world, 0, 1))
+    one = list(StepSampler(start, steps, batch * world, 0, 1))
     assert one == list(range(start * 6, 30))
-    shares = [list(_StepSampler(start, steps, batch, rank, world)) for rank in range(world)]
+    shares = [list(StepSampler(start, steps, batch, rank, world)) for rank in range(world)]
     assert all(len(share) == len(one) // world for share in shares)
     for step in range(steps - start):
         seen = [n for share in shares for n in share[step * batch : (step + 1) * batch]]

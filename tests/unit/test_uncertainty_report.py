@@ -35,7 +35,7 @@ def test_examination_by_hand():
         LabelSample(0.6, 0.9, None, True),
     ]
     report = report_uncertainty(
-        CalibrationSamples(pixels, labels), Calibration(belongs=(0.0, 0.5 / 0.7)), RiskGuarantee(0.2)
+        CalibrationSamples([pixels], labels), Calibration(belongs=(0.0, 0.5 / 0.7)), RiskGuarantee(0.2)
     )
     assert report.scores[PIXELS]["network"]["calibration_error"] == pytest.approx(0.2)
     assert report.scores[PIXELS]["calibrated"]["calibration_error"] == pytest.approx(0, abs=1e-6)
@@ -49,12 +49,12 @@ def test_examination_by_hand():
         "random": pytest.approx(0.2),
     }
     assert report.scores[PROMISE]["labels"] == {
-        "labels": 5,
+        "labels": 4,
         "uncertainty_at_most": 0.2,
-        "labels_up_to_it": 4,
+        "labels_up_to_it": 3,
         "iou_above": 0.75,
         "share_promised": 0.95,
-        "share_seen": 0.5,
+        "share_seen": pytest.approx(2 / 3),
     }
     assert set(report.reliability) == {"network", "calibrated", "labels"}
     assert report.risk_coverage["random"]["risk"] == pytest.approx([0.2] * 4)

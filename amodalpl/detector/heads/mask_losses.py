@@ -56,7 +56,7 @@ class Trust:
         return self.labels > 0
 
     def pixel_weights(self, uncertainty: Tensor) -> Tensor:
-        """Return 1 - `pixels` d, and 0 where d is above `ignore_above`, for the uncertainty d of each pixel, in [0, 1]."""
+        """Return 1 - `pixels` d, and 0 where d is above `ignore_above`, for uncertainties d in [0, 1]."""
         return (1 - self.pixels * uncertainty) * (uncertainty <= self.ignore_above)
 
     def instance_weights(self, uncertainty: Tensor) -> Tensor:
