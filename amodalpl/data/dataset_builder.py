@@ -19,7 +19,7 @@ from ..io.images import image_path, image_size_hw
 from ..masks import rle
 from . import exif
 from .coco_family import check_size
-from .mask_parsing import MAX_COORDINATE_PX, brief
+from .mask_parsing import MAX_COORDINATE_PX, as_number, brief
 from .photo_names import PhotoNames
 from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mask
 
@@ -367,11 +367,12 @@ def photo_name(name: Any, images: Path | None) -> str:
 
 
 def number(value: Any) -> float:
-    """Return a coordinate.
+    """Return a coordinate, which may be written as text.
 
     Raises:
         LeftOut: not a finite number within what photos can have.
     """
+    value = as_number(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_COORDINATE_PX:
         raise LeftOut(f"malformed outline: expected coordinates within {MAX_COORDINATE_PX} pixels, got {brief(value)}")
     return float(value)
