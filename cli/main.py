@@ -161,7 +161,8 @@ COMMANDS: dict[str, list[Callable[..., None]]] = {
 }
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        names_photos = {"ignore_unknown_options": True} if command is show else None  # a photo may be called -1.jpg
+        app.command(rich_help_panel=panel, context_settings=names_photos)(command)
 app.add_typer(evaluate, name="evaluate", rich_help_panel="Stages")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, is_text, ring
-from ..data.mask_parsing import brief
+from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import Source, files_below, load_json
 from ..errors import DataError
@@ -131,7 +131,7 @@ def _read_polygons(builder: _Builder, file: Path, name: str, photo: str) -> None
         raise LeftOut(str(error)) from None
     if not isinstance(data, dict) or not isinstance(data.get("objects"), list):
         raise LeftOut(f"not polygons of Cityscapes: expected imgHeight, imgWidth and objects, got {brief(data)}")
-    height, width = data.get("imgHeight"), data.get("imgWidth")
+    height, width = as_number(data.get("imgHeight")), as_number(data.get("imgWidth"))
     if type(height) is not int or type(width) is not int:
         raise LeftOut(f"photo of unknown size: expected imgHeight and imgWidth, got {brief(height)} and {brief(width)}")
     canvas = builder.photo(photo, name, (height, width))

@@ -14,7 +14,7 @@ from typing import Any
 from ..data.coco_family import mask_of, read_categories, read_images, score_of
 from ..data.coco_mend import with_whole_ids
 from ..data.dataset_builder import Builder, Canvas, DrawnOn
-from ..data.mask_parsing import brief
+from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, LeftOut
 from ..data.source import Source
 from ..errors import DataError
@@ -119,7 +119,7 @@ class _OfCoco:
 
     def canvas(self, entry: Mapping[str, Any], place: str) -> Canvas:
         """Return the photo of a detection."""
-        image_id = entry.get("image_id")
+        image_id = as_number(entry.get("image_id"))
         canvas = self._canvases.get(image_id) if type(image_id) is int else None
         if canvas is None:
             raise LeftOut(f"unknown image: expected the id of one of the images, got {brief(image_id)}")
@@ -127,6 +127,7 @@ class _OfCoco:
 
     def category(self, number: Any) -> int:
         """Return the class of a detection."""
+        number = as_number(number)
         if type(number) is not int or number not in self._classes:
             raise LeftOut(f"unknown category: expected the id of a category, got {brief(number)}")
         return number
@@ -156,6 +157,7 @@ class _OfFolder:
 
     def category(self, number: Any) -> int:
         """Return the class of a detection."""
+        number = as_number(number)
         if type(number) is not int:
             raise LeftOut(f"unknown category: expected a number, got {brief(number)}")
         return self.builder.category(number)

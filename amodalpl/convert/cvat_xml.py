@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, decimal, ellipse, rectangle, ring
-from ..data.mask_parsing import brief
+from ..data.mask_parsing import as_number, brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
@@ -120,12 +120,11 @@ def _name(image: ET.Element, images: Path | None, subsets: set[str], is_repeated
 
 
 def _read_image(builder: Builder, image: ET.Element, name: str | None, place: str, types: _AttributeTypes) -> None:
-    try:
-        stated_hw = (int(image.get("height", "")), int(image.get("width", "")))
-    except ValueError:
-        raise LeftOut("photo of unknown size: expected width and height as whole numbers") from None
+    height, width = as_number(image.get("height")), as_number(image.get("width"))
+    if type(height) is not int or type(width) is not int:
+        raise LeftOut("photo of unknown size: expected width and height as whole numbers")
     subset = image.get("subset")
-    canvas = builder.photo(name, place, stated_hw, extra={"subset": subset} if subset else None)
+    canvas = builder.photo(name, place, (height, width), extra={"subset": subset} if subset else None)
     depths: dict[int, int] = {}
     for index, shape in enumerate(image):
         with builder.entry(f"{place}: {shape.tag}[{index}]"):

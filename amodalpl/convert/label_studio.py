@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..data.coco_family import score_of
 from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, number, rectangle, ring
-from ..data.mask_parsing import brief
+from ..data.mask_parsing import as_number, brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source
@@ -140,7 +140,7 @@ def _whose(entry: dict[str, Any]) -> str:
 
 def _stated_size(results: list[dict[str, Any]]) -> tuple[int, int] | None:
     for result in results:
-        height, width = result.get("original_height"), result.get("original_width")
+        height, width = as_number(result.get("original_height")), as_number(result.get("original_width"))
         if type(height) is int and type(width) is int:
             return height, width
     return None

@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..data.coco_family import crowd_flag, score_of
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, is_text, join, rectangle, ring
-from ..data.mask_parsing import brief
+from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below, load_json
 from ..data.unsupported import Losses, unheld
@@ -135,7 +135,7 @@ def _name_from(builder: Builder, beside: Path, file: Path, stated: Any) -> Any:
 
 
 def _stated_size(raw: dict[str, Any], images: Path, name: Any) -> tuple[int, int] | None:
-    height, width = raw.get("imageHeight"), raw.get("imageWidth")
+    height, width = as_number(raw.get("imageHeight")), as_number(raw.get("imageWidth"))
     if type(height) is int and type(width) is int:
         return height, width
     if isinstance(name, str) and not os.path.isfile(images / name):

@@ -7,11 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from ..data.photo_names import SUFFIXES, normal
 from ..data.records import ImageRecord, LeftOut
 from ..data.source import files_below
 from ..errors import DataError
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class PhotoFolder:
@@ -36,21 +35,23 @@ class PhotoFolder:
         for file in files_below(folder, ""):
             if file.suffix.lower() in SUFFIXES and os.path.realpath(file) not in none:
                 name = file.relative_to(folder)
-                for key in {str(name.with_suffix("")), str(name), name.stem, name.name}:
-                    self._named[Path(key).as_posix()].append(name.as_posix())
+                for key in {normal(str(key)) for key in (name.with_suffix(""), name, name.stem, name.name)}:
+                    self._named[key].append(name.as_posix())
 
     def __contains__(self, stem: str) -> bool:
+        stem = normal(stem)
         return stem in self._named or PurePosixPath(stem).name in self._named
 
     def named(self, stem: str) -> str:
         """Return the photo of a name such as `sub/a` (or `sub/a.jpg`), relative to the folder.
 
-        A photo of another subfolder is taken when only one has that name.
+        Case and Unicode form may differ. A photo of another subfolder is taken when only one has that name.
 
         Raises:
             LeftOut: none, or several.
         """
-        found = self._named.get(stem) or self._named.get(PurePosixPath(stem).name) or []
+        key = normal(stem)
+        found = self._named.get(key) or self._named.get(PurePosixPath(key).name) or []
         if not found:
             raise LeftOut(f"missing photo: expected one named {stem[:120]!r} and a suffix of photos")
         if len(found) > 1:

@@ -18,8 +18,11 @@ def told(source: Source) -> str | None:
     heads = [source.head] if not source.path.is_dir() else [file.read_bytes()[:4096] for file in source.some(".xml")]
     if any(b"<annotation" in head and b"<annotations" not in head for head in heads):
         return "Pascal VOC, whose XML has boxes only; use its SegmentationObject PNG files with --from png-index"
-    if source.path.is_file() and source.data is None and source.head.lstrip()[:1] != b"<":
-        return source.why_no_json
+    if source.head.lstrip(b"#").startswith(b"filename,file_size,file_attributes"):
+        return "VIA's CSV; export annotations as JSON"
+    why = source.why_no_json
+    if why and (source.path.suffix.lower() == ".json" or "something else" not in why):
+        return why
     return None
 
 
@@ -40,6 +43,9 @@ def _of_json(data: Any) -> str | None:
     if isinstance(data, list) and data and isinstance(data[0], dict):
         if isinstance(data[0].get("annotations"), list) and "image" in data[0]:
             return f"CreateML, which has boxes only; {_EXPORT}"
+        parts = [value for value in data[0].values() if isinstance(value, list)]
+        if any(isinstance(part, dict) and "original_width" in part for values in parts for part in values):
+            return "Label Studio's JSON-MIN; export as JSON"
         if "Labeled Data" in data[0] or "data_row" in data[0]:
             return f"Labelbox; {_EXPORT}"
     return None

@@ -84,7 +84,7 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
     for file in files:
         place = str(file.relative_to(folder))
         with builder.entry(place):
-            canvas = builder.photo(_photo_of(file, folder, images), place)
+            canvas = builder.photo(_photo_of(builder, file, folder, images), place)
             for line_number, line in enumerate(_lines(file), start=1):
                 with builder.entry(f"{place}:{line_number}"):
                     _add(builder, canvas, line, names)
@@ -152,7 +152,7 @@ def _lines(file: Path) -> list[str]:
         raise LeftOut("not a label file: expected text in UTF-8") from None
 
 
-def _photo_of(file: Path, folder: Path, images: Path) -> str:
+def _photo_of(builder: Builder, file: Path, folder: Path, images: Path) -> str:
     """Return the name of the photo of a label file: below the photos, then where `images` stands for `labels`."""
     parts = file.relative_to(folder).with_suffix("").parts
     at = parts.index("labels") if "labels" in parts[:-1] else -1
@@ -163,6 +163,9 @@ def _photo_of(file: Path, folder: Path, images: Path) -> str:
             for spelled in (suffix, suffix.upper()):
                 if (images / f"{name}{spelled}").is_file():
                     return f"{name}{spelled}"
+    for name in dict.fromkeys((below, beside, Path(*parts))):
+        if found := builder.other_name(f"{name}{PHOTO_SUFFIXES[0]}"):
+            return found
     raise LeftOut(f"missing photo: found none for {file.relative_to(folder)}; its folder is --images")
 
 

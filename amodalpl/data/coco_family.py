@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import DataError
 from ..io.images import MAX_IMAGE_PX, MAX_SIDE_PX
 from ..masks.rle import Rle
-from .mask_parsing import NO_MASK, brief, mend, read_batches, read_masks
+from .mask_parsing import NO_MASK, as_number, brief, mend, read_batches, read_masks
 from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mask
 
 _CARRIED_OVER = ("info", "licenses")
@@ -504,7 +504,7 @@ def score_of(entry: Mapping[str, Any]) -> float | None:
     Raises:
         LeftOut: not a number of 0 to 1.
     """
-    score = entry.get("score")
+    score = as_number(entry.get("score"))
     if score is None:
         return None
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:

@@ -19,7 +19,7 @@ from ..io.images import image_path, image_size_hw
 from ..masks import rle
 from . import exif
 from .coco_family import check_size
-from .mask_parsing import MAX_COORDINATE_PX, brief
+from .mask_parsing import MAX_COORDINATE_PX, as_number, brief
 from .photo_names import PhotoNames
 from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mask
 
@@ -106,7 +106,7 @@ class Builder:
         Raises:
             LeftOut: a name outside the folder, a photo that is missing, taken, or of another size.
         """
-        file_name = self._found(photo_name(name, self.images), place)
+        file_name = self._found(self._inside(name), place)
         if file_name in self._names:
             raise LeftOut(f"second entry of a photo: {file_name} was read from {self._names[file_name]}")
         stored_hw, shown_hw, turn, is_stated = self._sizes(file_name, stated_hw, as_shown, may_be_missing)
@@ -115,6 +115,22 @@ class Builder:
         self.data.images.append(photo)
         canvas = self._canvases[photo.id] = Canvas(photo, shown_hw, turn, is_stated)
         return canvas
+
+    def _inside(self, name: Any) -> str:
+        """Return a photo's name relative to the folder; of one from the root of another machine, as far as it is there.
+
+        Raises:
+            LeftOut: as `photo_name` does.
+        """
+        try:
+            return photo_name(name, self.images)
+        except LeftOut:
+            plain = name.replace("\\", "/") if isinstance(name, str) and is_text(name) else ""
+            is_whole = plain.startswith("/") or PureWindowsPath(plain).drive
+            found = self.other_name(plain.partition(":")[2] or plain) if is_whole and ".." not in plain else None
+            if found is None:
+                raise
+            return photo_name(found, self.images)
 
     def other_name(self, name: str) -> str | None:
         """Return the photo in the folder that a name means; None when there is none."""
@@ -240,12 +256,18 @@ class Builder:
                 evidence[instance.image_id] = fits
         said = {*evidence.values()} | ({"stored"} if self._stored_by_size else set())
         said |= {"shown" for canvas in turned.values() if canvas.is_stated}
-        of_file = said.pop() if len(said) == 1 else "shown"
+        of_file = said.pop() if len(said) == 1 else ""
         whys: Counter[str] = Counter()
         for photo_id, canvas in turned.items():
-            frame = "shown" if canvas.is_stated else evidence.get(photo_id, of_file)
-            by = "as --drawn-on says" if self._drawn_on != "auto" else "by stated sizes" if canvas.is_stated else ""
-            by = by or ("by outlines that fit in no other way" if evidence else "as the tool does today")
+            frame = "shown" if canvas.is_stated else evidence.get(photo_id, of_file) or "shown"
+            if self._drawn_on != "auto":
+                by = "as --drawn-on says"
+            elif canvas.is_stated:
+                by = "by stated sizes"
+            elif evidence.get(photo_id) or (of_file and evidence):
+                by = "by outlines that fit in no other way"
+            else:
+                by = "by stated sizes of other photos" if of_file else "as the tool does today"
             whys[f"{'turned back' if frame == 'shown' else 'left as drawn'} {by}"] += 1
             if frame == "stored":
                 turned[photo_id] = replace(canvas, turn=1)
@@ -367,11 +389,12 @@ def photo_name(name: Any, images: Path | None) -> str:
 
 
 def number(value: Any) -> float:
-    """Return a coordinate.
+    """Return a coordinate, which may be written as text.
 
     Raises:
         LeftOut: not a finite number within what photos can have.
     """
+    value = as_number(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_COORDINATE_PX:
         raise LeftOut(f"malformed outline: expected coordinates within {MAX_COORDINATE_PX} pixels, got {brief(value)}")
     return float(value)

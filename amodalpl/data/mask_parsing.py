@@ -97,7 +97,8 @@ def mend(value: Any, size_hw: tuple[int, int]) -> tuple[Any, str] | None:
         return _mend_rle(value, size_hw)
     if not isinstance(value, list) or not 0 < len(value) <= MAX_POLYGONS:
         return None
-    given = [value] if not isinstance(value[0], list) else value
+    is_one = not isinstance(value[0], list) or (len(value) > 2 and all(_is_point(point) for point in value))
+    given = [value] if is_one else value
     parts = [_plain_numbers(part) for part in given]
     reasons = [reason for part in parts if isinstance(reason := _from_polygons([part], size_hw), str)]
     kept = [part for part in parts if not isinstance(_from_polygons([part], size_hw), str)]
@@ -105,14 +106,19 @@ def mend(value: Any, size_hw: tuple[int, int]) -> tuple[Any, str] | None:
         return None
     if reasons:
         return kept, f"bad part of a mask: left out {len(reasons)} of {len(parts)} parts ({reasons[0]})"
-    return kept, "spelling of a mask: pairs or texts read as plain numbers"
+    return kept, "spelling of a mask: points or texts read as plain numbers"
 
 
 def _plain_numbers(part: Any) -> Any:
-    """Return a polygon as a flat list of numbers where it is made of pairs or of numbers as text."""
-    if isinstance(part, list) and part and all(isinstance(pair, list) and len(pair) == 2 for pair in part):
-        part = list(chain.from_iterable(part))
+    """Return a polygon as a flat list of numbers where it is made of points or of numbers as text."""
+    if isinstance(part, list) and part and all(map(_is_point, part)):
+        part = [point[key] for point in part for key in (("x", "y") if isinstance(point, dict) else (0, 1))]
     return [as_number(value) for value in part] if isinstance(part, list) else part
+
+
+def _is_point(value: Any) -> bool:
+    """Tell a pair, or an object of x and y."""
+    return {"x", "y"} <= value.keys() if isinstance(value, dict) else isinstance(value, list) and len(value) == 2
 
 
 def as_number(value: Any) -> Any:

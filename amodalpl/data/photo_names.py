@@ -42,7 +42,7 @@ class PhotoNames:
         Raises:
             LeftOut: several photos may be meant.
         """
-        if os.path.isfile(self._folder / name):
+        if not name.startswith("/") and os.path.isfile(self._folder / name):
             return name
         key = normal(name)
         stem = str(PurePosixPath(key).with_suffix("")) if PurePosixPath(key).suffix in SUFFIXES else key

@@ -34,6 +34,8 @@ class Source:
     @cached_property
     def why_no_json(self) -> str | None:
         """What a file is instead of JSON; None for JSON and for a folder."""
+        if self.path.is_dir():
+            return None
         try:
             load_json(self.path)
         except DataError as error:
@@ -72,7 +74,7 @@ def files_below(folder: Path, suffix: str) -> Iterator[Path]:
 
 
 def load_json(path: Path) -> Any:
-    """Parse JSON, which may start with a byte order mark.
+    """Parse JSON in UTF-8, UTF-16 or UTF-32, which may start with a byte order mark.
 
     Raises:
         DataError: it cannot be read, or is not JSON; the message is the reason alone, without the file.
@@ -80,7 +82,7 @@ def load_json(path: Path) -> Any:
     data = b""
     try:
         data = path.read_bytes()
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data)
     except OSError as error:
         raise DataError(f"not readable: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

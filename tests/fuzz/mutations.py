@@ -16,11 +16,14 @@ TEXTS = [
     "", " ", "0", "-1", "1e3", "nan", "null", "true", "a", "é", "日本", "../x", "../../etc/passwd", "/etc/passwd",
     "C:\\x", "a\0b", "a\nb", "a\rb", "\x1b[31m", "\u202e", "\ud800", "<script>alert(1)</script>", "&amp;", "${HOME}",
     "`id`",     "!!python/object:os.system", "%s%n", "{0}", "x" * 5000, "1" * 5000, "auto", "cpu", "[", "{", "*a", "&a",
+    "1", "1.0", " 7 ", "-0", "false", "True", "a.JPG", "sub\\a.png", "e\u0301.png",
 ]  # fmt: skip
 SHAPES: list[Any] = [
     None, True, False, [], {}, [[]], [{}], [None], [0], [1, 2, 3], {"a": 1}, {"": None}, [[0, 0, 1, 0, 1, 1]],
     [[0, 0, 1e9, 0, 1e9, 1e9]], [[0, 0] * 4000], {"size": [100_000, 100_000], "counts": "0"},
     {"size": [2**31, 2**31], "counts": [2**62]}, {"size": [6, 8], "counts": "PPYo0"}, {"size": [6, 8], "counts": [48]},
+    {"size": [12, 16], "counts": [20, 5]}, {"size": ["12", 16.0], "counts": ["20", 5.0, 167]},
+    {"size": [12, 16], "counts": "b'PPYo0'"}, [["1", "1", "9", "1", "9", "9"]], [[[1, 1], [9, 1], [9, 9]], [2, 2], 3],
 ]  # fmt: skip
 _TOKEN = re.compile(rb"[A-Za-z_]+|-?\d+(?:\.\d+)?|\s+|[^\w\s]")
 

@@ -50,6 +50,13 @@ SIZE_HW = (12, 16)
 SQUARE = [1.0, 1.0, 9.0, 1.0, 9.0, 9.0, 1.0, 9.0]
 BAR = [6, 3, 14, 3, 14, 6, 6, 6]
 WRITTEN = ("labelme", "cvat", "via", "label-studio", "yolo", "png-index", "png-instances", "coco-modal", "lvis")
+CORPUS = (  # format, folder of tests/files, source: EXIF notes and outlines, results that belong together, spellings
+    ("via", "via_drawn_on_stored", "via.json"),
+    ("label-studio", "label_studio_two_results", "export.json"),
+    ("labelme", "labelme_ignore", "a.json"),
+    ("coco", "coco_bad_part", "i.json"),
+    ("coco", "coco_odd_ids", "name.json"),
+)
 CVAT_SHAPES = """<?xml version="1.0" encoding="utf-8"?>
 <annotations><version>1.1</version><meta><task><labels><label><name>cup</name><attributes><attribute>
 <name>rank</name><input_type>number</input_type></attribute></attributes></label></labels></task></meta>
@@ -155,6 +162,10 @@ def _files_below(folder: Path) -> dict[str, Any]:
     return {p.relative_to(folder).as_posix(): _content(p) for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def _is_photo(name: str) -> bool:
+    return name.endswith((".jpg", ".png"))
+
+
 def _converters(scratch: Path) -> list[Reader]:
     photos = write_photos(scratch / "photos", data_set())
     fixed = {f"photos/{name}": content for name, content in _files_below(photos).items()}
@@ -182,6 +193,10 @@ def _converters(scratch: Path) -> list[Reader]:
         Reader(f"convert {fmt} {n}", files | fixed, partial(_converted, source, fmt), 0.5, frozenset(fixed))
         for n, (fmt, source, files) in enumerate(found)
     ]
+    for fmt, folder, source in CORPUS:
+        files = _files_below(Path(__file__).parents[1] / "files" / folder)
+        files = {f"photos/{Path(name).name}" if _is_photo(name) else name: content for name, content in files.items()}
+        readers.append(Reader(f"convert {folder}", files, partial(_converted, source, fmt), 0.5))
     known = {"images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 60}], "categories": [{"id": 1}]}
     files = {"in.json": results, "known.json": {**known, "annotations": []}}
     return [*readers, Reader("convert coco-results", files, _converted_results, 0.5)]

@@ -130,7 +130,7 @@ def test_bad_objects_are_left_out(entry, reason, folder):
 @pytest.mark.parametrize(
     ("top", "reason"),
     [
-        ({"imgHeight": "40"}, "photo of unknown size: expected imgHeight and imgWidth, got '40' and 60"),
+        ({"imgHeight": "tall"}, "photo of unknown size: expected imgHeight and imgWidth, got 'tall' and 60"),
         ({"imgHeight": 10**9}, "impossible size"),
         ({"objects": None}, "not polygons of Cityscapes"),
     ],

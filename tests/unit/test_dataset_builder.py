@@ -142,10 +142,15 @@ def test_objects_need_a_class(name):
         Builder("file", None).category(name)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -(10**9), 10**400, True, "1", None])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -(10**9), 10**400, True, "1x", "1_0", "", None, "nan"])
 def test_coordinates_are_sane_numbers(value):
     with pytest.raises(LeftOut, match="malformed outline"):
         number(value)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(1, 1.0), (2.5, 2.5), ("2.5", 2.5), (" -3 ", -3.0), ("1e2", 100.0)])
+def test_coordinates_may_be_text(value, expected):
+    assert number(value) == expected
 
 
 @pytest.mark.parametrize("points", [None, [1, 2, 3], [[1, 2, 3]] * 3, "abc"])
