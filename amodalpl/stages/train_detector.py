@@ -15,7 +15,8 @@ from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
 from ..detector.heads.mask_rcnn import Norm
 from ..errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from ..formats import read_annotations
-from ..metrics.detection import coco_scores, protocol
+from ..masks import rle
+from ..metrics.detection import LEFT_OUT, coco_scores, protocol
 from ..records import AnnotationSet
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..running import provenance, watch
@@ -439,10 +440,23 @@ def _detect(
 
 
 def _scores(truth: dict[str, Any], found: list[dict[str, Any]], held_back: bool) -> dict[str, Any]:
-    return {
+    scores = {
         protocol("segm", held_back=held_back): {"detector": coco_scores(truth, found, "segm")},
         protocol("bbox", held_back=held_back): {"detector": coco_scores(truth, found, "bbox")},
     }
+    if any("visible_mask" in detection for detection in found):
+        seen = {**truth, "annotations": [_visible(entry) for entry in truth["annotations"]]}
+        of_visible = coco_scores(seen, [_visible(detection) for detection in found], "segm")
+        scores[protocol("segm", masks="visible", held_back=held_back)] = {"detector": of_visible}
+    return scores
+
+
+def _visible(entry: dict[str, Any]) -> dict[str, Any]:
+    """Put the visible mask in the place of the whole one; a truth without it is neither to be found nor wrong."""
+    if "visible_mask" not in entry:
+        return {**entry, LEFT_OUT: True}
+    mask = entry["visible_mask"]
+    return {**entry, "segmentation": mask, "area": rle.area_px(mask), "bbox": list(rle.box_xywh(mask))}
 
 
 def _stored(folder: Path) -> dict[str, Any]:
