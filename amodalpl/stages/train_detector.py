@@ -16,7 +16,7 @@ from ..detector.heads.mask_rcnn import Norm
 from ..errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from ..formats import read_annotations
 from ..masks import rle
-from ..metrics.detection import LEFT_OUT, coco_scores, protocol
+from ..metrics.detection import coco_scores, protocol
 from ..records import AnnotationSet
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..running import provenance, watch
@@ -248,7 +248,7 @@ def _finish(
     pictures.write_curves(out / CURVES, curve)
     found = _detect(model, config, data.val.coco, settings, device, progress)
     inference.write_results(out / DETECTIONS, found)
-    scores = _scores(data.val.coco, found, data.held_back)
+    scores = score_detections(data.val.coco, found, held_back=data.held_back)
     pictures.write_contact_sheet(out / SHEET, data.val_images, data.val.coco, found)
     provenance.write_json(
         out / METRICS,
@@ -328,7 +328,7 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         "device": where.type,
     }
     held_back = stored["held_back"]
-    scores = _scores(truth, found, held_back)
+    scores = score_detections(truth, found, held_back=held_back)
     write_detector_page(
         folder, images, truth, found, scores, stored["curve"], record["counts"], held_back=held_back, progress=progress
     )
@@ -439,7 +439,19 @@ def _detect(
     )
 
 
-def _scores(truth: dict[str, Any], found: list[dict[str, Any]], held_back: bool) -> dict[str, Any]:
+def score_detections(
+    truth: dict[str, Any], found: list[dict[str, Any]], *, held_back: bool
+) -> dict[str, dict[str, Any]]:
+    """Score masks and boxes, and visible masks where there are any.
+
+    Args:
+        truth: COCO with whole masks, and `visible_mask` beside them where it is known.
+        found: COCO results of whole masks, and `visible_mask` beside them where the model predicts it.
+        held_back: the truth is a part of the labels.
+
+    Returns:
+        Protocol -> row -> metric -> value.
+    """
     scores = {
         protocol("segm", held_back=held_back): {"detector": coco_scores(truth, found, "segm")},
         protocol("bbox", held_back=held_back): {"detector": coco_scores(truth, found, "bbox")},
@@ -452,9 +464,9 @@ def _scores(truth: dict[str, Any], found: list[dict[str, Any]], held_back: bool)
 
 
 def _visible(entry: dict[str, Any]) -> dict[str, Any]:
-    """Put the visible mask in the place of the whole one; a truth without it is neither to be found nor wrong."""
+    """Put the visible mask in the place of the whole one; a truth without it is a region in which anything may be."""
     if "visible_mask" not in entry:
-        return {**entry, LEFT_OUT: True}
+        return {**entry, "iscrowd": 1}
     mask = entry["visible_mask"]
     return {**entry, "segmentation": mask, "area": rle.area_px(mask), "bbox": list(rle.box_xywh(mask))}
 
