@@ -39,6 +39,7 @@ def read_state(path: Path) -> State:
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise CheckpointError(
             f"{path}: expected a checkpoint of plain tensors, could not read it ({type(error).__name__}: {first}); "
+            "make one that a training of MMDetection left plain with its tools/model_converters/publish_model.py, or "
             "give --init FILE|none"
         ) from None
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None

@@ -18,6 +18,7 @@ from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
 from ..detector.heads.mask_rcnn import Norm
 from ..errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
+from ..masks import rle
 from ..metrics.detection import coco_scores, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
@@ -243,7 +244,7 @@ def _finish(
     pictures.write_curves(out / CURVES, curve)
     found = _detect(model, config, data.val.coco, settings, device, progress)
     inference.write_results(out / DETECTIONS, found)
-    scores = _scores(data.val.coco, found, data.held_back)
+    scores = score_detections(data.val.coco, found, held_back=data.held_back)
     pictures.write_contact_sheet(out / SHEET, data.val_images, data.val.coco, found)
     write_json(
         out / METRICS,
@@ -323,7 +324,7 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         "device": where.type,
     }
     held_back = stored["held_back"]
-    scores = _scores(truth, found, held_back)
+    scores = score_detections(truth, found, held_back=held_back)
     write_detector_page(
         folder, images, truth, found, scores, stored["curve"], record["counts"], held_back=held_back, progress=progress
     )
@@ -434,11 +435,36 @@ def _detect(
     )
 
 
-def _scores(truth: dict[str, Any], found: list[dict[str, Any]], held_back: bool) -> dict[str, Any]:
-    return {
+def score_detections(
+    truth: dict[str, Any], found: list[dict[str, Any]], *, held_back: bool
+) -> dict[str, dict[str, Any]]:
+    """Score masks and boxes, and visible masks where there are any.
+
+    Args:
+        truth: COCO with whole masks, and `visible_mask` beside them where it is known.
+        found: COCO results of whole masks, and `visible_mask` beside them where the model predicts it.
+        held_back: the truth is a part of the labels.
+
+    Returns:
+        Protocol -> row -> metric -> value.
+    """
+    scores = {
         protocol("segm", held_back=held_back): {"detector": coco_scores(truth, found, "segm")},
         protocol("bbox", held_back=held_back): {"detector": coco_scores(truth, found, "bbox")},
     }
+    if any("visible_mask" in detection for detection in found):
+        seen = {**truth, "annotations": [_visible(entry) for entry in truth["annotations"]]}
+        of_visible = coco_scores(seen, [_visible(detection) for detection in found], "segm")
+        scores[protocol("segm", masks="visible", held_back=held_back)] = {"detector": of_visible}
+    return scores
+
+
+def _visible(entry: dict[str, Any]) -> dict[str, Any]:
+    """Put the visible mask in the place of the whole one; a truth without it is a region in which anything may be."""
+    if "visible_mask" not in entry:
+        return {**entry, "iscrowd": 1}
+    mask = entry["visible_mask"]
+    return {**entry, "segmentation": mask, "area": rle.area_px(mask), "bbox": list(rle.box_xywh(mask))}
 
 
 def _stored(folder: Path) -> dict[str, Any]:

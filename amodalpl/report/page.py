@@ -22,7 +22,7 @@ from .gallery import make_gallery
 from .numbers import Curve, curve, format_number, histogram, lower_bound, rows
 
 REPORT_FILE, SHEET_FILE = "report.html", "overlays.png"
-PROMISE = "hold-out labels with a neighbour: promise"  # its scores, as `amodalpl complete` names them
+PROMISE = "hold-out labels with an occluder: promise"  # its scores, as `amodalpl complete` names them
 METRICS, CARD = "metrics.json", "completer.json"
 PHOTOS, LABELS = 600, 8000  # shown at most: the page has to open at once
 _HERE = Path(__file__).parent

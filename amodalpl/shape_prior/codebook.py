@@ -45,7 +45,8 @@ class Codebook(ClassCodes):
 
         Shapes: (N, 28, 28) in [0, 1] -> (N, D) float32.
         """
-        return self.autoencoder.encode(masks[:, None].float())
+        with torch.autocast(masks.device.type, enabled=False):  # codes are of full precision
+            return self.autoencoder.encode(masks[:, None].float())
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -53,7 +54,8 @@ class Codebook(ClassCodes):
 
         Shapes: (..., D) float32 -> (..., 28, 28) float32 in [0, 1].
         """
-        masks = torch.sigmoid(self.autoencoder.decoder(codes.reshape(-1, *LATENT)))
+        with torch.autocast(codes.device.type, enabled=False):
+            masks = torch.sigmoid(self.autoencoder.decoder(codes.reshape(-1, *LATENT)))
         return masks.reshape(*codes.shape[:-1], SIDE_PX, SIDE_PX)
 
     @torch.no_grad()

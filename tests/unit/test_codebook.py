@@ -89,6 +89,13 @@ def test_a_class_of_few_codes_repeats_its_nearest(book, shapes):
     torch.testing.assert_close(nearest[few:], nearest[:1].expand(2, -1, -1))
 
 
+def test_mixed_precision_does_not_reach_it(book, shapes):
+    masks, labels = as_tensors(*shapes)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = book.nearest(masks[:6].bfloat16(), labels[:6], 2)
+    torch.testing.assert_close(mixed, book.nearest(masks[:6], labels[:6], 2))
+
+
 def test_no_masks(book):
     assert book.nearest(torch.zeros(0, 28, 28), torch.zeros(0, dtype=torch.int64), 4).shape == (0, 4, 28, 28)
 

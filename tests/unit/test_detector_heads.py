@@ -301,6 +301,18 @@ def test_nothing_above_the_threshold(monkeypatch):
     assert len(result.bboxes) == len(result.scores) == len(result.labels) == 0 and not asked
 
 
+def test_no_candidates():
+    from mmengine.structures import InstanceData
+
+    roi_head = Candidates("code").head
+    levels = [torch.zeros(1, CHANNELS, 64 // 2**k, 64 // 2**k) for k in range(4)]
+    nothing = InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0, dtype=torch.int64))
+    [found] = roi_head.predict_bbox(
+        levels, [{"img_shape": (64, 64)}], [nothing], rcnn_test_cfg=roi_head.test_cfg
+    )  # fmt: skip
+    assert found.bboxes.shape == (0, 4) and len(found.scores) == len(found.labels) == 0
+
+
 def test_no_detections_have_no_masks():
     from mmengine.structures import InstanceData
 

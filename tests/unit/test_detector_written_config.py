@@ -118,3 +118,4 @@ def test_models_of_two_masks_give_both(trained, stock):
     assert stock["masks"] == (["masks", "visible_masks"] if both else ["masks"])
     detections = json.loads((trained.out / "detections.json").read_text())
     assert all(("visible_mask" in d) == both for d in detections)
+    assert any(name.startswith("COCO AP visible (segm") for name in trained.scores) == both

@@ -335,9 +335,7 @@ class VrspRoIHead(TwoMaskRoIHead):
         candidates = super().predict_bbox(x, batch_img_metas, rpn_results_list, None, rescale=False)
         for photo, found in enumerate(candidates):
             scores = self._rescore(x, photo, found.bboxes, found.scores, rcnn_test_cfg.score_thr)
-            boxes, labels = multiclass_nms(
-                found.bboxes.reshape(len(scores), -1), scores, 0.0, rcnn_test_cfg.nms, rcnn_test_cfg.max_per_img
-            )
+            boxes, labels = multiclass_nms(found.bboxes, scores, 0.0, rcnn_test_cfg.nms, rcnn_test_cfg.max_per_img)
             del found.bboxes, found.scores
             found.bboxes, found.scores, found.labels = boxes[:, :4], boxes[:, 4], labels
         return candidates

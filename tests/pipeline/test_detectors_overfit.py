@@ -1,0 +1,30 @@
+"""Every model of the zoo can learn: it finds the whole objects of 20 drawn scenes that it has seen often enough."""
+
+import pytest
+
+pytest.importorskip("mmdet")
+
+from amodalpl.detector.zoo import ZOO
+from amodalpl.pipeline.train_detector import train_detector
+from amodalpl.scenes import write_scenes
+from amodalpl.settings_values import resolve
+
+SETTINGS = {
+    "backbone": "resnet18_small", "steps": 600, "batch_size": 4, "workers": 0, "optimizer": "adamw",
+    "learning_rate": 2e-3, "warmup_steps": 20, "milestones": [0.7, 0.9], "image_scale": [160, 120],
+    "rpn_proposals": 100, "roi_samples": 32, "channels": 32, "vrsp": {"codes": 64, "shape_steps": 300},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ZOO)
+def test_overfits_twenty_scenes(model, tmp_path):
+    seen, again = (write_scenes(tmp_path / name, 20, seed=0) for name in ("seen", "again"))
+    settings = resolve({"detector": {**SETTINGS, "model": model}})
+    summary = train_detector(
+        seen.truth, seen.images, tmp_path / "out", settings, val=again.truth, val_images=again.images, init="none",
+        device="cpu",
+    )  # fmt: skip
+    assert summary.scores["COCO AP amodal (segm)"]["detector"]["AP50"] > 0.9
+    if "visible" in ZOO[model].predicts:
+        assert summary.scores["COCO AP visible (segm)"]["detector"]["AP50"] > 0.85
