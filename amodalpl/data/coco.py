@@ -21,9 +21,13 @@ from .source import Source
 from .unsupported import Losses, unheld
 
 _BESIDE = "amodal_segmentation"
-FIELDS = Fields(format="coco", modal="segmentation", amodal=None)
+FIELDS = Fields(format="coco", modal="segmentation", amodal=None, amodal_box="amodal_bbox")
 FIELDS_BOTH = Fields(
-    "coco-modal", "segmentation", _BESIDE, derived=frozenset({"bbox", "area", "amodal_bbox", "amodal_area"})
+    "coco-modal",
+    "segmentation",
+    _BESIDE,
+    amodal_box="amodal_bbox",
+    derived=frozenset({"bbox", "area", "amodal_bbox", "amodal_area"}),
 )
 
 

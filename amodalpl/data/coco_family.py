@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,8 @@ import numpy as np
 from ..errors import DataError
 from ..io.images import MAX_IMAGE_PX, MAX_SIDE_PX
 from ..masks.rle import Rle
-from .mask_parsing import NO_MASK, as_number, brief, mend, read_batches, read_masks
-from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mask
+from .mask_parsing import MAX_COORDINATE_PX, NO_MASK, as_number, brief, mend, read_batches, read_masks
+from .records import AnnotationSet, Box, Dropped, ImageRecord, Instance, LeftOut, Mask
 
 _CARRIED_OVER = ("info", "licenses")
 _LISTS = {"images", "annotations", "categories"}
@@ -44,6 +44,8 @@ class Fields:
         modal: key of the visible mask.
         amodal: key of the whole mask; None for purely modal formats.
         modal_defaults_to_amodal: an entry without the modal key is fully visible.
+        modal_box: key of the visible part's box.
+        amodal_box: key of the whole object's box.
         derived: other keys that follow from the masks: not kept when read, computed when written.
     """
 
@@ -51,6 +53,8 @@ class Fields:
     modal: str
     amodal: str | None
     modal_defaults_to_amodal: bool = False
+    modal_box: str = "bbox"
+    amodal_box: str = ""
     derived: frozenset[str] = frozenset()
 
     @property
@@ -62,7 +66,7 @@ class Fields:
 class Entry(NamedTuple):
     """One object whose ids are sound and whose masks are still as the file has them.
 
-    `modal_raw` may be MISSING only when `amodal_raw` is not: the object is fully visible.
+    `modal_raw` is MISSING where the object is fully visible, and both masks are where it has boxes only.
     """
 
     place: str
@@ -87,7 +91,7 @@ def reason_kind(reason: str) -> str:
     return reason.partition(":")[0]
 
 
-def read_coco_like(path: Path, data: Any, fields: Fields, as_drawn: bool = False) -> AnnotationSet:
+def read_coco_like(path: Path, data: Any, fields: Fields, as_drawn: bool = False, boxes: bool = False) -> AnnotationSet:
     """Turn a parsed COCO-like file into records.
 
     Args:
@@ -95,6 +99,7 @@ def read_coco_like(path: Path, data: Any, fields: Fields, as_drawn: bool = False
         data: parsed JSON.
         fields: where the masks are.
         as_drawn: keep polygons as polygons, and every other key of the file and of its entries.
+        boxes: read stated boxes and what labels note; an entry that has a box but no mask is an instance too.
 
     Raises:
         DataError: no images, annotations or categories; ids that are not whole numbers; two images or categories of
@@ -114,8 +119,10 @@ def read_coco_like(path: Path, data: Any, fields: Fields, as_drawn: bool = False
         )
     dropped: list[Dropped] = []
     unreadable: list[Dropped] = []
-    entries = _sound_entries(path, annotations, fields, images, categories, dropped)
+    entries = _sound_entries(path, annotations, fields, images, categories, dropped, boxes)
     instances = make_instances(entries, images, unreadable, mended, fields.known if as_drawn else None)
+    if boxes:
+        instances = _with_boxes(instances, annotations, fields, images, unreadable)
     dropped += unreadable
     _require_masks(path, annotations, instances, dropped)
     return AnnotationSet(
@@ -136,6 +143,8 @@ def _odd_crowds(annotations: Iterable[Any], info: str, key: str) -> str:
 
     CVAT, datumaro and supervision write `iscrowd` 1 for every mask in pixels, because COCO's own crowds are RLE.
     """
+    if not any(raw.get("iscrowd") for raw in annotations if isinstance(raw, dict)):
+        return ""
     marked = [(raw.get("iscrowd"), raw.get(key)) for raw in annotations if isinstance(raw, dict)]
     crowds = [isinstance(mask, dict) for flag, mask in marked if flag and crowd_flag(flag)]
     if not crowds:
@@ -325,6 +334,7 @@ def _sound_entries(
     images: Iterable[ImageRecord],
     categories: Iterable[Mapping[str, Any]],
     dropped: list[Dropped],
+    boxes: bool,
 ) -> Iterator[Entry]:
     """Check the ids of every annotation; what fails is added to `dropped`."""
     image_ids = {image.id for image in images}
@@ -344,6 +354,11 @@ def _sound_entries(
         crowd = raw.get("iscrowd", 0)
         if type(crowd) is not int:
             crowd = crowd_flag(crowd)
+        has_box = False
+        if boxes:
+            if not modal_raw and amodal_raw is MISSING:  # an empty list stands for no mask beside a box
+                modal_raw = MISSING
+            has_box = any(raw.get(key) for key in (fields.modal_box, fields.amodal_box))
         if annotation_id in seen:
             problem = ("id", f"duplicate annotation id: {annotation_id} is taken by an annotation before")
         elif image_id not in image_ids:
@@ -352,7 +367,9 @@ def _sound_entries(
             problem = ("category_id", f"unknown category: expected the id of a category, got {brief(category_id)}")
         elif crowd not in (0, 1):
             problem = ("iscrowd", f"unknown crowd flag: expected 0 or 1, got {brief(raw['iscrowd'])}")
-        elif modal_raw is MISSING and not (fields.modal_defaults_to_amodal and amodal_raw is not MISSING):
+        elif (
+            modal_raw is MISSING and not has_box and not (fields.modal_defaults_to_amodal and amodal_raw is not MISSING)
+        ):
             problem = (modal_key, f"{NO_MASK}: expected polygons or RLE, found none")
         else:
             seen.add(annotation_id)
@@ -435,6 +452,69 @@ def make_instances(
                 )
             )
     return instances
+
+
+def _with_boxes(
+    instances: Iterable[Instance],
+    annotations: Sequence[Mapping[str, Any]],
+    fields: Fields,
+    images: Iterable[ImageRecord],
+    dropped: list[Dropped],
+) -> list[Instance]:
+    """Add stated boxes, and what a label file notes of its labels; one with a bad box is added to `dropped`."""
+    size_of = {image.id: image.size_hw for image in images}
+    entry_of = {raw["id"]: raw for raw in reversed(annotations) if isinstance(raw, dict)}
+    kept = []
+    for instance in instances:
+        raw = entry_of[instance.id]
+        notes = raw["amodalpl"] if isinstance(raw.get("amodalpl"), dict) else {}
+        doubt, occluders = notes.get("uncertainty"), notes.get("occluders")
+        try:
+            modal, amodal = (
+                _box(raw.get(key), key, size_of[instance.image_id]) for key in (fields.modal_box, fields.amodal_box)
+            )
+            if modal and amodal and not _is_inside(modal, amodal):
+                raise LeftOut(f"whole box smaller than the visible one: {fields.amodal_box} is {brief(amodal)}")
+        except LeftOut as reason:
+            dropped.append(Dropped(instance.place, instance.id, instance.image_id, str(reason)))
+            continue
+        kept.append(
+            replace(
+                instance,
+                modal_box_xywh=modal,
+                amodal_box_xywh=amodal,
+                uncertainty=float(doubt) if isinstance(doubt, int | float) and not isinstance(doubt, bool) else None,
+                occluders=tuple(i for i in occluders if type(i) is int) if isinstance(occluders, list) else (),
+            )
+        )
+    return kept
+
+
+def _box(value: Any, key: str, size_hw: tuple[int, int]) -> Box | None:
+    """Return a stated box; None when there is none.
+
+    Raises:
+        LeftOut: not four numbers, no area, no pixel of the photo, or fractions of it.
+    """
+    if value is None or value == []:
+        return None
+    numbers = [as_number(number) for number in value] if isinstance(value, list) and len(value) == 4 else []
+    if not numbers or not all(type(n) in (int, float) and abs(n) <= MAX_COORDINATE_PX for n in numbers):
+        raise LeftOut(f"malformed box: expected x, y, width and height in {key}, got {brief(value)}")
+    x, y, width, height = map(float, numbers)
+    if width <= 0 or height <= 0:
+        raise LeftOut(f"empty box: expected a width and height above 0 in {key}, got {brief(value)}")
+    if max(x + width, y + height) <= 1 and min(size_hw) > 2:
+        raise LeftOut(f"box in fractions: expected pixels in {key}, got {brief(value)}")
+    if x >= size_hw[1] or y >= size_hw[0] or x + width <= 0 or y + height <= 0:
+        raise LeftOut(f"box outside the photo: got {brief(value)} in {key}")
+    return x, y, width, height
+
+
+def _is_inside(inner: Box, outer: Box) -> bool:
+    """Tell whether a box is inside another one, give or take a pixel."""
+    starts = all(outer[axis] <= inner[axis] + 1 for axis in (0, 1))
+    return starts and all(outer[axis] + outer[axis + 2] >= inner[axis] + inner[axis + 2] - 1 for axis in (0, 1))
 
 
 def _recovered(

@@ -25,6 +25,8 @@ FIELDS = Fields(
     modal="visible_mask",
     amodal="segmentation",
     modal_defaults_to_amodal=True,
+    modal_box="visible_bbox",
+    amodal_box="bbox",
     derived=frozenset({"bbox", "area", "visible_bbox", "invisible_mask", "occlude_rate"}),
 )
 

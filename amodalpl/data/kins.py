@@ -19,11 +19,20 @@ from .mask_tracing import rings
 from .records import AnnotationSet
 from .unsupported import Losses, unheld
 
-FIELDS_2019 = Fields("kins", "inmodal_seg", "segmentation", derived=frozenset({"bbox", "area", "inmodal_bbox"}))
+FIELDS_2019 = Fields(
+    "kins",
+    "inmodal_seg",
+    "segmentation",
+    modal_box="inmodal_bbox",
+    amodal_box="bbox",
+    derived=frozenset({"bbox", "area", "inmodal_bbox"}),
+)
 FIELDS_2020 = Fields(
     "kins2020",
     "i_segm",
     "a_segm",
+    modal_box="i_bbox",
+    amodal_box="a_bbox",
     derived=frozenset({"bbox", "area", "i_bbox", "a_bbox", "i_area", "a_area", "segmentation"}),
 )
 

@@ -26,13 +26,15 @@ _LARGE_BYTES = 2**25  # a file for which starting helpers pays
 _MOST_HELPERS = 4  # which reading JSON, by one process, could keep busy
 
 
-def read_annotations(path: Path, fmt: str = "auto") -> AnnotationSet:
+def read_annotations(path: Path, fmt: str = "auto", *, boxes: bool = False) -> AnnotationSet:
     """Read an annotation file of any supported format.
 
     Args:
         path: a JSON file, or a folder of COCOA records (one JSON file per photo).
         fmt: one of `FORMATS`; "auto" tells the format from the content. Naming one overrides that: "coco" reads the
             `segmentation` of any COCO-like file as the modal mask.
+        boxes: read stated boxes and what labels note too; an entry that has a box but no mask is an instance then,
+            without masks. COCOA has no boxes.
 
     Returns:
         Everything that can be used, and under `dropped` everything that cannot, with reasons.
@@ -51,7 +53,7 @@ def read_annotations(path: Path, fmt: str = "auto") -> AnnotationSet:
             return read_record_folder(path)
         data = read_json(path, "an annotation file")
         name = detect_format(data) if fmt == "auto" else fmt
-        return read_cocoa(path, data) if name == "cocoa" else read_coco_like(path, data, _FIELDS[name])
+        return read_cocoa(path, data) if name == "cocoa" else read_coco_like(path, data, _FIELDS[name], boxes=boxes)
 
 
 def _is_folder(path: Path) -> bool:

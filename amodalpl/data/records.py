@@ -15,6 +15,7 @@ from ..masks.rle import Rle
 from .mask_parsing import read_masks
 
 Ring = tuple[float, ...]  # x0, y0, x1, y1, ... in pixels, pixel corners at whole numbers
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 _OF_PHOTO = {"id", "file_name", "height", "width"}
 
 
@@ -94,6 +95,10 @@ class Instance:
         group: number that joins parts or members; None when there is none.
         extra: other JSON values of the entry, by key; kept where masks are read as drawn.
         place: where it stands in its file, for messages ("annotations[3]").
+        modal_box_xywh: box of the visible part in pixels, as the file states it; None when it was not asked for.
+        amodal_box_xywh: box of the whole object, likewise.
+        uncertainty: mean doubt of a label about its hidden part, 0 to 1; None for annotations.
+        occluders: ids of what a label says is in front of it.
     """
 
     id: int
@@ -107,6 +112,10 @@ class Instance:
     group: int | None = None
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
     place: str = field(default="", compare=False)
+    modal_box_xywh: Box | None = None
+    amodal_box_xywh: Box | None = None
+    uncertainty: float | None = None
+    occluders: tuple[int, ...] = ()
 
     @property
     def modal(self) -> Rle | None:

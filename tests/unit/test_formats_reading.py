@@ -377,6 +377,66 @@ class TestCompressedRuns:
         assert mask == rle.encode(rectangle(1, 0, 2, HEIGHT))
 
 
+BOXED = {
+    "images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 60}],
+    "categories": [{"id": 1, "name": "cup"}],
+}
+BOXES = {  # format, what an entry has, its visible and its whole box
+    "coco": ({"bbox": [1, 2, 10, 12], "segmentation": []}, (1, 2, 10, 12), None),
+    "coco with whole boxes": (
+        {"bbox": [1, 2, 10, 12], "amodal_bbox": ["1", 2, 20, 12.5]},
+        (1, 2, 10, 12),
+        (1, 2, 20, 12.5),
+    ),
+    "kins": ({"inmodal_seg": [], "inmodal_bbox": [1, 2, 3, 4], "bbox": [1, 2, 9, 4]}, (1, 2, 3, 4), (1, 2, 9, 4)),
+    "kins2020": ({"i_segm": None, "i_bbox": [1, 2, 3, 4], "a_bbox": [0, 2, 9, 4]}, (1, 2, 3, 4), (0, 2, 9, 4)),
+    "d2sa": ({"visible_mask": None, "visible_bbox": [1, 2, 3, 4], "bbox": [1, 2, 9, 4]}, (1, 2, 3, 4), (1, 2, 9, 4)),
+}
+
+
+@pytest.mark.parametrize(("entry", "modal", "amodal"), BOXES.values(), ids=BOXES.keys())
+def test_boxes_without_masks_are_read_when_they_are_asked_for(tmp_path, entry, modal, amodal):
+    (tmp_path / "a.json").write_text(
+        json.dumps({**BOXED, "annotations": [{"id": 5, "image_id": 1, "category_id": 1, **entry}]})
+    )
+    [instance] = read_annotations(tmp_path / "a.json", boxes=True).instances
+    assert (instance.modal_box_xywh, instance.amodal_box_xywh) == (modal, amodal)
+    assert instance.modal is instance.amodal is None
+    with pytest.raises(DataError, match="none of the 1 annotations has a mask"):
+        read_annotations(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"bbox": [1, 2, 0, 4]}, "empty box"),
+        ({"bbox": [1, 2, -3, 4]}, "empty box"),
+        ({"bbox": [60, 2, 3, 4]}, "box outside the photo"),
+        ({"bbox": [0.1, 0.2, 0.3, 0.4]}, "box in fractions"),
+        ({"bbox": [1, 2, 3]}, "malformed box"),
+        ({"bbox": [1, 2, 3, None]}, "malformed box"),
+        ({"bbox": [10, 10, 20, 20], "amodal_bbox": [12, 10, 20, 20]}, "whole box smaller than the visible one"),
+    ],
+)
+def test_bad_boxes_are_dropped_with_a_reason(tmp_path, fields, reason):
+    entries = [
+        {"id": n, "image_id": 1, "category_id": 1, **given} for n, given in enumerate([{"bbox": [1, 1, 5, 5]}, fields])
+    ]
+    (tmp_path / "a.json").write_text(json.dumps({**BOXED, "annotations": entries}))
+    records = read_annotations(tmp_path / "a.json", boxes=True)
+    assert [instance.id for instance in records.instances] == [0]
+    assert [(entry.annotation_id, reason_kind(entry.reason)) for entry in records.dropped] == [(1, reason)]
+
+
+def test_what_labels_note_is_read_with_their_boxes(tmp_path):
+    mask = {"size": [40, 60], "counts": [0, 80, 2320]}
+    notes = {"uncertainty": 0.25, "occluders": [7, 9]}
+    entry = {"id": 5, "image_id": 1, "category_id": 1, "segmentation": mask, "visible_mask": mask, "amodalpl": notes}
+    (tmp_path / "a.json").write_text(json.dumps({**BOXED, "annotations": [entry]}))
+    [instance] = read_annotations(tmp_path / "a.json", boxes=True).instances
+    assert (instance.uncertainty, instance.occluders, rle.area_px(instance.modal)) == (0.25, (7, 9), 80)
+
+
 def test_polygons_read_together_are_those_read_alone():
     rng = np.random.default_rng(8)
     sizes = [(20, 30), (40, 50)]
