@@ -74,8 +74,8 @@ def complete_image(
         category_ids: N classes, for `plausibility`.
         size_hw: height and width of the photo, for polygons without an image, or drawn on a turned one.
         settings: those of the section `labels`, such as `occluders="parents"`; `amodalpl settings` lists them.
-            `gap_px` and `tight_px` are measured on this photo unless given: take them from `stats.json` to label as
-            `amodalpl pseudolabel` did for a whole file.
+            `gap_px` and `contour_inset_px` are measured on this photo unless given: take them from `stats.json` to
+            label as `amodalpl pseudolabel` did for a whole file.
 
     Returns:
         The masks of whole objects, and what is to be known of them.
@@ -94,9 +94,9 @@ def complete_image(
     if completer.completer.uses_image and photo is None:
         raise DataError("image: expected the photo, since this completer was trained to look at it; got None")
     owned = ownership.resolve(drawn, size)
-    if labels.gap_px is None or labels.tight_px is None:
+    if labels.gap_px is None or labels.contour_inset_px is None:
         tolerance = derive_tolerance(pair_gaps(owned.masks))
-        labels = labels.measured(tolerance.gap_px, tolerance.tight_px)
+        labels = labels.measured(tolerance.gap_px, tolerance.contour_inset_px)
     photo = photo if completer.completer.uses_image else None
     (completed,) = complete_photos(plan_labels(completer, labels), [DrawnPhoto(drawn, owned, photo, category_ids)])
     return completed

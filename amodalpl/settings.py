@@ -5,8 +5,9 @@ A file in `configs/` is flat and complete YAML with one section per class here; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
@@ -16,13 +17,30 @@ Fraction = tuple[float, float]
 
 
 class Settings(BaseModel):
-    """Base of all sections: frozen, unknown keys are errors."""
+    """Base of all sections: frozen, unknown keys are errors; names of earlier versions are taken for today's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _todays_names(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or cls.renamed.keys().isdisjoint(values):
+            return values
+        for old, new in cls.renamed.items():
+            if old in values and new in values:
+                raise ValueError(f"{old} is now called {new}: give one of them")
+        return {cls.renamed.get(name, name): value for name, value in values.items()}
 
 
 class LayerSettings(Settings):
     """The richer training sample: one to several neighbours, in front and behind; see `synthesis/layers.py`."""
+
+    renamed = {
+        "told": "front_only_probability",
+        "alone": "single_neighbour_probability",
+        "redrawn": "contour_noise_probability",
+    }
 
     neighbours: tuple[float, ...] = Field((0.5, 0.3, 0.2), min_length=1, description="odds of 1, 2, 3 ... neighbours")
     front_probability: float = Field(0.6, ge=0, le=1, description="chance that a neighbour is in front of the object")
@@ -30,9 +48,15 @@ class LayerSettings(Settings):
     size: Fraction = Field((0.4, 2.0), description="least and most size of a neighbour relative to the object")
     natural_sizes: float = Field(0.25, ge=0, le=1, description="chance that a neighbour keeps the size of its photo")
     rotation_deg: float = Field(15.0, ge=0, le=180, description="largest turn of a neighbour")
-    told: float = Field(0.35, ge=0, le=1, description="chance that only neighbours in front are shown, as when ordered")
-    alone: float = Field(0.25, ge=0, le=1, description="chance that one neighbour is shown alone, as when ordering")
-    redrawn: float = Field(0.3, ge=0, le=1, description="chance of loose, tight or coarse contours, with gaps closed")
+    front_only_probability: float = Field(
+        0.35, ge=0, le=1, description="chance that only neighbours in front are shown, as when ordered"
+    )
+    single_neighbour_probability: float = Field(
+        0.25, ge=0, le=1, description="chance that one neighbour is shown alone, as when ordering"
+    )
+    contour_noise_probability: float = Field(
+        0.3, ge=0, le=1, description="chance of loose, tight or coarse contours, with gaps closed"
+    )
     contour_px: int = Field(2, ge=1, description="largest amount of such changes, in patch pixels")
     shift: float = Field(0.1, ge=0, le=1, description="largest shift of the crop around the visible part, in its sides")
     zoom_out: Fraction = Field((0.8, 1.5), description="least and most widening of the crop, as it widens in use")
@@ -48,8 +72,12 @@ class LayerSettings(Settings):
             raise ValueError(f"neighbours: expected odds, not all of them 0, got {self.neighbours}")
         if self.hidden[1] >= 1:
             raise ValueError(f"hidden: expected something to stay visible, got {self.hidden[1]}")
-        if self.told + self.alone > 1:
-            raise ValueError(f"told and alone: expected at most 1 together, got {self.told} and {self.alone}")
+        front, single = self.front_only_probability, self.single_neighbour_probability
+        if front + single > 1:
+            raise ValueError(
+                "front_only_probability and single_neighbour_probability: expected at most 1 together, "
+                f"got {front} and {single}"
+            )
         return self
 
 
@@ -179,6 +207,8 @@ class TrainingSettings(Settings):
 class LabelSettings(Settings):
     """How a completer is used to label photos."""
 
+    renamed = {"tight_px": "contour_inset_px", "close_looks": "contact_crops"}
+
     batch_size: int = Field(32, ge=1, description="crops per call of the network")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
@@ -187,11 +217,11 @@ class LabelSettings(Settings):
     gap_px: int | None = Field(
         None, ge=0, description="free image pixels between two masks that still count as contact; measured unless given"
     )
-    tight_px: int | None = Field(
+    contour_inset_px: int | None = Field(
         None,
         ge=0,
-        description="by how many image pixels masks are loosened before they are looked at, because their contours are "
-        "drawn too tight; half of the typical gap, measured unless given",
+        description="by how many image pixels masks are grown before anything looks at them, because their contours "
+        "are drawn too tight; half of the typical gap, measured unless given",
     )
     threshold: float | None = Field(
         None,
@@ -216,7 +246,7 @@ class LabelSettings(Settings):
         description="compare completions along the contact (ours), within the other's mask (the codes) or as a whole "
         "(ASBU eq. 3); the method's own unless given",
     )
-    close_looks: tuple[PositiveFloat, ...] | None = Field(
+    contact_crops: tuple[PositiveFloat, ...] | None = Field(
         None,
         description="further crops around contacts whose order is uncertain (rule contact), in sides of the contact's "
         "box; [] for none; the completer's unless given",
@@ -227,7 +257,7 @@ class LabelSettings(Settings):
     max_growth: float = Field(
         4.0,
         gt=1,
-        description="whole over visible area, loosened where masks are tight, beyond which a label stays as drawn, "
+        description="whole over visible area, grown where masks are tight, beyond which a label stays as drawn, "
         "with the flag `runaway`",
     )
     images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
@@ -244,15 +274,17 @@ class LabelSettings(Settings):
         return 2 if self.gap_px is None else self.gap_px
 
     @property
-    def loosened_px(self) -> int:
-        """By how much masks are loosened; 0 where it is neither given nor measured."""
-        return self.tight_px or 0
+    def grown_px(self) -> int:
+        """By how much masks are grown; 0 where it is neither given nor measured."""
+        return self.contour_inset_px or 0
 
-    def measured(self, gap_px: int, tight_px: int) -> LabelSettings:
+    def measured(self, gap_px: int, contour_inset_px: int) -> LabelSettings:
         """Return the settings; gap settings that are not given take the measured values."""
         gap_px = gap_px if self.gap_px is None else self.gap_px
-        tight_px = min(tight_px, gap_px // 2) if self.tight_px is None else self.tight_px
-        return self.model_copy(update={"gap_px": gap_px, "tight_px": tight_px})
+        contour_inset_px = (
+            min(contour_inset_px, gap_px // 2) if self.contour_inset_px is None else self.contour_inset_px
+        )
+        return self.model_copy(update={"gap_px": gap_px, "contour_inset_px": contour_inset_px})
 
 
 class OrcnnSettings(Settings):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CompletionRequest
-from ..labelling.contact import CLOSE_LOOKS
+from ..labelling.contact import CONTACT_CROPS
 from ..labelling.label_scenes import label_scenes
 from ..labelling.order_recovery import orders_at, pair_growth_px, pair_requests
 from ..labelling.ordering import ancestors, compare
@@ -56,9 +56,9 @@ def choose(
     if plan.order_rule == "pairs":
         bundle = replace(bundle, order_threshold=_choose_pair_threshold(plan, holdout, ids, progress))
     else:
-        looks = [(), CLOSE_LOOKS] if settings.close_looks is None else [settings.close_looks]
-        close_looks, threshold = _choose_order_threshold(plan, holdout, ids, looks, progress)
-        bundle = replace(bundle, close_looks=close_looks, order_threshold=threshold)
+        looks = [(), CONTACT_CROPS] if settings.contact_crops is None else [settings.contact_crops]
+        contact_crops, threshold = _choose_order_threshold(plan, holdout, ids, looks, progress)
+        bundle = replace(bundle, contact_crops=contact_crops, order_threshold=threshold)
     amodal_threshold = _choose_threshold(plan, holdout, ids, progress)
     if amodal_threshold is None:
         return bundle
@@ -94,7 +94,7 @@ def _choose_pair_threshold(plan: LabelPlan, holdout: Holdout, ids: Sequence[int]
     correct = np.zeros(len(THRESHOLDS))
     with progress.task("choosing the order threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
-            scenes = [case.scene.loosened(plan.tight_px) for case in chunk]
+            scenes = [case.scene.with_tight_masks_grown(plan.contour_inset_px) for case in chunk]
             near = [near_pairs(scene.masks, plan.ordering.gap_px) for scene in scenes]
             growth_px = {
                 p.request: [pair_growth_px(p, threshold) for threshold in THRESHOLDS]

@@ -32,7 +32,7 @@ def count_completions(
     case_of: dict[CompletionRequest, Case] = {}
     for case, groups in zip(cases, occluders, strict=True):
         visible = {target: group for target, group in groups.items() if case.scene.masks[target].any()}
-        requests = requests_behind(case.scene.loosened(plan.tight_px), visible)
+        requests = requests_behind(case.scene.with_tight_masks_grown(plan.contour_inset_px), visible)
         case_of |= dict.fromkeys(requests.values(), case)
     counts: list[list[Counts]] = [[] for _ in thresholds]
     for prediction in plan.completing.stream(case_of):
@@ -40,5 +40,5 @@ def count_completions(
         modal, truth = case.scene.masks[target], case.amodal[target]
         for of_threshold, threshold in zip(counts, thresholds, strict=True):
             local = amodal_in_window(prediction, threshold, plan.behind_neighbours)
-            of_threshold.append(count_instance(as_drawn(modal, prediction, local, plan.tight_px), truth, modal))
+            of_threshold.append(count_instance(as_drawn(modal, prediction, local, plan.contour_inset_px), truth, modal))
     return counts

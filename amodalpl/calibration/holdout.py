@@ -13,7 +13,7 @@ from ..completion.predictor import Scene
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..io.images import image_path, read_image
-from ..labelling.ordering import Pair
+from ..labelling.ordering import OcclusionEdge
 from ..masks import rle
 from ..masks.gaps import derive_tolerance, pair_gaps
 from ..masks.geometry import count_px, dilate
@@ -35,14 +35,14 @@ class Case:
     scene: Scene
     amodal: np.ndarray
 
-    def true_order(self) -> list[Pair]:
+    def true_order(self) -> list[OcclusionEdge]:
         """Return who hides whom: the pixels of the back's hidden part that the front shows."""
         pairs = []
         for back, hidden in enumerate(self.amodal & ~self.scene.masks):
             for front in range(len(self.amodal)) if hidden.any() else ():
                 shared_px = count_px(hidden & self.scene.masks[front])
                 if front != back and shared_px:
-                    pairs.append(Pair(front, back, float(shared_px)))
+                    pairs.append(OcclusionEdge(front, back, float(shared_px)))
         return pairs
 
     def eroded(self, radius_px: int) -> Scene:
@@ -105,13 +105,13 @@ def with_tolerance(
     Args:
         holdout: the scenes.
         image_ids: which of them.
-        settings: kept as they are when `gap_px` and `tight_px` are given.
+        settings: kept as they are when `gap_px` and `contour_inset_px` are given.
         eroded_px: measure with every visible mask shrunk by so many pixels.
     """
-    if settings.gap_px is not None and settings.tight_px is not None:
+    if settings.gap_px is not None and settings.contour_inset_px is not None:
         return settings
     gaps: list[int] = []
     for case in holdout.read(image_ids):
         gaps += pair_gaps((case.eroded(eroded_px) if eroded_px else case.scene).masks)
     tolerance = derive_tolerance(gaps)
-    return settings.measured(tolerance.gap_px, tolerance.tight_px)
+    return settings.measured(tolerance.gap_px, tolerance.contour_inset_px)

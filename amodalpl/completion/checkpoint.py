@@ -23,7 +23,7 @@ from .onnx_backend import BACKENDS, read_network
 from .predictor import CropSpec
 
 WEIGHTS, CARD, SHAPES = "weights.pth", "completer.json", "shapes.pth"
-FORMAT = 5  # of the card: 2 has calibrated pixels and a promise, 4 no thresholds for gaps, 5 the further looks
+FORMAT = 6  # of the card: 2 has calibrated pixels and a promise, 4 no thresholds for gaps, 6 the crops of contacts
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class CompleterBundle:
         crop: how objects are shown to it.
         threshold: probability above which a pixel belongs to the object.
         order_threshold: the same, where growth tells who is in front.
-        close_looks: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
+        contact_crops: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
         calibration: from the network's probabilities to those of pixels, and to the expected error of labels.
         promise: up to which uncertainty labels are good; None where the hold-out allows none.
         shapes: how ordinary a shape is; None where there were too few whole objects to learn it from.
@@ -45,7 +45,7 @@ class CompleterBundle:
     crop: CropSpec
     threshold: float = 0.5
     order_threshold: float = 0.5
-    close_looks: tuple[float, ...] = ()
+    contact_crops: tuple[float, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
     promise: RiskGuarantee | None = None
     shapes: ShapePrior | None = None
@@ -69,7 +69,7 @@ def save_completer(
         "boundary_px": synthesis.boundary_px,
         "threshold": trained.threshold,
         "order_threshold": trained.order_threshold,
-        "close_looks": list(trained.close_looks),
+        "contact_crops": list(trained.contact_crops),
         "calibration": trained.calibration.to_json(),
         "promise": trained.promise.to_json() if trained.promise else None,
         "weights_sha256": hash_file(folder / WEIGHTS),
@@ -145,7 +145,7 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, _Chosen]:
         crop = CropSpec(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
         promise = None if card["promise"] is None else RiskGuarantee.from_json(card["promise"])
         calibration = Calibration.from_json(card["calibration"])
-        looks = LabelSettings(close_looks=card["close_looks"]).close_looks or ()
+        looks = LabelSettings(contact_crops=card["contact_crops"]).contact_crops or ()
         chosen = (float(card["threshold"]), float(card["order_threshold"]), looks, calibration, promise)
         width = CompleterSettings(width=card["width"], image=card["image"], method=card["method"]).width
         SynthesisSettings(patch_px=crop.patch_px, enlarge_box=crop.enlarge_box, boundary_px=crop.boundary_px)

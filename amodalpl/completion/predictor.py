@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..masks.boxes import Square, crop_square, tight_box
-from ..masks.gaps import close_gap, loosen
+from ..masks.gaps import close_gap, grow_tight_masks
 from ..masks.geometry import from_patch, occlusion_boundary, to_patch
 from ..models.completer import Completer
 
@@ -42,9 +42,9 @@ class Scene:
         """(H, W) bool, the pixels of any object."""
         return np.any(self.masks, axis=0)
 
-    def loosened(self, by_px: int) -> Scene:
-        """Return the scene with contours that were drawn too tight grown by so many pixels (`masks.gaps.loosen`)."""
-        return Scene(loosen(self.masks, by_px), self.image) if by_px else self
+    def with_tight_masks_grown(self, by_px: int) -> Scene:
+        """Return the scene with masks that were drawn too tight grown by so many pixels (`grow_tight_masks`)."""
+        return Scene(grow_tight_masks(self.masks, by_px), self.image) if by_px else self
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ..data.mask_parsing import as_number, brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
-from ..data.unsupported import Losses, unheld
+from ..data.unsupported import UnsupportedFields, unsupported_fields
 from ..errors import DataError
 from ..io.files import write_whole
 from ..masks import rle
@@ -247,14 +247,14 @@ def _box(instance: Instance) -> tuple[float, float, float, float]:
     return *points.min(axis=0), *points.max(axis=0)
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write a file that CVAT imports as "CVAT 1.1".
 
     Args:
         data: what to write.
         out: the XML file.
     """
-    losses = unheld(
+    losses = unsupported_fields(
         data, "whole masks (amodal)", "stuff marks", "scores", "other keys of classes", "other keys of the file"
     )
     names = data.category_names
@@ -333,7 +333,7 @@ def _stated_pairs(data: AnnotationSet) -> dict[int, set[tuple[int, int]]]:
     return pairs
 
 
-def _depths(instances: list[Instance], pairs: set[tuple[int, int]], losses: Losses) -> dict[int, int]:
+def _depths(instances: list[Instance], pairs: set[tuple[int, int]], losses: UnsupportedFields) -> dict[int, int]:
     """Return `z_order` per object such that reading it gives the pairs again; nothing if none does."""
     if not pairs:
         return {}
@@ -350,7 +350,7 @@ def _depths(instances: list[Instance], pairs: set[tuple[int, int]], losses: Loss
 
 
 def _write_shape(
-    image: ET.Element, instance: Instance, size_hw: tuple[int, int], label: str, depth: int, losses: Losses
+    image: ET.Element, instance: Instance, size_hw: tuple[int, int], label: str, depth: int, losses: UnsupportedFields
 ) -> None:
     assert instance.modal_mask is not None
     attributes, others = simple(instance.extra.get("attributes"))

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from ..data import coco
 from ..data.records import AnnotationSet
-from ..data.unsupported import Losses
+from ..data.unsupported import UnsupportedFields
 
 MODAL_FILE, AMODAL_FILE = "modal.json", "amodal.json"
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write the folder.
 
     Args:

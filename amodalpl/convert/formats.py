@@ -14,7 +14,7 @@ from ..data.dataset_builder import DrawnOn
 from ..data.read import detect_format
 from ..data.records import AnnotationSet
 from ..data.source import Source
-from ..data.unsupported import Losses
+from ..data.unsupported import UnsupportedFields
 from ..errors import DataError, SettingsError, nearest
 from . import (
     cityscapes,
@@ -53,7 +53,7 @@ class Format:
     kept: str
     not_kept: str = ""
     read: Callable[[Path, Path | None, DrawnOn], AnnotationSet] | None = None
-    write: Callable[[AnnotationSet, Path], Losses] | None = None
+    write: Callable[[AnnotationSet, Path], UnsupportedFields] | None = None
     detect: Callable[[Source], bool] | None = None
     feeds_pipeline: bool = False
 

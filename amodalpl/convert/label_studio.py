@@ -25,7 +25,7 @@ from ..data.mask_parsing import as_number, brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source
-from ..data.unsupported import Losses, unheld
+from ..data.unsupported import UnsupportedFields, unsupported_fields
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from ..io.images import MAX_IMAGE_PX
@@ -241,7 +241,7 @@ def _brush(value: dict[str, Any], size_hw: tuple[int, int]) -> Mask:
     return crop_of_pixels(channels.reshape(height, width, 4)[:, :, 3] > 0, (0, 0), size_hw)
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write tasks for import; the labelling configuration needs tags named `label`, `brush` and an Image `image`.
 
     Objects with a score become predictions, others annotations. Photos are expected in Label Studio's local storage.
@@ -250,7 +250,7 @@ def write(data: AnnotationSet, out: Path) -> Losses:
         data: what to write.
         out: the JSON file.
     """
-    losses = unheld(
+    losses = unsupported_fields(
         data,
         "whole masks (amodal)",
         "stuff marks",
@@ -282,7 +282,7 @@ def write(data: AnnotationSet, out: Path) -> Losses:
 
 
 def _results(
-    photo: ImageRecord, instances: list[Instance], names: dict[int, str], losses: Losses
+    photo: ImageRecord, instances: list[Instance], names: dict[int, str], losses: UnsupportedFields
 ) -> Iterator[dict[str, Any]]:
     height, width = photo.size_hw
     for instance in instances:

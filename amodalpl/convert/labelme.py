@@ -24,7 +24,7 @@ from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, ell
 from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below, load_json
-from ..data.unsupported import Losses, unheld
+from ..data.unsupported import UnsupportedFields, unsupported_fields
 from ..errors import DataError
 from ..io.files import write_json
 from ..masks import rle
@@ -221,7 +221,7 @@ def _add(builder: Builder, canvas: Canvas, entry: _Object, group: int | None) ->
     )
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write a folder of labelme files, named as the photos; put them beside the photos to open them.
 
     Args:
@@ -231,7 +231,7 @@ def write(data: AnnotationSet, out: Path) -> Losses:
     Raises:
         DataError: two photos differ in nothing but their suffix, which labelme cannot tell apart.
     """
-    losses = unheld(
+    losses = unsupported_fields(
         data,
         "whole masks (amodal)",
         "order in depth, pairs",
@@ -253,7 +253,9 @@ def write(data: AnnotationSet, out: Path) -> Losses:
     return +losses
 
 
-def _file(photo: ImageRecord, instances: list[Instance], names: dict[int, str], losses: Losses) -> dict[str, Any]:
+def _file(
+    photo: ImageRecord, instances: list[Instance], names: dict[int, str], losses: UnsupportedFields
+) -> dict[str, Any]:
     losses["other keys of photos"] += sum(key != "flags" for key in photo.extra)
     return {
         "version": VERSION,
@@ -266,7 +268,7 @@ def _file(photo: ImageRecord, instances: list[Instance], names: dict[int, str], 
     }
 
 
-def _shapes(instances: list[Instance], names: dict[int, str], losses: Losses) -> Iterator[dict[str, Any]]:
+def _shapes(instances: list[Instance], names: dict[int, str], losses: UnsupportedFields) -> Iterator[dict[str, Any]]:
     free = max((instance.group for instance in instances if instance.group is not None), default=0) + 1
     used: set[tuple[int, int]] = set()
     for instance in instances:

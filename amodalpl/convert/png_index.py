@@ -23,7 +23,7 @@ from ..data.dataset_builder import Builder, DrawnOn
 from ..data.mask_parsing import brief
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
-from ..data.unsupported import Losses, unheld, visible_pixels
+from ..data.unsupported import UnsupportedFields, unsupported_fields, visible_pixels
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from ..masks import rle
@@ -143,12 +143,12 @@ def _class_of(number: int, name: str, meaning: Mapping[str, Any]) -> str:
     return found
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write a folder of PNG files that number the visible parts, and `classes.json`.
 
     A pixel holds one number: a shared one goes to the smallest of the masks, of equal ones to the last.
     """
-    losses = unheld(
+    losses = unsupported_fields(
         data, "whole masks (amodal)", "stuff marks", "scores", "groups", "order in depth, pairs",
         "other keys of objects", "other keys of photos", "other keys of classes", "other keys of the file",
         "classes without objects", "ids of objects", "ids of photos", "ids of classes",
@@ -167,7 +167,7 @@ def write(data: AnnotationSet, out: Path) -> Losses:
 
 
 def _numbered(
-    photo: ImageRecord, instances: list[Instance], losses: Losses
+    photo: ImageRecord, instances: list[Instance], losses: UnsupportedFields
 ) -> tuple[np.ndarray, list[tuple[int, Instance]]]:
     """Return (H, W) uint16 numbers, and the object of each."""
     masks = [(instance, visible_pixels(instance, photo, losses)) for instance in instances]

@@ -18,7 +18,7 @@ from PIL import Image
 from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import files_below
-from ..data.unsupported import Losses, unheld, visible_pixels
+from ..data.unsupported import UnsupportedFields, unsupported_fields, visible_pixels
 from ..errors import DataError
 from ..io.files import write_whole
 from ..masks import rle
@@ -93,9 +93,9 @@ def _numbered(stem: str) -> tuple[int, str] | None:
     return (int(match[1]), _QUOTED.sub(lambda m: chr(int(m[1], 16)), match[2] or ANY_CLASS)) if match else None
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write `<photo>/<number>_<class>.png` for the visible part of every object, 0 and 255."""
-    losses = unheld(
+    losses = unsupported_fields(
         data, "whole masks (amodal)", "stuff marks", "scores", "groups", "order in depth, pairs",
         "other keys of objects", "other keys of photos", "other keys of classes", "other keys of the file",
         "classes without objects", "photos without objects", "ids of objects", "ids of photos", "ids of classes",

@@ -17,7 +17,7 @@ from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source
-from ..data.unsupported import Losses, unheld
+from ..data.unsupported import UnsupportedFields, unsupported_fields
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from .attributes import attributes_of, simple
@@ -142,14 +142,14 @@ def _outline(shape: dict[str, Any]) -> Mask:
     raise LeftOut(f"unknown kind of shape: {brief(kind)}")
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write annotations that VIA 2 imports ("Import annotations from JSON"); the class goes into `class`.
 
     Args:
         data: what to write.
         out: the JSON file.
     """
-    losses = unheld(
+    losses = unsupported_fields(
         data,
         "whole masks (amodal)",
         "scores",
@@ -183,7 +183,9 @@ def write(data: AnnotationSet, out: Path) -> Losses:
     return +losses
 
 
-def _region(instance: Instance, size_hw: tuple[int, int], name: str, losses: Losses) -> dict[str, Any] | None:
+def _region(
+    instance: Instance, size_hw: tuple[int, int], name: str, losses: UnsupportedFields
+) -> dict[str, Any] | None:
     if instance.modal_mask is None:
         losses["objects without a visible mask"] += 1
         return None

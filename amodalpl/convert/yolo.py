@@ -21,7 +21,7 @@ from ..data.mask_parsing import as_number, brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
-from ..data.unsupported import Losses, unheld
+from ..data.unsupported import UnsupportedFields, unsupported_fields
 from ..errors import DataError
 from ..io.files import write_whole
 from ..io.yaml import load_yaml
@@ -193,7 +193,7 @@ def _add(builder: Builder, canvas: Canvas, line: str, names: Mapping[int, str]) 
     builder.add(canvas, number + 1, Mask((tuple(points.ravel().round(DECIMALS).tolist()),)), score=score)
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write a folder with `data.yaml` and `labels/`; put the photos into `images/` beside them.
 
     Args:
@@ -203,7 +203,7 @@ def write(data: AnnotationSet, out: Path) -> Losses:
     Raises:
         DataError: two photos differ in nothing but their suffix.
     """
-    losses = unheld(
+    losses = unsupported_fields(
         data,
         "whole masks (amodal)",
         "scores",
@@ -232,7 +232,7 @@ def write(data: AnnotationSet, out: Path) -> Losses:
 
 
 def _written_lines(
-    photo: ImageRecord, instances: list[Instance], numbers: Mapping[int, int], losses: Losses
+    photo: ImageRecord, instances: list[Instance], numbers: Mapping[int, int], losses: UnsupportedFields
 ) -> Iterator[str]:
     height, width = photo.size_hw
     for instance in instances:

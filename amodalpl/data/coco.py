@@ -14,11 +14,11 @@ from ..masks import rle
 from .coco_family import Fields, read_coco_like
 from .coco_mend import with_whole_ids
 from .coco_splits import is_coco, read_splits
-from .coco_write import Pair, annotation, segmentation, write_frame, write_pairs
+from .coco_write import MaskPair, annotation, segmentation, write_frame, write_pairs
 from .dataset_builder import DrawnOn, on_photos
 from .records import AnnotationSet, Dropped, Instance, LeftOut
 from .source import Source
-from .unsupported import Losses, unheld
+from .unsupported import UnsupportedFields, unsupported_fields
 
 _BESIDE = "amodal_segmentation"
 FIELDS = Fields(format="coco", modal="segmentation", amodal=None, amodal_box="amodal_bbox")
@@ -68,9 +68,9 @@ def read_modal(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> A
     return read(path, images, drawn_on, FIELDS_BOTH)
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write a file whose `segmentation` is the visible mask; `bbox` and `area` stay as they were read, if they were."""
-    losses = unheld(data, "whole masks (amodal)", "order in depth, pairs")
+    losses = unsupported_fields(data, "whole masks (amodal)", "order in depth, pairs")
     losses["objects without a visible mask"] += sum(instance.modal_mask is None for instance in data.instances)
     sizes = {photo.id: photo.size_hw for photo in data.images}
     entries = [_visible(instance, sizes[instance.image_id]) for instance in data.instances if instance.modal_mask]
@@ -102,31 +102,31 @@ def _visible(instance: Instance, size_hw: tuple[int, int]) -> dict[str, Any]:
     return entry | instance.extra
 
 
-def write_amodal(data: AnnotationSet, out: Path) -> Losses:
+def write_amodal(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write whole masks as `segmentation`; crowd regions stay.
 
     Raises:
         DataError: no object has a whole mask.
     """
-    losses = unheld(data, "order in depth, pairs")
+    losses = unsupported_fields(data, "order in depth, pairs")
     losses["visible masks"] += sum(i.modal_mask is not None and not i.is_crowd for i in data.instances)
     return write_pairs(data, out, _whole, losses)
 
 
-def write_modal(data: AnnotationSet, out: Path) -> Losses:
+def write_modal(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write visible masks as `segmentation`, whole ones beside.
 
     Raises:
         DataError: no object has a whole mask.
     """
-    return write_pairs(data, out, _both, unheld(data, "order in depth, pairs"))
+    return write_pairs(data, out, _both, unsupported_fields(data, "order in depth, pairs"))
 
 
-def _whole(pair: Pair) -> dict[str, Any]:
+def _whole(pair: MaskPair) -> dict[str, Any]:
     return annotation(pair.instance, segmentation(pair.amodal), pair.amodal_px)
 
 
-def _both(pair: Pair) -> dict[str, Any]:
+def _both(pair: MaskPair) -> dict[str, Any]:
     entry = annotation(pair.instance, segmentation(pair.modal), pair.modal_px)
     if pair.instance.is_crowd:
         return entry

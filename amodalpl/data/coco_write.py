@@ -16,7 +16,7 @@ from ..io.files import write_json
 from ..masks import rle
 from ..masks.rle import Rle
 from .records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
-from .unsupported import Losses
+from .unsupported import UnsupportedFields
 
 
 def write_frame(data: AnnotationSet, out: Path, annotations: list[dict[str, Any]]) -> None:
@@ -49,7 +49,7 @@ def photo_entry(photo: ImageRecord) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MaskPair:
     """The two masks of one object, as drawn and in pixels; of a crowd region both are the region."""
 
     instance: Instance
@@ -74,7 +74,7 @@ class Pair:
         return rle.encode(rle.decode(self.amodal_px) & ~rle.decode(self.modal_px))
 
 
-def pairs(data: AnnotationSet, losses: Losses) -> Iterator[Pair]:
+def pairs(data: AnnotationSet, losses: UnsupportedFields) -> Iterator[MaskPair]:
     """Yield what has both masks; what has not is counted in `losses`.
 
     Raises:
@@ -98,7 +98,7 @@ def pairs(data: AnnotationSet, losses: Losses) -> Iterator[Pair]:
         except LeftOut:
             losses["objects whose mask covers no pixel of the photo"] += 1
             continue
-        yield Pair(instance, instance.modal_mask, amodal, modal_px, amodal_px)
+        yield MaskPair(instance, instance.modal_mask, amodal, modal_px, amodal_px)
 
 
 def annotation(instance: Instance, segmentation: Any, mask: Rle) -> dict[str, Any]:
@@ -124,7 +124,9 @@ def annotation(instance: Instance, segmentation: Any, mask: Rle) -> dict[str, An
     }
 
 
-def write_pairs(data: AnnotationSet, out: Path, entry: Callable[[Pair], dict[str, Any]], losses: Losses) -> Losses:
+def write_pairs(
+    data: AnnotationSet, out: Path, entry: Callable[[MaskPair], dict[str, Any]], losses: UnsupportedFields
+) -> UnsupportedFields:
     """Write all objects that have both masks, each as `entry` spells it.
 
     Returns:

@@ -23,13 +23,13 @@ from ..io.images import image_size_hw
 from ..masks import rle
 from ..masks.rle import Rle
 from .coco_family import MISSING, Entry, check_size, is_stuff, make_instances, read_images, whole_id
-from .coco_write import Pair, pairs, photo_entry
+from .coco_write import MaskPair, pairs, photo_entry
 from .dataset_builder import DrawnOn, on_photos
 from .mask_parsing import NO_MASK, brief
 from .mask_tracing import one_ring, rings
 from .records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
 from .source import Source
-from .unsupported import Losses, unheld
+from .unsupported import UnsupportedFields, unsupported_fields
 
 CATEGORIES = [{"id": 1, "name": "object"}]
 _RECORD = "cocoa"  # key of a photo for what its record says
@@ -313,13 +313,13 @@ def _own_ids(instances: Sequence[Instance]) -> dict[int, int]:
     return {number: number for number in stated}
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write a full release.
 
     Raises:
         DataError: no object has a whole mask.
     """
-    losses = unheld(data, "other keys of classes")
+    losses = unsupported_fields(data, "other keys of classes")
     names = {category["id"]: category["name"] for category in data.categories}
     losses["classes, now names of regions"] += sum(name != CATEGORIES[0]["name"] for name in names.values())
     regions: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -359,7 +359,7 @@ def _record_extra(photo: ImageRecord) -> dict[str, Any]:
     return kept if isinstance(kept, dict) else {}
 
 
-def _region(pair: Pair, names: Mapping[int, str], losses: Losses) -> dict[str, Any]:
+def _region(pair: MaskPair, names: Mapping[int, str], losses: UnsupportedFields) -> dict[str, Any]:
     instance = pair.instance
     region: dict[str, Any] = {
         "name": names.get(instance.category_id, ""),
@@ -380,7 +380,7 @@ def _region(pair: Pair, names: Mapping[int, str], losses: Losses) -> dict[str, A
     return region
 
 
-def _one_polygon(outline: Mask, mask: Rle, losses: Losses) -> Any:
+def _one_polygon(outline: Mask, mask: Rle, losses: UnsupportedFields) -> Any:
     """Return the single flat polygon that COCOA holds, or pixels where none gives the same ones."""
     parts = rings(outline)
     if len(parts) == 1:

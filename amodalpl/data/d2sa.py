@@ -14,10 +14,10 @@ from ..io.files import read_json
 from ..masks import rle
 from . import coco
 from .coco_family import Fields
-from .coco_write import Pair, annotation, segmentation, write_pairs
+from .coco_write import MaskPair, annotation, segmentation, write_pairs
 from .dataset_builder import DrawnOn
 from .records import AnnotationSet, Dropped
-from .unsupported import Losses, unheld
+from .unsupported import UnsupportedFields, unsupported_fields
 
 ORDER_FILE = "order.json"
 FIELDS = Fields(
@@ -39,16 +39,16 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
     return data
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write a file; masks stay polygons or RLE as they were.
 
     Raises:
         DataError: no object has a whole mask.
     """
-    return write_pairs(data, out, _entry, unheld(data, "order in depth, pairs"))
+    return write_pairs(data, out, _entry, unsupported_fields(data, "order in depth, pairs"))
 
 
-def _entry(pair: Pair) -> dict[str, Any]:
+def _entry(pair: MaskPair) -> dict[str, Any]:
     entry = annotation(pair.instance, segmentation(pair.amodal), pair.amodal_px) | {
         "visible_mask": segmentation(pair.modal),
         "visible_bbox": list(rle.box_xywh(pair.modal_px)),

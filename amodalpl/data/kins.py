@@ -13,11 +13,11 @@ from typing import Any
 from ..masks import rle
 from . import coco
 from .coco_family import Fields
-from .coco_write import Pair, annotation, segmentation, write_pairs
+from .coco_write import MaskPair, annotation, segmentation, write_pairs
 from .dataset_builder import DrawnOn
 from .mask_tracing import rings
 from .records import AnnotationSet
-from .unsupported import Losses, unheld
+from .unsupported import UnsupportedFields, unsupported_fields
 
 FIELDS_2019 = Fields(
     "kins",
@@ -47,29 +47,29 @@ def read_2020(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> An
     return coco.read(path, images, drawn_on, FIELDS_2020)
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write a file of 2019: whole masks as polygons, visible ones as RLE, which is what its tools decode.
 
     Raises:
         DataError: no object has a whole mask.
     """
-    losses = unheld(data, "order in depth, pairs")
+    losses = unsupported_fields(data, "order in depth, pairs")
     losses["visible masks drawn as polygons, now pixels"] += sum(
         bool(i.modal_mask and i.modal_mask.polygons) for i in data.instances
     )
     return write_pairs(data, out, _entry_2019, losses)
 
 
-def write_2020(data: AnnotationSet, out: Path) -> Losses:
+def write_2020(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write a file of 2020, whose masks are polygons or RLE as they were.
 
     Raises:
         DataError: no object has a whole mask.
     """
-    return write_pairs(data, out, _entry_2020, unheld(data, "order in depth, pairs"))
+    return write_pairs(data, out, _entry_2020, unsupported_fields(data, "order in depth, pairs"))
 
 
-def _entry_2019(pair: Pair) -> dict[str, Any]:
+def _entry_2019(pair: MaskPair) -> dict[str, Any]:
     whole = [list(ring) for ring in rings(pair.amodal)]
     return annotation(pair.instance, whole, pair.amodal_px) | {
         "inmodal_seg": rle.to_json(pair.modal_px),
@@ -77,7 +77,7 @@ def _entry_2019(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _entry_2020(pair: Pair) -> dict[str, Any]:
+def _entry_2020(pair: MaskPair) -> dict[str, Any]:
     whole = segmentation(pair.amodal)
     return annotation(pair.instance, whole, pair.amodal_px) | {
         "a_segm": whole,

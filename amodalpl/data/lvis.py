@@ -19,7 +19,7 @@ from .dataset_builder import DrawnOn
 from .mask_tracing import rings
 from .records import AnnotationSet, LeftOut
 from .source import Source
-from .unsupported import Losses, unheld
+from .unsupported import UnsupportedFields, unsupported_fields
 
 _FIELDS = Fields("coco", "segmentation", None, derived=frozenset({"bbox", "area"}))
 _INCOMPLETE = "not_exhaustive_category_ids"
@@ -41,9 +41,9 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
     return coco.read(path, images, drawn_on, _FIELDS)
 
 
-def write(data: AnnotationSet, out: Path) -> Losses:
+def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write a file; masks are polygons, those in pixels along the borders of the pixels."""
-    losses = unheld(data, "whole masks (amodal)", "order in depth, pairs")
+    losses = unsupported_fields(data, "whole masks (amodal)", "order in depth, pairs")
     sizes = {photo.id: photo.size_hw for photo in data.images}
     incomplete: dict[int, set[int]] = defaultdict(set)
     annotations = []

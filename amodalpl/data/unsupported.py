@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ..masks.rle import Rle
 from .records import AnnotationSet, ImageRecord, Instance, LeftOut
 
-Losses = Counter[str]  # what a format could not hold, in words, and how many times
+UnsupportedFields = Counter[str]  # what a format could not hold, in words, and how many times
 
 _DERIVED = {"bbox", "area"}  # these follow from masks
 _COUNTS: dict[str, Callable[[AnnotationSet], int]] = {
@@ -34,20 +34,20 @@ _COUNTS: dict[str, Callable[[AnnotationSet], int]] = {
 }
 
 
-def unheld(data: AnnotationSet, *parts: str) -> Losses:
+def unsupported_fields(data: AnnotationSet, *parts: str) -> UnsupportedFields:
     """Count parts of a data set that a format has no place for.
 
     Args:
         data: what is to be written.
         parts: keys of the table above, as `<format>.losses.json` tells them.
 
-    >>> dict(unheld(AnnotationSet([], [], [], front_of=[(1, 2)]), "scores", "order in depth, pairs"))
+    >>> dict(unsupported_fields(AnnotationSet([], [], [], front_of=[(1, 2)]), "scores", "order in depth, pairs"))
     {'order in depth, pairs': 1}
     """
-    return +Losses({part: _COUNTS[part](data) for part in parts})
+    return +UnsupportedFields({part: _COUNTS[part](data) for part in parts})
 
 
-def visible_pixels(instance: Instance, photo: ImageRecord, losses: Losses) -> Rle | None:
+def visible_pixels(instance: Instance, photo: ImageRecord, losses: UnsupportedFields) -> Rle | None:
     """Return the pixels of a visible part, for formats of pixels that know no crowds; None when it has none.
 
     Args:

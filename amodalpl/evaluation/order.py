@@ -23,7 +23,7 @@ from .scores_file import LABEL_FILE, LABELS, Digest, label_file, read_truth, wri
 
 ORDER_FILE = "order.json"
 
-Pair = tuple[int, int]
+IndexPair = tuple[int, int]
 
 
 def evaluate_order(
@@ -149,7 +149,7 @@ class _FileOrder:
     """The order that `amodalpl pseudolabel` recovered: image id -> (front, back) annotation ids -> evidence."""
 
     path: Path
-    by_image: dict[int, dict[Pair, float]]
+    by_image: dict[int, dict[IndexPair, float]]
     what: str = ORDER_FILE
 
     def check_ids(self, known: set[int], truth: Path) -> None:
@@ -165,7 +165,7 @@ class _FileOrder:
 
     def order(
         self, image_id: int, instances: list[_Whole], modal: np.ndarray, gap_px: int
-    ) -> tuple[set[Pair], set[Pair]]:
+    ) -> tuple[set[IndexPair], set[IndexPair]]:
         """Return the one-way and the directed order, by index into `instances`."""
         index = {instance.id: n for n, instance in enumerate(instances)}
         pairs = self.by_image[image_id].items()
@@ -186,7 +186,7 @@ class _MaskOrder:
 
     def order(
         self, image_id: int, instances: list[_Whole], modal: np.ndarray, gap_px: int
-    ) -> tuple[set[Pair], set[Pair]]:
+    ) -> tuple[set[IndexPair], set[IndexPair]]:
         """Return the one-way and the directed order, by index into `instances`."""
         amodal = np.zeros_like(modal)
         for n, instance in enumerate(instances):
@@ -207,7 +207,7 @@ def _order_of_image(
     image_id: int,
     gap_px: int,
     truth: Path,
-    annotated: list[Pair],
+    annotated: list[IndexPair],
 ) -> tuple[dict[str, ordering.OrderCounts], dict[str, ordering.OrderCounts]]:
     """Return for each row the counts against the order of masks, and against annotated depth."""
     sizes = {tuple(mask["size"]) for i in instances for mask in (i.modal, i.amodal)}
@@ -233,10 +233,10 @@ def _order_of_image(
     return by_masks, by_depth
 
 
-def _by_image(known: AnnotationSet) -> dict[int, list[Pair]]:
+def _by_image(known: AnnotationSet) -> dict[int, list[IndexPair]]:
     """Return the annotated pairs, (front, back) annotation ids, of each photo."""
     image_of = {instance.id: instance.image_id for instance in known.instances}
-    pairs: dict[int, list[Pair]] = defaultdict(list)
+    pairs: dict[int, list[IndexPair]] = defaultdict(list)
     for front, back in known.front_of:
         pairs[image_of[front]].append((front, back))
     return pairs
@@ -252,10 +252,10 @@ def _read_order(labels: Path) -> _FileOrder | _MaskOrder:
     return _MaskOrder(file, found)
 
 
-def _parse_order(path: Path, content: Any) -> dict[int, dict[Pair, float]]:
+def _parse_order(path: Path, content: Any) -> dict[int, dict[IndexPair, float]]:
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise DataError(f"{path}: expected an object with a list `images`; see `amodalpl pseudolabel`")
-    by_image: dict[int, dict[Pair, float]] = {}
+    by_image: dict[int, dict[IndexPair, float]] = {}
     for n, entry in enumerate(content["images"]):
         try:
             pairs = {(int(p["front"]), int(p["back"])): float(p["evidence_px"]) for p in entry["pairs"]}

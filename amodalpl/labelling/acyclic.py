@@ -13,14 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from .ordering import Pair, cycles, one_way
+from .ordering import OcclusionEdge, cycles, one_way
 
 Arrow = tuple[int, int]  # front, back
 
 EXACT_UP_TO = 12  # objects; 4 096 sets take some 20 ms, each further object twice as long
 
 
-def without_circles(pairs: Iterable[Pair]) -> list[Pair]:
+def without_circles(pairs: Iterable[OcclusionEdge]) -> list[OcclusionEdge]:
     """Return an order whose one-way pairs make no circle, by turning those round that have the least evidence.
 
     Two neighbours in contact do hide one the other, mostly; where a chain says that it is not this way, it is the other
@@ -32,17 +32,17 @@ def without_circles(pairs: Iterable[Pair]) -> list[Pair]:
     Returns:
         The pairs; of those that were turned, evidence is below 0: what speaks against them.
 
-    >>> order = [Pair(0, 1, 50.0), Pair(1, 2, 40.0), Pair(2, 0, 5.0, 0.8)]
+    >>> order = [OcclusionEdge(0, 1, 50.0), OcclusionEdge(1, 2, 40.0), OcclusionEdge(2, 0, 5.0, 0.8)]
     >>> without_circles(order)[-1]
-    Pair(front=0, back=2, evidence_px=-5.0, score=0.2)
+    OcclusionEdge(front=0, back=2, evidence_px=-5.0, score=0.2)
     """
     pairs = list(pairs)
     wrong = feedback_arrows({(pair.front, pair.back): pair.evidence_px for pair in one_way(pairs)})
     return [_turned(pair) if (pair.front, pair.back) in wrong else pair for pair in pairs]
 
 
-def _turned(pair: Pair) -> Pair:
-    return Pair(pair.back, pair.front, -pair.evidence_px, round(1 - pair.score, 12))
+def _turned(pair: OcclusionEdge) -> OcclusionEdge:
+    return OcclusionEdge(pair.back, pair.front, -pair.evidence_px, round(1 - pair.score, 12))
 
 
 def feedback_arrows(weights: Mapping[Arrow, float]) -> set[Arrow]:
@@ -56,7 +56,7 @@ def feedback_arrows(weights: Mapping[Arrow, float]) -> set[Arrow]:
     {(2, 0)}
     """
     left_out: set[Arrow] = set()
-    for group in cycles(Pair(front, back, weight) for (front, back), weight in weights.items()):
+    for group in cycles(OcclusionEdge(front, back, weight) for (front, back), weight in weights.items()):
         place = {node: n for n, node in enumerate(group)}
         weight = np.zeros((len(group), len(group)))
         for (front, back), value in weights.items():

@@ -13,7 +13,7 @@ from ..masks.ownership import Owned
 from ..masks.rle import Rle
 from .flags import flags_of
 from .label_scenes import SceneLabels, label_scenes
-from .ordering import Pair
+from .ordering import OcclusionEdge
 from .plan import LabelPlan
 from .uncertainty_map import UncertaintyMap, map_uncertainty
 
@@ -60,7 +60,7 @@ class CompletedImage:
     uncertainty: np.ndarray
     plausibility: np.ndarray | None
     occluders: list[tuple[int, ...]]
-    order: list[Pair]
+    order: list[OcclusionEdge]
     flags: list[list[str]]
     uncertainty_maps: list[UncertaintyMap | None]
 

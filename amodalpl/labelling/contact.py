@@ -14,13 +14,13 @@ from ..completion.predictor import Window
 from ..masks.boxes import Square, tight_box
 from ..masks.gaps import distance_px
 from ..masks.geometry import count_px, dilate
-from .ordering import Pair, compare
+from .ordering import OcclusionEdge, compare
 
 CONTACT_SHARE = 0.03  # depth of the contact on each side, in sides of the smaller object's box
 MUTUAL_SHARE = 0.2  # two objects hide each other when each gives way to the other along a fifth of their contact
 GOES_ON = 0.5  # where an object is as likely to go on as not
 CLEAR_LEAD = 0.2  # share of the contact by which one must win to be behind beyond doubt
-CLOSE_LOOKS = (1.5, 2.5)  # sides of the contact's box in the crops that are tried
+CONTACT_CROPS = (1.5, 2.5)  # sides of the contact's box in the crops that are tried
 SMALLEST_PX = 24  # no look is closer
 
 
@@ -79,7 +79,7 @@ def contact_of(masks: np.ndarray, pair: tuple[int, int], gap_px: int) -> Contact
     return Contact(pair, window, near[box], ((first & near)[box], (second & near)[box]), reach, smaller_px)
 
 
-def order_by_contact(contact: Contact, first: np.ndarray, second: np.ndarray, threshold: float) -> list[Pair]:
+def order_by_contact(contact: Contact, first: np.ndarray, second: np.ndarray, threshold: float) -> list[OcclusionEdge]:
     """Order two neighbours by who gives way along their contact; both may, in different places.
 
     One gives way where it goes on within the other, and the other does not go on back.

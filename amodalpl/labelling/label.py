@@ -48,13 +48,13 @@ def read_label(plan: LabelPlan, visible: np.ndarray, prediction: CompletionPredi
     Args:
         plan: thresholds, limits and calibration.
         visible: (H, W) bool, the object as it was drawn.
-        prediction: of the object, loosened where masks are tight.
+        prediction: of the object, grown where masks are tight.
     """
     local = amodal_in_window(prediction, plan.threshold, plan.behind_neighbours)
     if runs_away(local, prediction.modal, plan.max_growth):
         return Label(visible, 1.0, prediction, runaway=True)
     return Label(
-        as_drawn(visible, prediction, local, plan.tight_px),
+        as_drawn(visible, prediction, local, plan.contour_inset_px),
         plan.calibration.uncertainty(evidence_of(prediction, local)),
         prediction,
         grew_to_border=reaches_inner_edge(prediction, local),
@@ -83,19 +83,21 @@ def runs_away(amodal: np.ndarray, visible: np.ndarray, max_growth: float) -> boo
     return count_px(amodal) > max_growth * count_px(visible)
 
 
-def as_drawn(visible: np.ndarray, prediction: CompletionPrediction, local: np.ndarray, tight_px: int) -> np.ndarray:
-    """Return the amodal mask with the visible contour as it was drawn, not as it was loosened.
+def as_drawn(
+    visible: np.ndarray, prediction: CompletionPrediction, local: np.ndarray, contour_inset_px: int
+) -> np.ndarray:
+    """Return the amodal mask with the visible contour as it was drawn, not as it was grown.
 
     Args:
         visible: (H, W) bool, the mask as it was drawn.
-        prediction: about the loosened mask.
+        prediction: about the grown mask.
         local: (h, w) bool, the amodal mask within the prediction's window.
-        tight_px: by how much the mask was loosened; what that added stays only beside what has grown.
+        contour_inset_px: by how much the mask was grown; what that added stays only beside what has grown.
 
     Returns:
         (H, W) bool.
     """
     amodal = visible.copy()
     within = amodal[prediction.window]
-    within |= local & dilate(local & ~prediction.modal, tight_px) if tight_px else local
+    within |= local & dilate(local & ~prediction.modal, contour_inset_px) if contour_inset_px else local
     return amodal

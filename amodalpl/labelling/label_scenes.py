@@ -16,7 +16,7 @@ from .order_recovery import (
     predict_behind_neighbours,
     requests_behind,
 )
-from .ordering import Pair, ancestors, parents
+from .ordering import OcclusionEdge, ancestors, parents
 from .plan import LabelPlan
 
 
@@ -25,13 +25,13 @@ class SceneLabels:
     """The labels of one image: one per mask (None for empty masks), and the order."""
 
     labels: list[Label | None]
-    order: list[Pair]
+    order: list[OcclusionEdge]
 
 
 def label_scenes(
     plan: LabelPlan,
     scenes: Sequence[Scene],
-    true_order: Sequence[Sequence[Pair]] | None = None,
+    true_order: Sequence[Sequence[OcclusionEdge]] | None = None,
     known: Predictions = NONE_KNOWN,
 ) -> list[SceneLabels]:
     """Label the objects of a few images together.
@@ -42,7 +42,7 @@ def label_scenes(
     completed again behind their ancestors. With `settings.occluders` "neighbours" too the first completion stands, as
     the ASBU paper's text has it.
 
-    Masks that are drawn too tight (`plan.tight_px`) are loosened before all this; labels keep the contour as drawn.
+    Masks that are drawn too tight (`plan.contour_inset_px`) are grown first; labels keep the contour as drawn.
 
     Args:
         plan: how.
@@ -53,7 +53,7 @@ def label_scenes(
     Returns:
         One result per scene.
     """
-    shown = [scene.loosened(plan.tight_px) for scene in scenes]
+    shown = [scene.with_tight_masks_grown(plan.contour_inset_px) for scene in scenes]
     neighbours = [near_pairs(scene.masks, plan.ordering.gap_px) for scene in shown]
     around = [neighbours_both_ways(pairs) for pairs in neighbours]
     if true_order is None:
@@ -82,7 +82,7 @@ def label_scenes(
 
 def _recover_orders(
     plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours
-) -> tuple[list[list[Pair]], Predictions]:
+) -> tuple[list[list[OcclusionEdge]], Predictions]:
     """Return the order of each scene, and what was predicted for it that labels may be read from too."""
     predictions: Predictions = {}
     if plan.order_rule == "pairs":

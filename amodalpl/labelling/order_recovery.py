@@ -17,7 +17,7 @@ from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .contact import GOES_ON, Contact, contact_of, is_doubtful, order_by_contact
 from .label import amodal_in_window, runs_away
-from .ordering import Pair, growth_inside, growth_whole, order_pairs
+from .ordering import OcclusionEdge, growth_inside, growth_whole, order_pairs
 from .plan import LabelPlan
 
 Neighbours = Sequence[Sequence[tuple[int, int]]]  # pairs of object indices, per scene
@@ -33,7 +33,7 @@ def requests_behind(scene: Scene, occluders: Mapping[int, Sequence[int]]) -> dic
     return {target: CompletionRequest(scene, target, tuple(group)) for target, group in occluders.items()}
 
 
-def order_pairwise(plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours) -> list[list[Pair]]:
+def order_pairwise(plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours) -> list[list[OcclusionEdge]]:
     """Order every pair of neighbours by completing each behind the other, as PCNet-M does.
 
     Args:
@@ -49,7 +49,7 @@ def order_pairwise(plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbo
         for prediction in plan.ordering.stream(pair_requests(scenes, neighbours))
     }
 
-    def order(scene: Scene, pairs: Sequence[tuple[int, int]]) -> list[Pair]:
+    def order(scene: Scene, pairs: Sequence[tuple[int, int]]) -> list[OcclusionEdge]:
         return order_pairs(pairs, lambda i, j: growth_px[CompletionRequest(scene, i, (j,))])
 
     return [order(scene, pairs) for scene, pairs in zip(scenes, neighbours, strict=True)]
@@ -84,24 +84,24 @@ def orders_at(
     scenes: Sequence[Scene],
     looks: Iterable[tuple[float, ...]],
     thresholds: Sequence[float] | np.ndarray,
-) -> list[list[list[list[Pair]]]]:
+) -> list[list[list[list[OcclusionEdge]]]]:
     """Return the order that completions behind all neighbours give, for each choice of further looks and threshold.
 
     Args:
         plan: how; neither its further looks nor its threshold are used.
         scenes: images with disjoint visible masks.
-        looks: each as `close_looks` of a plan.
+        looks: each as `contact_crops` of a plan.
         thresholds: probabilities above which a pixel counts as grown.
 
     Returns:
         The order, for each of the looks, threshold and scene.
     """
-    scenes = [scene.loosened(plan.tight_px) for scene in scenes]
+    scenes = [scene.with_tight_masks_grown(plan.contour_inset_px) for scene in scenes]
     neighbours = [near_pairs(scene.masks, plan.ordering.gap_px) for scene in scenes]
     predictions = predict_behind_neighbours(plan, scenes, neighbours)
     return [
-        orders_completed(replace(plan, close_looks=close_looks), scenes, neighbours, predictions, thresholds)
-        for close_looks in looks
+        orders_completed(replace(plan, contact_crops=contact_crops), scenes, neighbours, predictions, thresholds)
+        for contact_crops in looks
     ]
 
 
@@ -111,7 +111,7 @@ def orders_completed(
     neighbours: Neighbours,
     predictions: Predictions,
     thresholds: Sequence[float] | np.ndarray,
-) -> list[list[list[Pair]]]:
+) -> list[list[list[OcclusionEdge]]]:
     """Read the order from completions behind all neighbours.
 
     Args:
@@ -144,7 +144,7 @@ def orders_completed(
 
 def _order_by_growth(
     plan: LabelPlan, scene: Scene, pairs: Sequence[tuple[int, int]], predictions: Predictions, threshold: float
-) -> list[Pair]:
+) -> list[OcclusionEdge]:
     grown = np.zeros_like(scene.masks)  # nothing where an object runs away
     for target, request in requests_behind(scene, neighbours_both_ways(pairs)).items():
         prediction = predictions[request]
@@ -184,7 +184,7 @@ def _meetings(
                 _unseen_from_afar(plan, contact, predictions[requests[j]], contact.visible[0]),
             )
             meetings[-1].append(_Meeting(contact, (requests[i], requests[j]), unseen))
-    if plan.close_looks:
+    if plan.contact_crops:
         _refine_contacts(plan, [m for of_scene in meetings for m in of_scene if is_doubtful(m.contact, *m.unseen)])
     return meetings
 
@@ -195,17 +195,17 @@ def _refine_contacts(plan: LabelPlan, doubtful: Sequence[_Meeting]) -> None:
     The crop around a large object shows little of its contact with a small one, and any one crop may mislead.
     """
 
-    def close_looks(meeting: _Meeting, request: CompletionRequest) -> list[CompletionRequest]:
-        return [replace(request, crop=meeting.contact.square(sides)) for sides in plan.close_looks]
+    def contact_crops(meeting: _Meeting, request: CompletionRequest) -> list[CompletionRequest]:
+        return [replace(request, crop=meeting.contact.square(sides)) for sides in plan.contact_crops]
 
     predictions = plan.ordering.predict(
-        look for meeting in doubtful for request in meeting.requests for look in close_looks(meeting, request)
+        look for meeting in doubtful for request in meeting.requests for look in contact_crops(meeting, request)
     )
     for meeting in doubtful:
         window, (of_first, of_second) = meeting.contact.window, meeting.contact.visible
         first, second = (
             np.mean(
-                [afar, *(_unseen_in(window, predictions[look])[other] for look in close_looks(meeting, request))],
+                [afar, *(_unseen_in(window, predictions[look])[other] for look in contact_crops(meeting, request))],
                 axis=0,
             )
             for afar, request, other in zip(meeting.unseen, meeting.requests, (of_second, of_first), strict=True)

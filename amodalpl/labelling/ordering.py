@@ -13,7 +13,7 @@ from ..masks.geometry import count_px
 
 
 @dataclass(frozen=True)
-class Pair:
+class OcclusionEdge:
     """A directed pair of objects. Two that hide parts of each other are two pairs.
 
     Attributes:
@@ -32,7 +32,7 @@ class Pair:
 
 def compare(
     first: int, second: int, first_growth_px: float, second_growth_px: float, mutual_px: float = math.inf
-) -> list[Pair]:
+) -> list[OcclusionEdge]:
     """Order a pair by how far each is completed: the one that grows more is behind.
 
     ASBU eq. (3): O(j, k) = 0 if neither grows, 1 ("j occludes k") if j grows less, -1 otherwise. There -1 also stands
@@ -47,7 +47,7 @@ def compare(
         mutual_px: the lesser growth from which on each is in front of the other.
 
     >>> compare(0, 1, 5, 35)
-    [Pair(front=0, back=1, evidence_px=30, score=0.875)]
+    [OcclusionEdge(front=0, back=1, evidence_px=30, score=0.875)]
     >>> compare(0, 1, 7, 7)
     []
     >>> [(pair.front, pair.back) for pair in compare(0, 1, 60, 40, mutual_px=30)]
@@ -56,8 +56,8 @@ def compare(
     total = first_growth_px + second_growth_px
     if total <= 0:
         return []
-    first_behind = Pair(second, first, first_growth_px, first_growth_px / total)
-    second_behind = Pair(first, second, second_growth_px, second_growth_px / total)
+    first_behind = OcclusionEdge(second, first, first_growth_px, first_growth_px / total)
+    second_behind = OcclusionEdge(first, second, second_growth_px, second_growth_px / total)
     if min(first_growth_px, second_growth_px) >= mutual_px:
         return [first_behind, second_behind]
     if first_growth_px == second_growth_px:
@@ -66,7 +66,7 @@ def compare(
     return [replace(stronger, evidence_px=stronger.evidence_px - weaker.evidence_px)]
 
 
-def order_pairs(neighbours: Iterable[tuple[int, int]], growth_px: Callable[[int, int], float]) -> list[Pair]:
+def order_pairs(neighbours: Iterable[tuple[int, int]], growth_px: Callable[[int, int], float]) -> list[OcclusionEdge]:
     """Order every pair of neighbours one way.
 
     Args:
@@ -77,17 +77,17 @@ def order_pairs(neighbours: Iterable[tuple[int, int]], growth_px: Callable[[int,
     return [pair for i, j in neighbours for pair in compare(i, j, growth_px(i, j), growth_px(j, i))]
 
 
-def mutual(pairs: Iterable[Pair]) -> list[tuple[int, int]]:
+def mutual(pairs: Iterable[OcclusionEdge]) -> list[tuple[int, int]]:
     """Return the unordered pairs (i < j) of objects that hide each other, sorted.
 
-    >>> mutual([Pair(0, 1, 3.0), Pair(1, 0, 2.0), Pair(1, 2, 1.0)])
+    >>> mutual([OcclusionEdge(0, 1, 3.0), OcclusionEdge(1, 0, 2.0), OcclusionEdge(1, 2, 1.0)])
     [(0, 1)]
     """
     directed = {(pair.front, pair.back) for pair in pairs}
     return sorted((i, j) for i, j in directed if i < j and (j, i) in directed)
 
 
-def one_way(pairs: Iterable[Pair]) -> list[Pair]:
+def one_way(pairs: Iterable[OcclusionEdge]) -> list[OcclusionEdge]:
     """Return the pairs of which only one hides the other.
 
     Two that hide each other in different places stand in no line with others: a chain or a circle through both says
@@ -98,7 +98,7 @@ def one_way(pairs: Iterable[Pair]) -> list[Pair]:
     return [pair for pair in pairs if frozenset((pair.front, pair.back)) not in both_ways]
 
 
-def parents(pairs: Iterable[Pair]) -> dict[int, list[int]]:
+def parents(pairs: Iterable[OcclusionEdge]) -> dict[int, list[int]]:
     """Return for each hidden object the objects directly in front of it, sorted."""
     fronts: dict[int, set[int]] = defaultdict(set)
     for pair in pairs:
@@ -106,13 +106,13 @@ def parents(pairs: Iterable[Pair]) -> dict[int, list[int]]:
     return {back: sorted(group) for back, group in sorted(fronts.items())}
 
 
-def ancestors(pairs: Iterable[Pair]) -> dict[int, list[int]]:
+def ancestors(pairs: Iterable[OcclusionEdge]) -> dict[int, list[int]]:
     """Return for each hidden object all objects in front of it, directly or through others, sorted.
 
     The occluder set of PCNet-M (Zhan et al. 2020, section 3.3). Chains go through pairs of which one hides the other;
     who hides each other is in front directly only. Circles end where they began: an object is never its own ancestor.
 
-    >>> ancestors([Pair(0, 1, 1.0), Pair(1, 2, 1.0)])
+    >>> ancestors([OcclusionEdge(0, 1, 1.0), OcclusionEdge(1, 2, 1.0)])
     {1: [0], 2: [0, 1]}
     """
     pairs = list(pairs)
@@ -130,14 +130,14 @@ def ancestors(pairs: Iterable[Pair]) -> dict[int, list[int]]:
     return reached
 
 
-def cycles(pairs: Iterable[Pair]) -> list[list[int]]:
+def cycles(pairs: Iterable[OcclusionEdge]) -> list[list[int]]:
     """Return the groups of objects that hide one another in a circle, each sorted.
 
     Two objects are in one group when each is in front of the other through a chain of pairs of which one hides the
     other. Objects that hide each other directly are `mutual` and no circle, nor is one that goes through them: an arm
     around a bottle is in front of it and behind it, and so may be what the hand holds.
 
-    >>> cycles([Pair(0, 1, 1.0), Pair(1, 2, 1.0), Pair(2, 0, 1.0), Pair(2, 3, 1.0)])
+    >>> cycles([OcclusionEdge(0, 1, 1.0), OcclusionEdge(1, 2, 1.0), OcclusionEdge(2, 0, 1.0), OcclusionEdge(2, 3, 1.0)])
     [[0, 1, 2]]
     """
     above = {back: set(group) for back, group in ancestors(one_way(pairs)).items()}

@@ -10,7 +10,7 @@ from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CompletionPredictor
 from ..settings import LabelSettings
 from ..shape_prior.plausibility import ShapePrior
-from .loosening import gaps_of_loosened
+from .tight_masks import gaps_of_grown
 
 UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
 
@@ -21,13 +21,13 @@ class LabelPlan:
 
     Attributes:
         gap_px: free image pixels between two masks as drawn that still count as contact.
-        tight_px: by how much masks are grown before anything looks at them.
+        contour_inset_px: by how much masks are grown before anything looks at them.
         ordering: predicts for the order, on grown masks; its tolerance says who are neighbours.
         completing: predicts for the labels, on grown masks.
         order_rule: "pairs" completes each of two neighbours behind the other alone; the others read the order from
             completions behind all neighbours (`ordering`, `contact`).
         order_threshold: probability above which growth counts for the order.
-        close_looks: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
+        contact_crops: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
         occluders: behind whom objects are completed.
         threshold: probability above which a pixel belongs to an object.
         behind_neighbours: whether labels grow only where occluders are.
@@ -38,12 +38,12 @@ class LabelPlan:
     """
 
     gap_px: int
-    tight_px: int
+    contour_inset_px: int
     ordering: CompletionPredictor
     completing: CompletionPredictor
     order_rule: Literal["pairs", "contact", "inside", "whole"]
     order_threshold: float
-    close_looks: tuple[float, ...]
+    contact_crops: tuple[float, ...]
     occluders: Literal["ancestors", "parents", "neighbours"]
     threshold: float
     behind_neighbours: bool
@@ -62,17 +62,17 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings) -> LabelPlan:
             hand-drawn polygons.
     """
     method = bundle.completer.method
-    gap_px, tight_px = settings.near_px, settings.loosened_px
-    ordering_px, completing_px = gaps_of_loosened(gap_px, tight_px)
+    gap_px, contour_inset_px = settings.near_px, settings.grown_px
+    ordering_px, completing_px = gaps_of_grown(gap_px, contour_inset_px)
     from_pairs = method.order_from_pairs if settings.order_from is None else settings.order_from == "pairs"
     return LabelPlan(
         gap_px=gap_px,
-        tight_px=tight_px,
+        contour_inset_px=contour_inset_px,
         ordering=CompletionPredictor(bundle.completer, bundle.crop, ordering_px, settings.batch_size),
         completing=CompletionPredictor(bundle.completer, bundle.crop, completing_px, settings.batch_size),
         order_rule="pairs" if from_pairs else settings.order_rule or method.order_rule,
         order_threshold=settings.order_threshold or bundle.order_threshold,
-        close_looks=bundle.close_looks if settings.close_looks is None else settings.close_looks,
+        contact_crops=bundle.contact_crops if settings.contact_crops is None else settings.contact_crops,
         occluders=settings.occluders,
         threshold=settings.threshold or bundle.threshold,
         behind_neighbours=settings.behind_neighbours,

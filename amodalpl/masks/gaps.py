@@ -5,7 +5,7 @@ ASBU then see no contact, order no pair and complete nothing. Here nearness is o
 between two masks along either axis (chessboard distance minus one), at most the tolerance.
 
 Where objects in contact typically leave a gap, contours are drawn too tight, all along and not only where they meet;
-masks are loosened by half of that gap before anything looks at them. What gaps remain are closed pair by pair.
+masks are grown by half of that gap before anything looks at them. What gaps remain are closed pair by pair.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ class GapTolerance:
         gap_px: the tolerance.
         counts: pairs with 0, 1, 2 ... free pixels between them.
         by_chance: pairs per pixel of distance that have nothing to do with each other.
-        tight_px: by how much contours are drawn too tight: half of the median gap of pairs in contact.
+        contour_inset_px: by how much contours are drawn too tight: half of the median gap of pairs in contact.
     """
 
     gap_px: int
     counts: tuple[int, ...]
     by_chance: float
-    tight_px: int = 0
+    contour_inset_px: int = 0
 
 
 def derive_tolerance(gaps: Iterable[int]) -> GapTolerance:
@@ -104,7 +104,7 @@ def derive_tolerance(gaps: Iterable[int]) -> GapTolerance:
 
     >>> derive_tolerance([0] * 50 + [2] * 50 + list(range(41))).gap_px
     2
-    >>> derive_tolerance([4] * 50 + [5] * 20 + list(range(41))).tight_px
+    >>> derive_tolerance([4] * 50 + [5] * 20 + list(range(41))).contour_inset_px
     2
     """
     counts = np.bincount(np.minimum(np.fromiter(gaps, dtype=np.int64), FARTHEST_PX + 1), minlength=FARTHEST_PX + 2)
@@ -122,7 +122,7 @@ def derive_tolerance(gaps: Iterable[int]) -> GapTolerance:
     return GapTolerance(max(widest, SMALLEST_PX), tuple(int(c) for c in counts), by_chance, typical_px // 2)
 
 
-def loosen(masks: np.ndarray, by_px: int) -> np.ndarray:
+def grow_tight_masks(masks: np.ndarray, by_px: int) -> np.ndarray:
     """Grow masks that were drawn too tight: each free pixel near some goes to the nearest of them.
 
     Args:
@@ -133,7 +133,7 @@ def loosen(masks: np.ndarray, by_px: int) -> np.ndarray:
         (N, H, W) bool, disjoint; each contains what it was.
 
     >>> row = np.arange(7)[None]
-    >>> loosen(np.stack([row == 0, row == 5]), 2).astype(int).tolist()
+    >>> grow_tight_masks(np.stack([row == 0, row == 5]), 2).astype(int).tolist()
     [[[1, 1, 1, 0, 0, 0, 0]], [[0, 0, 0, 1, 1, 1, 1]]]
     """
     if by_px <= 0 or not masks.any():

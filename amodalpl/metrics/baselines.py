@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..masks.boxes import tight_box
 from ..masks.geometry import count_px
 
-Pair = tuple[int, int]
+IndexPair = tuple[int, int]
 
 
 def modal_mask(modal: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ COMPLETION: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
-def order_by_area(modal: np.ndarray, pairs: Iterable[Pair], front: Literal["smaller", "larger"]) -> set[Pair]:
+def order_by_area(modal: np.ndarray, pairs: Iterable[IndexPair], front: Literal["smaller", "larger"]) -> set[IndexPair]:
     """Put the smaller or the larger of two neighbours in front.
 
     Zhan et al. 2020 take the smaller for COCOA (a cup on a table) and the larger for KINS (the nearer car).
@@ -94,7 +94,7 @@ def order_by_area(modal: np.ndarray, pairs: Iterable[Pair], front: Literal["smal
     return {(i, j) if first_is_front(i, j) else (j, i) for i, j in pairs}
 
 
-def order_by_height(modal: np.ndarray, pairs: Iterable[Pair]) -> set[Pair]:
+def order_by_height(modal: np.ndarray, pairs: Iterable[IndexPair]) -> set[IndexPair]:
     """Put the one whose centre of mass is lower in the image in front, as the camera looks down on the ground.
 
     Args:
@@ -110,7 +110,7 @@ def order_by_height(modal: np.ndarray, pairs: Iterable[Pair]) -> set[Pair]:
     return {(j, i) if centre[i] < centre[j] else (i, j) for i, j in pairs}
 
 
-def order_by_hull(modal: np.ndarray, pairs: Iterable[Pair]) -> set[Pair]:
+def order_by_hull(modal: np.ndarray, pairs: Iterable[IndexPair]) -> set[IndexPair]:
     """Put the one in front whose mask is covered more by the other's convex hull; equal covers give no order.
 
     Args:
@@ -129,7 +129,7 @@ def order_by_hull(modal: np.ndarray, pairs: Iterable[Pair]) -> set[Pair]:
     return order
 
 
-ORDER: dict[str, Callable[[np.ndarray, Iterable[Pair]], set[Pair]]] = {
+ORDER: dict[str, Callable[[np.ndarray, Iterable[IndexPair]], set[IndexPair]]] = {
     "smaller in front": lambda modal, pairs: order_by_area(modal, pairs, "smaller"),
     "larger in front": lambda modal, pairs: order_by_area(modal, pairs, "larger"),
     "lower in front": order_by_height,

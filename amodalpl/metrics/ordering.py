@@ -22,11 +22,11 @@ ONE_WAY = "order, O-Acc (PCNet/ASBU)"
 DIRECTED = "order, directed pairs (InstaOrder)"
 ANNOTATED = "order, annotated depth (COCOA depth_constraint)"
 
-Pair = tuple[int, int]
+IndexPair = tuple[int, int]
 Scores = dict[str, float | int | None]
 
 
-def bordering_pairs(modal: np.ndarray) -> list[Pair]:
+def bordering_pairs(modal: np.ndarray) -> list[IndexPair]:
     """List the pairs (i < j) of masks that overlap or share an edge: "bordering" in Zhan et al. 2020.
 
     Args:
@@ -48,7 +48,7 @@ def bordering_pairs(modal: np.ndarray) -> list[Pair]:
     return pairs
 
 
-def order_from_masks(modal: np.ndarray, amodal: np.ndarray, gap_px: int = 0, rim_px: int = 1) -> set[Pair]:
+def order_from_masks(modal: np.ndarray, amodal: np.ndarray, gap_px: int = 0, rim_px: int = 1) -> set[IndexPair]:
     """Tell who hides whom, mutual occlusion allowed: i hides j where i is visible and j continues.
 
     Masks of another rasteriser overlap their neighbours by a rim of one pixel, which would make nearly every pair a
@@ -78,7 +78,7 @@ def order_from_masks(modal: np.ndarray, amodal: np.ndarray, gap_px: int = 0, rim
     return order
 
 
-def one_way_order_from_masks(modal: np.ndarray, amodal: np.ndarray) -> set[Pair]:
+def one_way_order_from_masks(modal: np.ndarray, amodal: np.ndarray) -> set[IndexPair]:
     """Tell who hides whom as the papers' truth does (`infer_gt_order` of Zhan et al. 2020): one way only.
 
     Of two bordering masks that reach into each other, the one that hides more pixels is in front; equal numbers put
@@ -104,7 +104,7 @@ def one_way_order_from_masks(modal: np.ndarray, amodal: np.ndarray) -> set[Pair]
     return order
 
 
-def make_one_way(evidence_px: Mapping[Pair, float]) -> set[Pair]:
+def make_one_way(evidence_px: Mapping[IndexPair, float]) -> set[IndexPair]:
     """Keep the stronger direction of each pair; equal evidence gives no order, as in `infer_order` of both codes.
 
     Args:
@@ -153,7 +153,11 @@ class OrderCounts:
 
 
 def count_image(
-    instances: int, truth_one_way: set[Pair], truth: set[Pair], predicted_one_way: set[Pair], predicted: set[Pair]
+    instances: int,
+    truth_one_way: set[IndexPair],
+    truth: set[IndexPair],
+    predicted_one_way: set[IndexPair],
+    predicted: set[IndexPair],
 ) -> OrderCounts:
     """Count the pairs of one image.
 
@@ -215,7 +219,7 @@ def compute(counts: Iterable[OrderCounts]) -> dict[str, Scores]:
     }
 
 
-def one_way_order_from_depth(annotated: Iterable[Pair]) -> set[Pair]:
+def one_way_order_from_depth(annotated: Iterable[IndexPair]) -> set[IndexPair]:
     """Return the annotated pairs without those that are stated in both directions.
 
     Args:

@@ -183,7 +183,7 @@ def _chosen(bundle: CompleterBundle) -> dict[str, Any]:
     return {
         "threshold": bundle.threshold,
         "order threshold": bundle.order_threshold,
-        "close looks": list(bundle.close_looks),
+        "contact crops": list(bundle.contact_crops),
     }
 
 

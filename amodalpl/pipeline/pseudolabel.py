@@ -159,10 +159,10 @@ def _measured(
     data: AnnotationSet, settings: LabelSettings, progress: Progress
 ) -> tuple[LabelSettings, GapTolerance | None]:
     """Measure what the settings leave open of the gaps; every process does, and finds the same."""
-    if settings.gap_px is not None and settings.tight_px is not None:
+    if settings.gap_px is not None and settings.contour_inset_px is not None:
         return settings, None
     tolerance = measure_gaps(data, progress)
-    return settings.measured(tolerance.gap_px, tolerance.tight_px), tolerance
+    return settings.measured(tolerance.gap_px, tolerance.contour_inset_px), tolerance
 
 
 def _remove_parts_of_other_versions(out: Path, progress: Progress) -> None:
@@ -345,7 +345,7 @@ def _write_statistics(
     stats = statistics.to_json(data, [*left_out, *collected.left_out])
     counts = stats["counts"]
     counts["gap px"] = work.plan.gap_px
-    counts["tight px"] = work.plan.tight_px
+    counts["tight px"] = work.plan.contour_inset_px
     stats["promise"] = bundle.promise.to_json() if bundle.promise else None
     counts["promise"] = str(bundle.promise or "none: see the completer's hold-out scores")
     stats["promise"] = bundle.promise.to_json() if bundle.promise else None

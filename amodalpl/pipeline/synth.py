@@ -156,7 +156,7 @@ def _build(
         "instances with shared pixels": found.overlaps,
         "shared pixels": found.shared_px,
         "gap px": tolerance.gap_px,
-        "tight px": tolerance.tight_px,
+        "tight px": tolerance.contour_inset_px,
         **scenes,
         **({"warnings": warnings} if warnings else {}),
     }

@@ -62,7 +62,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class LossPlot:
-    """Losses over steps in a frame of 360 x 200, logarithmic upwards: lines, and ticks as (place, text)."""
+    """UnsupportedFields over steps in a frame of 360 x 200, logarithmic upwards: lines, and ticks as (place, text)."""
 
     lines: list[Line]
     steps: list[tuple[float, str]]

@@ -23,7 +23,7 @@ def gap_histogram(tolerance: GapTolerance, path: Path) -> None:
     colours = ["#0072b2" if gap <= tolerance.gap_px else "#bbbbbb" for gap in gaps]  # blue of Okabe and Ito
     axes.bar(gaps, tolerance.counts, color=colours, width=0.8)
     axes.axhline(tolerance.by_chance, color="#d55e00", linewidth=1.2, linestyle="--", label="put there by chance")
-    tight = f"; contours are loosened by {tolerance.tight_px}" if tolerance.tight_px else ""
+    tight = f"; contours are loosened by {tolerance.contour_inset_px}" if tolerance.contour_inset_px else ""
     axes.set_title(f"up to {tolerance.gap_px} free pixels count as contact (blue){tight}", fontsize=10)
     axes.set_xlabel("free pixels between two masks")
     axes.set_ylabel("pairs")

@@ -99,7 +99,7 @@ def wait_for_files(files: list[Path], news: Callable[[int], None], patience_s: f
         OutputError: none came for that long.
     """
     missing = dict(enumerate(files))
-    heard = time.monotonic()
+    last_news = time.monotonic()
     while missing:
         began = time.monotonic()
         found = [index for index, file in missing.items() if file.exists()]
@@ -108,8 +108,8 @@ def wait_for_files(files: list[Path], news: Callable[[int], None], patience_s: f
             news(index)
         now = time.monotonic()
         if found:
-            heard = now
-        elif now - heard > patience_s:
+            last_news = now
+        elif now - last_news > patience_s:
             raise OutputError(
                 f"{min(missing.values())}: expected it from another process of this run, none of {len(missing)} such "
                 f"files came for {patience_s / 60:.0f} minutes; start the same command again, it goes on"

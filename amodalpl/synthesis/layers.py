@@ -103,22 +103,22 @@ def _render(
 ) -> Sample:
     patch_px, layers = settings.patch_px, settings.layers
     patch_from_frame = patch_from(square, patch_px, bool(rng.random() < settings.flip_probability))
-    told = _told(neighbours, rng, layers)
+    shown_ones = _shown(neighbours, rng, layers)
     whole = whole_in(target, patch_from_frame, patch_px)
     modal = whole.copy()
     shown = np.zeros_like(whole)
     for number, neighbour in enumerate(neighbours):
-        if neighbour.is_front or number in told:
+        if neighbour.is_front or number in shown_ones:
             mask = neighbour.mask_in(patch_from_frame, patch_px)
             if neighbour.is_front:
                 modal &= ~mask
-            if number in told:
+            if number in shown_ones:
                 shown |= mask
     if not modal.any():  # the crop missed what is left of it
         return _render(bank, target, [], target.cutout.square(settings.enlarge_box), rng, settings)
     image = photo_with(bank, target, neighbours, whole, patch_from_frame, settings) if settings.with_image else None
     occluder = shown & ~modal
-    if rng.random() < layers.redrawn:
+    if rng.random() < layers.contour_noise_probability:
         modal, occluder = redraw(modal, rng, layers.contour_px), redraw(occluder, rng, layers.contour_px)
         occluder = occluder & ~modal
         modal, occluder = close_gap(modal, occluder, ~(modal | occluder), 2 * layers.contour_px)
@@ -126,13 +126,13 @@ def _render(
     return Sample(modal, occluder, whole, image, is_hidden, settings.boundary_px)
 
 
-def _told(neighbours: list[Placed], rng: np.random.Generator, layers: LayerSettings) -> list[int]:
+def _shown(neighbours: list[Placed], rng: np.random.Generator, layers: LayerSettings) -> list[int]:
     """Choose which neighbours the network is shown: those in front, as when the order is known, one alone, or all."""
     everyone = list(range(len(neighbours)))
     front = [k for k in everyone if neighbours[k].is_front]
     draw = rng.random()
-    if draw < layers.told and front:
+    if draw < layers.front_only_probability and front:
         return front
-    if draw > 1 - layers.alone and everyone:
+    if draw > 1 - layers.single_neighbour_probability and everyone:
         return [everyone[int(rng.integers(len(everyone)))]]
     return everyone

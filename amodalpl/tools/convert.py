@@ -16,7 +16,7 @@ from ..data.coco_family import reason_kind
 from ..data.dataset_builder import DrawnOn
 from ..data.doubtful import doubtful, merged
 from ..data.records import AnnotationSet, Dropped
-from ..data.unsupported import Losses
+from ..data.unsupported import UnsupportedFields
 from ..errors import AmodalplError, DataError, OutputError
 from ..io.files import write_json
 from ..runtime.progress import SILENT, Progress
@@ -162,7 +162,7 @@ def _only_scored(data: AnnotationSet, min_score: float) -> AnnotationSet:
     )
 
 
-def _write_whole(target: Format, data: AnnotationSet, out: Path) -> Losses:
+def _write_whole(target: Format, data: AnnotationSet, out: Path) -> UnsupportedFields:
     """Write beside the final place and rename: a file or a folder is there whole or not at all."""
     assert target.write
     parts: Path | None = None
@@ -184,7 +184,7 @@ def _write_whole(target: Format, data: AnnotationSet, out: Path) -> Losses:
     return +losses
 
 
-def _write_losses(file: Path, origin: Format, target: Format, data: AnnotationSet, lost: Losses) -> None:
+def _write_losses(file: Path, origin: Format, target: Format, data: AnnotationSet, lost: UnsupportedFields) -> None:
     value: dict[str, Any] = {
         "from": origin.name,
         "to": target.name,

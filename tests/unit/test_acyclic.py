@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from amodalpl.labelling.acyclic import EXACT_UP_TO, feedback_arrows, without_circles
-from amodalpl.labelling.ordering import Pair, cycles, mutual, one_way
+from amodalpl.labelling.ordering import OcclusionEdge, cycles, mutual, one_way
 
 
 def random_arrows(seed, nodes, share):
@@ -82,9 +82,9 @@ def test_rule_for_large_groups_finds_a_planted_line():
 def test_circles_that_are_left_are_mutual(seed):
     rng = np.random.default_rng(seed)
     arrows = random_arrows(seed, 9, 0.4)
-    pairs = [Pair(front, back, weight) for (front, back), weight in arrows.items()]
+    pairs = [OcclusionEdge(front, back, weight) for (front, back), weight in arrows.items()]
     twice = [pairs[int(k)] for k in rng.choice(len(pairs), 2, replace=False)]
-    pairs += [Pair(pair.back, pair.front, 1.0) for pair in twice]
+    pairs += [OcclusionEdge(pair.back, pair.front, 1.0) for pair in twice]
     order = without_circles(pairs)
     assert mutual(order) == mutual(pairs) and cycles(order) == []
     assert not has_circle((pair.front, pair.back) for pair in one_way(order))
@@ -93,12 +93,22 @@ def test_circles_that_are_left_are_mutual(seed):
 
 
 def test_turned_pairs_say_what_speaks_against_them():
-    order = [Pair(0, 1, 9.0, 0.9), Pair(1, 2, 4.0, 0.75), Pair(2, 0, 3.0, 1.0), Pair(2, 3, 1.0)]
-    assert without_circles(order) == [*order[:2], Pair(0, 2, -3.0, 0.0), order[3]]
+    order = [
+        OcclusionEdge(0, 1, 9.0, 0.9),
+        OcclusionEdge(1, 2, 4.0, 0.75),
+        OcclusionEdge(2, 0, 3.0, 1.0),
+        OcclusionEdge(2, 3, 1.0),
+    ]
+    assert without_circles(order) == [*order[:2], OcclusionEdge(0, 2, -3.0, 0.0), order[3]]
 
 
 def test_mutual_pairs_stay_although_a_chain_goes_one_way():
-    order = [Pair(0, 1, 1.0, 0.5), Pair(1, 0, 1.0, 0.5), Pair(1, 2, 9.0), Pair(2, 0, 9.0)]
+    order = [
+        OcclusionEdge(0, 1, 1.0, 0.5),
+        OcclusionEdge(1, 0, 1.0, 0.5),
+        OcclusionEdge(1, 2, 9.0),
+        OcclusionEdge(2, 0, 9.0),
+    ]
     assert without_circles(order) == order
 
 

@@ -7,7 +7,7 @@ from drawn_holdout import ALONE, BAR, SQUARE, SQUARE_WHOLE, holdout, rectangle
 
 from amodalpl.calibration.holdout import Case
 from amodalpl.completion.predictor import Scene
-from amodalpl.labelling.ordering import Pair
+from amodalpl.labelling.ordering import OcclusionEdge
 
 
 def test_parts(tmp_path):
@@ -18,7 +18,7 @@ def test_parts(tmp_path):
 
 def test_true_order_counts_the_hidden_pixels_that_the_front_shows():
     case = Case(Scene(np.stack([BAR, SQUARE, ALONE])), np.stack([BAR, SQUARE_WHOLE, ALONE]))
-    assert case.true_order() == [Pair(front=0, back=1, evidence_px=80.0)]
+    assert case.true_order() == [OcclusionEdge(front=0, back=1, evidence_px=80.0)]
 
 
 def test_mutual_occlusion_has_both_directions():

@@ -45,7 +45,7 @@ def change_card(folder, **changes):
 def test_round_trip(tmp_path, image):
     trained = save(tmp_path, "pcnet-m", image=image, promise=RiskGuarantee(0.21) if image else None)
     loaded = load_completer(tmp_path, CPU)
-    assert (loaded.threshold, loaded.order_threshold, loaded.close_looks) == (0.35, 0.15, (2.0,))
+    assert (loaded.threshold, loaded.order_threshold, loaded.contact_crops) == (0.35, 0.15, (2.0,))
     assert loaded.calibration == trained.calibration and loaded.promise == trained.promise
     assert (loaded.crop.patch_px, loaded.crop.enlarge_box, loaded.crop.boundary_px) == (32, 4.0, 7)
     assert loaded.completer.method == trained.completer.method and loaded.completer.uses_image is image
@@ -112,10 +112,10 @@ def test_damaged_weights(tmp_path):
         pytest.param({"calibration": KNOTS | {"belongs": [0, 2]}}, "numbers from 0 to 1 .*`belongs`", id="above 1"),
         pytest.param({"calibration": KNOTS | {"unasked": None}}, "a damaged one", id="no error of the unasked"),
         pytest.param({"promise": {"share": 0.95}}, r"a damaged one \('uncertainty_at_most'\)", id="half a promise"),
-        pytest.param({"format": None}, "expected a card of format 5, got 1, .* train it again", id="an older card"),
-        pytest.param({"format": 6}, "expected a card of format 5, got 6", id="a newer card"),
+        pytest.param({"format": None}, "expected a card of format 6, got 1, .* train it again", id="an older card"),
+        pytest.param({"format": 7}, "expected a card of format 6, got 7", id="a newer card"),
         pytest.param(
-            {"close_looks": [1.5, -1]}, r"a damaged one \(close_looks.1: .* greater than 0", id="no such look"
+            {"contact_crops": [1.5, -1]}, r"a damaged one \(contact_crops.1: .* greater than 0", id="no such look"
         ),
         pytest.param({"threshold": [1]}, "a damaged one", id="threshold is a list"),
         pytest.param({"weights_sha256": None}, "SHA-256 differs", id="no hash"),

@@ -11,7 +11,7 @@ from amodalpl.calibration.choose_thresholds import best, choose
 from amodalpl.calibration.fit import RiskGuarantee
 from amodalpl.calibration.holdout_scores import score
 from amodalpl.completion.checkpoint import CompleterBundle
-from amodalpl.labelling.contact import CLOSE_LOOKS
+from amodalpl.labelling.contact import CONTACT_CROPS
 from amodalpl.models.completer import METHODS, Completer
 from amodalpl.settings import LabelSettings
 
@@ -64,7 +64,7 @@ def test_threshold_is_the_best_on_the_choosing_half(tmp_path, probability, expec
 def test_order_threshold_of_completions_behind_all_neighbours(tmp_path, probability, expected):
     """Every threshold below the probability finds the one true pair and nothing else."""
     chosen = choose(trained(probability, "layered"), holdout(tmp_path), SETTINGS)
-    assert chosen.order_threshold == pytest.approx(expected) and chosen.close_looks == ()
+    assert chosen.order_threshold == pytest.approx(expected) and chosen.contact_crops == ()
     found = score(chosen, holdout(tmp_path), SETTINGS).scores["hold-out order, directed pairs (InstaOrder)"]
     assert found["labels"]["f1"] == 1.0
 
@@ -73,9 +73,9 @@ def test_further_looks_are_chosen_where_they_help(tmp_path):
     """One of three answers is sure, so that their mean is a third."""
     untrained = CompleterBundle(Completer(SureFromAfar(0.999), METHODS["layered"]).eval(), VIEW)
     chosen = choose(untrained, holdout(tmp_path), SETTINGS)
-    assert chosen.close_looks == CLOSE_LOOKS and chosen.order_threshold == pytest.approx(0.3)
-    without = choose(untrained, holdout(tmp_path), SETTINGS.model_copy(update={"close_looks": ()}))
-    assert without.close_looks == () and without.order_threshold == pytest.approx(0.5)  # nothing is found
+    assert chosen.contact_crops == CONTACT_CROPS and chosen.order_threshold == pytest.approx(0.3)
+    without = choose(untrained, holdout(tmp_path), SETTINGS.model_copy(update={"contact_crops": ()}))
+    assert without.contact_crops == () and without.order_threshold == pytest.approx(0.5)  # nothing is found
 
 
 def test_threshold_still_lets_grow_where_a_quarter_is_right(tmp_path):
@@ -111,7 +111,7 @@ def test_calibration_is_fitted_to_labels_of_the_recovered_order(tmp_path):
 def test_thresholds_are_chosen_on_masks_as_they_are_shown(tmp_path):
     """A bar two pixels away: nothing is behind it until both are loosened, and nothing can be chosen by."""
     apart = rectangle((20, 40), (42, 44))
-    for tight_px, expected in ((0, 0.5), (1, 0.4)):
-        settings = LabelSettings(gap_px=2 * tight_px, tight_px=tight_px)
+    for contour_inset_px, expected in ((0, 0.5), (1, 0.4)):
+        settings = LabelSettings(gap_px=2 * contour_inset_px, contour_inset_px=contour_inset_px)
         chosen = choose(trained(0.42), holdout(tmp_path, bar=apart), settings)
         assert chosen.order_threshold == pytest.approx(expected)

@@ -15,7 +15,7 @@ from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CompletionPredictor, CompletionRequest, CropSpec, Scene
 from amodalpl.labelling.label import Label
 from amodalpl.labelling.label_scenes import SceneLabels, label_scenes
-from amodalpl.labelling.ordering import Pair
+from amodalpl.labelling.ordering import OcclusionEdge
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.models.completer import METHODS, Completer
 from amodalpl.settings import LabelSettings
@@ -58,7 +58,7 @@ def labelled(amodal=SQUARE | BAR, probability=0.7, **changes):
     request = CompletionRequest(SCENE, 1, (0,))
     prediction = CompletionPredictor(trained(probability).completer, CropSpec(64), 0).predict([request])[request]
     square = replace(Label(amodal, 0.1, prediction), **changes)
-    return SceneLabels([Label(BAR, 0.0), square, Label(ALONE, 0.0)], [Pair(0, 1, 80.0)])
+    return SceneLabels([Label(BAR, 0.0), square, Label(ALONE, 0.0)], [OcclusionEdge(0, 1, 80.0)])
 
 
 def samples(found=None, scenes=1, probability=0.7):
@@ -84,8 +84,8 @@ def test_pixels_behind_the_occluder():
 def test_tight_contours_are_weighed_as_labelling_weighs_them():
     """Masks eroded by a pixel are shown as they were, so the evidence is that of masks drawn well."""
     tight = Scene(np.stack([rectangle((21, 39), (41, 43)), rectangle((21, 39), (21, 39)), ALONE]))
-    settings = LabelSettings(gap_px=2, tight_px=1)
-    (found,) = label_scenes(plan_labels(trained(), settings), [tight], [[Pair(0, 1, 80.0)]])
+    settings = LabelSettings(gap_px=2, contour_inset_px=1)
+    (found,) = label_scenes(plan_labels(trained(), settings), [tight], [[OcclusionEdge(0, 1, 80.0)]])
     made = CalibrationSamples()
     made.add([tight], [AMODAL], [found], near_px=2)
     evidence = made.labels[1].evidence

@@ -46,7 +46,7 @@ def test_crowds_and_objects_without_a_mask_get_no_label():
 def test_every_pair_counts_once():
     tolerance = measure_gaps(data(*[3] * 60, None), SILENT)
     assert tolerance.counts[3] == sum(tolerance.counts) == 60
-    assert (tolerance.gap_px, tolerance.tight_px) == (3, 1)
+    assert (tolerance.gap_px, tolerance.contour_inset_px) == (3, 1)
 
 
 def test_of_many_photos_some_are_measured_from_all_over_the_file():

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amodalpl.masks.gaps import FARTHEST_PX, SMALLEST_PX, close_gap, derive_tolerance, distance_px, loosen, pair_gaps
+from amodalpl.masks.gaps import (
+    FARTHEST_PX,
+    SMALLEST_PX,
+    close_gap,
+    derive_tolerance,
+    distance_px,
+    grow_tight_masks,
+    pair_gaps,
+)
 from amodalpl.masks.geometry import dilate
 from amodalpl.report.gaps import gap_histogram
 
@@ -114,7 +122,7 @@ def test_tolerance(gaps, gap_px):
 
 
 @pytest.mark.parametrize(
-    ("gaps", "tight_px"),
+    ("gaps", "contour_inset_px"),
     [
         pytest.param([], 0, id="nothing measured"),
         pytest.param([4] * 49, 0, id="too few pairs to say anything"),
@@ -127,8 +135,8 @@ def test_tolerance(gaps, gap_px):
         pytest.param(spread(0, g25=50), 0, id="beyond the widest is no contact"),
     ],
 )
-def test_tight_by_half_of_the_median_gap(gaps, tight_px):
-    assert derive_tolerance(gaps).tight_px == tight_px
+def test_tight_by_half_of_the_median_gap(gaps, contour_inset_px):
+    assert derive_tolerance(gaps).contour_inset_px == contour_inset_px
 
 
 @pytest.mark.parametrize("radius_px", [1, 2, 3])
@@ -136,8 +144,8 @@ def test_loosening_undoes_an_erosion(radius_px):
     """Of shapes without thin parts nothing is lost: a wall on each side of another."""
     masks = np.stack(rectangles((5, 5, 10, 30), (15, 5, 12, 30), (27, 10, 9, 20)))
     eroded = np.stack([~dilate(~mask, radius_px) for mask in masks])
-    assert derive_tolerance(pair_gaps(eroded) * 30).tight_px == radius_px
-    np.testing.assert_array_equal(loosen(eroded, radius_px), masks)
+    assert derive_tolerance(pair_gaps(eroded) * 30).contour_inset_px == radius_px
+    np.testing.assert_array_equal(grow_tight_masks(eroded, radius_px), masks)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -145,7 +153,7 @@ def test_loosening_undoes_an_erosion(radius_px):
 def test_loosening_gives_free_pixels_to_the_nearest(seed, by_px):
     owner = np.random.default_rng(seed).choice(4, (40, 40), p=(0.97, 0.01, 0.01, 0.01))
     masks = np.stack([owner == number for number in (1, 2, 3)])
-    found = loosen(masks, by_px)
+    found = grow_tight_masks(masks, by_px)
     away = np.stack([distance_px(mask) for mask in masks])
     assert (found | ~masks).all() and found.sum(axis=0).max() == 1
     np.testing.assert_array_equal(found.any(axis=0), away.min(axis=0) <= by_px)
@@ -154,9 +162,13 @@ def test_loosening_gives_free_pixels_to_the_nearest(seed, by_px):
 
 def test_loosening_nothing():
     nothing = np.zeros((2, 5, 5), dtype=bool)
-    assert loosen(nothing, 3) is nothing and loosen(np.zeros((0, 5, 5), dtype=bool), 3).shape == (0, 5, 5)
+    assert grow_tight_masks(nothing, 3) is nothing and grow_tight_masks(np.zeros((0, 5, 5), dtype=bool), 3).shape == (
+        0,
+        5,
+        5,
+    )
     whole = np.ones((1, 5, 5), dtype=bool)
-    assert loosen(whole, 3).all()
+    assert grow_tight_masks(whole, 3).all()
 
 
 @pytest.mark.parametrize(

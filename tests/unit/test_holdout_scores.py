@@ -28,7 +28,9 @@ def test_eroded_masks_are_counted_against_the_whole_truth(tmp_path):
 def test_eroded_masks_are_scored_as_they_are_labelled(tmp_path):
     """Loosened by what they were eroded, square and bar touch again, and all that is hidden is found."""
     protocol = "hold-out completion, micro (PCNet/ASBU): all, visible masks eroded by 1 px"
-    asked = {tight_px: LabelSettings(gap_px=2, tight_px=tight_px) for tight_px in (0, 1)}
+    asked = {
+        contour_inset_px: LabelSettings(gap_px=2, contour_inset_px=contour_inset_px) for contour_inset_px in (0, 1)
+    }
     found = {px: score(trained(0.9), holdout(tmp_path), own).scores[protocol]["labels"] for px, own in asked.items()}
     assert found[1]["invisible_miou"] == 1 > found[0]["invisible_miou"]
     # the column between the square as drawn and its growth is filled too; of the bar and the third a rim is missing

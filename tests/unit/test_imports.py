@@ -49,7 +49,7 @@ def test_contracts_hold(copy):
         ("pipeline/synth.py", "import amodalpl_cli.main", FLOORS),
         (
             "completion/precision.py",
-            "from ..labelling.ordering import Pair",
+            "from ..labelling.ordering import OcclusionEdge",
             "what becomes of its answers",
         ),
         ("convert/yolo.py", "from ..runtime.progress import SILENT", RUNS),

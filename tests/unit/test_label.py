@@ -90,7 +90,7 @@ def test_nobody_was_asked():
 
 def test_a_loosened_contour_is_kept_beside_growth_only():
     drawn = in_image(part((2, 3)))
-    kept = as_drawn(drawn, PREDICTION, MODAL | BEHIND, tight_px=1)
+    kept = as_drawn(drawn, PREDICTION, MODAL | BEHIND, contour_inset_px=1)
     np.testing.assert_array_equal(kept, in_image(part((2, 6))))  # column 3 was added, and lies beside the growth
-    np.testing.assert_array_equal(as_drawn(drawn, PREDICTION, MODAL, tight_px=1), drawn)
-    np.testing.assert_array_equal(as_drawn(drawn, PREDICTION, MODAL, tight_px=0), in_image(MODAL))
+    np.testing.assert_array_equal(as_drawn(drawn, PREDICTION, MODAL, contour_inset_px=1), drawn)
+    np.testing.assert_array_equal(as_drawn(drawn, PREDICTION, MODAL, contour_inset_px=0), in_image(MODAL))

@@ -11,7 +11,7 @@ from amodalpl.calibration.fit import Calibration
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CropSpec, Scene
 from amodalpl.labelling.label_scenes import label_scenes
-from amodalpl.labelling.ordering import Pair
+from amodalpl.labelling.ordering import OcclusionEdge
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.masks.geometry import dilate
 from amodalpl.models.completer import METHODS, Completer
@@ -76,7 +76,7 @@ each_method = pytest.mark.parametrize("method", METHODS)
 
 def behind_the_bar(method):
     """The bar's 80 pixels; or the contact, two columns along 20 rows and a corner's row at either end."""
-    return [Pair(front=0, back=2, evidence_px=44 if METHODS[method].order_rule == "contact" else 80)]
+    return [OcclusionEdge(front=0, back=2, evidence_px=44 if METHODS[method].order_rule == "contact" else 80)]
 
 
 @each_method
@@ -133,15 +133,15 @@ def seen_from_afar(modal):
     [
         pytest.param({}, True, 2 + 4, id="neither gives way in its own crop, one of three answers in the contact's"),
         pytest.param({"order_threshold": 0.4}, False, 2 + 4, id="a third is not enough"),
-        pytest.param({"close_looks": ()}, False, 2, id="not looked at again"),
-        pytest.param({"close_looks": None}, False, 2, id="nor unless the completer's card says so"),
-        pytest.param({"close_looks": (2.5,), "order_threshold": 0.4}, True, 2 + 2, id="one of two"),
+        pytest.param({"contact_crops": ()}, False, 2, id="not looked at again"),
+        pytest.param({"contact_crops": None}, False, 2, id="nor unless the completer's card says so"),
+        pytest.param({"contact_crops": (2.5,), "order_threshold": 0.4}, True, 2 + 2, id="one of two"),
         pytest.param({"order_rule": "inside"}, False, 2, id="another rule asks once"),
     ],
 )
 def test_doubtful_orders_are_looked_at_again(changes, found, calls):
     completer = trained("layered", seen_from_afar)
-    settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "close_looks": (1.5, 2.5), **changes})
+    settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "contact_crops": (1.5, 2.5), **changes})
     (labels,) = labels_of(completer, [SCENE], settings)
     assert [(pair.front, pair.back) for pair in labels.order] == ([(0, 2)] if found else [])
     assert completer.completer.network.calls == calls
@@ -150,14 +150,14 @@ def test_doubtful_orders_are_looked_at_again(changes, found, calls):
 
 def test_looks_of_several_scenes_are_not_mixed_up():
     other = Scene(SCENE.masks[::-1].copy())  # the same objects with other numbers
-    settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "close_looks": (1.5, 2.5), "batch_size": 3})
+    settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "contact_crops": (1.5, 2.5), "batch_size": 3})
     found = labels_of(trained("layered", seen_from_afar), [SCENE, other, SCENE], settings)
     assert [[(p.front, p.back) for p in labels.order] for labels in found] == [[(0, 2)], [(3, 1)], [(0, 2)]]
 
 
 def test_what_runs_away_gives_no_order():
     """400 visible pixels would become 480; of the two further looks one agrees."""
-    settings = NO_GAP.model_copy(update={"max_growth": 1.1, "order_threshold": 0.4, "close_looks": (1.5, 2.5)})
+    settings = NO_GAP.model_copy(update={"max_growth": 1.1, "order_threshold": 0.4, "contact_crops": (1.5, 2.5)})
     (refused,) = labels_of(trained("layered", squares_only), [SCENE], settings)
     (kept,) = labels_of(trained("layered", squares_only), [SCENE], settings.model_copy(update={"max_growth": 1.3}))
     assert refused.order == [] and len(kept.order) == 1
@@ -226,7 +226,7 @@ CHAIN = Scene(np.stack([rectangle((20, 40), (20, 40)), rectangle((20, 40), (40, 
 )
 @pytest.mark.parametrize("method", ["pcnet-m", "asbu"])
 def test_a_given_order_decides_who_is_in_front(method, occluders, expected):
-    order = [Pair(1, 0, 1.0), Pair(2, 1, 1.0)]
+    order = [OcclusionEdge(1, 0, 1.0), OcclusionEdge(2, 1, 1.0)]
     settings = NO_GAP.model_copy(update={"occluders": occluders})
     (found,) = labels_of(trained(method, squares_only), [CHAIN], settings, [order])
     assert found.order == order
@@ -238,7 +238,7 @@ def test_a_given_order_decides_who_is_in_front(method, occluders, expected):
 
 def test_a_circle_is_broken_where_it_is_weakest(monkeypatch):
     """A hides B, B hides C, and a few pixels say that C hides A: it is A that hides C, and nobody hides A."""
-    circle = [Pair(0, 1, 90.0), Pair(1, 2, 80.0), Pair(2, 0, 3.0)]
+    circle = [OcclusionEdge(0, 1, 90.0), OcclusionEdge(1, 2, 80.0), OcclusionEdge(2, 0, 3.0)]
     monkeypatch.setattr("amodalpl.labelling.label_scenes.order_pairwise", lambda *args: [circle])
     (found,) = labels_of(trained("pcnet-m", squares_only), [CHAIN], NO_GAP)
     assert [(pair.front, pair.back) for pair in found.order] == [(0, 1), (1, 2), (0, 2)]
@@ -247,7 +247,7 @@ def test_a_circle_is_broken_where_it_is_weakest(monkeypatch):
 
 
 def test_a_given_order_stays_as_it_is():
-    circle = [Pair(0, 1, 90.0), Pair(1, 2, 80.0), Pair(2, 0, 3.0)]
+    circle = [OcclusionEdge(0, 1, 90.0), OcclusionEdge(1, 2, 80.0), OcclusionEdge(2, 0, 3.0)]
     (found,) = labels_of(trained("pcnet-m", squares_only), [CHAIN], NO_GAP, [circle])
     assert found.order == circle
 
@@ -295,7 +295,7 @@ def test_tight_contours_are_loosened_and_labels_keep_them_as_drawn():
 
     bar = rectangle((10, 50), (40, 50))
     tight_square, tight_bar = rectangle((22, 38), (22, 38)), rectangle((12, 48), (42, 48))
-    settings = LabelSettings(gap_px=4, tight_px=2)
+    settings = LabelSettings(gap_px=4, contour_inset_px=2)
     (as_drawn,) = labels_of(trained("asbu", looks), [Scene(np.stack([tight_square, tight_bar]))], settings)
     of_tight, shown = shown, []
     (untouched,) = labels_of(trained("asbu", looks), [Scene(np.stack([SQUARE, bar]))], NO_GAP)
@@ -315,7 +315,7 @@ def test_clefts_that_loosening_leaves_are_closed_to_complete_but_not_to_order():
     bar = rectangle((4, 56), (40, 52)) | tooth
     tight = Scene(np.stack([~dilate(~mask, 3) for mask in (SQUARE & ~tooth, bar)]))
     completer = trained("asbu", squares_only)
-    plan = plan_labels(completer, LabelSettings(gap_px=6, tight_px=3, order_from="completions"))
+    plan = plan_labels(completer, LabelSettings(gap_px=6, contour_inset_px=3, order_from="completions"))
     (found,) = label_scenes(plan, [tight])
     assert [(pair.front, pair.back) for pair in found.order] == [(1, 0)]
     square = found.labels[0].prediction
@@ -323,7 +323,7 @@ def test_clefts_that_loosening_leaves_are_closed_to_complete_but_not_to_order():
     assert completer.completer.network.calls == 2 + 1  # the prediction for the order is of another tolerance
     closed = np.zeros(SIZE_HW, bool)
     closed[square.window] = square.modal | square.behind
-    assert not tight.loosened(3).covered[tooth].any() and closed[28:31, 38:40].all()
+    assert not tight.with_tight_masks_grown(3).covered[tooth].any() and closed[28:31, 38:40].all()
 
 
 def test_a_prediction_behind_other_objects_is_not_taken_for_the_label():
@@ -342,8 +342,8 @@ def test_a_prediction_behind_other_objects_is_not_taken_for_the_label():
 def test_growth_of_tight_masks_is_refused_by_what_the_network_was_shown(max_growth, refused):
     """A sliver of 2 by 16 pixels is loosened to 6 by 20 and grows to 20 by 22: 11 / 3 times that, 12 times itself."""
     sliver, bar = rectangle((22, 38), (36, 38)), rectangle((12, 48), (42, 48))
-    settings = LabelSettings(gap_px=4, tight_px=2, max_growth=max_growth)
-    scene, order = Scene(np.stack([sliver, bar])), [Pair(1, 0, 1.0)]
+    settings = LabelSettings(gap_px=4, contour_inset_px=2, max_growth=max_growth)
+    scene, order = Scene(np.stack([sliver, bar])), [OcclusionEdge(1, 0, 1.0)]
     (found,) = labels_of(trained("asbu", lambda modal: modal.mean() < 0.2), [scene], settings, [order])
     label = found.labels[0]
     assert label.runaway is refused

@@ -33,7 +33,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("redrawn", [0.0, 1.0])
 def test_what_holds_for_every_sample(bank, redrawn):
-    asked = settings(redrawn=redrawn, contour_px=2)
+    asked = settings(contour_noise_probability=redrawn, contour_px=2)
     for sample in draw(bank, 300, asked):
         assert sample.modal.any() and not (sample.modal & sample.occluder).any()
         assert sample.image is None and sample.unknown is None
@@ -50,20 +50,33 @@ def test_the_same_generator_gives_the_same_sample_and_another_one_does_not(bank)
 
 
 def test_in_front_of_everything_nothing_is_lost(bank):
-    for sample in draw(bank, 60, settings(front_probability=0, redrawn=0)):
+    for sample in draw(bank, 60, settings(front_probability=0, contour_noise_probability=0)):
         np.testing.assert_array_equal(sample.modal, sample.target)
         assert not sample.is_hidden
 
 
 def test_behind_everything_what_is_lost_is_under_what_is_shown(bank):
-    samples = draw(bank, 200, settings(front_probability=1, redrawn=0, told=1, alone=0))
+    samples = draw(
+        bank,
+        200,
+        settings(
+            front_probability=1, contour_noise_probability=0, front_only_probability=1, single_neighbour_probability=0
+        ),
+    )
     for sample in samples:
         assert not (sample.target & ~sample.modal & ~sample.occluder).any()
     assert sum(sample.is_hidden for sample in samples) > 190
 
 
 def test_no_neighbour_hides_more_than_the_most(bank):
-    asked = settings(front_probability=1, redrawn=0, hidden=(0.2, 0.5), neighbours=(1,), shift=0, zoom_out=(2.0, 2.0))
+    asked = settings(
+        front_probability=1,
+        contour_noise_probability=0,
+        hidden=(0.2, 0.5),
+        neighbours=(1,),
+        shift=0,
+        zoom_out=(2.0, 2.0),
+    )
     for sample in draw(bank, 100, asked):
         hidden = 1 - sample.modal.sum() / sample.target.sum()
         assert 0.15 < hidden < 0.55  # tried on a sketch, so not to the pixel
@@ -71,11 +84,17 @@ def test_no_neighbour_hides_more_than_the_most(bank):
 
 def test_one_shown_alone_is_one_of_all(bank):
     """With the same generator, whom the network is told of changes neither the object nor what is left of it."""
-    base = {"redrawn": 0, "neighbours": (0, 0, 1)}
+    base = {"contour_noise_probability": 0, "neighbours": (0, 0, 1)}
     fewer = 0
     for k in range(60):
         alone, every = (
-            draw_layers(bank, k % SIZE, np.random.default_rng(k), settings(**base, told=0, alone=a)) for a in (1, 0)
+            draw_layers(
+                bank,
+                k % SIZE,
+                np.random.default_rng(k),
+                settings(**base, front_only_probability=0, single_neighbour_probability=a),
+            )
+            for a in (1, 0)
         )
         np.testing.assert_array_equal(alone.target, every.target)
         np.testing.assert_array_equal(alone.modal, every.modal)
@@ -87,7 +106,12 @@ def test_one_shown_alone_is_one_of_all(bank):
 def test_number_of_neighbours(bank):
     """Neighbours of which none may be told but one: more odds for more neighbours hide more."""
     hidden = [
-        np.mean([1 - s.modal.sum() / s.target.sum() for s in draw(bank, 150, settings(neighbours=n, redrawn=0))])
+        np.mean(
+            [
+                1 - s.modal.sum() / s.target.sum()
+                for s in draw(bank, 150, settings(neighbours=n, contour_noise_probability=0))
+            ]
+        )
         for n in ((1,), (0, 0, 0, 1))
     ]
     assert hidden[1] > 1.4 * hidden[0]
@@ -102,7 +126,14 @@ def write_one(folder, *masks):
 
 
 WHOLE_NEIGHBOUR = {
-    **{"front_probability": 1, "neighbours": (1,), "told": 1, "alone": 0, "redrawn": 0, "hidden": (0.01, 0.3)},
+    **{
+        "front_probability": 1,
+        "neighbours": (1,),
+        "front_only_probability": 1,
+        "single_neighbour_probability": 0,
+        "contour_noise_probability": 0,
+        "hidden": (0.01, 0.3),
+    },
     **{"rotation_deg": 0, "shift": 0, "zoom_out": (3.0, 3.0)},
 }
 
@@ -139,14 +170,20 @@ def test_half_of_the_neighbours_are_mirrored(tmp_path):
 
 
 def test_all_neighbours_in_front_together_leave_what_must_be_seen(bank):
-    asked = settings(front_probability=1, redrawn=0, hidden=(0.2, 0.5), neighbours=(0, 0, 1), shift=0)
+    asked = settings(front_probability=1, contour_noise_probability=0, hidden=(0.2, 0.5), neighbours=(0, 0, 1), shift=0)
     hidden = [1 - sample.modal.sum() / sample.target.sum() for sample in draw(bank, 100, asked)]
     assert 0.4 < max(hidden) < 0.55  # tried on a sketch, so not to the pixel
 
 
 def test_the_crop_follows_the_visible_part(bank):
     """Behind the object, neighbours take nothing from it: the crop is around the whole; in front, around the rest."""
-    crop = {"redrawn": 0, "hidden": (0.3, 0.6), "neighbours": (1,), "shift": 0, "zoom_out": (1.0, 1.0)}
+    crop = {
+        "contour_noise_probability": 0,
+        "hidden": (0.3, 0.6),
+        "neighbours": (1,),
+        "shift": 0,
+        "zoom_out": (1.0, 1.0),
+    }
 
     def off_centre(mask):
         x, y, w, h = tight_box(mask)
@@ -160,7 +197,7 @@ def test_the_crop_follows_the_visible_part(bank):
 
 
 def test_flip_is_of_the_whole_sample(bank):
-    asked = settings(redrawn=0)
+    asked = settings(contour_noise_probability=0)
     for k in range(6):
         plain, mirrored = (
             draw_layers(bank, k, np.random.default_rng(k), asked.model_copy(update={"flip_probability": p}, deep=True))
@@ -173,13 +210,21 @@ def test_flip_is_of_the_whole_sample(bank):
 
 def test_gaps_are_closed_after_redrawing(bank):
     """Contours drawn tighter leave a gap, which training sees closed as it is in use."""
-    asked = settings(redrawn=1, front_probability=1, told=1, alone=0, neighbours=(1,))
+    asked = settings(
+        contour_noise_probability=1,
+        front_probability=1,
+        front_only_probability=1,
+        single_neighbour_probability=0,
+        neighbours=(1,),
+    )
     touching = [(s.boundary & s.modal).any() for s in draw(bank, 100, asked) if s.is_hidden]
     assert np.mean(touching) > 0.9
 
 
 def test_an_object_that_nothing_fits_over_is_left_alone(bank):
-    sample = draw_layers(bank, 0, np.random.default_rng(0), settings(hidden=(0.98, 0.99), tries=1, redrawn=0))
+    sample = draw_layers(
+        bank, 0, np.random.default_rng(0), settings(hidden=(0.98, 0.99), tries=1, contour_noise_probability=0)
+    )
     np.testing.assert_array_equal(sample.modal, sample.target)
     assert not sample.occluder.any() and not sample.boundary.any() and not sample.is_hidden
 
@@ -197,7 +242,9 @@ def test_a_crop_that_misses_the_object_is_drawn_around_it(bank):
 
 
 def test_the_photo_shows_the_layers(bank):
-    asked = settings(redrawn=0, told=0, alone=0).model_copy(update={"with_image": True, "feather_px": 0})
+    asked = settings(contour_noise_probability=0, front_only_probability=0, single_neighbour_probability=0).model_copy(
+        update={"with_image": True, "feather_px": 0}
+    )
     for k, sample in enumerate(draw(bank, 60, asked)):
         assert sample.image.shape == (48, 48, 3) and sample.image.dtype == np.uint8
         assert_picture_fits_masks(sample, k % SIZE)  # the stored photo reaches to the end of every crop
@@ -216,7 +263,11 @@ def test_the_photo_shows_the_layers(bank):
         pytest.param({"hidden": (0.1, 1.0)}, "expected something to stay visible, got 1.0", id="all hidden"),
         pytest.param({"size": (0, 1)}, "size: expected 0 < least", id="size"),
         pytest.param({"zoom_out": (2, 1)}, "zoom_out: expected 0 < least <= most", id="zoom"),
-        pytest.param({"told": 0.6, "alone": 0.5}, "expected at most 1 together, got 0.6 and 0.5", id="told and alone"),
+        pytest.param(
+            {"front_only_probability": 0.6, "single_neighbour_probability": 0.5},
+            "expected at most 1 together, got 0.6 and 0.5",
+            id="told and alone",
+        ),
         pytest.param({"contour_px": 0}, "greater than or equal to 1", id="contour"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from amodalpl.labelling.ordering import (
-    Pair,
+    OcclusionEdge,
     ancestors,
     compare,
     cycles,
@@ -22,16 +22,16 @@ from amodalpl.labelling.ordering import (
 
 
 def edges(*pairs):
-    return [Pair(front, back, 1.0) for front, back in pairs]
+    return [OcclusionEdge(front, back, 1.0) for front, back in pairs]
 
 
 @pytest.mark.parametrize(
     ("first_px", "second_px", "expected"),
     [
         pytest.param(0, 0, [], id="neither grows: 0"),
-        pytest.param(3, 10, [Pair(4, 7, 7, 10 / 13)], id="first grows less: it occludes"),
-        pytest.param(0, 10, [Pair(4, 7, 10, 1.0)], id="only second grows"),
-        pytest.param(10, 3, [Pair(7, 4, 7, 10 / 13)], id="first grows more: it is occluded"),
+        pytest.param(3, 10, [OcclusionEdge(4, 7, 7, 10 / 13)], id="first grows less: it occludes"),
+        pytest.param(0, 10, [OcclusionEdge(4, 7, 10, 1.0)], id="only second grows"),
+        pytest.param(10, 3, [OcclusionEdge(7, 4, 7, 10 / 13)], id="first grows more: it is occluded"),
         pytest.param(5, 5, [], id="true tie: no order, not the lower number"),
     ],
 )
@@ -71,7 +71,7 @@ def test_chains_and_circles_do_not_go_through_those_who_hide_each_other():
 
 def test_only_neighbours_are_ordered():
     growth = {(0, 1): 2.0, (1, 0): 9.0, (1, 2): 4.0, (2, 1): 4.0}
-    assert order_pairs([(0, 1), (1, 2)], lambda i, j: growth[i, j]) == [Pair(0, 1, 7.0, 9 / 11)]
+    assert order_pairs([(0, 1), (1, 2)], lambda i, j: growth[i, j]) == [OcclusionEdge(0, 1, 7.0, 9 / 11)]
 
 
 def test_parents_are_sorted_and_unique():

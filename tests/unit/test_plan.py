@@ -16,7 +16,7 @@ def bundle(method="layered", **chosen):
     return CompleterBundle(build_completer(method, 4, False).eval(), CropSpec(32), **chosen)
 
 
-CHOSEN = {"threshold": 0.35, "order_threshold": 0.15, "close_looks": (2.0,)}
+CHOSEN = {"threshold": 0.35, "order_threshold": 0.15, "contact_crops": (2.0,)}
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ CHOSEN = {"threshold": 0.35, "order_threshold": 0.15, "close_looks": (2.0,)}
         pytest.param({}, (0.35, 0.15, (2.0,)), id="the completer's"),
         pytest.param({"threshold": 0.9}, (0.9, 0.15, (2.0,)), id="threshold given"),
         pytest.param({"order_threshold": 0.9}, (0.35, 0.9, (2.0,)), id="threshold of the order given"),
-        pytest.param({"close_looks": (3.0,)}, (0.35, 0.15, (3.0,)), id="looks given"),
-        pytest.param({"close_looks": ()}, (0.35, 0.15, ()), id="no looks"),
+        pytest.param({"contact_crops": (3.0,)}, (0.35, 0.15, (3.0,)), id="looks given"),
+        pytest.param({"contact_crops": ()}, (0.35, 0.15, ()), id="no looks"),
     ],
 )
 def test_settings_replace_what_was_chosen_for_the_completer(given, expected):
     plan = plan_labels(bundle(**CHOSEN), LabelSettings(**given))
-    assert (plan.threshold, plan.order_threshold, plan.close_looks) == expected
+    assert (plan.threshold, plan.order_threshold, plan.contact_crops) == expected
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -64,15 +64,17 @@ def test_what_is_low_confidence(given, promise, bound):
     ("given", "gaps"),
     [
         pytest.param({}, (2, 2, 2), id="hand-drawn polygons"),
-        pytest.param({"gap_px": 7, "tight_px": 3}, (7, 1, 4), id="narrower from both sides; clefts closed to complete"),
-        pytest.param({"gap_px": 2, "tight_px": 3}, (2, 0, 3), id="no gap is left"),
-        pytest.param({"gap_px": 5, "tight_px": 0}, (5, 5, 5), id="not tight"),
+        pytest.param(
+            {"gap_px": 7, "contour_inset_px": 3}, (7, 1, 4), id="narrower from both sides; clefts closed to complete"
+        ),
+        pytest.param({"gap_px": 2, "contour_inset_px": 3}, (2, 0, 3), id="no gap is left"),
+        pytest.param({"gap_px": 5, "contour_inset_px": 0}, (5, 5, 5), id="not tight"),
     ],
 )
 def test_tolerances_for_gaps(given, gaps):
     plan = plan_labels(bundle(), LabelSettings(**given))
     assert (plan.gap_px, plan.ordering.gap_px, plan.completing.gap_px) == gaps
-    assert plan.tight_px == given.get("tight_px", 0)
+    assert plan.contour_inset_px == given.get("contour_inset_px", 0)
 
 
 def test_both_predictors_see_what_the_completer_was_trained_on():
@@ -86,8 +88,8 @@ def test_measured_gaps_fill_what_the_settings_leave_open():
         ({}, (6, 3)),
         ({"gap_px": 3}, (3, 1)),  # a gap that is no contact is not closed from both sides either
         ({"gap_px": 0}, (0, 0)),
-        ({"tight_px": 1}, (6, 1)),
-        ({"gap_px": 9, "tight_px": 0}, (9, 0)),
+        ({"contour_inset_px": 1}, (6, 1)),
+        ({"gap_px": 9, "contour_inset_px": 0}, (9, 0)),
     ):
         plan = plan_labels(bundle(), LabelSettings(**given).measured(6, 3))
-        assert (plan.gap_px, plan.tight_px) == expected
+        assert (plan.gap_px, plan.contour_inset_px) == expected

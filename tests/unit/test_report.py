@@ -349,7 +349,10 @@ def test_page_shows_counts_scores_curves_and_what_was_left_out(tmp_path, photos,
     assert '<th scope="row">no occluder</th><td>1</td><td>no other object is in front of it</td>' in text
     assert '<th scope="row">iscrowd</th><td>1</td>' in text
     assert '<tr class="ours"><th scope="row">labels</th><td>0.935</td><td>–</td></tr>' in text
-    assert "6 of 6 labels with an occluder and an uncertainty up to 0.198 had an IoU above 0.750: 100 %, and at least 69 %" in text
+    assert (
+        "6 of 6 labels with an occluder and an uncertainty up to 0.198 had an IoU above 0.750: 100 %, and at least 69 %"
+        in text
+    )
     assert text.count("<polyline") == 3
     assert '<polyline points="0.0,150.0 200.0,50.0"/>' in text  # a quarter and three quarters up
     assert '<polyline points="26.7,133.3 133.3,0.0"/>' in text  # labels, scaled to 0.75

@@ -117,3 +117,11 @@ def test_merge_leaves_its_layers_alone():
 def test_shipped_configs_are_valid(file):
     values = {name: section for name, section in read_config(file).items() if name != "data"}
     resolve(values, source=str(file))
+
+
+def test_names_of_earlier_versions_are_taken_for_todays():
+    old = resolve({"labels": {"tight_px": 3, "close_looks": [2.0]}, "synthesis": {"layers": {"told": 0.1}}})
+    assert (old.labels.contour_inset_px, old.labels.contact_crops) == (3, (2.0,))
+    assert old.synthesis.layers.front_only_probability == 0.1
+    with pytest.raises(SettingsError, match="tight_px is now called contour_inset_px: give one of them"):
+        resolve({"labels": {"tight_px": 3, "contour_inset_px": 3}})

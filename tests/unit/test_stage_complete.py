@@ -85,10 +85,11 @@ def test_what_synth_ran_with_is_inherited(made):
 
 def test_what_differs_from_synth_is_said(synth_dir, tmp_path):
     heard = Heard()
-    changes = {"patch_px": 16, "layers": {"told": 0.25}}
+    changes = {"patch_px": 16, "layers": {"front_only_probability": 0.25}}
     run(synth_dir, tmp_path / "other", heard, synthesis=changes)
     assert heard.notes[0] == (
-        f"not as in {synth_dir}: synthesis.patch_px=16 instead of 32, synthesis.layers.told=0.25 instead of 0.35"
+        f"not as in {synth_dir}: synthesis.patch_px=16 instead of 32, "
+        "synthesis.layers.front_only_probability=0.25 instead of 0.35"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def gaps_of_loosened(gap_px: int, tight_px: int) -> tuple[int, int]:
+def gaps_of_grown(gap_px: int, contour_inset_px: int) -> tuple[int, int]:
     """Return the tolerances for gaps between masks that were grown: to recover the order, and to complete.
 
     Each gap is narrower from both sides. Growing brings nothing back that was too narrow, and leaves clefts along
@@ -12,12 +12,12 @@ def gaps_of_loosened(gap_px: int, tight_px: int) -> tuple[int, int]:
 
     Args:
         gap_px: tolerance for gaps between the masks as drawn.
-        tight_px: by how much each mask is grown.
+        contour_inset_px: by how much each mask is grown.
 
-    >>> gaps_of_loosened(7, 3)
+    >>> gaps_of_grown(7, 3)
     (1, 4)
-    >>> gaps_of_loosened(2, 0)
+    >>> gaps_of_grown(2, 0)
     (2, 2)
     """
-    ordering_px = max(0, gap_px - 2 * tight_px)
-    return ordering_px, ordering_px + tight_px
+    ordering_px = max(0, gap_px - 2 * contour_inset_px)
+    return ordering_px, ordering_px + contour_inset_px
