@@ -123,6 +123,9 @@ class SynthesisSettings(Settings):
         (0.5, 1.5), description="size of a pasted occluder relative to what it hides, of `wide`"
     )
     holdout_hidden: Fraction = Field((0.02, 0.5), description="least and most hidden share of a hold-out target")
+    holdout_unmasked: float = Field(
+        0.0, ge=0, le=1, description="share of the hold-out's occluders that are in the photo and have no mask"
+    )
     holdout_whole: bool = Field(
         False,
         description="hold-out scenes only from objects that nothing is near and no border of the photo cuts off, so "
