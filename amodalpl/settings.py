@@ -44,6 +44,9 @@ class LayerSettings(Settings):
 
     neighbours: tuple[float, ...] = Field((0.5, 0.3, 0.2), min_length=1, description="odds of 1, 2, 3 ... neighbours")
     front_probability: float = Field(0.6, ge=0, le=1, description="chance that a neighbour is in front of the object")
+    unmasked: float = Field(
+        0.0, ge=0, le=1, description="chance that the network is not shown the mask of a neighbour in front"
+    )
     hidden: Fraction = Field((0.01, 0.6), description="least share hidden by a neighbour, most hidden by all")
     size: Fraction = Field((0.4, 2.0), description="least and most size of a neighbour relative to the object")
     natural_sizes: float = Field(0.25, ge=0, le=1, description="chance that a neighbour keeps the size of its photo")
@@ -149,6 +152,9 @@ class SynthesisSettings(Settings):
         (0.5, 1.5), description="size of a pasted occluder relative to what it hides, of `wide`"
     )
     holdout_hidden: Fraction = Field((0.02, 0.5), description="least and most hidden share of a hold-out target")
+    holdout_unmasked: float = Field(
+        0.0, ge=0, le=1, description="share of the hold-out's occluders that are in the photo and have no mask"
+    )
     holdout_whole: bool = Field(
         False,
         description="hold-out scenes only from objects that nothing is near and no border of the photo cuts off, so "
@@ -192,7 +198,10 @@ class TrainingSettings(Settings):
     schedule: Literal["constant", "steps", "one-cycle"] = Field("constant", description="of the learning rate")
     milestones: tuple[int, ...] = Field((), description="steps at which `steps` divides the learning rate by ten")
     inside_weight: float | None = Field(
-        None, gt=0, description="weight of the loss under the occluder, 1 elsewhere; the method's own unless given"
+        None, gt=0, description="weight of the loss under the occluder; the method's own unless given"
+    )
+    outside_weight: float = Field(
+        1.0, gt=0, description="weight elsewhere; 1 in the papers, more to learn what things without a mask hide"
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
     synthesis_device: Literal["auto", "cpu", "device"] = Field(
@@ -228,6 +237,13 @@ class LabelSettings(Settings):
         gt=0,
         lt=1,
         description="probability above which a pixel belongs to an object; the completer's unless given",
+    )
+    unmasked_threshold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="the same where no mask is, for what hides there without one; 1 lets nothing grow there; the "
+        "completer's unless given",
     )
     order_threshold: float | None = Field(
         None, gt=0, lt=1, description="the same, where growth tells who is in front; the completer's unless given"
