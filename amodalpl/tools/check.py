@@ -6,7 +6,7 @@ import gc
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -236,10 +236,16 @@ class _Seen:
     boxes: int = 0  # masks that fill their bounding box
 
 
+@cache
+def _photo_names(folder: Path) -> PhotoNames:
+    """Return one list of a folder's photos for all that a process looks at."""
+    return PhotoNames(folder)
+
+
 def _look_at_photos(
     photos: list[ImageRecord], by_image: dict[int, list[Instance]], folder: Path, thorough: bool, indices: range
 ) -> list[_Seen]:
-    looks, names = [], PhotoNames(folder)
+    looks, names = [], _photo_names(folder)
     for index in indices:
         image, place, seen = photos[index], f"images[{index}]", _Seen()
         _check_photo(image, place, folder, names, thorough, seen)
