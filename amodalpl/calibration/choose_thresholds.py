@@ -44,8 +44,8 @@ def choose(
     where the best F1 with them is higher.
     The threshold has the best micro invisible mIoU over all objects that were completed behind their true occluders
     (all neighbours, if labels are made so). A completer that has learnt of things without masks gets a threshold of its
-    own where no object is, by the same score over all visible objects; without such things in the hold-out nothing
-    speaks for growing there. With these, the half is labelled as photos will be, by the recovered order, and the rest
+    own where no object is, by the same score over all visible objects, among those that cost no mIoU; without such
+    things in the hold-out nothing speaks for growing there. With these, the half is labelled as photos will be, by the recovered order, and the rest
     is fitted to these labels.
 
     Args:
@@ -139,7 +139,10 @@ def _choose_threshold(plan: LabelPlan, holdout: Holdout, ids: Sequence[int], pro
 def _choose_unmasked(
     bundle: CompleterBundle, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
 ) -> float:
-    """Return the threshold where no object is; 1 where growing there makes completions no better."""
+    """Return the threshold where no object is: the best invisible mIoU of those that cost no mIoU; 1 where none is better.
+
+    The second condition keeps whole objects whole: their false growth is small beside what is hidden of others.
+    """
     plan = plan_labels(replace(bundle, unmasked_threshold=float(THRESHOLDS[0])), settings)
     levels = [*THRESHOLDS.tolist(), NO_GROWTH]
     counts: list[list[metrics.Counts]] = [[] for _ in levels]
@@ -153,8 +156,12 @@ def _choose_unmasked(
             for of_level, more in zip(counts, found, strict=True):
                 of_level += more
             advance(len(chunk))
-    scores = [metrics.compute_micro(rows)["invisible_miou"] or 0.0 for rows in counts]
-    return max(zip(scores, levels, strict=True))[1]  # of equal ones the most careful
+    scores = [metrics.compute_micro(rows) for rows in counts]
+    without = scores[-1]["miou"] or 0.0
+    harmless = [
+        (s["invisible_miou"] or 0.0, at) for s, at in zip(scores, levels, strict=True) if (s["miou"] or 0.0) >= without
+    ]
+    return max(harmless)[1]  # of equal ones the most careful
 
 
 def _occluders(case: Case, plan: LabelPlan) -> Mapping[int, Sequence[int]]:
