@@ -45,8 +45,8 @@ def choose(
     The threshold has the best micro invisible mIoU over all objects that were completed behind their true occluders
     (all neighbours, if labels are made so). A completer that has learnt of things without masks gets a threshold of its
     own where no object is, by the same score over all visible objects, among those that cost no mIoU; without such
-    things in the hold-out nothing speaks for growing there. With these, the half is labelled as photos will be, by the recovered order, and the rest
-    is fitted to these labels.
+    things in the hold-out nothing speaks for growing there. With these, the half is labelled as photos will be, by the
+    recovered order, and the rest is fitted to these labels.
 
     Args:
         bundle: a trained completer.
@@ -139,7 +139,7 @@ def _choose_threshold(plan: LabelPlan, holdout: Holdout, ids: Sequence[int], pro
 def _choose_unmasked(
     bundle: CompleterBundle, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
 ) -> float:
-    """Return the threshold where no object is: the best invisible mIoU of those that cost no mIoU; 1 where none is better.
+    """Return the threshold where no object is: of those that cost no mIoU the one of the best invisible mIoU, or 1.
 
     The second condition keeps whole objects whole: their false growth is small beside what is hidden of others.
     """
