@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import DataError
 from ..evaluation.completion import evaluate_completion
 from ..evaluation.order import evaluate_order
 from ..io.files import write_json
@@ -46,6 +47,7 @@ def run_pipeline(
     data = run.data
     settings = PipelineSettings.model_validate(run.model_dump(exclude={"data"}))
     wanted = [stage for stage in IN_RUN[: IN_RUN.index(until) + 1] if data.detector or stage != "train-detector"]
+    _require_data(data)
     if "train-detector" in wanted:
         require_detector()  # both before hours of work, not after
         start_identity(data.init, settings.detector)
@@ -70,8 +72,25 @@ def run_pipeline(
     }
     write_json(out / SCORES, scores)
     files["scores"] = out / SCORES
+    last = done[wanted[-1]]
     counts = {stage: summary.counts for stage, summary in done.items()}
-    return Summary("run", out, counts=counts, scores=scores, files=files, next=done[wanted[-1]].next)
+    return Summary("run", out, counts=counts, scores=scores, files=files, next=last.next, then=last.then)
+
+
+def _require_data(data: DataSettings) -> None:
+    """Refuse what is not there before anything else is said, and before hours of work.
+
+    Raises:
+        DataError: a file or folder of `data` is missing.
+    """
+    folders = {"images": data.images, "val_images": data.val_images}
+    files = {"annotations": data.annotations, "truth": data.truth, "val": data.val}
+    for name, path in folders.items():
+        if path is not None and not path.is_dir():
+            raise DataError(f"data.{name}: {path}: expected the folder of the photos, found no such folder")
+    for name, path in files.items():
+        if path is not None and not path.exists():
+            raise DataError(f"data.{name}: {path}: expected an annotation file, found no such file")
 
 
 def _folder(out: Path, stage: str) -> Path:

@@ -23,6 +23,7 @@ from ..metrics.detection import coco_scores, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
+from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
@@ -487,4 +488,4 @@ def _files(out: Path) -> dict[str, Path]:
 
 
 def _summary(out: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
-    return Summary(STAGE, out, counts, scores, _files(out), next=f"amodalpl evaluate detector {out}")
+    return Summary(STAGE, out, counts, scores, _files(out), next=f"amodalpl evaluate detector {argument(out)}")

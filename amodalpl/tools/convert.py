@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import tempfile
 from collections import Counter
@@ -20,6 +19,7 @@ from ..data.records import AnnotationSet, Dropped
 from ..data.unsupported import UnsupportedFields
 from ..errors import AmodalplError, DataError, OutputError
 from ..io.files import write_json
+from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 
@@ -59,9 +59,9 @@ def convert(
 
     Returns:
         `counts` has `from`, `to`, `photos`, `objects`, `categories`, `masks` (which were written), `left_out` (kind ->
-        how many) and `lost` (what the format could not hold -> how many); where there are any, also `mended` (kept, but not quite as the file has it),
-        `turned` (photos with a note on how to turn them) and `look at` (what seems wrong with the whole). All are
-        listed in full in `<out>.losses.json`. `ok` is False if no object was kept.
+        how many) and `lost` (what the format could not hold -> how many); where there are any, also `mended` (kept, but
+        not quite as the file has it), `turned` (photos with a note on how to turn them) and `look at` (what seems wrong
+        with the whole). All are listed in full in `<out>.losses.json`. `ok` is False if no object was kept.
 
     Raises:
         SettingsError: no such format, or it has no place for the masks that were chosen.
@@ -210,8 +210,8 @@ def _background(data: AnnotationSet, target: Format, lost: UnsupportedFields) ->
         return []
     photos = len({region.image_id for region in regions})
     return [
-        f"{len(regions)} rejected labels are left out, since {target.name} cannot mark regions to ignore: a trainer takes "
-        f"these objects for background; leave out their {photos} photos, or write --to coco"
+        f"{len(regions)} rejected labels are left out, since {target.name} cannot mark regions to ignore: a trainer "
+        f"takes these objects for background; leave out their {photos} photos, or write --to coco"
     ]
 
 
@@ -220,13 +220,3 @@ def _next(target: Format, out: Path, images: Path | None) -> str:
         return ""
     photos = "IMAGES" if images is None or not images.is_dir() else argument(images)
     return f"amodalpl check {argument(out)} {photos}"
-
-
-def argument(path: Path) -> str:
-    """Return a path as a shell takes it, and as no option.
-
-    >>> argument(Path("-a b.json"))
-    "'./-a b.json'"
-    """
-    text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
