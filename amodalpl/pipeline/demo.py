@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingPackageError
+from ..runtime.parent_folder import require_own_folder
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 from ..scenes import SceneFiles, write_scenes
@@ -29,7 +30,11 @@ def demo(out: Path, values: Mapping[str, Any], device: str = "auto", progress: P
     Returns:
         The scores of all stages: labels against the drawn truth, the detector, where MMDetection is installed, against
         the truth of other scenes.
+
+    Raises:
+        OutputError: `out` is a folder of something else.
     """
+    require_own_folder(out, "demo", [SCENES])
     settings = merge(read_config(Path("demo")), values)
     seed = int(settings["seed"])
     train = _scenes(out / SCENES, TRAINING_SCENES, seed)
@@ -47,7 +52,7 @@ def demo(out: Path, values: Mapping[str, Any], device: str = "auto", progress: P
     except MissingPackageError as error:
         progress.warn(f"the demo ends with its labels: {error}")
         data["detector"] = False
-    return run_pipeline({**settings, "data": data}, out, device, progress)
+    return run_pipeline({**settings, "data": data}, out, device, progress, own=[SCENES])
 
 
 def _scenes(folder: Path, count: int, seed: int) -> SceneFiles:
