@@ -370,7 +370,10 @@ class DetectorSettings(Settings):
     backbone: Literal["resnet50", "mobilenet_v2", "resnet18_small"] = Field(
         "resnet50", description="resnet50 as in the paper, mobilenet_v2, or a slim ResNet-18 for drawn scenes"
     )
-    class_agnostic: bool = Field(False, description="one foreground class, as the paper does for COCOA")
+    class_agnostic: Literal[True, False, "auto"] = Field(
+        False,
+        description="one foreground class, as the paper does for COCOA; auto: where classes have too few objects",
+    )
     steps: int = Field(90_000, ge=1, description="optimiser steps; 90 000 of 16 photos is the 1x schedule")
     batch_size: int = Field(2, ge=1, description="photos per step and process; 2 in the ASBU paper")
     workers: int = Field(2, ge=0, description="loader processes")

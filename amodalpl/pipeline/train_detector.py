@@ -23,6 +23,7 @@ from ..metrics.detection import coco_scores, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
+from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
@@ -145,7 +146,12 @@ def _read(
     notes = read_label_notes(labels, uncertainty="uncertainty" in wanted, doubt="doubt" in wanted)
     zoo.require_needs(settings.detector, annotations, notes)
     train_set, val_set, held_back = _divide(
-        annotations, truth, settings, notes, same_folder=folder.resolve() == images.resolve()
+        annotations,
+        truth,
+        settings,
+        notes,
+        same_folder=folder.resolve() == images.resolve(),
+        agnostic=_agnostic(annotations, settings.detector, progress),
     )
     if truth:
         require_photos(truth, folder, progress)
@@ -351,6 +357,15 @@ def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
         raise SettingsError(f"detector.precision: expected fp32 on the CPU, got {settings.precision!r}")
 
 
+def _agnostic(annotations: AnnotationSet, settings: DetectorSettings, progress: Progress) -> bool:
+    if settings.class_agnostic != "auto":
+        return settings.class_agnostic
+    agnostic, why = coco_export.choose_agnostic(annotations)
+    if Ranks.of_this_process().is_first:
+        progress.note(why)
+    return agnostic
+
+
 def _divide(
     annotations: AnnotationSet,
     truth: AnnotationSet | None,
@@ -358,9 +373,10 @@ def _divide(
     notes: LabelNotes,
     *,
     same_folder: bool,
+    agnostic: bool,
 ) -> tuple[coco_export.Truth, coco_export.Truth, bool]:
     """Return what to train on, what to score against, and whether that is a part of the labels held back."""
-    wanted = coco_export.categories(annotations, settings.detector.class_agnostic)
+    wanted = coco_export.categories(annotations, agnostic)
     if truth is None:
         learn, hold = coco_export.split_images(annotations, settings.detector.validation_fraction, settings.seed)
         val_set = coco_export.to_coco(annotations, wanted, images=hold, with_visible=True)
@@ -487,4 +503,4 @@ def _files(out: Path) -> dict[str, Path]:
 
 
 def _summary(out: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
-    return Summary(STAGE, out, counts, scores, _files(out), next=f"amodalpl evaluate detector {out}")
+    return Summary(STAGE, out, counts, scores, _files(out), next=f"amodalpl evaluate detector {argument(out)}")

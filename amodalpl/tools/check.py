@@ -22,9 +22,9 @@ from ..io.parallel import map_ranges, usable_cores
 from ..masks import rle
 from ..masks.overlaps import lost_by_sharing_px, overlapping_pairs, sharing_more_than
 from ..masks.rle import Rle
+from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
-from .convert import argument
 
 MAX_LISTED = 1000
 PHOTOS_AT_ONCE = 256  # by one process, between two signs of progress
@@ -168,7 +168,7 @@ def check(
         "findings_total": findings.errors.total() + findings.warnings.total(),
     }
     ok = not findings.errors
-    follow_up = f"amodalpl synth {argument(annotations)} {argument(images)} --out synth" if ok else ""
+    follow_up = f"amodalpl synth {argument(annotations)} {argument(images)} --out runs/synth" if ok else ""
     if not objects and records.odd_crowds:
         follow_up = (
             f"amodalpl convert {argument(annotations)} --images {argument(images)} --crowds-are-objects "
