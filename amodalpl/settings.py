@@ -398,6 +398,16 @@ class DetectorSettings(Settings):
     vrsp: VrspSettings = Field(VrspSettings(), description="of the model vrsp")
 
 
+class PredictSettings(Settings):
+    """How a trained detector is used on photos and videos."""
+
+    score_threshold: float = Field(0.3, ge=0, lt=1, description="detections below it are left out")
+    batch_size: int = Field(4, ge=1, description="photos of one size that the network sees together")
+    precision: Literal["fp32", "fp16"] = Field("fp32", description="arithmetic of the network; fp16 needs a GPU")
+    every_frame: int = Field(1, ge=1, description="of a video, each so many-th frame is looked at")
+    photos_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
+
+
 class PipelineSettings(Settings):
     """All sections; every stage takes the whole and uses its own."""
 
@@ -413,6 +423,7 @@ class PipelineSettings(Settings):
     training: TrainingSettings = TrainingSettings()
     labels: LabelSettings = LabelSettings()
     detector: DetectorSettings = DetectorSettings()
+    predict: PredictSettings = PredictSettings()
 
 
 class DataSettings(Settings):

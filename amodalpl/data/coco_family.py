@@ -430,7 +430,8 @@ def make_instances(
                 dropped.append(Dropped(f"{entry.place}.{problem[0]}", entry.id, entry.image_id, problem[1]))
                 continue
             try:
-                score, group, extra = (None, None, _NOTHING) if drawn is None else _others(entry.raw, drawn)
+                others = (_score_if_any(entry.raw), None, _NOTHING) if drawn is None else _others(entry.raw, drawn)
+                score, group, extra = others
             except LeftOut as reason:
                 dropped.append(Dropped(entry.place, entry.id, entry.image_id, str(reason)))
                 continue
@@ -590,6 +591,14 @@ def score_of(entry: Mapping[str, Any]) -> float | None:
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
         raise LeftOut(f"score out of range: expected 0 to 1, got {brief(score)}")
     return float(score)
+
+
+def _score_if_any(entry: Mapping[str, Any]) -> float | None:
+    """Return the score of a detection; None also where what stands there is none, which then hinders nobody."""
+    try:
+        return score_of(entry)
+    except LeftOut:
+        return None
 
 
 def _rest(entry: Mapping[str, Any], known: set[str]) -> dict[str, Any]:

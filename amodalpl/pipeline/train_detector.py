@@ -12,11 +12,11 @@ from ..data.exif import any_turned
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..detector import config as configs
-from ..detector import ops, pictures, shapes, weights, zoo
+from ..detector import ops, pictures, require_mmdetection, shapes, weights, zoo
 from ..detector.data import coco_export
 from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
 from ..detector.heads.mask_rcnn import Norm
-from ..errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
+from ..errors import CheckpointError, DataError, OutputError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..masks import rle
 from ..metrics.detection import coco_scores, protocol
@@ -343,13 +343,7 @@ def require_detector() -> None:
     Raises:
         MissingPackageError: it does not import.
     """
-    try:
-        from ..detector import mmdetection  # noqa: F401  # whether it imports is the question
-    except (ImportError, AssertionError) as error:  # mmdet asserts the versions of its companions
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise MissingPackageError(
-            f"{STAGE} needs MMDetection, which does not import here ({reason}): pip install 'amodalpl[detector]'"
-        ) from None
+    require_mmdetection(STAGE)
 
 
 def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
