@@ -408,6 +408,35 @@ class PredictSettings(Settings):
     photos_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
 
 
+class CompositionalSettings(Settings):
+    """The Bayesian compositional model, learnt from boxes and classes."""
+
+    backbone: Literal["resnext50", "resnet50", "mobilenet_v2"] = Field(
+        "resnext50", description="of the features, frozen: resnext50 as in the paper, resnet50, mobilenet_v2 for CPUs"
+    )
+    concepts: int = Field(512, ge=2, description="visual concepts; fewer where there are few objects")
+    concept_rounds: int = Field(150, ge=1, description="most EM steps of the concepts; 150 in the authors' code")
+    kappa: float = Field(65.0, gt=0, description="concentration of a concept; 65 in the paper")
+    poses: int = Field(8, ge=1, description="mixtures of a class; 8 in the paper; one for every five objects at most")
+    outliers: int = Field(5, ge=1, description="models of what may hide an object, beside the general one")
+    objects_per_class: int = Field(
+        200, ge=1, description="boxes of a class that are learnt from; up to 3000 in the paper"
+    )
+    least_objects: int = Field(5, ge=1, description="boxes that a class needs to be learnt")
+    least_height_px: float = Field(32, gt=0, description="lower boxes are not learnt from; 50 px in its evaluation")
+    most_overlap: float = Field(
+        0.1, ge=0, le=1, description="share of a box within another box, up to which it counts as unoccluded"
+    )
+    context_share: float = Field(0.2, ge=0, le=1, description="weight of the surroundings in the choice of a pose")
+    hidden_prior: float = Field(
+        0.5, gt=0, lt=1, description="chance that a cell is hidden; at 0.5 it drops out, as in the authors' code"
+    )
+    centre: Literal["searched", "known"] = Field(
+        "searched", description="boxes to be labelled are of visible parts, or of whole objects"
+    )
+    batch_size: int = Field(8, ge=1, description="crops at once")
+
+
 class PipelineSettings(Settings):
     """All sections; every stage takes the whole and uses its own."""
 
@@ -424,6 +453,7 @@ class PipelineSettings(Settings):
     labels: LabelSettings = LabelSettings()
     detector: DetectorSettings = DetectorSettings()
     predict: PredictSettings = PredictSettings()
+    compositional: CompositionalSettings = CompositionalSettings()
 
 
 class DataSettings(Settings):
