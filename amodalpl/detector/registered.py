@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .data.dataset import AmodalCocoDataset
 from .data.transforms import LoadPairedMasks, LoadPhoto
+from .heads.boxinst import BoxInstHead, BoxPreprocessor
 from .heads.ignore_assigner import IgnoringAssigner
 from .heads.mask_truth import TrustingMaskHead
 from .heads.orcnn import TwoMaskHead, TwoMaskRoIHead
@@ -14,6 +15,8 @@ from .heads.vrsp import VrspMaskHead, VrspRoIHead
 
 PARTS = (
     AmodalCocoDataset,
+    BoxInstHead,
+    BoxPreprocessor,
     IgnoringAssigner,
     LoadPairedMasks,
     LoadPhoto,
