@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
-DetectorModel = Literal["mask-rcnn", "mask-rcnn-c8", "orcnn", "vrsp", "boxinst"]
+DetectorModel = Literal["mask-rcnn", "mask-rcnn-c8", "orcnn", "vrsp", "boxinst", "bbtp"]
 Method = Literal["layered", "pcnet-m", "asbu", "boundary-pcnet-m", "uncertainty-pcnet-m", "asbu-ubce", "asbu-gaussian"]
 Fraction = tuple[float, float]
 
@@ -348,6 +348,14 @@ class BoxInstSettings(Settings):
     masks_per_photo: int = Field(64, ge=1, description="masks of a photo that are learnt from in a step, at most")
 
 
+class BbtpSettings(Settings):
+    """BBTP's loss beside that of tight boxes."""
+
+    neighbour_weight: float = Field(
+        0.05, ge=0, description="of differences between neighbouring pixels; 0.05 as published"
+    )
+
+
 class TrustSettings(Settings):
     """How far labels are believed in training; off by default."""
 
@@ -398,6 +406,7 @@ class DetectorSettings(Settings):
     orcnn: OrcnnSettings = Field(OrcnnSettings(), description="of the model orcnn")
     vrsp: VrspSettings = Field(VrspSettings(), description="of the model vrsp")
     boxinst: BoxInstSettings = Field(BoxInstSettings(), description="of masks learnt from boxes: boxinst")
+    bbtp: BbtpSettings = Field(BbtpSettings(), description="of the model bbtp")
 
 
 class PipelineSettings(Settings):

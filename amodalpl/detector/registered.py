@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .data.dataset import AmodalCocoDataset
 from .data.transforms import LoadPairedMasks, LoadPhoto
+from .heads.bbtp import TightBoxRoIHead
 from .heads.boxinst import BoxInstHead, BoxPreprocessor
 from .heads.ignore_assigner import IgnoringAssigner
 from .heads.mask_truth import TrustingMaskHead
@@ -20,6 +21,7 @@ PARTS = (
     IgnoringAssigner,
     LoadPairedMasks,
     LoadPhoto,
+    TightBoxRoIHead,
     TrustingMaskHead,
     TwoMaskHead,
     TwoMaskRoIHead,

@@ -99,12 +99,19 @@ def _boxinst(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[s
     return config
 
 
+def _bbtp(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    config = mask_rcnn(settings, class_count, norm)
+    config["roi_head"] |= {"type": "TightBoxRoIHead", **settings.bbtp.model_dump()}
+    return config
+
+
 ZOO: dict[str, Model] = {
     "mask-rcnn": Model("Mask R-CNN (He et al. 2017)", ("masks",), ("amodal",), _mask_rcnn),
     "mask-rcnn-c8": Model("Mask R-CNN with eight mask convolutions", ("masks",), ("amodal",), _mask_rcnn_c8),
     "orcnn": Model("ORCNN (Follmann et al. 2019)", ("amodal", "visible"), ("amodal", "visible"), _orcnn),
     "vrsp": Model("VRSP-Net (Xiao et al. 2021)", ("amodal", "visible"), ("amodal", "visible"), _vrsp, shapes=True),
     "boxinst": Model("BoxInst (Tian et al. 2021)", ("boxes",), ("amodal",), _boxinst),
+    "bbtp": Model("BBTP (Hsu et al. 2019)", ("boxes",), ("amodal",), _bbtp),
 }
 
 

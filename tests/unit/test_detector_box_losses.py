@@ -74,3 +74,28 @@ def test_unlikeness_of_sure_cells_is_finite():
     alike, different = box_losses.unlikeness(logits, 1)
     (alike.sum() + different.sum()).backward()
     assert torch.isfinite(alike).all() and torch.isfinite(logits.grad).all()
+
+
+def test_tight_masks_touch_all_sides_of_their_box():
+    box = torch.zeros(1, 4, 4, dtype=torch.bool)
+    box[0, 1:3, 1:3] = True
+    diagonal = torch.full((1, 4, 4), -30.0)
+    diagonal[0, 1, 1] = diagonal[0, 2, 2] = 30
+    assert value(box_losses.tightness_loss(diagonal, box)) == pytest.approx(0, abs=1e-5)
+    corner = diagonal.clone()
+    corner[0, 2, 2] = -30  # a row and a column of 8 lines miss their pixel
+    assert value(box_losses.tightness_loss(corner, box)) == pytest.approx(2 * 30 / 8)
+    outside = diagonal.clone()
+    outside[0, 0, 1] = 30  # in a row that does not cross the box
+    assert value(box_losses.tightness_loss(outside, box)) == pytest.approx(30 / 8)
+    beside = corner.clone()
+    beside[0, 2, 0] = 30  # in the row, but not in the box: that row still has no pixel, and column 0 has one too many
+    assert value(box_losses.tightness_loss(beside, box)) == pytest.approx(3 * 30 / 8)
+
+
+def test_roughness_of_one_pixel():
+    """A pixel in the middle of 3 x 3 differs from its 8 neighbours: 16 of the 40 ordered pairs."""
+    logits = torch.full((1, 3, 3), -40.0)
+    assert value(box_losses.roughness(logits)) == pytest.approx(0)
+    logits[0, 1, 1] = 40
+    assert value(box_losses.roughness(logits)) == pytest.approx(16 / 40)

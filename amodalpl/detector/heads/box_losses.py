@@ -135,3 +135,33 @@ def pairwise_loss(logits: Tensor, edges: Tensor, distance: int) -> Tensor:
     """
     alike, _ = unlikeness(logits, distance)
     return (alike * edges).sum()
+
+
+def tightness_loss(logits: Tensor, boxes: Tensor) -> Tensor:
+    """Return how far masks are from touching all four sides of their boxes, after Hsu et al. 2019.
+
+    Each row and column that crosses the box has a pixel of the object inside the box; the others have none at all.
+
+    Args:
+        logits: (N, h, w).
+        boxes: (N, h, w) bool, filled.
+
+    Returns:
+        (N,), means over rows and columns of the cross entropy of their highest logits.
+    """
+    highest, crosses = [], []
+    for dim in (1, 2):
+        crossing = boxes.any(dim)
+        within = logits.masked_fill(~boxes, -torch.inf).amax(dim)
+        highest.append(torch.where(crossing, within, logits.amax(dim)))
+        crosses.append(crossing)
+    lines, wanted = torch.cat(highest, dim=1), torch.cat(crosses, dim=1).to(logits.dtype)
+    return functional.binary_cross_entropy_with_logits(lines, wanted, reduction="none").mean(dim=1)
+
+
+def roughness(logits: Tensor) -> Tensor:
+    """Return the mean squared difference of the probabilities of neighbouring cells, (N, h, w) -> (N,)."""
+    mask = logits.sigmoid()
+    exists = neighbours(torch.ones_like(mask[:1]), 1)
+    apart = (mask[:, None] - neighbours(mask, 1)) ** 2 * exists
+    return apart.sum(dim=(1, 2, 3)) / exists.sum()
