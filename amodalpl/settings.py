@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
-DetectorModel = Literal["mask-rcnn", "mask-rcnn-c8", "orcnn", "vrsp"]
+DetectorModel = Literal["mask-rcnn", "mask-rcnn-c8", "orcnn", "vrsp", "boxinst", "bbtp"]
 Method = Literal["layered", "pcnet-m", "asbu", "boundary-pcnet-m", "uncertainty-pcnet-m", "asbu-ubce", "asbu-gaussian"]
 Fraction = tuple[float, float]
 
@@ -349,6 +349,29 @@ class VrspSettings(Settings):
     alpha: float = Field(2.0, gt=1, description="of the rule `code`; 3 for KINS")
 
 
+class BoxInstSettings(Settings):
+    """BoxInst's masks, learnt from boxes; BLADE builds on them. Defaults are MMDetection's where nothing is said."""
+
+    features: int = Field(16, ge=1, description="channels of the features that mask heads see")
+    inner_channels: int = Field(
+        8, ge=1, description="of the mask heads' inner layers; 8 in the authors' code, 16 in MMDetection's"
+    )
+    distance: int = Field(2, ge=1, description="of neighbours, in cells of 4 pixels; 2 leaves one cell between them")
+    colour_threshold: float = Field(0.3, gt=0, le=1, description="least similarity of neighbours of one colour")
+    warm_up: float = Field(
+        1 / 9, ge=0, le=1, description="share of the steps until neighbours count fully; 10 000 of 90 000 as published"
+    )
+    masks_per_photo: int = Field(64, ge=1, description="masks of a photo that are learnt from in a step, at most")
+
+
+class BbtpSettings(Settings):
+    """BBTP's loss beside that of tight boxes."""
+
+    neighbour_weight: float = Field(
+        0.05, ge=0, description="of differences between neighbouring pixels; 0.05 as published"
+    )
+
+
 class TrustSettings(Settings):
     """How far labels are believed in training; off by default."""
 
@@ -374,6 +397,11 @@ class DetectorSettings(Settings):
         False,
         description="one foreground class, as the paper does for COCOA; auto: where classes have too few objects",
     )
+    boxes_of: Literal["masks", "file"] = Field(
+        "masks",
+        description="what models learn from that need boxes only: the boxes of the masks, or those that the file "
+        "states (bbox, amodal_bbox; a_bbox and i_bbox of KINS), for which no masks are needed",
+    )
     steps: int = Field(90_000, ge=1, description="optimiser steps; 90 000 of 16 photos is the 1x schedule")
     batch_size: int = Field(2, ge=1, description="photos per step and process; 2 in the ASBU paper")
     workers: int = Field(2, ge=0, description="loader processes")
@@ -396,6 +424,8 @@ class DetectorSettings(Settings):
     trust: TrustSettings = Field(TrustSettings(), description="how far labels are believed")
     orcnn: OrcnnSettings = Field(OrcnnSettings(), description="of the model orcnn")
     vrsp: VrspSettings = Field(VrspSettings(), description="of the model vrsp")
+    boxinst: BoxInstSettings = Field(BoxInstSettings(), description="of masks learnt from boxes: boxinst")
+    bbtp: BbtpSettings = Field(BbtpSettings(), description="of the model bbtp")
 
 
 class PredictSettings(Settings):

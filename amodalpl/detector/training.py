@@ -86,7 +86,7 @@ def train(
     saved = read_checkpoint(out / CHECKPOINT)
     done = int(saved["step"]) if saved else 0
     model.to(device)
-    if settings.precision != "fp32":
+    if settings.precision != "fp32" and hasattr(model, "roi_head"):
         for extractor in (model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor):
             extractor.register_forward_pre_hook(pool_in_full_precision)
     source = config["train_dataloader"]["dataset"]

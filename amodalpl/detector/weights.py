@@ -161,4 +161,5 @@ def _for_both_masks(state: State) -> State:
 
 
 def _is_per_class(name: str) -> bool:
-    return name.startswith(("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.")) or ".conv_logits." in name
+    per_class = ("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.", "bbox_head.conv_cls.")
+    return name.startswith(per_class) or ".conv_logits." in name

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..data.records import AnnotationSet
-from ..errors import DataError
+from ..errors import DataError, SettingsError
 from ..settings import DetectorSettings
 from .data.label_notes import LabelNotes
+from .heads.fcos import fcos, layer_sizes
 from .heads.mask_rcnn import Norm, mask_rcnn
 
-Need = Literal["masks", "amodal", "visible", "doubt", "uncertainty"]
+Need = Literal["masks", "amodal", "visible", "boxes", "doubt", "uncertainty"]
 Mask = Literal["amodal", "visible"]
 
 
@@ -25,7 +26,8 @@ class Model:
 
     Attributes:
         title: name and paper.
-        needs: of the labels. "masks" is met by whole masks and, where a file has none, by visible ones.
+        needs: of the labels. "masks" is met by whole masks and, where a file has none, by visible ones; "boxes"
+            likewise by whole boxes and visible ones, and models that need them look at nothing else.
         predicts: masks of each detection.
         shapes: whether a codebook of whole shapes is learnt first.
         build: settings, number of classes and normalisation to the config of an MMDetection model.
@@ -91,11 +93,25 @@ def _vrsp(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str,
     return config
 
 
+def _boxinst(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    config = fcos(settings, class_count, norm, heads=[layer_sizes(settings.boxinst)])
+    config["mask_head"]["type"] = "BoxInstHead"
+    return config
+
+
+def _bbtp(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    config = mask_rcnn(settings, class_count, norm)
+    config["roi_head"] |= {"type": "TightBoxRoIHead", **settings.bbtp.model_dump()}
+    return config
+
+
 ZOO: dict[str, Model] = {
     "mask-rcnn": Model("Mask R-CNN (He et al. 2017)", ("masks",), ("amodal",), _mask_rcnn),
     "mask-rcnn-c8": Model("Mask R-CNN with eight mask convolutions", ("masks",), ("amodal",), _mask_rcnn_c8),
     "orcnn": Model("ORCNN (Follmann et al. 2019)", ("amodal", "visible"), ("amodal", "visible"), _orcnn),
     "vrsp": Model("VRSP-Net (Xiao et al. 2021)", ("amodal", "visible"), ("amodal", "visible"), _vrsp, shapes=True),
+    "boxinst": Model("BoxInst (Tian et al. 2021)", ("boxes",), ("amodal",), _boxinst),
+    "bbtp": Model("BBTP (Hsu et al. 2019)", ("boxes",), ("amodal",), _bbtp),
 }
 
 
@@ -127,6 +143,11 @@ def reads_companions(settings: DetectorSettings) -> bool:
     return _weighs(settings) or "visible" in needs(settings)
 
 
+def learns_from_boxes(settings: DetectorSettings) -> bool:
+    """Tell whether the model looks at boxes and classes only."""
+    return "boxes" in ZOO[settings.model].needs
+
+
 _WHAT = {
     "amodal": "whole masks",
     "visible": "visible masks beside the whole ones",
@@ -141,15 +162,22 @@ def require_needs(settings: DetectorSettings, labels: AnnotationSet, notes: Labe
 
     Args:
         settings: of the detector.
-        labels: to be learnt from.
+        labels: to be learnt from; filled boxes where the model learns from boxes.
         notes: what else the label file says of them.
 
     Raises:
         DataError: no label has what the model needs.
+        SettingsError: labels are to be weighed whose masks are not looked at.
     """
+    if learns_from_boxes(settings) and _weighs(settings):
+        raise SettingsError(
+            "detector.trust: expected it to be off, got a trust in masks, which "
+            f"detector.model={settings.model} does not look at (it learns from boxes)"
+        )
     objects = [i for i in labels.instances if not i.is_crowd]
     have = {
-        "masks": len(objects),  # where nothing can be used, that is said later, with the reasons
+        "masks": len(objects),
+        "boxes": len(objects),  # where nothing can be used, that is said later, with the reasons
         "amodal": sum(i.amodal is not None for i in objects),
         "visible": sum(i.amodal is not None and i.modal is not None for i in objects),
         "doubt": sum(i.id in notes.doubt for i in objects),

@@ -14,6 +14,7 @@ from ..data.records import AnnotationSet
 from ..detector import config as configs
 from ..detector import ops, pictures, require_mmdetection, shapes, weights, zoo
 from ..detector.data import coco_export
+from ..detector.data.filled_boxes import filled_boxes
 from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
 from ..detector.heads.mask_rcnn import Norm
 from ..errors import CheckpointError, DataError, OutputError, SettingsError
@@ -139,14 +140,18 @@ def _read(
     progress: Progress,
 ) -> _Data:
     """Read and divide everything, and refuse what cannot be used, before anything is written."""
-    annotations = usable_photos(read_annotations(labels), images, progress, settings.left_out_photos)
+    from_boxes, boxes_of = zoo.learns_from_boxes(settings.detector), settings.detector.boxes_of
+    stated = from_boxes and boxes_of == "file"
+    annotations = usable_photos(read_annotations(labels, boxes=stated), images, progress, settings.left_out_photos)
+    learnt = filled_boxes(annotations, boxes_of) if from_boxes else annotations
     truth = read_annotations(val) if val else None
     folder = val_images or images
     wanted = zoo.needs(settings.detector)
     notes = read_label_notes(labels, uncertainty="uncertainty" in wanted, doubt="doubt" in wanted)
-    zoo.require_needs(settings.detector, annotations, notes)
+    zoo.require_needs(settings.detector, learnt, notes)
     train_set, val_set, held_back = _divide(
         annotations,
+        learnt,
         truth,
         settings,
         notes,
@@ -362,6 +367,7 @@ def _agnostic(annotations: AnnotationSet, settings: DetectorSettings, progress: 
 
 def _divide(
     annotations: AnnotationSet,
+    learnt: AnnotationSet,
     truth: AnnotationSet | None,
     settings: PipelineSettings,
     notes: LabelNotes,
@@ -369,8 +375,15 @@ def _divide(
     same_folder: bool,
     agnostic: bool,
 ) -> tuple[coco_export.Truth, coco_export.Truth, bool]:
-    """Return what to train on, what to score against, and whether that is a part of the labels held back."""
+    """Return what to train on, what to score against, and whether that is a part of the labels held back.
+
+    `learnt` is the labels as the model looks at them.
+    """
     wanted = coco_export.categories(annotations, agnostic)
+    if truth is None and learnt.instances and not any(i.modal or i.amodal for i in annotations.instances):
+        raise DataError(
+            f"{annotations.path}: expected masks to score against, got boxes only; give --val FILE with whole masks"
+        )
     if truth is None:
         learn, hold = coco_export.split_images(annotations, settings.detector.validation_fraction, settings.seed)
         val_set = coco_export.to_coco(annotations, wanted, images=hold, with_visible=True)
@@ -382,12 +395,12 @@ def _divide(
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
     visible = "visible" in zoo.needs(settings.detector)
     train_set = coco_export.to_coco(
-        annotations, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
+        learnt, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
     )
     if elsewhere:
         train_set.left_out[reason] = elsewhere
     for purpose, part, source in (
-        ("train on", train_set, annotations),
+        ("train on", train_set, learnt),
         ("score against", val_set, truth or annotations),
     ):
         if not part.coco["annotations"]:

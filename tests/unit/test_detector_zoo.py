@@ -44,7 +44,12 @@ def test_eight_convolutions():
 @pytest.mark.parametrize("amodal", [True, False], ids=["amodal", "no amodal"])
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_missing_needs_fail_with_one_line(name, modal, amodal):
-    met = {"masks": True, "amodal": amodal, "visible": modal and amodal}  # without any, nothing can be trained on
+    met = {
+        "masks": True,
+        "boxes": True,
+        "amodal": amodal,
+        "visible": modal and amodal,
+    }  # without any, nothing is learnt
     wanted = zoo.ZOO[name].needs
     if all(met[need] for need in wanted):
         zoo.require_needs(DetectorSettings(model=name), labels(modal, amodal), LabelNotes())
