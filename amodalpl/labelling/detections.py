@@ -14,11 +14,10 @@ from .ordering import growth_inside, order_pairs, parents
 
 BY_SCORE = "visible_by_score"
 """Flag of labels whose visible part is what no whole mask of a higher score covers, since the model predicts none."""
+Scores = Sequence[float] | np.ndarray
 
 
-def label_detections(
-    amodal: np.ndarray, visible: np.ndarray | None, scores: Sequence[float] | np.ndarray
-) -> CompletedImage:
+def label_detections(amodal: np.ndarray, visible: np.ndarray | None, scores: Scores) -> CompletedImage:
     """Make labels of the detections of one photo.
 
     A visible part is cut to the whole mask, and a pixel that several claim goes to the smallest, as everywhere in

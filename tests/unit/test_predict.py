@@ -220,16 +220,24 @@ def test_a_video(place, tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_odd_frames_and_a_video_that_ends_early(place, tmp_path, capfd):
-    frames = [cv2.imread(str(place / "images/scene_0001.png"))] * 30
-    video = write_video(tmp_path / "a.avi", frames, size_hw=(63, 81), code="FFV1")
+def test_frames_of_odd_size_lose_no_row_and_no_column(place, tmp_path, capfd):
+    frame = cv2.resize(cv2.imread(str(place / "images/scene_0001.png")), (81, 63))
+    jpeg = cv2.imencode(".jpg", frame)[1].tobytes()  # JPEGs in a row are a video, too: one that states no number
+    (tmp_path / "odd.avi").write_bytes(jpeg * 3)
+    done = run(place, tmp_path / "out", tmp_path / "odd.avi")
+    assert done.counts["frames"] == 3
+    assert cv2.imread(str(done.out / "frames/000000.jpg")).shape == (63, 81, 3)
+    assert cv2.VideoCapture(str(done.out / "video.mp4")).read()[1].shape == (64, 82, 3)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_video_that_ends_early_is_used_as_far_as_it_goes(place, tmp_path, capfd):
+    video = write_video(tmp_path / "a.avi", [cv2.imread(str(place / "images/scene_0001.png"))] * 30)
     data = video.read_bytes()
     (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
     done = run(place, tmp_path / "out", tmp_path / "cut.avi", every_frame=4)
     assert 0 < done.counts["frames"] < 30
-    picture = cv2.VideoCapture(str(done.out / "video.mp4")).read()[1]
-    assert picture.shape == (64, 82, 3)  # no row or column is lost
-    assert cv2.imread(str(done.out / "frames/000000.jpg")).shape == (63, 81, 3)
+    assert done.counts["frames"] + done.counts["frames missing at the end"] == 30
     assert capfd.readouterr().err == ""
 
 
