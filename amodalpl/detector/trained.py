@@ -49,7 +49,7 @@ class Detector:
     """
 
     name: str
-    model: nn.Module
+    model: Any
     transforms: Sequence[Any]
     categories: list[dict[str, Any]]
     device: torch.device

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what FFmpeg prints is no clear line
@@ -71,7 +72,7 @@ class Video:
                         decoded, frame = capture.retrieve()
                         if not decoded or frame is None or not frame.size:
                             break
-                        write_whole(file, lambda part, frame=frame: part.write_bytes(_jpeg(frame)))
+                        write_whole(file, partial(_write_jpeg, frame))
                     files.append(file)
                 count += 1
                 written(1)
@@ -81,8 +82,8 @@ class Video:
         return files, count
 
 
-def _jpeg(frame: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+def _write_jpeg(frame: np.ndarray, part: Path) -> None:
+    part.write_bytes(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
 
 
 def write_video(path: Path, pictures: Iterable[np.ndarray], fps: float) -> None:

@@ -14,9 +14,10 @@ from .ordering import growth_inside, order_pairs, parents
 
 BY_SCORE = "visible_by_score"
 """Flag of labels whose visible part is what no whole mask of a higher score covers, since the model predicts none."""
+Scores = Sequence[float] | np.ndarray
 
 
-def label_detections(amodal: np.ndarray, visible: np.ndarray | None, scores: Sequence[float]) -> CompletedImage:
+def label_detections(amodal: np.ndarray, visible: np.ndarray | None, scores: Scores) -> CompletedImage:
     """Make labels of the detections of one photo.
 
     A visible part is cut to the whole mask, and a pixel that several claim goes to the smallest, as everywhere in
@@ -55,7 +56,7 @@ def label_detections(amodal: np.ndarray, visible: np.ndarray | None, scores: Seq
     )
 
 
-def _uncovered(amodal: np.ndarray, scores: Sequence[float]) -> np.ndarray:
+def _uncovered(amodal: np.ndarray, scores: Scores) -> np.ndarray:
     """Return of each mask what none of a higher score covers; of equal scores the first is in front."""
     parts = np.zeros_like(amodal)
     covered = np.zeros(amodal.shape[1:], dtype=bool)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..completion.checkpoint import CARD
+from ..convert.photo_folder import unique_stems
 from ..data import coco
 from ..data.coco_family import reason_kind
 from ..data.doubtful import same_object
@@ -26,7 +28,7 @@ from ..data.label_folder import LABELS, ORDER, STATS, rle_of
 from ..data.photo_source import PhotoSource, find_photos
 from ..data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
 from ..detector import require_mmdetection
-from ..errors import DataError, SettingsError
+from ..errors import CheckpointError, DataError, SettingsError
 from ..io.files import hash_file, hash_listing, write_json, write_whole
 from ..io.images import check_image, image_path, opencv_silent, read_image
 from ..io.json_stream import open_list, read_lines, write_lines
@@ -117,8 +119,10 @@ def predict(
     if completer is not None:
         inputs["completer"] = hash_file(completer / CARD)
     run = StageRun.open(out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments)
+    if run.is_new:
+        shutil.rmtree(out / PARTS, ignore_errors=True)  # of a run on other photos that was given up
     if not run.done:
-        with run.released_on_bad_input():
+        with run.released_on_bad_input(), _parts_removed_on_bad_input(run):
             counts: dict[str, Any] = {}
             if video:
                 photos = _frames(video, out, settings.predict.every_frame, counts, progress)
@@ -142,6 +146,17 @@ def predict(
     shown = out / FRAMES if video else found.folder
     review = f"amodalpl apply-review {labels} {shown} review.json --out corrected"
     return Summary(STAGE, out, run.counts, files={k: f for k, f in files.items() if f.exists()}, next=review)
+
+
+@contextmanager
+def _parts_removed_on_bad_input(run: StageRun) -> Iterator[None]:
+    """Leave nothing of a run whose input proves unusable, as `StageRun.released_on_bad_input` does."""
+    try:
+        yield
+    except (DataError, CheckpointError):
+        if run.is_new:
+            shutil.rmtree(run.out / PARTS, ignore_errors=True)
+        raise
 
 
 def _identity(found: PhotoSource) -> dict[str, str]:
@@ -370,8 +385,7 @@ def _pictures(
 ) -> list[str]:
     """Draw the labels on the photos, or on the frames of a video; return what was written."""
     assert photos
-    with ExitStack() as stack:
-        advance = stack.enter_context(progress.task("drawing overlays", len(photos.records)))
+    with progress.task("drawing overlays", len(photos.records)) as advance:
         drawn = _drawn(photos, out / LABEL_FOLDER / LABELS, steady=video is not None)
         if video:
 
@@ -382,12 +396,18 @@ def _pictures(
 
             write_video(out / VIDEO, frames(), video.fps / settings.every_frame)
             return [VIDEO]
+        stems = unique_stems(photos.records)
         for record, picture in drawn:
-            path = out / OVERLAYS / f"{record.file_name}.jpg"
+            path = out / OVERLAYS / f"{stems[record.id]}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, lambda part, picture=picture: part.write_bytes(draw.encode_jpeg(picture)))
+            jpeg = draw.encode_jpeg(picture)
+            write_whole(path, partial(_write_bytes, jpeg))
             advance(1)
     return [OVERLAYS]
+
+
+def _write_bytes(data: bytes, part: Path) -> None:
+    part.write_bytes(data)
 
 
 def _drawn(photos: _Photos, labels: Path, *, steady: bool) -> Iterator[tuple[ImageRecord, np.ndarray]]:
