@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CompletionPrediction, CompletionRequest, CropSpec, Scene
 from amodalpl.labelling.label import Label, amodal_in_window, as_drawn, read_label, runs_away
 from amodalpl.labelling.plan import plan_labels
+from amodalpl.masks.boxed import boxed
 from amodalpl.models.completer import build_completer
 from amodalpl.settings import LabelSettings
 
@@ -79,12 +78,12 @@ def test_a_runaway_stays_as_drawn():
 
 def test_growth_to_the_edge_of_the_window_is_noted():
     to_edge = part((4, 10))
-    prediction = replace(PREDICTION, behind=to_edge, probability=to_edge.astype(np.float32))
+    prediction = CompletionPrediction(PREDICTION.request, 2, WINDOW, to_edge.astype(np.float32), to_edge, MODAL)
     assert read_label(plan(), in_image(MODAL), prediction).grew_to_border
 
 
 def test_nobody_was_asked():
-    label = Label(in_image(MODAL), 0.0)
+    label = Label(boxed(in_image(MODAL)), 0.0)
     assert not label.asked and label.occluders == ()
 
 
