@@ -8,6 +8,7 @@ from ..completion.predictor import CompletionRequest
 from ..labelling.label import amodal_in_window, as_drawn
 from ..labelling.order_recovery import requests_behind
 from ..labelling.plan import LabelPlan
+from ..masks.boxed import in_common_box
 from ..metrics.completion import Counts, count_instance
 from .holdout import Case
 
@@ -41,5 +42,6 @@ def count_completions(
         modal, truth = case.scene.masks[target], case.amodal[target]
         for of_threshold, (threshold, unmasked) in zip(counts, thresholds, strict=True):
             local = amodal_in_window(prediction, threshold, plan.behind_neighbours, unmasked)
-            of_threshold.append(count_instance(as_drawn(modal, prediction, local, plan.contour_inset_px), truth, modal))
+            label = as_drawn(modal, prediction, local, plan.contour_inset_px)
+            of_threshold.append(count_instance(*in_common_box(label, truth, modal)))
     return counts

@@ -307,3 +307,23 @@ def write_photo(path: Path, image: np.ndarray) -> None:
     if not ok:
         raise DataError(f"{path}: could not encode the image")
     write_whole(path, lambda part: part.write_bytes(data.tobytes()))
+
+
+class RecentPhotos:
+    """Photos as `read_image` reads them; those read last stay in memory, so that small ones are read once."""
+
+    def __init__(self, most_bytes: int = 2**28) -> None:
+        """Keep up to so many bytes, and the last photo in any case."""
+        self.most_bytes = most_bytes
+        self._photos: dict[Path, np.ndarray] = {}  # the last one read at the end
+
+    def read(self, path: Path, annotated_hw: tuple[int, int] | None = None) -> np.ndarray:
+        """Return (H, W, 3) uint8 RGB, not to be written to."""
+        photo = self._photos.pop(path, None)
+        if photo is None:
+            photo = read_image(path, annotated_hw)
+            photo.flags.writeable = False
+        self._photos[path] = photo
+        while len(self._photos) > 1 and sum(kept.nbytes for kept in self._photos.values()) > self.most_bytes:
+            del self._photos[next(iter(self._photos))]
+        return photo

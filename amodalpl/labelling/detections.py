@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..masks import ownership, rle
+from ..masks.boxed import all_boxed
 from ..masks.neighbours import near_pairs
 from .acyclic import without_circles
 from .assemble import CompletedImage
@@ -39,13 +40,13 @@ def label_detections(amodal: np.ndarray, visible: np.ndarray | None, scores: Sco
     else:
         size_hw = (amodal.shape[1], amodal.shape[2])
         owned = ownership.resolve([rle.encode(mask) for mask in amodal & visible], size_hw)
-        parts, shared_px = owned.masks, owned.lost_px
+        parts, shared_px = np.asarray(owned.masks), owned.lost_px
     hidden = amodal & ~parts
     order = without_circles(order_pairs(near_pairs(amodal, 0), growth_inside(hidden, parts)))
     fronts = parents(order)
     return CompletedImage(
-        amodal=amodal,
-        visible=parts,
+        whole=all_boxed(amodal),
+        seen=all_boxed(parts),
         shared_px=shared_px,
         uncertainty=1 - np.asarray(scores, dtype=np.float64),
         plausibility=None,

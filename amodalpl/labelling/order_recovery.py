@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..completion.predictor import CompletionPrediction, CompletionRequest, Predictions, Scene, Window
+from ..completion.predictor import CompletionPrediction, CompletionRequest, Predictions, Scene
+from ..masks.boxed import BoxedMask, BoxedMasks, Window
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .contact import GOES_ON, Contact, contact_of, is_doubtful, order_by_contact
@@ -145,13 +146,17 @@ def orders_completed(
 def _order_by_growth(
     plan: LabelPlan, scene: Scene, pairs: Sequence[tuple[int, int]], predictions: Predictions, threshold: float
 ) -> list[OcclusionEdge]:
-    grown = np.zeros_like(scene.masks)  # nothing where an object runs away
+    size_hw = scene.masks.size_hw
+    grown = [BoxedMask.nothing(size_hw)] * len(scene.masks)  # nothing where an object runs away
     for target, request in requests_behind(scene, neighbours_both_ways(pairs)).items():
         prediction = predictions[request]
         local = amodal_in_window(prediction, threshold, plan.behind_neighbours)
         if not runs_away(local, prediction.modal, plan.max_growth):
-            grown[target][prediction.window] = local & ~prediction.modal
-    return order_pairs(pairs, growth_inside(grown, scene.masks) if plan.order_rule == "inside" else growth_whole(grown))
+            rows, columns = prediction.window
+            grown[target] = BoxedMask.cut(local & ~prediction.modal, (columns.start, rows.start), size_hw)
+    of_all = BoxedMasks(grown, size_hw)
+    rule = growth_inside(of_all, scene.masks) if plan.order_rule == "inside" else growth_whole(of_all)
+    return order_pairs(pairs, rule)
 
 
 @dataclass

@@ -52,7 +52,7 @@ _ANY_PARTS = ".parts*"
 PARTS = f".parts-{__version__}"
 """Folder of what is stored while working; another version might label otherwise, so it starts again in its own."""
 _PART = "a part of the labels"
-MASK_BYTES = 2**27  # of photos labelled together; some five times as much is held meanwhile
+PIXELS_AT_ONCE = 2**27  # of photos labelled together, counted once for each mask
 
 
 def pseudolabel(
@@ -229,12 +229,12 @@ def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[
 
 
 def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iterator[list[ImageRecord]]:
-    """Divide photos into runs whose masks fit into `MASK_BYTES` together; a single photo may be larger."""
+    """Divide photos into runs with up to `PIXELS_AT_ONCE` together; a single photo may be larger."""
     group: list[ImageRecord] = []
     held = 0
     for record in records:
         needed = record.size_hw[0] * record.size_hw[1] * len(instances_to_label(data, record))
-        if group and held + needed > MASK_BYTES:
+        if group and held + needed > PIXELS_AT_ONCE:
             yield group
             group, held = [], 0
         group.append(record)
@@ -252,8 +252,8 @@ def _photo_entries(work: _Work, record: ImageRecord, photo: DrawnPhoto, found: C
         "labels": [
             label_entry(
                 instance,
-                found.amodal[k],
-                found.visible[k],
+                found.whole[k],
+                found.seen[k],
                 drawn_px=rle.area_px(photo.drawn[k]),
                 completer=work.method,
                 occluders=[ids[occluder] for occluder in found.occluders[k]],

@@ -149,7 +149,7 @@ def test_doubtful_orders_are_looked_at_again(changes, found, calls):
 
 
 def test_looks_of_several_scenes_are_not_mixed_up():
-    other = Scene(SCENE.masks[::-1].copy())  # the same objects with other numbers
+    other = Scene(SCENE.masks[::-1])  # the same objects with other numbers
     settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "contact_crops": (1.5, 2.5), "batch_size": 3})
     found = labels_of(trained("layered", seen_from_afar), [SCENE, other, SCENE], settings)
     assert [[(p.front, p.back) for p in labels.order] for labels in found] == [[(0, 2)], [(3, 1)], [(0, 2)]]
