@@ -7,6 +7,7 @@ and neither clearly gives way.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -199,23 +200,18 @@ def _refine_contacts(plan: LabelPlan, doubtful: Sequence[_Meeting]) -> None:
 
     The crop around a large object shows little of its contact with a small one, and any one crop may mislead.
     """
-
-    def contact_crops(meeting: _Meeting, request: CompletionRequest) -> list[CompletionRequest]:
-        return [replace(request, crop=meeting.contact.square(sides)) for sides in plan.contact_crops]
-
-    predictions = plan.ordering.predict(
-        look for meeting in doubtful for request in meeting.requests for look in contact_crops(meeting, request)
-    )
-    for meeting in doubtful:
-        window, (of_first, of_second) = meeting.contact.window, meeting.contact.visible
-        first, second = (
-            np.mean(
-                [afar, *(_unseen_in(window, predictions[look])[other] for look in contact_crops(meeting, request))],
-                axis=0,
-            )
-            for afar, request, other in zip(meeting.unseen, meeting.requests, (of_second, of_first), strict=True)
-        )
-        meeting.unseen = first, second
+    answers = [tuple([afar] * (1 + len(plan.contact_crops)) for afar in meeting.unseen) for meeting in doubtful]
+    asked_for: defaultdict[CompletionRequest, list[tuple[int, int, int]]] = defaultdict(list)  # where answers go
+    for m, meeting in enumerate(doubtful):
+        for k, request in enumerate(meeting.requests):
+            for n, sides in enumerate(plan.contact_crops, 1):
+                asked_for[replace(request, crop=meeting.contact.square(sides))].append((m, k, n))
+    for prediction in plan.ordering.stream(asked_for):
+        for m, k, n in asked_for[prediction.request]:
+            contact = doubtful[m].contact
+            answers[m][k][n] = _unseen_in(contact.window, prediction)[contact.visible[1 - k]]
+    for meeting, (first, second) in zip(doubtful, answers, strict=True):
+        meeting.unseen = np.mean(first, axis=0), np.mean(second, axis=0)
 
 
 def _unseen_from_afar(

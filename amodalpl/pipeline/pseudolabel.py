@@ -38,6 +38,7 @@ from ..masks.gaps import GapTolerance
 from ..report import sanity_checks
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device, wait_for_files
+from ..runtime.memory import require_memory
 from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, StageRun, git_state, input_hashes
@@ -89,7 +90,8 @@ def pseudolabel(
         Counts of labels and of what was left out, each with a reason.
 
     Raises:
-        DataError: annotations, photos or the review cannot be read, or no instance can be labelled.
+        DataError: annotations, photos or the review cannot be read, no instance can be labelled, or a photo does not
+            fit into memory.
         CheckpointError: the completer is missing or damaged.
         SettingsError: an unknown backend, or a device that is not there.
         MissingPackageError: onnxruntime is asked for and not installed.
@@ -108,6 +110,7 @@ def pseudolabel(
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
     if not any(i.modal is not None and not i.is_crowd for i in data.instances):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
+    require_memory(data)
     inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
     if review:
         inputs["review"] = hash_file(review)

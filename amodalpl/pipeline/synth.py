@@ -30,6 +30,7 @@ from ..masks.rle import Rle
 from ..report import sanity_checks
 from ..report.gaps import gap_histogram
 from ..report.samples import sample_sheet
+from ..runtime.memory import require_memory
 from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, input_hashes
@@ -78,11 +79,13 @@ def synth(
         where something looks wrong.
 
     Raises:
-        DataError: the file cannot be read, or has fewer than two usable instances in two photos.
+        DataError: the file cannot be read, has fewer than two usable instances in two photos, or a photo does
+            not fit into memory.
         OutputError: the folder belongs to another run.
     """
     arguments = ROW.arguments(locals())
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
+    require_memory(data)
     run = StageRun.open(out, ROW.name, ROW.settings_of(settings), input_hashes(data, images), settings.seed, arguments)
     if not run.done:
         with run.released_on_bad_input():
