@@ -105,6 +105,34 @@ def load_completer(folder: Path, device: torch.device, backend: str = "torch") -
     return CompleterBundle(completer, crop, *chosen, _read_shapes(folder, card))
 
 
+def read_network_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings that a completer's weights fit: method, width, image.
+
+    Raises:
+        DataError: the folder has no `completer.json`.
+        CheckpointError: the card is of another version, or damaged.
+    """
+    card = read_json(folder / CARD, "the card of a trained completer; train one with `amodalpl complete`")
+    method, width, _, _ = _read_card(folder / CARD, card)
+    return {"method": method, "width": width, "image": bool(card["image"])}
+
+
+def start_from(completer: Completer, folder: Path) -> None:
+    """Put the weights of an earlier completer into one that is to be trained.
+
+    Args:
+        completer: of the same method, width and inputs.
+        folder: output folder of `amodalpl complete`.
+
+    Raises:
+        DataError: the folder has no `completer.json`.
+        CheckpointError: the weights are missing, damaged, or of another network.
+    """
+    card = read_json(folder / CARD, "the card of a trained completer; train one with `amodalpl complete`")
+    _require_hash(folder / WEIGHTS, card.get("weights_sha256"))
+    load_weights(completer, load_plain(folder / WEIGHTS), folder / WEIGHTS)
+
+
 def _read_weights(folder: Path, card: Any, completer: Completer) -> Completer:
     weights = folder / WEIGHTS
     if not weights.exists():
