@@ -24,4 +24,4 @@ def demo(
 
     from amodalpl.pipeline.demo import demo as stage
 
-    show(lambda progress: stage(out, values, device.value, progress), as_json)
+    show(lambda progress: stage(out, values, device.value, progress), as_json, computes=True)

@@ -28,6 +28,7 @@ from amodalpl.runtime.summary import Summary
 
 from .headline import Result, behind, headline
 from .printable import printable
+from .threads import busy_warning
 
 LONGEST_LIST = 20  # lines of one list before it is cut
 WIDEST_TABLE = 7  # metrics side by side before rows and columns change places
@@ -64,7 +65,7 @@ LogJson = Annotated[
 ]
 
 
-def show(stage: Callable[[Progress], Summary], as_json: bool) -> None:
+def show(stage: Callable[[Progress], Summary], as_json: bool, *, computes: bool = False) -> None:
     """Run a stage, then print its summary; `--quiet` and `--log-json`, which stand before the command, are heeded.
 
     Whatever libraries print meanwhile goes to stderr, so that stdout holds the summary and nothing else. Under
@@ -73,6 +74,7 @@ def show(stage: Callable[[Progress], Summary], as_json: bool) -> None:
     Args:
         stage: called with where to report progress.
         as_json: print one JSON object, and no progress.
+        computes: for long, so that a busy machine is worth a warning.
 
     Raises:
         typer.Exit: with 1, the summary is not ok.
@@ -82,6 +84,8 @@ def show(stage: Callable[[Progress], Summary], as_json: bool) -> None:
     if first_process and not as_json:
         progress = WarningsOnly(stderr_console()) if _asked.quiet else ShownProgress(stderr_console())
     log = EventLog(_asked.log_json, progress) if _asked.log_json and first_process else None
+    if computes and (busy := busy_warning()):
+        progress.warn(busy)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             summary = stage(log or progress)

@@ -81,4 +81,4 @@ def run(
         has_page = summary.next.startswith("open ")
         return replace(summary, next=summary.next if has_page else go_on, then=go_on if has_page else "")
 
-    show(act, as_json)
+    show(act, as_json, computes=True)

@@ -39,7 +39,7 @@ def command_of(stage: Stage) -> Callable[..., None]:
             summary = stage.run(given, out, values, device.value, progress)
             return repeating(summary, config, overrides, seed, device.value)
 
-        show(act, as_json)
+        show(act, as_json, computes="device" in stage.takes)
 
     parameters = list(_of(stage))
     command.__name__ = stage.name.replace("-", "_")

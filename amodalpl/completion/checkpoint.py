@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from ..calibration.fit import Calibration, RiskGuarantee
-from ..errors import CheckpointError, SettingsError, nearest
+from ..errors import CheckpointError, DataError, SettingsError, nearest
 from ..io.checkpoints import load_plain
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..models.completer import METHODS, Completer, build_completer, fuse_for_use
@@ -97,7 +97,7 @@ def load_completer(folder: Path, device: torch.device, backend: str = "torch") -
     """
     if backend not in BACKENDS:
         raise SettingsError(f"--backend: expected torch or onnx, got {backend!r}{nearest(str(backend), BACKENDS)}")
-    card = read_json(folder / CARD, "the card of a trained completer; train one with `amodalpl complete`")
+    card = _card_of(folder)
     method, width, crop, chosen = _read_card(folder / CARD, card)
     uses_image = bool(card["image"])
     if backend == "onnx":
@@ -106,6 +106,41 @@ def load_completer(folder: Path, device: torch.device, backend: str = "torch") -
     else:
         completer = _read_weights(folder, card, build_completer(method, width, uses_image)).to(device)
     return CompleterBundle(completer, crop, **chosen, shapes=_read_shapes(folder, card))
+
+
+def _card_of(folder: Path) -> Any:
+    inside = folder / "completer"
+    if not (folder / CARD).exists() and (inside / CARD).exists():
+        raise DataError(f"{folder}: expected the output folder of `amodalpl complete`; give {inside}")
+    return read_json(folder / CARD, "the card of a trained completer; train one with `amodalpl complete`")
+
+
+def read_network_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings that a completer's weights fit: method, width, image.
+
+    Raises:
+        DataError: the folder has no `completer.json`.
+        CheckpointError: the card is of another version, or damaged.
+    """
+    card = _card_of(folder)
+    method, width, _, _ = _read_card(folder / CARD, card)
+    return {"method": method, "width": width, "image": bool(card["image"])}
+
+
+def start_from(completer: Completer, folder: Path) -> None:
+    """Put the weights of an earlier completer into one that is to be trained.
+
+    Args:
+        completer: of the same method, width and inputs.
+        folder: output folder of `amodalpl complete`.
+
+    Raises:
+        DataError: the folder has no `completer.json`.
+        CheckpointError: the weights are missing, damaged, or of another network.
+    """
+    card = _card_of(folder)
+    _require_hash(folder / WEIGHTS, card.get("weights_sha256"))
+    load_weights(completer, load_plain(folder / WEIGHTS), folder / WEIGHTS)
 
 
 def _read_weights(folder: Path, card: Any, completer: Completer) -> Completer:

@@ -166,7 +166,7 @@ def _top_level(path: Path, data: Any) -> Mapping[str, Any]:
     if isinstance(data, list) and data and isinstance(data[0], dict) and "image_id" in data[0]:
         raise DataError(
             f"{path}: expected a COCO file with images, annotations and categories, got a bare list of results; "
-            "put them under `annotations` and add `images` and `categories`"
+            f"make one: `amodalpl convert {path} --images PHOTOS --out instances.json`"
         )
     found = f"keys {brief(sorted(data))}" if isinstance(data, dict) else type(data).__name__
     raise DataError(

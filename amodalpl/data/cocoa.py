@@ -97,18 +97,24 @@ def read_record_folder(folder: Path, as_drawn: bool = False) -> AnnotationSet:
         DataError: no record in the folder, a file that is not JSON, or as for `read_cocoa`.
     """
     dropped: list[Dropped] = []
-    images, records = [], []
+    images, records, of_labelme = [], [], 0
     for file in sorted(folder.glob("*.json")):
         record = read_json(file, "a COCOA record")
         if not isinstance(record, dict) or "regions" not in record:
+            of_labelme += isinstance(record, dict) and "shapes" in record
             dropped.append(Dropped(file.name, None, None, "not a COCOA record: it has no `regions` of one photo"))
             continue
         images.append(_image_of_record(file, "", record, file.stem))
         records.append((file.name, record))
+    if of_labelme and not records:
+        raise DataError(
+            f"{folder}: expected an annotation file, found {of_labelme} labelme files; make one of them: "
+            f"`amodalpl convert {folder} --images PHOTOS --out instances.json`"
+        )
     if not records:
         raise DataError(
             f"{folder}: expected an annotation file, or a folder of COCOA records (one JSON file with `regions` per "
-            "photo), found no record; name the annotation file itself"
+            "photo), found no record; name the annotation file itself, or make one with `amodalpl convert`"
         )
     return _read(folder, _distinct(folder, images), records, dropped, {}, as_drawn, [])
 

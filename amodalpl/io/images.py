@@ -44,12 +44,17 @@ _ORIENTATION_TAG = 0x0112
 _SILENT = 0  # of OpenCV's levels of logging
 
 
+class LinkOutError(DataError):
+    """A photo is a link that leads out of the image folder."""
+
+
 def image_path(folder: Path, file_name: str) -> Path:
     """Return where a photo is, which must be inside the image folder, links followed.
 
     Raises:
         DataError: the name is absolute or leads out of the folder.
     """
+    by_link = False
     try:
         relative = Path(file_name)
         os.fsencode(file_name)
@@ -59,8 +64,14 @@ def image_path(folder: Path, file_name: str) -> Path:
         if _may_lead_out(folder, relative):
             inside = os.path.realpath(folder)
             if os.path.commonpath([inside, os.path.realpath(path)]) != inside:
+                by_link = True
                 raise ValueError
     except (ValueError, OSError):  # also: characters that no file name has
+        if by_link:
+            raise LinkOutError(
+                f"{folder}: file_name: {file_name[:120]!r} is a link, or behind one, that leads out of the image "
+                "folder, where amodalpl opens nothing; copy the photos, or give the folder that they are in"
+            ) from None
         raise DataError(
             f"{folder}: file_name: expected a name inside the image folder, got {file_name[:120]!r}; "
             "give names relative to the folder"

@@ -53,6 +53,8 @@ def rerun(
         if name not in arguments:
             raise DataError(f"{file}: {name} is no argument of `amodalpl {stage.name}`{nearest(name, arguments)}")
         arguments[name] = str(path)
+    if grown := record.get("grown from"):
+        progress.warn(f"{file}: went on from {grown} steps; in one go, its learning rate changes otherwise")
     values = {"seed": record["seed"], **record["settings"]}
     stage.run({i.name: i.from_json(arguments.get(i.name)) for i in stage.inputs}, out, values, device, progress)
     again = read_json(out / RUN_FILE, "the record of the repetition")

@@ -190,7 +190,10 @@ _ROWS = (
 
         Settings that are not given here are those of SYNTH_DIR.""",
         example="complete runs/synth --out runs/completer --set training.steps=3000",
-        inputs=(Input("synth_dir", "path", "SYNTH_DIR", "Output folder of `amodalpl synth`."),),
+        inputs=(
+            Input("synth_dir", "path", "SYNTH_DIR", "Output folder of `amodalpl synth`."),
+            Input("init", "path", "DIR", "Start from this completer, an output folder of `complete`.", "--init"),
+        ),
         sections=("synthesis", "completer", "training", "labels"),
         takes=("values", "device"),
         shared=True,
@@ -245,7 +248,13 @@ _ROWS = (
             _IMAGES,
             Input("val", "path", "ANN", "Score on this file; without it, photos of LABELS are kept apart.", "--val"),
             Input("val_images", "path", "DIR", "Photos of --val.", "--val-images", shown_default="IMAGES"),
-            Input("init", "path or none", "FILE|none", "Start from this checkpoint, or from random weights.", "--init"),
+            Input(
+                "init",
+                "path or none",
+                "FILE|DIR|none",
+                "Start from this checkpoint, from a folder of this stage, or from random weights.",
+                "--init",
+            ),
         ),
         sections=("detector",),
         takes=("settings", "device"),

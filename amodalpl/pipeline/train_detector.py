@@ -86,7 +86,8 @@ def train_detector(
         val: annotations with amodal masks to score against; its photos are taken out of training. None holds back
             `detector.validation_fraction` of the label file.
         val_images: folder of their photos; None means `images`.
-        init: start weights: a file (of a backbone or a whole detector), or "none" for random ones. None downloads
+        init: start weights: a file (of a backbone or a whole detector), an earlier output folder, or "none" for random
+            ones. None downloads
             ResNet-50's ImageNet weights.
         device: auto, cpu or cuda.
         progress: where steps are reported.
@@ -173,6 +174,7 @@ def _claim(claim: tuple[Any, ...], first: bool) -> StageRun:
     """Open the output folder; the other processes find what the first one wrote."""
     from ..detector import training
 
+    claim = (*claim, ("detector.steps", training.CHECKPOINT))
     claimed = StageRun.open(*claim) if first else None
     training.wait_for_all()
     return claimed or StageRun.open(*claim)
@@ -420,7 +422,7 @@ def start_identity(init: str | None, settings: DetectorSettings) -> str:
     if init == "none":
         return "none"
     if init is not None:
-        path = Path(init)
+        path = _start_file(init)
         if not path.is_file():
             raise CheckpointError(f"{path}: expected a checkpoint, found no such file; give --init FILE|none")
         return hash_file(path)
@@ -432,10 +434,24 @@ def start_identity(init: str | None, settings: DetectorSettings) -> str:
     return weights.RESNET50_URL
 
 
+def _start_file(init: str) -> Path:
+    """Return the file of start weights, of a folder of this stage the one that it wrote.
+
+    Raises:
+        OutputError: a folder of something else, or of a training that has not finished.
+        DataError: a folder without a run.
+    """
+    path = Path(init)
+    if not path.is_dir():
+        return path
+    finished_run(path, STAGE)
+    return path / WEIGHTS
+
+
 def _start_state(init: str | None, settings: DetectorSettings) -> weights.State | None:
     if init == "none":
         return None
-    return weights.download_resnet50() if init is None else weights.read_state(Path(init))
+    return weights.download_resnet50() if init is None else weights.read_state(_start_file(init))
 
 
 def _detect(

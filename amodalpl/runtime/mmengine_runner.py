@@ -30,6 +30,7 @@ from ..io.files import write_json, write_whole
 from .progress import Progress
 
 NAN_BATCH = "nan_batch.json"
+_COUNTERS = ("last_step", "_global_step")  # of a schedule
 
 Point = dict[str, float]
 
@@ -303,7 +304,8 @@ class Checkpoints(Hook):
             ) from None
         runner.train_loop._iter = int(self.saved["step"])
         for schedule, state in zip(runner.param_schedulers or [], self.saved["schedules"], strict=True):
-            schedule.load_state_dict(state)
+            # its other numbers follow from the settings, which may ask for more steps than they did
+            schedule.load_state_dict({name: state[name] for name in _COUNTERS if name in state})
         self.curve.restore(self.saved["curve"], self.saved.get("pending", ()))
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

@@ -17,7 +17,7 @@ from ..data.photo_names import PhotoNames
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
-from ..io.images import check_image, image_path, read_image
+from ..io.images import LinkOutError, check_image, image_path, read_image
 from ..io.parallel import map_ranges, usable_cores
 from ..masks import rle
 from ..masks.overlaps import lost_by_sharing_px, overlapping_pairs, sharing_more_than
@@ -207,16 +207,28 @@ def _require_photos(records: AnnotationSet, folder: Path) -> None:
     if not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of photos, found no such folder; check the path")
     if not any(_is_there(folder, image.file_name) for image in records.images):
+        _refuse_link(folder, records.images[0].file_name)
         if renamed := PhotoNames(folder).find_quietly(records.images[0].file_name):
             raise DataError(
                 f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)} under "
                 f"these names, but {renamed!r} for {records.images[0].file_name[:120]!r}; `amodalpl convert "
                 f"{argument(records.path)} --images {argument(folder)} --out named.json` writes the names of the folder"
             )
+        labels = sum(1 for _ in folder.glob("*.json"))
+        beside = f", but {labels} JSON files; give the folder that has the photos" if labels else ""
         raise DataError(
             f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)} "
-            f"(first: {records.images[0].file_name[:120]!r}); file names are relative to this folder"
+            f"(first: {records.images[0].file_name[:120]!r})" + (beside or "; file names are relative to this folder")
         )
+
+
+def _refuse_link(folder: Path, file_name: str) -> None:
+    try:
+        image_path(folder, file_name)
+    except LinkOutError:
+        raise
+    except DataError:  # a name that says more of the file than of the folder
+        return
 
 
 def _is_there(folder: Path, file_name: str) -> bool:

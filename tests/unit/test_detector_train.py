@@ -226,6 +226,15 @@ def test_start_weights(trained, scenes, tmp_path):
     )
 
 
+def test_a_folder_starts_another_training(trained, scenes, tmp_path):
+    summary = start(scenes, tmp_path / "a", init=str(trained.out), steps=1)
+    assert summary.counts["start"].startswith("detector, ")
+    with pytest.raises(DataError, match="the record of a finished `amodalpl train-detector`"):
+        start(scenes, tmp_path / "b", init=str(scenes))
+    with pytest.raises(OutputError, match=r"has finished 4 steps and kept no state.*--init .* --out NEW"):
+        start(scenes, trained.out, val=scenes / "truth/truth.json", steps=6)
+
+
 def test_start_weights_that_do_not_fit(scenes, tmp_path):
     def init(content):
         file = tmp_path / "init.pth"
