@@ -237,6 +237,38 @@ _ROWS = (
         ),
     ),
     Stage(
+        name="train-compositional",
+        function="amodalpl.pipeline.train_compositional:train_compositional",
+        help="""Learn the shapes of classes from boxes alone, for `label-boxes` (Bayesian-Amodal).
+
+        Needs MMDetection: [bold]pip install 'amodalpl\\[detector]'[/bold]""",
+        example="train-compositional boxes.json images/ --init backbone.pth --out runs/shapes",
+        inputs=(
+            _ANNOTATIONS,
+            _IMAGES,
+            _FORMAT,
+            Input("init", "path or none", "FILE|none", "Weights of the backbone, or random ones.", "--init"),
+        ),
+        sections=("compositional",),
+        takes=("settings", "device"),
+    ),
+    Stage(
+        name="label-boxes",
+        function="amodalpl.pipeline.label_boxes:label_boxes",
+        help="""Write visible and whole masks of the objects in boxes, as a label folder.
+
+        Boxes are of what is visible; with --set compositional.centre=known, of whole objects.""",
+        example="label-boxes boxes.json images/ --model runs/shapes --out runs/labels",
+        inputs=(
+            _ANNOTATIONS,
+            _IMAGES,
+            Input("model", "path", "DIR", "Output folder of `train-compositional`.", "--model", required=True),
+            _FORMAT,
+        ),
+        sections=("compositional",),
+        takes=("settings", "device"),
+    ),
+    Stage(
         name="train-detector",
         function="amodalpl.pipeline.train_detector:train_detector",
         help="""Train a detector of whole objects on a label file, and score it.

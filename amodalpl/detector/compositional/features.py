@@ -118,6 +118,14 @@ def inside_box(size_hw: tuple[int, int]) -> np.ndarray:
     return mask
 
 
+def middle_of_box(size_hw: tuple[int, int]) -> np.ndarray:
+    """Return (h, w) bool: the middle half of a crop's box, each way."""
+    mask = np.zeros(size_hw, dtype=bool)
+    top, left = (MARGIN_CELLS + (cells - 2 * MARGIN_CELLS) // 4 for cells in size_hw)
+    mask[top : size_hw[0] - top, left : size_hw[1] - left] = True
+    return mask
+
+
 class FeatureExtractor(nn.Module):
     """A frozen backbone that answers with unit vectors.
 

@@ -17,13 +17,12 @@ from ...io.files import write_whole
 from ...runtime.progress import Progress
 from ...settings import CompositionalSettings
 from .concepts import activations, fit_outliers, fit_vmf
-from .features import BoxCrop, FeatureExtractor, crop_box, inside_box
+from .features import BoxCrop, FeatureExtractor, crop_box, inside_box, middle_of_box
 from .mixtures import Examples, fit_poses
 from .model import CompositionalModel, Template
 
 CELLS_PER_OBJECT = 20  # that concepts are learnt from, as in the authors' code
 CONTEXT_KERNELS, CONTEXT_KAPPA = 5, 30.0  # of each class, as in the authors' code
-CONTEXT_FOUND = 0.75  # share of the margin that its own kernels should know again; theirs is a cosine of 0.54
 LEAST_OBJECT = 0.2  # share of a box that must be left as object at the start, else all of it is
 OUTER_ROUNDS = 3  # poses are fitted, then what is object is told anew; 3 in the authors' code
 OBJECTS_PER_POSE = 5
@@ -104,13 +103,14 @@ class BoxTrainer:
         of_objects: list[Tensor] = []
         anywhere: list[Tensor] = []
         margins: dict[int, list[Tensor]] = {}
+        middles: dict[int, list[Tensor]] = {}
         with self.progress.task("features for concepts", len(self.objects)) as advance:
             for o, crop, features in self._features(self.objects):
                 inside = inside_box(crop.size_hw) & ~crop.outside
                 of_objects.append(_some(features, inside, rng))
-                margins.setdefault(o.category_id, []).append(
-                    _some(features, ~inside_box(crop.size_hw) & ~crop.outside, rng)
-                )
+                around = ~inside_box(crop.size_hw) & ~crop.outside
+                margins.setdefault(o.category_id, []).append(_some(features, around, rng))
+                middles.setdefault(o.category_id, []).append(_some(features, middle_of_box(crop.size_hw), rng))
                 advance(1)
         with self.progress.task("features of the photos at large", len(self.objects)) as advance:
             for _, crop, features in self._features(list(self._moved(rng))):
@@ -129,8 +129,8 @@ class BoxTrainer:
             if len(margin):
                 kernels = fit_vmf(margin, min(CONTEXT_KERNELS, len(margin)), CONTEXT_KAPPA, seed=self.seed)
                 found[f"context_{category_id}"] = kernels
-                known = (margin @ kernels.T).amax(dim=1)
-                found[f"context_from_{category_id}"] = known.quantile(1 - CONTEXT_FOUND)
+                alike = ((cells @ kernels.T).amax(dim=1) for cells in (margin, torch.cat(middles[category_id])))
+                found[f"context_from_{category_id}"] = best_threshold(*alike)
         return found
 
     def _fit_class(self, category_id: int, concepts: Concepts) -> Concepts:
@@ -194,6 +194,19 @@ def more_likely_object(seen: Tensor, template: Template, pose: Tensor) -> Tensor
     prior = template.prior[pose]
     here = prior * (seen * template.foreground[pose]).sum(dim=-1)
     return here > (1 - prior) * (seen * template.context[pose]).sum(dim=-1)
+
+
+def best_threshold(above: Tensor, below: Tensor) -> Tensor:
+    """Return the value that tells two samples apart best: fewest of both, as shares, on the wrong side of it.
+
+    Args:
+        above: (N,) values that should reach it.
+        below: (M,) values that should not.
+    """
+    values = torch.cat([above, below]).sort().values
+    missed = torch.searchsorted(above.sort().values, values) / len(above)  # share below each value
+    wrong = 1 - torch.searchsorted(below.sort().values, values) / max(1, len(below))
+    return values[(missed + wrong).argmin()]
 
 
 def on_grid(cells: Tensor, columns: int) -> Tensor:
