@@ -382,7 +382,7 @@ def _divide(
         scored = {i.file_name for i in truth.images} if same_folder else set()
         learn = {i.id for i in annotations.images if i.file_name not in scored}
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
-    visible = "visible" in zoo.needs(settings.detector)
+    visible = zoo.needs_visible(settings.detector)
     train_set = coco_export.to_coco(
         learnt, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
     )
