@@ -1,4 +1,4 @@
-"""Every model that learns from masks can: it finds the whole objects of 20 drawn scenes that it has seen often enough."""
+"""Models that learn from masks find the whole objects of 20 drawn scenes that they have seen often enough."""
 
 import pytest
 
