@@ -44,6 +44,9 @@ class LayerSettings(Settings):
 
     neighbours: tuple[float, ...] = Field((0.5, 0.3, 0.2), min_length=1, description="odds of 1, 2, 3 ... neighbours")
     front_probability: float = Field(0.6, ge=0, le=1, description="chance that a neighbour is in front of the object")
+    unmasked: float = Field(
+        0.0, ge=0, le=1, description="chance that the network is not shown the mask of a neighbour in front"
+    )
     hidden: Fraction = Field((0.01, 0.6), description="least share hidden by a neighbour, most hidden by all")
     size: Fraction = Field((0.4, 2.0), description="least and most size of a neighbour relative to the object")
     natural_sizes: float = Field(0.25, ge=0, le=1, description="chance that a neighbour keeps the size of its photo")
@@ -149,6 +152,9 @@ class SynthesisSettings(Settings):
         (0.5, 1.5), description="size of a pasted occluder relative to what it hides, of `wide`"
     )
     holdout_hidden: Fraction = Field((0.02, 0.5), description="least and most hidden share of a hold-out target")
+    holdout_unmasked: float = Field(
+        0.0, ge=0, le=1, description="share of the hold-out's occluders that are in the photo and have no mask"
+    )
     holdout_whole: bool = Field(
         False,
         description="hold-out scenes only from objects that nothing is near and no border of the photo cuts off, so "
@@ -192,7 +198,10 @@ class TrainingSettings(Settings):
     schedule: Literal["constant", "steps", "one-cycle"] = Field("constant", description="of the learning rate")
     milestones: tuple[int, ...] = Field((), description="steps at which `steps` divides the learning rate by ten")
     inside_weight: float | None = Field(
-        None, gt=0, description="weight of the loss under the occluder, 1 elsewhere; the method's own unless given"
+        None, gt=0, description="weight of the loss under the occluder; the method's own unless given"
+    )
+    outside_weight: float = Field(
+        1.0, gt=0, description="weight elsewhere; 1 in the papers, more to learn what things without a mask hide"
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
     synthesis_device: Literal["auto", "cpu", "device"] = Field(
@@ -228,6 +237,13 @@ class LabelSettings(Settings):
         gt=0,
         lt=1,
         description="probability above which a pixel belongs to an object; the completer's unless given",
+    )
+    unmasked_threshold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="the same where no mask is, for what hides there without one; 1 lets nothing grow there; the "
+        "completer's unless given",
     )
     order_threshold: float | None = Field(
         None, gt=0, lt=1, description="the same, where growth tells who is in front; the completer's unless given"
@@ -408,12 +424,15 @@ class DetectorSettings(Settings):
     backbone: Literal["resnet50", "mobilenet_v2", "resnet18_small"] = Field(
         "resnet50", description="resnet50 as in the paper, mobilenet_v2, or a slim ResNet-18 for drawn scenes"
     )
+    class_agnostic: Literal[True, False, "auto"] = Field(
+        False,
+        description="one foreground class, as the paper does for COCOA; auto: where classes have too few objects",
+    )
     boxes_of: Literal["masks", "file"] = Field(
         "masks",
         description="what models learn from that need boxes only: the boxes of the masks, or those that the file "
         "states (bbox, amodal_bbox; a_bbox and i_bbox of KINS), for which no masks are needed",
     )
-    class_agnostic: bool = Field(False, description="one foreground class, as the paper does for COCOA")
     steps: int = Field(90_000, ge=1, description="optimiser steps; 90 000 of 16 photos is the 1x schedule")
     batch_size: int = Field(2, ge=1, description="photos per step and process; 2 in the ASBU paper")
     workers: int = Field(2, ge=0, description="loader processes")
@@ -441,6 +460,45 @@ class DetectorSettings(Settings):
     blade: BladeSettings = Field(BladeSettings(), description="of the model blade")
 
 
+class PredictSettings(Settings):
+    """How a trained detector is used on photos and videos."""
+
+    score_threshold: float = Field(0.3, ge=0, lt=1, description="detections below it are left out")
+    batch_size: int = Field(4, ge=1, description="photos of one size that the network sees together")
+    precision: Literal["fp32", "fp16"] = Field("fp32", description="arithmetic of the network; fp16 needs a GPU")
+    every_frame: int = Field(1, ge=1, description="of a video, each so many-th frame is looked at")
+    photos_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
+
+
+class CompositionalSettings(Settings):
+    """The Bayesian compositional model, learnt from boxes and classes."""
+
+    backbone: Literal["resnext50", "resnet50", "mobilenet_v2"] = Field(
+        "resnext50", description="of the features, frozen: resnext50 as in the paper, resnet50, mobilenet_v2 for CPUs"
+    )
+    concepts: int = Field(512, ge=2, description="visual concepts; fewer where there are few objects")
+    concept_rounds: int = Field(150, ge=1, description="most EM steps of the concepts; 150 in the authors' code")
+    kappa: float = Field(65.0, gt=0, description="concentration of a concept; 65 in the paper")
+    poses: int = Field(8, ge=1, description="mixtures of a class; 8 in the paper; one for every five objects at most")
+    outliers: int = Field(5, ge=1, description="models of what may hide an object, beside the general one")
+    objects_per_class: int = Field(
+        200, ge=1, description="boxes of a class that are learnt from; up to 3000 in the paper"
+    )
+    least_objects: int = Field(5, ge=1, description="boxes that a class needs to be learnt")
+    least_height_px: float = Field(32, gt=0, description="lower boxes are not learnt from; 50 px in its evaluation")
+    most_overlap: float = Field(
+        0.1, ge=0, le=1, description="share of a box within another box, up to which it counts as unoccluded"
+    )
+    context_share: float = Field(0.2, ge=0, le=1, description="weight of the surroundings in the choice of a pose")
+    hidden_prior: float = Field(
+        0.5, gt=0, lt=1, description="chance that a cell is hidden; at 0.5 it drops out, as in the authors' code"
+    )
+    centre: Literal["searched", "known"] = Field(
+        "searched", description="boxes to be labelled are of visible parts, or of whole objects"
+    )
+    batch_size: int = Field(8, ge=1, description="crops at once")
+
+
 class PipelineSettings(Settings):
     """All sections; every stage takes the whole and uses its own."""
 
@@ -456,6 +514,8 @@ class PipelineSettings(Settings):
     training: TrainingSettings = TrainingSettings()
     labels: LabelSettings = LabelSettings()
     detector: DetectorSettings = DetectorSettings()
+    predict: PredictSettings = PredictSettings()
+    compositional: CompositionalSettings = CompositionalSettings()
 
 
 class DataSettings(Settings):

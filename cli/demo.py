@@ -16,6 +16,8 @@ def demo(
 ) -> None:
     """Run the whole pipeline on embedded drawn scenes; nothing is downloaded.
 
+    Without MMDetection it ends with the labels.
+
     Example: [bold]amodalpl demo --out runs/demo[/bold]
     """
     values = options.explicit(config, overrides, seed)

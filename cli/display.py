@@ -17,13 +17,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
 from amodalpl.runtime.events import EventLog
-from amodalpl.runtime.progress import SILENT, Progress
+from amodalpl.runtime.progress import DAY_S, SILENT, Progress
 from amodalpl.runtime.summary import Summary
 
 from .headline import Result, behind, headline
@@ -146,7 +146,7 @@ class ShownProgress(Progress):
             BarColumn(),
             MofNCompleteColumn(),
             RateColumn(),
-            TimeRemainingColumn(),
+            TimeLeftColumn(),
             console=self._console,
         )
         row = bars.add_task(label, total=total, completed=done, before=done)
@@ -190,7 +190,19 @@ class RateColumn(ProgressColumn):
         return Text(f"{new / seconds:.3g}/s" if new and seconds else "")
 
 
+class TimeLeftColumn(ProgressColumn):
+    """Time left, in days where it is more than one."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """Draw it."""
+        return Text("" if task.time_remaining is None else _clock(task.time_remaining), style="progress.remaining")
+
+
 def _clock(seconds: float) -> str:
+    if seconds > DAY_S:
+        return f"{seconds / DAY_S:.1f} days"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
@@ -222,6 +234,8 @@ def print_summary(console: Console, summary: Summary) -> None:
         _print_plain(console, f"  {name:<{width}}  {path}")
     if summary.next:
         _print_plain(console, f"next: {summary.next}")
+    if summary.then:
+        _print_plain(console, f"then: {summary.then}")
 
 
 def _print_headline(console: Console, summary: Summary, results: list[Result]) -> None:

@@ -86,7 +86,7 @@ class CalibrationSamples:
         doubt = [pixels.implied_error(label.evidence) for label in weighed if label.evidence is not None]
         error = [1 - label.iou for label in weighed]
         helps = labels_help(doubt, error, [label.scene for label in weighed])
-        unasked = [1 - label.iou for label in self.labels if not label.asked]
+        unasked = [1 - label.iou for label in self.labels if not label.asked and label.evidence is None]
         calibration = replace(
             fit_labels(doubt, error) if helps else Calibration(),
             probability=pixels.probability,
@@ -103,11 +103,11 @@ def _sample_of(label: Label, truth: np.ndarray, scene: int) -> LabelSample:
     prediction, evidence = label.prediction, None
     if prediction is not None and not label.runaway:
         evidence = evidence_of(prediction, label.amodal[prediction.window] | prediction.modal)
-    return LabelSample(label.uncertainty, iou, evidence, label.asked, scene)
+    return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene)
 
 
 def _stated(sample: LabelSample, calibration: Calibration) -> float:
     """Return the uncertainty that a label would carry under another calibration."""
-    if not sample.asked:
-        return calibration.unasked
-    return sample.uncertainty if sample.evidence is None else calibration.uncertainty(sample.evidence)
+    if sample.evidence is not None:
+        return calibration.uncertainty(sample.evidence)
+    return sample.uncertainty if sample.asked else calibration.unasked

@@ -34,7 +34,7 @@ def quick_score(completer: Completer, crop: CropSpec, holdout: Holdout, settings
     counts: list[metrics.Counts] = []
     for chunk in holdout.chunks(holdout.cases("choose")[:QUICK_SCENES]):
         occluders = [ancestors(case.true_order()) for case in chunk]
-        counts += count_completions(plan, chunk, occluders, [0.5])[0]
+        counts += count_completions(plan, chunk, occluders, [(0.5, 1.0)])[0]
     scores = metrics.compute_micro(counts)
     return {f"hold-out {name}": float(scores[name] or 0.0) for name in ("miou", "invisible_miou")}
 

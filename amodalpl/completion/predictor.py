@@ -6,7 +6,7 @@ Shared by labelling, by scoring on the hold-out, and by the pairwise order rule,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from types import MappingProxyType
@@ -90,6 +90,8 @@ class CompletionPrediction:
         probability: (h, w) float32 in [0, 1], within the window.
         behind: (h, w) bool, the occluders' pixels, and those of the closed gap between them and the target.
         modal: (h, w) bool, the target's visible part.
+        unmasked: (h, w) bool, pixels that no object has, where something without a mask may hide the target; None where
+            nobody asks for that.
     """
 
     request: CompletionRequest
@@ -98,6 +100,12 @@ class CompletionPrediction:
     probability: np.ndarray
     behind: np.ndarray
     modal: np.ndarray
+    unmasked: np.ndarray | None = None
+
+    @property
+    def unseen(self) -> np.ndarray:
+        """(h, w) bool, where the target may go on unseen; parts of it that are visible may be among them."""
+        return self.behind if self.unmasked is None else self.behind | self.unmasked
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -119,12 +127,14 @@ class CompletionPredictor:
         crop: how objects are cropped.
         gap_px: widest gap between target and occluder, in free image pixels, that is closed (`masks.gaps.close_gap`).
         batch_size: crops per call of the network.
+        beyond_masks: whether targets may go on where no object is, behind things without a mask.
     """
 
     completer: Completer
     crop: CropSpec
     gap_px: int = 2
     batch_size: int = 32
+    beyond_masks: bool = False
 
     def predict(self, requests: Iterable[CompletionRequest], known: Predictions = NONE_KNOWN) -> Predictions:
         """Return the prediction for each request.
@@ -134,7 +144,7 @@ class CompletionPredictor:
             known: earlier predictions of this network; those of an equal request and tolerance are taken over.
         """
         wanted = dict.fromkeys(requests)
-        kept = {r: known[r] for r in wanted if r in known and known[r].gap_px == self.gap_px}
+        kept = {r: self._as_own(known[r]) for r in wanted if r in known and known[r].gap_px == self.gap_px}
         return kept | {p.request: p for p in self.stream(r for r in wanted if r not in kept)}
 
     def stream(self, requests: Iterable[CompletionRequest]) -> Iterator[CompletionPrediction]:
@@ -179,9 +189,19 @@ class CompletionPredictor:
                 from_patch(p, crop.matrix, crop.modal.shape),
                 crop.behind,
                 crop.modal,
+                self._unmasked(request.scene, crop.window),
             )
             for request, crop, p in zip(requests, crops, probability.cpu().numpy(), strict=True)
         ]
+
+    def _as_own(self, prediction: CompletionPrediction) -> CompletionPrediction:
+        """Return a prediction of the same network as this predictor would have made it."""
+        if (prediction.unmasked is not None) == self.beyond_masks:
+            return prediction
+        return replace(prediction, unmasked=self._unmasked(prediction.request.scene, prediction.window))
+
+    def _unmasked(self, scene: Scene, window: Window) -> np.ndarray | None:
+        return ~scene.covered[window] if self.beyond_masks else None
 
 
 def reaches_inner_edge(prediction: CompletionPrediction, amodal: np.ndarray) -> bool:

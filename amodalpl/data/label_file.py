@@ -83,7 +83,7 @@ def label_entry(
     """Return the entry of a finished label, see `docs/formats.md`.
 
     Args:
-        instance: that was labelled.
+        instance: that was labelled; the score of a detection is kept.
         amodal: (H, W) bool, the whole object; contains what was drawn.
         visible: (H, W) bool, what is left of what was drawn after shared pixels got one owner.
         drawn_px: pixels of what was drawn.
@@ -100,6 +100,7 @@ def label_entry(
         "image_id": instance.image_id,
         "category_id": instance.category_id,
         "iscrowd": 0,
+        **({} if instance.score is None else {"score": instance.score}),
         **_whole_object(whole),
         "visible_mask": seen,
         "visible_bbox": _box_xywh(seen),
@@ -109,7 +110,7 @@ def label_entry(
             "occluders": list(occluders),
             "uncertainty": round(uncertainty, 6),
             "plausibility": None if plausibility is None else round(plausibility, 6),
-            "growth": round(area_px / drawn_px, 6),
+            "growth": round(area_px / max(drawn_px, 1), 6),
             "added_px": area_px - drawn_px,
             "flags": list(flags),
         },

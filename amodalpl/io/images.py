@@ -19,6 +19,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -146,17 +147,25 @@ def _read_bytes(path: Path, most: int = -1) -> bytes:
 def _decode(path: Path, data: bytes) -> np.ndarray:
     """Decode to (H, W, 3) uint8 RGB, as stored."""
     _size_hw(path, data)
-    before = _log_level(_SILENT)  # what it prints is no clear line
-    try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
-    except cv2.error:
-        image = None
-    finally:
-        _log_level(before)
+    with opencv_silent():
+        try:
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+        except cv2.error:
+            image = None
     if image is None:
         raise DataError(f"{path}: expected a photo, could not decode it; replace the file")
     return np.ascontiguousarray(image[:, :, ::-1])
+
+
+@contextmanager
+def opencv_silent() -> Iterator[None]:
+    """Keep away what OpenCV prints of files that it cannot read: it is no clear line."""
+    before = _log_level(_SILENT)
+    try:
+        yield
+    finally:
+        _log_level(before)
 
 
 def _log_level(level: int) -> int:

@@ -94,7 +94,7 @@ def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> Complet
         uncertainty=np.array([1.0 if label is None else label.uncertainty for label in labels], dtype=np.float64),
         plausibility=plausibility,
         occluders=[
-            label.occluders if label is not None and label.asked else _owners_of_shared(photo, index)
+            label.occluders if label is not None and label.occluders else _owners_of_shared(photo, index)
             for index, label in enumerate(labels)
         ],
         order=found.order,

@@ -19,9 +19,11 @@ def flags_of(label: Label | None, visible: np.ndarray, lost_px: int, low_confide
     if label is None:
         return ["fully_shared", "low_confidence"]
     at_edge = visible[0].any() or visible[-1].any() or visible[:, 0].any() or visible[:, -1].any()
+    hidden = bool(label.occluders) or label.grew_unmasked
     stated = {
-        "no_occluder": not label.asked and lost_px == 0,
-        "overlap_only": not label.asked and lost_px > 0,
+        "no_occluder": not hidden and lost_px == 0,
+        "overlap_only": not hidden and lost_px > 0,
+        "unmasked_occluder": label.grew_unmasked,
         "truncated": bool(at_edge),
         "grew_to_border": label.grew_to_border,
         "runaway": label.runaway,

@@ -32,6 +32,13 @@ class Label:
     grew_to_border: bool = False
 
     @property
+    def grew_unmasked(self) -> bool:
+        """Whether it goes on where no object has a mask, behind something that nobody annotated."""
+        if self.prediction is None or self.prediction.unmasked is None or self.runaway:
+            return False
+        return bool((self.amodal[self.prediction.window] & self.prediction.unmasked).any())
+
+    @property
     def asked(self) -> bool:
         """Whether the network was asked."""
         return self.prediction is not None
@@ -50,7 +57,7 @@ def read_label(plan: LabelPlan, visible: np.ndarray, prediction: CompletionPredi
         visible: (H, W) bool, the object as it was drawn.
         prediction: of the object, grown where masks are tight.
     """
-    local = amodal_in_window(prediction, plan.threshold, plan.behind_neighbours)
+    local = amodal_in_window(prediction, plan.threshold, plan.behind_neighbours, plan.unmasked_threshold)
     if runs_away(local, prediction.modal, plan.max_growth):
         return Label(visible, 1.0, prediction, runaway=True)
     return Label(
@@ -61,13 +68,16 @@ def read_label(plan: LabelPlan, visible: np.ndarray, prediction: CompletionPredi
     )
 
 
-def amodal_in_window(prediction: CompletionPrediction, threshold: float, behind_neighbours: bool) -> np.ndarray:
+def amodal_in_window(
+    prediction: CompletionPrediction, threshold: float, behind_neighbours: bool, unmasked_threshold: float = 1.0
+) -> np.ndarray:
     """Turn probabilities into the amodal mask within the prediction's window; it always contains the visible mask.
 
     Args:
         prediction: of the completer.
         threshold: probability above which a pixel belongs to the object.
         behind_neighbours: let the mask grow only where occluders are.
+        unmasked_threshold: the same where no object is, where the prediction says which pixels these are.
 
     Returns:
         (h, w) bool.
@@ -75,6 +85,8 @@ def amodal_in_window(prediction: CompletionPrediction, threshold: float, behind_
     grown = prediction.probability > threshold
     if behind_neighbours:
         grown &= prediction.behind
+    if prediction.unmasked is not None:
+        grown |= (prediction.probability > unmasked_threshold) & prediction.unmasked
     return grown | prediction.modal
 
 

@@ -25,6 +25,7 @@ from ..report import sanity_checks
 from ..report.plots import reliability_diagram, risk_coverage, training_curves
 from ..runtime.distributed import pick_device
 from ..runtime.mmengine_runner import Point
+from ..runtime.next_command import argument, beside, labelled_data
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run
 from ..runtime.summary import Summary
@@ -93,7 +94,8 @@ def complete(
             "card": out / CARD,
             "scores": out / METRICS,
         },
-        next=f"amodalpl pseudolabel ANNOTATIONS IMAGES --completer {out} --out labels",
+        next=f"amodalpl pseudolabel {labelled_data(out)} --completer {argument(out)} "
+        f"--out {beside(out, 'completer', 'labels')}",
     )
 
 
@@ -129,7 +131,8 @@ def _train_and_score(
     bundle, history = _train(synth_dir, out, settings, holdout, device, progress)
     if int(os.environ.get("RANK", 0)) > 0:
         return {}
-    bundle = choose(bundle, holdout, settings.labels, progress)
+    learnt_unmasked = settings.synthesis.layers.unmasked > 0
+    bundle = choose(bundle, holdout, settings.labels, progress, learnt_unmasked)
     report = score(bundle, holdout, settings.labels, progress)
     bundle = replace(bundle, shapes=_learn_shapes(Bank(synth_dir / BANK), settings.seed, progress))
     save_completer(out, bundle, settings.completer, settings.synthesis)

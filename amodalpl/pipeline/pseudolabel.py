@@ -38,6 +38,7 @@ from ..masks.gaps import GapTolerance
 from ..report import sanity_checks
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device, wait_for_files
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, StageRun, git_state, input_hashes
 from ..runtime.summary import Summary
@@ -130,8 +131,10 @@ def pseudolabel(
         run.finish(counts, [*made, REVIEW_FILE] if decided else made)
     if ranks.is_first:
         shutil.rmtree(out / PARTS, ignore_errors=True)
-    train = f"amodalpl train-detector {out / LABELS} {images} --out detector"
-    decide = f"amodalpl apply-review {out} {images} {out / REVIEW_FILE} --out corrected"
+    photos = argument(images)
+    train = f"amodalpl train-detector {argument(out / LABELS)} {photos} --out {beside(out, 'labels', 'detector')}"
+    decide = f"amodalpl apply-review {argument(out)} {photos} {argument(out / REVIEW_FILE)} "
+    decide += f"--out {beside(out, 'labels', 'corrected')}"
     return Summary(
         "pseudolabel",
         out,
@@ -144,7 +147,8 @@ def pseudolabel(
             "doubt": out / DOUBT,
             "statistics": out / STATS,
         },
-        next=decide if decided else train,
+        next=f"open {argument(out / REPORT_FILE)}",
+        then=decide if decided else train,
     )
 
 

@@ -253,6 +253,30 @@ _ROWS = (
         folder="detector",
         choice=Choice("model", "detector.model", "amodalpl.detector.zoo:ZOO"),
     ),
+    Stage(
+        name="predict",
+        function="amodalpl.pipeline.predict:predict",
+        help="""Detect objects on photos or in a video, and write labels, COCO results and pictures.
+
+        The labels are a folder as `pseudolabel` writes it. With --completer, the masks of any MMDetection model with
+        masks are completed. Needs MMDetection: [bold]pip install 'amodalpl\\[detector]'[/bold]""",
+        example="predict photos/ --detector runs/detector --out runs/found",
+        inputs=(
+            Input("source", "path", "SOURCE", "A photo, a folder, a pattern in quotes ('photos/*.jpg'), or a video."),
+            Input(
+                "detector",
+                "path",
+                "DIR",
+                "Output folder of `amodalpl train-detector`, or a config file of MMDetection.",
+                "--detector",
+                required=True,
+            ),
+            Input("checkpoint", "path", "FILE", "Weights for a config of MMDetection.", "--checkpoint"),
+            Input("completer", "path", "DIR", "Complete the masks by this output of `complete`.", "--completer"),
+        ),
+        sections=("predict", "labels"),
+        takes=("settings", "device"),
+    ),
 )
 STAGES = {stage.name: stage for stage in _ROWS}
 IN_RUN = [stage.name for stage in _ROWS if stage.folder]

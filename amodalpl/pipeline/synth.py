@@ -28,6 +28,7 @@ from ..masks.rle import Rle
 from ..report import sanity_checks
 from ..report.gaps import gap_histogram
 from ..report.samples import sample_sheet
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, input_hashes
 from ..runtime.summary import Summary
@@ -92,7 +93,7 @@ def synth(
         out,
         counts=run.counts,
         files={"preview": out / PREVIEW, "gaps": out / GAPS, "hold-out": out / HOLDOUT},
-        next=f"amodalpl complete {out} --out completer",
+        next=f"amodalpl complete {argument(out)} --out {beside(out, 'synth', 'completer')}",
     )
 
 

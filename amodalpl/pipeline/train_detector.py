@@ -12,18 +12,19 @@ from ..data.exif import any_turned
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..detector import config as configs
-from ..detector import ops, pictures, shapes, weights, zoo
+from ..detector import ops, pictures, require_mmdetection, shapes, weights, zoo
 from ..detector.data import coco_export
 from ..detector.data.filled_boxes import filled_boxes
 from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
 from ..detector.heads.mask_rcnn import Norm
-from ..errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
+from ..errors import CheckpointError, DataError, OutputError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..masks import rle
 from ..metrics.detection import coco_scores, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
+from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
@@ -149,7 +150,13 @@ def _read(
     notes = read_label_notes(labels, uncertainty="uncertainty" in wanted, doubt="doubt" in wanted)
     zoo.require_needs(settings.detector, learnt, notes)
     train_set, val_set, held_back = _divide(
-        annotations, learnt, truth, settings, notes, same_folder=folder.resolve() == images.resolve()
+        annotations,
+        learnt,
+        truth,
+        settings,
+        notes,
+        same_folder=folder.resolve() == images.resolve(),
+        agnostic=_agnostic(annotations, settings.detector, progress),
     )
     if truth:
         require_photos(truth, folder, progress)
@@ -349,18 +356,21 @@ def require_detector() -> None:
     Raises:
         MissingPackageError: it does not import.
     """
-    try:
-        from ..detector import mmdetection  # noqa: F401  # whether it imports is the question
-    except (ImportError, AssertionError) as error:  # mmdet asserts the versions of its companions
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise MissingPackageError(
-            f"{STAGE} needs MMDetection, which does not import here ({reason}): pip install 'amodalpl[detector]'"
-        ) from None
+    require_mmdetection(STAGE)
 
 
 def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
     if settings.precision != "fp32" and device.type != "cuda":
         raise SettingsError(f"detector.precision: expected fp32 on the CPU, got {settings.precision!r}")
+
+
+def _agnostic(annotations: AnnotationSet, settings: DetectorSettings, progress: Progress) -> bool:
+    if settings.class_agnostic != "auto":
+        return settings.class_agnostic
+    agnostic, why = coco_export.choose_agnostic(annotations)
+    if Ranks.of_this_process().is_first:
+        progress.note(why)
+    return agnostic
 
 
 def _divide(
@@ -371,12 +381,13 @@ def _divide(
     notes: LabelNotes,
     *,
     same_folder: bool,
+    agnostic: bool,
 ) -> tuple[coco_export.Truth, coco_export.Truth, bool]:
     """Return what to train on, what to score against, and whether that is a part of the labels held back.
 
     `learnt` is the labels as the model looks at them.
     """
-    wanted = coco_export.categories(annotations, settings.detector.class_agnostic)
+    wanted = coco_export.categories(annotations, agnostic)
     if truth is None and learnt.instances and not any(i.modal or i.amodal for i in annotations.instances):
         raise DataError(
             f"{annotations.path}: expected masks to score against, got boxes only; give --val FILE with whole masks"
@@ -507,4 +518,4 @@ def _files(out: Path) -> dict[str, Path]:
 
 
 def _summary(out: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
-    return Summary(STAGE, out, counts, scores, _files(out), next=f"amodalpl evaluate detector {out}")
+    return Summary(STAGE, out, counts, scores, _files(out), next=f"amodalpl evaluate detector {argument(out)}")

@@ -3,6 +3,7 @@
 It is an ordinary annotation file with visible and amodal masks, so the same code labels and scores it as any other
 data. Of each photo only objects that do not touch one another are kept; real cut-outs of other held-out photos are
 pasted over most of them. What an object loses is its hidden part; a kept object without an occluder must stay as it is.
+On request some of what is pasted gets no annotation, as most things in most photos.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def draw_scene(
         pasted = _paste_over(target, objects, image, others, rng, settings)
         if pasted is not None:
             occluder, image = pasted
-            objects.append(occluder)
+            if not settings.holdout_unmasked or rng.random() >= settings.holdout_unmasked:
+                objects.append(occluder)
     return HoldoutScene(image, objects)
 
 

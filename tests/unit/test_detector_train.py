@@ -193,6 +193,19 @@ def test_photos_of_the_validation_stay_out_of_training(scenes, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_auto_chooses_the_classes_and_says_so(scenes, tmp_path):
+    class Said(Progress):
+        lines = []
+
+        def note(self, text):
+            self.lines.append(text)
+
+    start(scenes, tmp_path / "out", class_agnostic="auto", steps=1, progress=Said())
+    truth = json.loads((tmp_path / "out/val.json").read_text())
+    assert [c["name"] for c in truth["categories"]] == ["object"]  # five scenes have no class with 20 objects
+    assert sum(line.startswith("the detector learns one class, object:") for line in Said.lines) == 1
+
+
 def test_start_weights(trained, scenes, tmp_path):
     content = torch.load(trained.out / "weights.pth", weights_only=True)
     whole = tmp_path / "whole.pth"

@@ -178,3 +178,12 @@ def test_entries_read_back_as_annotations(sources, tmp_path):
         np.testing.assert_array_equal(rle.decode(instance.amodal), item.amodal)
         assert entry["occlude_rate"] == pytest.approx(1 - item.modal.sum() / item.amodal.sum(), abs=1e-6)
         assert entry["area"] == item.amodal.sum() and instance.category_id == item.category_id
+
+
+def test_occluders_that_nobody_annotated_hide_and_are_no_objects(sources):
+    settings = SETTINGS.model_copy(update={"holdout_unmasked": 1.0, "holdout_occluded": 1.0})
+    found = [scene for _, scene in scenes(sources, settings) if scene is not None]
+    originals = [mask for source in sources for mask in source.masks]
+    for scene in found:
+        assert all(any(np.array_equal(item.amodal, mask) for mask in originals) for item in scene.objects)
+    assert sum((item.amodal & ~item.modal).any() for scene in found for item in scene.objects) >= 4

@@ -94,3 +94,20 @@ def test_a_loosened_contour_is_kept_beside_growth_only():
     np.testing.assert_array_equal(kept, in_image(part((2, 6))))  # column 3 was added, and lies beside the growth
     np.testing.assert_array_equal(as_drawn(drawn, PREDICTION, MODAL, contour_inset_px=1), drawn)
     np.testing.assert_array_equal(as_drawn(drawn, PREDICTION, MODAL, contour_inset_px=0), in_image(MODAL))
+
+
+def test_where_no_mask_is_a_threshold_of_its_own_counts():
+    open_there = replace(PREDICTION, unmasked=AHEAD)
+    assert np.array_equal(amodal_in_window(open_there, 0.5, True, 0.7), MODAL | BEHIND | AHEAD)
+    assert np.array_equal(amodal_in_window(open_there, 0.5, True, 0.9), MODAL | BEHIND)
+    assert np.array_equal(amodal_in_window(PREDICTION, 0.5, True, 0.1), MODAL | BEHIND)  # nobody asked for it
+
+
+def test_what_may_go_on_where_no_mask_is_adds_to_the_uncertainty():
+    open_there = replace(PREDICTION, unmasked=AHEAD)
+    sure = read_label(plan(threshold=0.5, gap_px=2), in_image(MODAL), PREDICTION)
+    left_out = read_label(plan(threshold=0.5, gap_px=2, unmasked_threshold=0.9), in_image(MODAL), open_there)
+    assert np.array_equal(sure.amodal, left_out.amodal) and not left_out.grew_unmasked
+    assert left_out.uncertainty > sure.uncertainty
+    grown = read_label(plan(threshold=0.5, gap_px=2, unmasked_threshold=0.7), in_image(MODAL), open_there)
+    assert grown.grew_unmasked and grown.amodal.sum() == 24
