@@ -208,6 +208,8 @@ def _prepare(
     model = training.build(config["model"], settings.seed)
     started = "random" if state is None else weights.load_start(model, state, str(init or weights.RESNET50_URL))
     if first:
+        for warning in _of_labels(data, wanted):
+            progress.warn(warning)
         write_json(out / TRAIN, data.train.coco)
         write_json(out / VAL, data.val.coco)
         title = zoo.ZOO[wanted.model].title
@@ -273,6 +275,7 @@ def _finish(
     counts["detections"] = len(found)
     precision = scores[protocol("segm", held_back=data.held_back)]["detector"]["AP"]
     warnings = [
+        *_of_labels(data, settings),
         *sanity_checks.of_training([point["loss"] for point in curve if "loss" in point]),
         *sanity_checks.of_detector(precision or 0.0, data.val.coco, found),
     ]
@@ -282,6 +285,11 @@ def _finish(
         out, data.val_images, data.val.coco, found, scores, curve, counts, held_back=data.held_back, progress=progress
     )
     return scores
+
+
+def _of_labels(data: _Data, settings: DetectorSettings) -> list[str]:
+    """Return warnings of labels from which a model cannot learn what it is for."""
+    return sanity_checks.of_overlaps(data.train.coco) if "both boxes" in zoo.needs(settings) else []
 
 
 def _forget_checkpoint(out: Path) -> None:
@@ -395,7 +403,7 @@ def _divide(
         scored = {i.file_name for i in truth.images} if same_folder else set()
         learn = {i.id for i in annotations.images if i.file_name not in scored}
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
-    visible = "visible" in zoo.needs(settings.detector)
+    visible = zoo.needs_visible(settings.detector)
     train_set = coco_export.to_coco(
         learnt, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
     )

@@ -99,3 +99,74 @@ def test_roughness_of_one_pixel():
     assert value(box_losses.roughness(logits)) == pytest.approx(0)
     logits[0, 1, 1] = 40
     assert value(box_losses.roughness(logits)) == pytest.approx(16 / 40)
+
+
+def test_overlap_of_two_boxes():
+    found = box_losses.overlap_regions(torch.tensor([[0.0, 0, 10, 10], [6.0, 4, 20, 8]]))
+    assert found.tolist() == [[6, 4, 10, 8]] * 2
+
+
+def test_overlap_of_three_boxes_is_the_box_around_what_each_shares():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [8.0, 0, 20, 3], [-5.0, 6, 2, 30]])
+    found = box_losses.overlap_regions(boxes)
+    assert found.tolist() == [[0, 0, 10, 10], [8, 0, 10, 3], [0, 6, 2, 10]]
+
+
+def test_boxes_that_touch_or_are_alone_share_nothing():
+    assert not box_losses.overlap_regions(torch.tensor([[0.0, 0, 4, 4], [4.0, 0, 8, 4]])).any()
+    assert not box_losses.overlap_regions(torch.tensor([[0.0, 0, 4, 4]])).any()
+    assert box_losses.overlap_regions(torch.zeros(0, 4)).shape == (0, 4)
+
+
+def one_seen_cell(logits):
+    """A cell is seen in the middle of 9 x 9; the whole box ends between columns 5 and 6."""
+    seen = torch.zeros(1, 9, 9, dtype=torch.bool)
+    seen[0, 4, 4] = True
+    boxes = torch.zeros(1, 9, 9, dtype=torch.bool)
+    boxes[0, :, :6] = True
+    return box_losses.neighbour_loss(logits, seen, boxes, distance=2)
+
+
+def test_neighbour_loss_grows_masks_inside_the_box_and_keeps_them_from_leaving_it():
+    logits = torch.zeros(1, 9, 9)
+    logits[0, 4, 4] = 2.0
+    logits.requires_grad_()
+    one_seen_cell(logits)[0].sum().backward()
+    gradient = logits.grad[0]
+    assert gradient[4, 2] < 0 and gradient[2, 2] < 0 and gradient[6, 4] < 0  # inside: the logit is pushed up
+    assert gradient[4, 6] > 0 and gradient[2, 6] > 0 and gradient[6, 6] > 0  # across the side: down
+    gradient[2:7:2, 2:7:2] = 0
+    assert not gradient.any()  # and nobody else, nor the cells between
+
+
+def test_neighbour_loss_by_hand():
+    """Of 8 edges 5 join equal labels and 3 different ones; all neighbours have p = 0.5, so that c = 0.5."""
+    logits = torch.zeros(1, 9, 9)
+    logits[0, 4, 4] = 2.0
+    loss, fires = one_seen_cell(logits)
+    assert value(loss[0]) == pytest.approx(math.log(2)) and fires.tolist() == [True]
+    logits[0, 2:7:2, 2:7:2] = 1.0
+    logits[0, 4, 4] = 2.0
+    p, q = 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(-1))
+    c = p * q + (1 - p) * (1 - q)
+    loss, _ = one_seen_cell(logits)
+    assert value(loss[0]) == pytest.approx(-(5 * math.log(c) + 3 * math.log(1 - c)) / 8, rel=1e-5)
+
+
+def test_neighbour_loss_without_a_seen_cell_is_0():
+    loss, fires = box_losses.neighbour_loss(
+        torch.zeros(1, 4, 4), *torch.zeros(2, 1, 4, 4, dtype=torch.bool), distance=2
+    )
+    assert value(loss[0]) == 0 and fires.tolist() == [False]
+
+
+def test_uniform_loss_is_0_where_the_whole_mask_covers_the_visible_one():
+    visible = torch.tensor([[[0.9, 0.2], [0.6, 0.9]]])
+    regions = torch.tensor([[[True, True], [True, False]]])
+    assert value(box_losses.uniform_loss(visible + 0.05, visible, regions)[0]) == 0
+    amodal = torch.tensor(
+        [[[0.6, 0.9], [0.6, 0.0]]]
+    )  # 0.3 below in one of three cells; outside of the region nobody asks
+    assert value(box_losses.uniform_loss(amodal, visible, regions)[0]) == pytest.approx(0.1)
+    loss, fires = box_losses.uniform_loss(amodal, visible, regions & False)
+    assert value(loss[0]) == 0 and fires.tolist() == [False]

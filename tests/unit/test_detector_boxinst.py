@@ -133,6 +133,35 @@ def test_preprocessor_makes_boxes_of_filled_masks_and_edges_of_colours():
     assert "masks" not in photo.gt_instances
 
 
+def test_defaults_are_mmdetections_boxinst_r50_fpn():
+    """Apart from the inner channels, which MMDetection's mask head cannot have, and its names for the mask head."""
+    from pathlib import Path
+
+    import mmdet
+    from mmengine.config import Config
+
+    theirs = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs/boxinst/boxinst_r50_fpn_ms-90k_coco.py").model
+    ours = Config({"model": zoo.model_config(DetectorSettings(model="boxinst"), 80, "BN")}).model
+    theirs.backbone.init_cfg = None
+    assert (theirs.bbox_head.num_params, ours.bbox_head.pop("num_params")) == (593, 233)
+    theirs.bbox_head.num_params = None
+    assert ours.bbox_head.pop("norm_cfg") == {"type": "GN", "num_groups": 32}  # FCOSHead's own default
+    for part in ("type", "backbone", "neck", "test_cfg"):
+        assert ours[part] == theirs[part], part
+    assert {**ours.bbox_head, "num_params": None} == theirs.bbox_head
+    assert ours.mask_head.features == theirs.mask_head.mask_feature_head
+    told = theirs.data_preprocessor
+    for key in ("mean", "std", "bgr_to_rgb", "pad_size_divisor"):
+        assert ours.data_preprocessor[key] == told[key]
+    assert ours.data_preprocessor.stride == told.mask_stride
+    assert ours.data_preprocessor.distance == ours.mask_head.distance == told.pairwise_dilation
+    assert ours.data_preprocessor.threshold == told.pairwise_color_thresh
+    assert (ours.mask_head.warm_up_steps, ours.mask_head.masks_per_photo) == (
+        10_000,
+        theirs.mask_head.topk_masks_per_img,
+    )
+
+
 def test_each_object_keeps_its_surest_places():
     found = InstanceData(
         scores=torch.tensor([[0.0], [2.0], [1.0], [5.0]]),

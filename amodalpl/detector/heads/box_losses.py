@@ -165,3 +165,68 @@ def roughness(logits: Tensor) -> Tensor:
     exists = neighbours(torch.ones_like(mask[:1]), 1)
     apart = (mask[:, None] - neighbours(mask, 1)) ** 2 * exists
     return apart.sum(dim=(1, 2, 3)) / exists.sum()
+
+
+def overlap_regions(boxes_xyxy: Tensor) -> Tensor:
+    """Return, for each whole box, the smallest box around all that it shares with others of the photo.
+
+    After Liu, Li, Jiang 2024 (BLADE), equations (4) to (6): what is hidden of an object is in there.
+
+    Args:
+        boxes_xyxy: (N, 4) whole boxes of one photo.
+
+    Returns:
+        (N, 4); all 0 for a box that shares nothing.
+
+    >>> overlap_regions(torch.tensor([[0.0, 0, 4, 4], [2.0, 1, 9, 9], [20.0, 0, 30, 4]])).tolist()
+    [[2.0, 1.0, 4.0, 4.0], [2.0, 1.0, 4.0, 4.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+    if not len(boxes_xyxy):
+        return boxes_xyxy
+    low = torch.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
+    high = torch.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
+    shared = (high > low).all(dim=2, keepdim=True)
+    shared &= ~torch.eye(len(boxes_xyxy), dtype=torch.bool, device=boxes_xyxy.device)[:, :, None]
+    lowest = low.masked_fill(~shared, torch.inf).amin(dim=1)
+    highest = high.masked_fill(~shared, -torch.inf).amax(dim=1)
+    return torch.cat([lowest, highest], dim=1).masked_fill(~shared.any(dim=1), 0.0)
+
+
+def neighbour_loss(amodal: Tensor, seen: Tensor, boxes: Tensor, distance: int) -> tuple[Tensor, Tensor]:
+    """Return how unlike seen cells their neighbours are labelled, after Liu, Li, Jiang 2024, equations (10) to (13).
+
+    An edge that begins or ends at a seen cell should join equal labels if both ends are in the whole box or both are
+    outside, and different ones if it crosses the side of the box.
+
+    Args:
+        amodal: (N, h, w) logits of whole masks.
+        seen: (N, h, w) bool, cells in the overlap where the object is predicted to be visible.
+        boxes: (N, h, w) bool, filled whole boxes.
+        distance: of the neighbours.
+
+    Returns:
+        (N,) means over edges, 0 without any; (N,) bool, whether there are any.
+    """
+    alike, different = unlikeness(amodal, distance)
+    exists = neighbours(torch.ones_like(amodal[:1]), distance) > 0
+    edges = (seen[:, None] | (neighbours(seen.to(amodal.dtype), distance) > 0)) & exists
+    same = boxes[:, None] == (neighbours(boxes.to(amodal.dtype), distance) > 0)
+    count = edges.sum(dim=(1, 2, 3))
+    total = (torch.where(same, alike, different) * edges).sum(dim=(1, 2, 3))
+    return total / count.clamp_min(1), count > 0
+
+
+def uniform_loss(amodal: Tensor, visible: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far whole masks are below visible ones in the overlap, after Liu, Li, Jiang 2024, equation (14).
+
+    Args:
+        amodal: (N, h, w) probabilities of whole masks.
+        visible: (N, h, w) probabilities of visible masks.
+        regions: (N, h, w) bool, the overlaps.
+
+    Returns:
+        (N,) means over the overlap, 0 without one; (N,) bool, whether there is one.
+    """
+    count = regions.sum(dim=(1, 2))
+    missing = (functional.relu(visible - amodal) * regions).sum(dim=(1, 2))
+    return missing / count.clamp_min(1), count > 0

@@ -123,7 +123,7 @@ class BoxInstHead(BaseModule):
                 counts[name] = counts.get(name, 0) + count
         warm = _share_done(self.warm_up_steps)
         return {
-            f"loss_mask_{name}": value / counts[name].clamp_min(1) * (warm if name.startswith("pairwise") else 1.0)
+            f"loss_mask_{name}": value / counts[name].clamp_min(1) * (warm if "pairwise" in name else 1.0)
             for name, value in sums.items()
         }
 

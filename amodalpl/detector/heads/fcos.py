@@ -45,7 +45,7 @@ def fcos(
         heads: layers of the mask heads, see `layer_sizes`.
     """
     backbone, channels, masks = BACKBONES[settings.backbone], settings.channels, settings.boxinst
-    groups = {"type": "GN", "num_groups": min(32, channels // 8)}  # FCOS has 32 groups of 256 channels
+    groups = {"type": "GN", "num_groups": channels // 8}  # 32 of 256 channels, as in FCOS
     normalisation = {"type": "GN", "num_groups": 8} if norm == "GN" else {"type": "BN", "requires_grad": True}
     return {
         "type": "BoxInst",
