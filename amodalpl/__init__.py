@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from .api import CompletedImage, complete_image, load_completer
+    from .api import CompletedImage, complete_image, complete_images, load_completer
     from .data.read import read_annotations
     from .errors import AmodalplError
 
-__all__ = ["AmodalplError", "CompletedImage", "complete_image", "load_completer", "read_annotations"]
+__all__ = ["AmodalplError", "CompletedImage", "complete_image", "complete_images", "load_completer", "read_annotations"]
 
 _HOMES = {
     "AmodalplError": "errors",
     "CompletedImage": "api",
     "complete_image": "api",
+    "complete_images": "api",
     "load_completer": "api",
     "read_annotations": "data.read",
 }

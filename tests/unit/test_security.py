@@ -161,7 +161,9 @@ def test_links_out_of_the_folder_of_photos(tmp_path):
     os.symlink(tmp_path, tmp_path / "photos" / "sub" / "up")
     os.symlink("../../secret.png", tmp_path / "photos" / "sub" / "b.png")
     for name in ("sub/up/secret.png", "sub/b.png", str(tmp_path / "secret.png"), "../secret.png"):
-        with pytest.raises(DataError, match="expected a name inside the image folder|is a link, or behind one, that leads out"):
+        with pytest.raises(
+            DataError, match="expected a name inside the image folder|is a link, or behind one, that leads out"
+        ):
             image_path(tmp_path / "photos", name)
 
 
