@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from .api import CompletedImage, DetectedImage, complete_image, detect_image, load_completer, load_detector
+    from .api import (
+        CompletedImage,
+        DetectedImage,
+        complete_image,
+        complete_images,
+        detect_image,
+        load_completer,
+        load_detector,
+    )
     from .data.read import read_annotations
     from .errors import AmodalplError
 
@@ -21,6 +29,7 @@ __all__ = [
     "CompletedImage",
     "DetectedImage",
     "complete_image",
+    "complete_images",
     "detect_image",
     "load_completer",
     "load_detector",
@@ -32,6 +41,7 @@ _HOMES = {
     "CompletedImage": "api",
     "DetectedImage": "api",
     "complete_image": "api",
+    "complete_images": "api",
     "detect_image": "api",
     "load_completer": "api",
     "load_detector": "api",

@@ -7,13 +7,15 @@ work.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
+from .completed_image import CompletedImage
 from .completion import checkpoint
 from .completion.checkpoint import CompleterBundle
 from .data.coco_family import check_size
@@ -22,7 +24,8 @@ from .data.mask_parsing import brief, read_masks
 from .detector import require_mmdetection
 from .errors import DataError
 from .io.images import image_size_hw, read_image
-from .labelling.assemble import CompletedImage, DrawnPhoto, complete_photos
+from .labelling import assemble
+from .labelling.assemble import DrawnPhoto, complete_photos
 from .labelling.detections import label_detections
 from .labelling.plan import plan_labels
 from .masks import ownership, rle
@@ -34,7 +37,15 @@ from .settings_values import resolve
 if TYPE_CHECKING:
     from .detector.trained import Detector
 
-__all__ = ["CompletedImage", "DetectedImage", "complete_image", "detect_image", "load_completer", "load_detector"]
+__all__ = [
+    "CompletedImage",
+    "DetectedImage",
+    "complete_image",
+    "complete_images",
+    "detect_image",
+    "load_completer",
+    "load_detector",
+]
 
 AnyPath = str | os.PathLike[str]
 Masks = np.ndarray | Sequence[Any]
@@ -60,7 +71,7 @@ def load_completer(folder: AnyPath, device: str = "auto", backend: str = "torch"
 def complete_image(
     completer: CompleterBundle,
     masks: Masks,
-    image: np.ndarray | AnyPath | None = None,
+    image: np.ndarray | Image.Image | AnyPath | None = None,
     *,
     category_ids: Sequence[int] | None = None,
     size_hw: tuple[int, int] | None = None,
@@ -74,11 +85,12 @@ def complete_image(
     Args:
         completer: of `load_completer`.
         masks: (N, H, W) bool, or N arrays (H, W) bool, the visible parts; or N segmentations as COCO has them
-            (polygons, compressed or uncompressed RLE; also RLE as pycocotools returns it). All objects of the photo
-            together: an object is completed behind the others.
-        image: the photo, (H, W, 3) uint8 RGB or a file; needed only by completers that were trained to look at it. A
-            file is read as the stages do: its pixels as stored, but turned as its EXIF note says where the size of the
-            masks fits only the turned photo.
+            (polygons, compressed or uncompressed RLE; also RLE as pycocotools returns it); or N pictures, of PIL or as
+            files, that are black where the object is not. All objects of the photo together: an object is completed
+            behind the others.
+        image: the photo, (H, W, 3) uint8 RGB, a picture of PIL or a file; needed only by completers that were trained
+            to look at it, and by `plot`. A file is read as the stages do: its pixels as stored, but turned as its EXIF
+            note says where the size of the masks fits only the turned photo.
         category_ids: N classes, for `plausibility`.
         size_hw: height and width of the photo, for polygons without an image, or drawn on a turned one.
         settings: those of the section `labels`, such as `occluders="parents"`; `amodalpl settings` lists them.
@@ -92,7 +104,9 @@ def complete_image(
         DataError: masks, image or classes have the wrong type or shape, do not fit together, or a mask is empty.
         SettingsError: an unknown setting, or one out of range.
     """
+    _require_completer(completer)
     labels = resolve({"labels": settings}).labels
+    masks = _from_pictures(masks)
     size_hw = None if size_hw is None else _checked("size_hw", size_hw)
     photo = None if image is None else _read_photo(image, size_hw or _stated_size(masks))
     frame = size_hw if photo is None else _same(photo.shape[:2], size_hw)
@@ -105,12 +119,12 @@ def complete_image(
     if labels.gap_px is None or labels.contour_inset_px is None:
         tolerance = derive_tolerance(pair_gaps(owned.masks))
         labels = labels.measured(tolerance.gap_px, tolerance.contour_inset_px)
-    photo = photo if completer.completer.uses_image else None
-    (completed,) = complete_photos(plan_labels(completer, labels), [DrawnPhoto(drawn, owned, photo, category_ids)])
-    return completed
+    seen = photo if completer.completer.uses_image else None
+    (completed,) = complete_photos(plan_labels(completer, labels), [DrawnPhoto(drawn, owned, seen, category_ids)])
+    return CompletedImage.of(completed, photo, category_ids)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class DetectedImage(CompletedImage):
     """The objects that a detector found on one photo, by falling score, with all that a `CompletedImage` says.
 
@@ -119,13 +133,11 @@ class DetectedImage(CompletedImage):
 
     Attributes:
         scores: (N,) float64 in [0, 1].
-        category_ids: N classes.
-        class_names: their names.
+        class_names: of the classes in `category_ids`.
         boxes_xyxy: (N, 4) float64, left, top, right, bottom in pixels, as the model gives them.
     """
 
     scores: np.ndarray
-    category_ids: list[int]
     class_names: list[str]
     boxes_xyxy: np.ndarray
 
@@ -189,7 +201,7 @@ def detect_image(
     doubles = {double for double, _, _ in same_object([o.mask for o in found])} if found else set()
     objects = [o for k, o in enumerate(found) if k not in doubles]
     scores = np.array([o.score for o in objects], dtype=np.float64)
-    category_ids = [o.category_id for o in objects]
+    category_ids = tuple(o.category_id for o in objects)
     if completer is None or not objects:
         told = [o.visible_mask for o in objects if o.visible_mask is not None]
         size_hw = (photo.shape[0], photo.shape[1])
@@ -199,7 +211,8 @@ def detect_image(
         seen = [o.visible_mask if o.visible_mask and rle.area_px(o.visible_mask) else o.mask for o in objects]
         whole = complete_image(completer, seen, photo, category_ids=category_ids, **settings)
     return DetectedImage(
-        **{field.name: getattr(whole, field.name) for field in fields(CompletedImage)},
+        **{field.name: getattr(whole, field.name) for field in fields(assemble.CompletedImage)},
+        image=photo,
         scores=scores,
         category_ids=category_ids,
         class_names=[detector.class_names[c] for c in category_ids],
@@ -211,7 +224,62 @@ def _decoded(masks: Sequence[Rle], size_hw: tuple[int, int]) -> np.ndarray:
     return np.stack([rle.decode(mask) for mask in masks]) if masks else np.zeros((0, *size_hw), dtype=bool)
 
 
-def _read_photo(image: np.ndarray | AnyPath, annotated_hw: tuple[int, int] | None) -> np.ndarray:
+def complete_images(
+    completer: CompleterBundle,
+    photos: Iterable[Masks],
+    images: Iterable[np.ndarray | Image.Image | AnyPath | None] | None = None,
+    **settings: Any,
+) -> Iterator[CompletedImage]:
+    """Complete the objects of several photos, one after another, since masks of many take much memory.
+
+    Args:
+        completer: of `load_completer`.
+        photos: the masks of each, as `complete_image` takes them.
+        images: the photos, as many; None where the completer needs none.
+        settings: as `complete_image` takes them, for all photos.
+
+    Yields:
+        What `complete_image` returns, in order.
+
+    Raises:
+        DataError: as `complete_image`, with the number of the photo; or fewer or more images than photos.
+        SettingsError: an unknown setting, or one out of range.
+    """
+    _require_completer(completer)
+    listed = list(photos)
+    beside = [None] * len(listed) if images is None else list(images)
+    if len(beside) != len(listed):
+        raise DataError(f"images: expected one per photo, got {len(beside)} for {len(listed)} photos")
+    for number, (masks, image) in enumerate(zip(listed, beside, strict=True)):
+        try:
+            yield complete_image(completer, masks, image, **settings)
+        except DataError as error:
+            raise DataError(f"photos[{number}]: {error}") from None
+
+
+def _require_completer(completer: Any) -> None:
+    if isinstance(completer, CompleterBundle):
+        return
+    if isinstance(completer, (str, os.PathLike)):
+        path = os.fspath(completer)
+        raise DataError(f"completer: expected a trained completer, got a path; give load_completer({path!r})")
+    raise DataError(f"completer: expected what load_completer returns, got {type(completer).__name__}")
+
+
+def _from_pictures(masks: Any) -> Any:
+    """Read masks that are pictures, of PIL or in files: (N, H, W) bool, true where they are not black."""
+    if not isinstance(masks, Sequence) or isinstance(masks, (str, bytes)) or not masks:
+        return masks
+    if not all(isinstance(mask, (str, os.PathLike, Image.Image)) for mask in masks):
+        return masks
+    pictures = [mask if isinstance(mask, Image.Image) else read_image(Path(mask)) for mask in masks]
+    pixels = [np.asarray(picture.convert("L") if isinstance(picture, Image.Image) else picture) for picture in pictures]
+    return [p > 0 if p.ndim == 2 else p.any(axis=2) for p in pixels]
+
+
+def _read_photo(image: np.ndarray | Image.Image | AnyPath, annotated_hw: tuple[int, int] | None) -> np.ndarray:
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
     if isinstance(image, (str, os.PathLike)):
         return read_image(Path(image), annotated_hw)
     photo = _as_array("image", image)

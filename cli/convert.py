@@ -22,7 +22,12 @@ class DrawnOn(str, Enum):
 
 def convert(
     source: Annotated[
-        Path | None, typer.Argument(metavar="SOURCE", help="File or folder of annotations.", show_default=False)
+        list[Path] | None,
+        typer.Argument(
+            metavar="SOURCE...",
+            help="File or folder of annotations, or a folder of our labels; several become one.",
+            show_default=False,
+        ),
     ] = None,
     from_format: Annotated[
         str, typer.Option("--from", metavar="FORMAT", help="Format of SOURCE; auto looks at the content.")
@@ -79,14 +84,14 @@ def convert(
 
     Example: [bold]amodalpl convert labelme/ --images photos/ --out instances.json[/bold]
     """
-    if not list_ and (source is None or out is None):
-        missing = "SOURCE" if source is None else "--out"
+    if not list_ and (not source or out is None):
+        missing = "SOURCE" if not source else "--out"
         raise typer.BadParameter(f"expected {missing}, found none; see `amodalpl convert --help`")
 
     from amodalpl.tools.convert import convert as stage
     from amodalpl.tools.convert import list_formats
 
-    if list_ or source is None or out is None:
+    if list_ or not source or out is None:
         show(lambda progress: list_formats(), as_json)
     else:
         show(

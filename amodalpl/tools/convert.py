@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,23 @@ from ..convert.mask_choice import known_choice, rejected, with_chosen_masks
 from ..data.coco_family import reason_kind
 from ..data.dataset_builder import DrawnOn
 from ..data.doubtful import doubtful, merged
+from ..data.label_folder import LABELS
+from ..data.merge import merge
 from ..data.records import AnnotationSet, Dropped
 from ..data.unsupported import UnsupportedFields
 from ..errors import AmodalplError, DataError, OutputError
 from ..io.files import write_json
 from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
+from ..runtime.stage_run import RUN_FILE
 from ..runtime.summary import Summary
 
 LOSSES_SUFFIX = ".losses.json"
+IDS_SUFFIX = ".ids.json"
 
 
 def convert(
-    source: Path,
+    source: Path | Sequence[Path],
     out: Path,
     images: Path | None = None,
     from_format: str = "auto",
@@ -43,7 +48,8 @@ def convert(
     """Convert annotations.
 
     Args:
-        source: a file or folder of a format that can be read.
+        source: a file or folder of a format that can be read, or an output folder of ours with labels; several become
+            one data set (`data.merge`), and `<out>.ids.json` says which ids have changed.
         out: the file or folder to write, as the format is; must not exist yet.
         images: folder of the photos; needed by formats that do not state the sizes of photos.
         from_format: name of a format, or "auto" to tell it from the content.
@@ -73,10 +79,13 @@ def convert(
     _require_new(out)
     if images is not None and not images.exists():
         raise DataError(f"{images}: expected the folder of photos, found no such folder; check --images")
-    origin = reader(from_format, source)
-    assert origin.read and target.write  # `reader` and `writer` return no others
+    sources = [_labels_in(path) for path in ([source] if isinstance(source, Path) else source)]
+    origins = [reader(from_format, path) for path in sources]
+    origin = origins[0]
+    assert target.write  # `writer` returns no others
     with progress.task(f"converting {origin.name} to {target.name}", 2) as advance:
-        data = _only_scored(origin.read(source, images, drawn_on), min_score)
+        together = merge([_read(row, path, images, drawn_on) for row, path in zip(origins, sources, strict=True)])
+        data = _only_scored(together.data, min_score)
         if crowds_are_objects:
             data = replace(data, instances=[replace(i, is_crowd=False) for i in data.instances])
         if merge_doubles:
@@ -93,6 +102,12 @@ def convert(
         **({"turned": data.turned} if data.turned else {}),
         **({"look at": looks} if (looks := [*doubtful(data), *_background(data, target, lost)]) else {}),
     }
+    if together.shared_photos:
+        notes["look at"] = [
+            *notes.get("look at", []),
+            f"{together.shared_photos} photos are in several sources: their objects are together now; --merge-doubles "
+            "makes one of those that cover the same pixels",
+        ]
     if not data.instances:
         why = f"{data.left_out[0][0]}: {data.left_out[0][1]}" if data.dropped else "the source has none"
         notes["no object was kept"] = why
@@ -102,11 +117,17 @@ def convert(
     if kinds or lost or mended:
         _write_losses(losses, origin, target, data, lost)
         files["not converted"] = losses
+    ids = out.with_name(out.name + IDS_SUFFIX)
+    ids.unlink(missing_ok=True)
+    if len(sources) > 1:
+        changed = [{"source": str(p), **m.to_json()} for p, m in zip(sources, together.ids, strict=True)]
+        write_json(ids, {"changed": changed})
+        files["ids"] = ids
     return Summary(
         "convert",
         out,
         counts={
-            "from": origin.name,
+            "from": ", ".join(dict.fromkeys(row.name for row in origins)),
             "to": target.name,
             "photos": len(data.images),
             "objects": len(data.instances),
@@ -120,6 +141,16 @@ def convert(
         next=_next(target, out, data.folder) if data.instances and choice != "amodal" else "",
         ok=bool(data.instances),
     )
+
+
+def _labels_in(path: Path) -> Path:
+    """Return the label file of a folder that `pseudolabel` or `apply-review` wrote; else the path."""
+    return path / LABELS if (path / LABELS).is_file() and (path / RUN_FILE).is_file() else path
+
+
+def _read(row: Format, path: Path, images: Path | None, drawn_on: DrawnOn) -> AnnotationSet:
+    assert row.read  # `reader` returns no others
+    return row.read(path, images, drawn_on)
 
 
 def list_formats() -> Summary:

@@ -323,5 +323,5 @@ def test_import_alone_is_quick():
 def test_names():
     assert all(getattr(amodalpl, name).__name__ == name for name in amodalpl.__all__)
     assert amodalpl.AmodalplError is AmodalplError
-    with pytest.raises(AttributeError, match="module 'amodalpl' has no attribute 'complete_images'"):
-        amodalpl.complete_images  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'amodalpl' has no attribute 'complete_photo'"):
+        amodalpl.complete_photo  # noqa: B018
