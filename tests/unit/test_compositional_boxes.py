@@ -199,9 +199,12 @@ def test_nothing_to_learn_from_is_one_line(colours, tmp_path):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_backbones_have_stride_16_and_unit_vectors(name):
     pytest.importorskip("mmdet")
+    from mmengine.registry import DefaultScope
+
     from amodalpl.detector.compositional.features import build_extractor
 
-    extractor = build_extractor(name, None, "none", seed=0)
+    with DefaultScope.overwrite_default_scope("mmengine"):  # as a training in the same process leaves it
+        extractor = build_extractor(name, None, "none", seed=0)
     features = extractor(torch.rand(1, 3, 64, 96) * 255)
     assert features.shape[:3] == (1, 4, 6) and features.norm(dim=-1).flatten().tolist() == pytest.approx([1] * 24)
     assert not any(p.requires_grad for p in extractor.parameters()) and not extractor.network.training

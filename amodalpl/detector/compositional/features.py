@@ -50,9 +50,9 @@ _THREE_STAGES: dict[str, Any] = {
     "out_indices": (2,),
 }
 BACKBONES = {
-    "resnext50": Backbone({"type": "ResNeXt", "groups": 32, "base_width": 4, **_THREE_STAGES}),
-    "resnet50": Backbone({"type": "ResNet", **_THREE_STAGES}),
-    "mobilenet_v2": Backbone({"type": "MobileNetV2", "out_indices": (4,)}, (127.5,) * 3, (127.5,) * 3),
+    "resnext50": Backbone({"type": "mmdet.ResNeXt", "groups": 32, "base_width": 4, **_THREE_STAGES}),
+    "resnet50": Backbone({"type": "mmdet.ResNet", **_THREE_STAGES}),
+    "mobilenet_v2": Backbone({"type": "mmdet.MobileNetV2", "out_indices": (4,)}, (127.5,) * 3, (127.5,) * 3),
 }
 
 
