@@ -6,8 +6,12 @@ from typing import Annotated
 
 import typer
 
+from amodalpl.runtime.progress import Progress
+from amodalpl.runtime.summary import Summary
+
 from . import options
 from .display import show
+from .next_command import repeating
 
 
 def check(
@@ -31,4 +35,8 @@ def check(
 
     from amodalpl.tools.check import check as stage
 
-    show(lambda progress: stage(annotations, images, fmt=format, progress=progress, thorough=thorough), as_json)
+    def act(progress: Progress) -> Summary:
+        summary = stage(annotations, images, fmt=format, progress=progress, thorough=thorough)
+        return repeating(summary, config, overrides, seed, device.value)
+
+    show(act, as_json)

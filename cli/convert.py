@@ -54,6 +54,15 @@ def convert(
             "auto goes by sizes and outlines.",
         ),
     ] = DrawnOn.auto,
+    mask: Annotated[
+        str,
+        typer.Option(
+            "--mask",
+            metavar="modal|amodal|both",
+            help="Masks to write, visible or whole ones.",
+            show_default="both where FORMAT holds both; else amodal of our own label files, modal of others",
+        ),
+    ] = "auto",
     crowds_are_objects: Annotated[
         bool,
         typer.Option("--crowds-are-objects", help="Take iscrowd for what some tools mean by it: a mask in pixels."),
@@ -92,6 +101,7 @@ def convert(
                 drawn_on=drawn_on.value,
                 crowds_are_objects=crowds_are_objects,
                 merge_doubles=merge_doubles,
+                mask=mask,
             ),
             as_json,
         )

@@ -16,10 +16,12 @@ def demo(
 ) -> None:
     """Run the whole pipeline on embedded drawn scenes; nothing is downloaded.
 
+    Without MMDetection it ends with the labels.
+
     Example: [bold]amodalpl demo --out runs/demo[/bold]
     """
     values = options.explicit(config, overrides, seed)
 
     from amodalpl.pipeline.demo import demo as stage
 
-    show(lambda progress: stage(out, values, device.value, progress), as_json)
+    show(lambda progress: stage(out, values, device.value, progress), as_json, computes=True)

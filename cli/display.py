@@ -17,17 +17,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
 from amodalpl.runtime.events import EventLog
-from amodalpl.runtime.progress import SILENT, Progress
+from amodalpl.runtime.progress import DAY_S, SILENT, Progress
 from amodalpl.runtime.summary import Summary
 
 from .headline import Result, behind, headline
 from .printable import printable
+from .threads import busy_warning
 
 LONGEST_LIST = 20  # lines of one list before it is cut
 WIDEST_TABLE = 7  # metrics side by side before rows and columns change places
@@ -64,7 +65,7 @@ LogJson = Annotated[
 ]
 
 
-def show(stage: Callable[[Progress], Summary], as_json: bool) -> None:
+def show(stage: Callable[[Progress], Summary], as_json: bool, *, computes: bool = False) -> None:
     """Run a stage, then print its summary; `--quiet` and `--log-json`, which stand before the command, are heeded.
 
     Whatever libraries print meanwhile goes to stderr, so that stdout holds the summary and nothing else. Under
@@ -73,6 +74,7 @@ def show(stage: Callable[[Progress], Summary], as_json: bool) -> None:
     Args:
         stage: called with where to report progress.
         as_json: print one JSON object, and no progress.
+        computes: for long, so that a busy machine is worth a warning.
 
     Raises:
         typer.Exit: with 1, the summary is not ok.
@@ -82,6 +84,8 @@ def show(stage: Callable[[Progress], Summary], as_json: bool) -> None:
     if first_process and not as_json:
         progress = WarningsOnly(stderr_console()) if _asked.quiet else ShownProgress(stderr_console())
     log = EventLog(_asked.log_json, progress) if _asked.log_json and first_process else None
+    if computes and (busy := busy_warning()):
+        progress.warn(busy)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             summary = stage(log or progress)
@@ -146,7 +150,7 @@ class ShownProgress(Progress):
             BarColumn(),
             MofNCompleteColumn(),
             RateColumn(),
-            TimeRemainingColumn(),
+            TimeLeftColumn(),
             console=self._console,
         )
         row = bars.add_task(label, total=total, completed=done, before=done)
@@ -190,7 +194,19 @@ class RateColumn(ProgressColumn):
         return Text(f"{new / seconds:.3g}/s" if new and seconds else "")
 
 
+class TimeLeftColumn(ProgressColumn):
+    """Time left, in days where it is more than one."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """Draw it."""
+        return Text("" if task.time_remaining is None else _clock(task.time_remaining), style="progress.remaining")
+
+
 def _clock(seconds: float) -> str:
+    if seconds > DAY_S:
+        return f"{seconds / DAY_S:.1f} days"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
@@ -222,6 +238,8 @@ def print_summary(console: Console, summary: Summary) -> None:
         _print_plain(console, f"  {name:<{width}}  {path}")
     if summary.next:
         _print_plain(console, f"next: {summary.next}")
+    if summary.then:
+        _print_plain(console, f"then: {summary.then}")
 
 
 def _print_headline(console: Console, summary: Summary, results: list[Result]) -> None:

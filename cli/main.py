@@ -35,6 +35,7 @@ from .run import run
 from .settings import settings
 from .show import show
 from .stages import command_of
+from .threads import set_threads
 
 SHARED_OUT = [stage.name for stage in STAGES.values() if stage.shared]  # by the processes of one `torchrun`
 _TORCH_OUT_OF_MEMORY = (
@@ -49,9 +50,14 @@ class OneLineErrors(TyperGroup):
     """Turns what a user can cause into one line on stderr; `--debug`, given anywhere, adds the trace."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Let `--debug` stand before or after the command."""
+        """Let `--debug` and `--threads N` stand before or after the command."""
         if "--debug" in args:
             args = ["--debug", *(arg for arg in args if arg != "--debug")]
+        for at, arg in enumerate(args):
+            if arg == "--threads" or arg.startswith("--threads="):
+                end = at + 1 + (arg == "--threads")
+                args = [*args[at:end], *args[:at], *args[end:]]
+                break
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -139,6 +145,15 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads",
+            metavar="N",
+            help="Threads of arithmetic per process; 1 where several jobs share the machine.",
+            show_default="as many as cores",
+        ),
+    ] = None,
     quiet: Quiet = False,
     log_json: LogJson = None,
 ) -> None:
@@ -150,6 +165,7 @@ def main(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a file name that is not UTF-8 must not end a run
+    set_threads(threads)
     _check_processes(ctx.invoked_subcommand)
 
 

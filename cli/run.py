@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +11,12 @@ import typer
 
 from amodalpl.errors import SettingsError, nearest
 from amodalpl.pipeline.stage import IN_RUN
+from amodalpl.runtime.progress import Progress
+from amodalpl.runtime.summary import Summary
 
 from . import options
 from .display import show
+from .next_command import settings_words
 
 
 def known_stage(name: str) -> str:
@@ -36,6 +41,12 @@ def run(
     images: Annotated[
         Path | None, typer.Option("--images", metavar="DIR", help="The same as --set data.images=DIR.")
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init", metavar="FILE|DIR|none", help="Start weights of the detector; the same as --set data.init=FILE."
+        ),
+    ] = None,
     until: Annotated[
         str,
         typer.Option("--until", metavar="|".join(IN_RUN), callback=known_stage, help="The last stage to run."),
@@ -50,12 +61,24 @@ def run(
     A section `data` names the files: annotations and images, and if you have them truth, val, val_images and init.
     The same command continues an interrupted run.
 
-    Example: [bold]amodalpl run coco_cpu --annotations ann.json --images images/ --out runs/all[/bold]
+    Example: [bold]amodalpl run coco_cpu --annotations instances.json --images images/ --init none --out runs/all[/bold]
     """
-    paths = {"annotations": annotations, "images": images}
+    paths = {"annotations": annotations, "images": images, "init": init}
     given = {"data": {name: str(path) for name, path in paths.items() if path is not None}}
     values = options.explicit(config, overrides, seed, given if given["data"] else None, keep_data=True)
 
     from amodalpl.pipeline.run_all import run_pipeline as stage
 
-    show(lambda progress: stage(values, out, device.value, progress, until), as_json)
+    def act(progress: Progress) -> Summary:
+        summary = stage(values, out, device.value, progress, until)
+        if until == IN_RUN[-1]:
+            return summary
+        again = ["amodalpl run", shlex.quote(str(config)), "--out", shlex.quote(str(out))]
+        for name, path in paths.items():
+            again += [f"--{name}", shlex.quote(str(path))] if path is not None else []
+        again += settings_words(None, overrides, seed, device.value, preset=False)
+        go_on = " ".join(again)
+        has_page = summary.next.startswith("open ")
+        return replace(summary, next=summary.next if has_page else go_on, then=go_on if has_page else "")
+
+    show(act, as_json, computes=True)

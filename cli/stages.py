@@ -10,9 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from amodalpl.pipeline.stage import Choice, Input, Stage
+from amodalpl.runtime.progress import Progress
+from amodalpl.runtime.summary import Summary
 
 from . import options
 from .display import show, stdout_console
+from .next_command import repeating
 
 
 def command_of(stage: Stage) -> Callable[..., None]:
@@ -31,7 +34,12 @@ def command_of(stage: Stage) -> Callable[..., None]:
     ) -> None:
         extra = _nested(stage.choice.setting, choice) if stage.choice and choice else None
         values = options.explicit(config, overrides, seed, extra)
-        show(lambda progress: stage.run(given, out, values, device.value, progress), as_json)
+
+        def act(progress: Progress) -> Summary:
+            summary = stage.run(given, out, values, device.value, progress)
+            return repeating(summary, config, overrides, seed, device.value)
+
+        show(act, as_json, computes="device" in stage.takes)
 
     parameters = list(_of(stage))
     command.__name__ = stage.name.replace("-", "_")

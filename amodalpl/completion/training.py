@@ -20,8 +20,18 @@ from ..models.conv_avx2 import train_at_full_speed
 from ..models.losses import pixel_weight
 from ..models.sync_batchnorm import share_statistics
 from ..runtime.distributed import Ranks, join_processes, mean_over_processes
+from ..runtime.forecast import Forecast
 from ..runtime.malloc import keep_freed_memory
-from ..runtime.mmengine_runner import Checkpoints, Curve, Point, QuietRunner, StepLoop, bare, read_checkpoint
+from ..runtime.mmengine_runner import (
+    Checkpoints,
+    Curve,
+    Point,
+    QuietRunner,
+    StepLoop,
+    bare,
+    read_checkpoint,
+    run_training,
+)
 from ..runtime.progress import Progress
 from ..settings import TrainingSettings
 from ..synthesis.dataset import SampleStream
@@ -89,6 +99,7 @@ def train(
         advice = "try a third of training.learning_rate"
         curve = Curve(LOSS_EVERY, advance, advice, lambda step, _: {"samples": numbers.of_step(step)})
         join_processes(device)
+        checkpoints = Checkpoints(checkpoint, settings.checkpoint_every, saved, curve)
         runner = QuietRunner(
             model=model,
             work_dir=str(checkpoint.parent / "log"),
@@ -101,7 +112,8 @@ def train(
             custom_hooks=[
                 curve,
                 _Validate(settings.validate_every, curve, validate, progress),
-                Checkpoints(checkpoint, settings.checkpoint_every, saved, curve),
+                checkpoints,
+                Forecast(progress, "--config coco_cpu is for CPUs, fewer training.steps end earlier"),
             ],
             launcher="pytorch" if world > 1 else "none",
             env_cfg={"dist_cfg": {"backend": "nccl" if device.type == "cuda" else "gloo"}},
@@ -110,7 +122,7 @@ def train(
             experiment_name=f"complete-{uuid.uuid4().hex}",  # mmengine keeps them apart by name within a process
             default_scope="mmengine",
         )
-        runner.train()
+        run_training(runner, checkpoints, progress)
     return curve.points
 
 
@@ -168,6 +180,7 @@ class _Trainable(BaseModel):
         super().__init__(BaseDataPreprocessor(non_blocking=True))
         self.completer = completer
         self.inside_weight = settings.inside_weight or completer.method.inside_weight
+        self.outside_weight = settings.outside_weight
         self.bf16 = settings.precision == "bf16"
         self.device_type = device_type
 
@@ -178,7 +191,12 @@ class _Trainable(BaseModel):
             outputs = self.completer(**inputs)
         method = self.completer.method
         weight = pixel_weight(
-            inputs["occluder"], self.inside_weight, unknown, modal=inputs["modal"], contact=method.contact_weight
+            inputs["occluder"],
+            self.inside_weight,
+            unknown,
+            modal=inputs["modal"],
+            contact=method.contact_weight,
+            elsewhere=self.outside_weight,
         )
         return {"loss": method.loss(outputs, target, weight)}
 

@@ -29,6 +29,7 @@ from . import (
     via,
     yolo,
 )
+from .mask_choice import Holds
 from .unread import told
 
 
@@ -46,6 +47,7 @@ class Format:
         write: a data set to a file or folder, returning what was lost; None: it is only read.
         detect: whether a source is of this format, told by its content; None: it must be named.
         feeds_pipeline: `check`, `synth` and `pseudolabel` read what is written.
+        holds: what it has a place for, of the two masks of an object.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Format:
     write: Callable[[AnnotationSet, Path], UnsupportedFields] | None = None
     detect: Callable[[Source], bool] | None = None
     feeds_pipeline: bool = False
+    holds: Holds = "one mask"
 
 
 def _has(name: str) -> Callable[[Source], bool]:
@@ -161,6 +164,7 @@ FORMATS: dict[str, Format] = {
             write=cocoa.write,
             detect=cocoa.detect,
             feeds_pipeline=True,
+            holds="both masks",
         ),
         Format(
             "kins",
@@ -171,6 +175,7 @@ FORMATS: dict[str, Format] = {
             write=kins.write,
             detect=_has("kins"),
             feeds_pipeline=True,
+            holds="both masks",
         ),
         Format(
             "kins2020",
@@ -181,6 +186,7 @@ FORMATS: dict[str, Format] = {
             write=kins.write_2020,
             detect=_has("kins2020"),
             feeds_pipeline=True,
+            holds="both masks",
         ),
         Format(
             "d2sa",
@@ -191,6 +197,7 @@ FORMATS: dict[str, Format] = {
             write=d2sa.write,
             detect=_has("d2sa"),
             feeds_pipeline=True,
+            holds="both masks",
         ),
         Format(
             "lvis",
@@ -211,6 +218,7 @@ FORMATS: dict[str, Format] = {
             write=coco.write_modal,
             detect=coco.detect_modal,
             feeds_pipeline=True,
+            holds="both masks",
         ),
         Format(
             "coco-amodal",
@@ -218,6 +226,7 @@ FORMATS: dict[str, Format] = {
             kept="whole masks as drawn, ids, crowd, scores, other keys",
             not_kept="visible masks, order in depth",
             write=coco.write_amodal,
+            holds="whole masks",
         ),
         Format(
             "fiftyone",
@@ -225,6 +234,7 @@ FORMATS: dict[str, Format] = {
             kept="both masks as drawn, ids, crowd, scores, other keys",
             not_kept="order in depth",
             write=fiftyone.write,
+            holds="both masks",
         ),
         Format(
             "coco",

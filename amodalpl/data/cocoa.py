@@ -73,7 +73,9 @@ def read_cocoa(path: Path, data: Any, as_drawn: bool = False) -> AnnotationSet:
         records = [(f"annotations[{i}]", record) for i, record in enumerate(data["annotations"])]
         kept = data.keys() - {"images", "annotations"} if as_drawn else ("info", "licenses")
         raw = {key: data[key] for key in data if key in kept}
-        return _read(path, read_images(path, data.get("images")), records, [], raw, as_drawn)
+        mended: list[Dropped] = []
+        images = read_images(path, data.get("images"), mended)
+        return _read(path, images, records, [], raw, as_drawn, mended)
     lone = [("", data)] if isinstance(data, dict) else [(f"[{i}]", record) for i, record in enumerate(data)]
     dropped: list[Dropped] = []
     images, records = [], []
@@ -83,7 +85,7 @@ def read_cocoa(path: Path, data: Any, as_drawn: bool = False) -> AnnotationSet:
             continue
         images.append(_image_of_record(path, place, record, path.stem if isinstance(data, dict) else None))
         records.append((place, record))
-    return _read(path, _distinct(path, images), records, dropped, {}, as_drawn)
+    return _read(path, _distinct(path, images), records, dropped, {}, as_drawn, [])
 
 
 def read_record_folder(folder: Path, as_drawn: bool = False) -> AnnotationSet:
@@ -95,20 +97,26 @@ def read_record_folder(folder: Path, as_drawn: bool = False) -> AnnotationSet:
         DataError: no record in the folder, a file that is not JSON, or as for `read_cocoa`.
     """
     dropped: list[Dropped] = []
-    images, records = [], []
+    images, records, of_labelme = [], [], 0
     for file in sorted(folder.glob("*.json")):
         record = read_json(file, "a COCOA record")
         if not isinstance(record, dict) or "regions" not in record:
+            of_labelme += isinstance(record, dict) and "shapes" in record
             dropped.append(Dropped(file.name, None, None, "not a COCOA record: it has no `regions` of one photo"))
             continue
         images.append(_image_of_record(file, "", record, file.stem))
         records.append((file.name, record))
+    if of_labelme and not records:
+        raise DataError(
+            f"{folder}: expected an annotation file, found {of_labelme} labelme files; make one of them: "
+            f"`amodalpl convert {folder} --images PHOTOS --out instances.json`"
+        )
     if not records:
         raise DataError(
             f"{folder}: expected an annotation file, or a folder of COCOA records (one JSON file with `regions` per "
-            "photo), found no record; name the annotation file itself"
+            "photo), found no record; name the annotation file itself, or make one with `amodalpl convert`"
         )
-    return _read(folder, _distinct(folder, images), records, dropped, {}, as_drawn)
+    return _read(folder, _distinct(folder, images), records, dropped, {}, as_drawn, [])
 
 
 def _distinct(path: Path, images: list[ImageRecord]) -> list[ImageRecord]:
@@ -178,6 +186,7 @@ def _read(
     dropped: list[Dropped],
     raw: dict[str, Any],
     as_drawn: bool,
+    mended: list[Dropped],
 ) -> AnnotationSet:
     image_ids = {image.id for image in images}
     taken: set[int] = set()
@@ -224,7 +233,6 @@ def _read(
                 )
         if not reason and record.get("depth_constraint"):
             orders.append((f"{dot}depth_constraint", image_id, record["depth_constraint"], ids))
-    mended: list[Dropped] = []
     instances = make_instances(entries, images, dropped, mended, _OF_REGION if as_drawn else None)
     kept = {instance.id for instance in instances}
     front_of = []

@@ -20,7 +20,8 @@ from torch import nn
 from ..errors import CheckpointError
 from ..io.files import write_whole
 from ..runtime.distributed import Ranks
-from ..runtime.mmengine_runner import Checkpoints, Curve, QuietRunner, StepLoop, bare, read_checkpoint
+from ..runtime.forecast import Forecast
+from ..runtime.mmengine_runner import Checkpoints, Curve, QuietRunner, StepLoop, bare, read_checkpoint, run_training
 from ..runtime.progress import Progress
 from ..settings import DetectorSettings
 from . import registered as _registered  # noqa: F401  # MMDetection knows our parts from here on
@@ -85,9 +86,9 @@ def train(
     saved = read_checkpoint(out / CHECKPOINT)
     done = int(saved["step"]) if saved else 0
     model.to(device)
-    if settings.precision != "fp32":
+    if settings.precision != "fp32" and hasattr(model, "roi_head"):
         for extractor in (model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor):
-            extractor.register_forward_pre_hook(_pool_in_full_precision)
+            extractor.register_forward_pre_hook(pool_in_full_precision)
     source = config["train_dataloader"]["dataset"]
     loader = {
         **config["train_dataloader"],
@@ -98,6 +99,7 @@ def train(
     with progress.task("training detector", settings.steps, done=done) as advance, third_party_quiet():
         advice = "lower detector.learning_rate or lengthen detector.warmup_steps"
         curve = Curve(max(settings.steps // _CURVE_POINTS, 1), advance, advice)
+        checkpoints = Checkpoints(out / CHECKPOINT, settings.checkpoint_every, saved, curve)
         runner = QuietRunner(
             model=model,
             work_dir=str(out / "log"),
@@ -106,7 +108,11 @@ def train(
             optim_wrapper=config["optim_wrapper"],
             param_scheduler=config["param_scheduler"] or None,
             default_hooks={"logger": {"type": "LoggerHook", "interval": 50}, "checkpoint": None},
-            custom_hooks=[curve, Checkpoints(out / CHECKPOINT, settings.checkpoint_every, saved, curve)],
+            custom_hooks=[
+                curve,
+                checkpoints,
+                Forecast(progress, "--config coco_cpu is for CPUs, fewer detector.steps end earlier"),
+            ],
             log_processor={"by_epoch": False},
             visualizer={"type": "Visualizer", "_scope_": "mmengine", "vis_backends": None},
             launcher="pytorch" if world > 1 else "none",
@@ -116,11 +122,11 @@ def train(
             experiment_name=f"{out.name}_{done}",
         )
         with one_line():
-            runner.train()
+            run_training(runner, checkpoints, progress)
     return curve.points
 
 
-def _pool_in_full_precision(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def pool_in_full_precision(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """MMDetection casts RoIs to the features' type; in bfloat16 a corner at 1000 would move by up to 4 pixels."""
     features, *rest = arguments
     return (tuple(level.float() for level in features), *rest)

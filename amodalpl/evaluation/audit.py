@@ -16,6 +16,7 @@ from ..data.label_folder import ShownLabel
 from ..errors import DataError, OutputError, nearest
 from ..io.files import hash_file, read_json
 from ..report.audit_page import write_audit_page
+from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 from .promise import is_promised, promise_of
@@ -103,7 +104,8 @@ def audit(
         out,
         counts={**counts, "strata": {name: f"{len(drawn[name])} of {len(strata[name])}" for name in drawn}},
         files={"page": out / PAGE},
-        next=f"amodalpl audit {labels} {images} --judgements {JUDGEMENTS}",
+        next=f"open {argument(out / PAGE)}",
+        then=f"amodalpl audit {argument(labels)} {argument(images)} --judgements {JUDGEMENTS}",
     )
 
 

@@ -31,6 +31,7 @@ from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..io.json_stream import finite
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
@@ -120,7 +121,9 @@ def apply_review(
             "review": out / REVIEW_FILE,
             "statistics": out / STATS,
         },
-        next=f"amodalpl train-detector {out / LABELS} {images} --out detector",
+        next=f"open {argument(out / REPORT_FILE)}",
+        then=f"amodalpl train-detector {argument(out / LABELS)} {argument(images)} "
+        f"--out {beside(out, 'corrected', 'detector')}",
     )
 
 

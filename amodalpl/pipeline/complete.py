@@ -15,7 +15,15 @@ from ..calibration.choose_thresholds import choose
 from ..calibration.holdout import HOLDOUT, Holdout, read_holdout
 from ..calibration.holdout_scores import quick_score, score
 from ..calibration.uncertainty_report import PROMISE, UncertaintyReport
-from ..completion.checkpoint import CARD, SHAPES, WEIGHTS, CompleterBundle, save_completer
+from ..completion.checkpoint import (
+    CARD,
+    SHAPES,
+    WEIGHTS,
+    CompleterBundle,
+    read_network_settings,
+    save_completer,
+    start_from,
+)
 from ..completion.predictor import CropSpec
 from ..completion.training import train
 from ..errors import DataError
@@ -25,6 +33,7 @@ from ..report import sanity_checks
 from ..report.plots import reliability_diagram, risk_coverage, training_curves
 from ..runtime.distributed import pick_device
 from ..runtime.mmengine_runner import Point
+from ..runtime.next_command import argument, beside, labelled_data
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run
 from ..runtime.summary import Summary
@@ -42,9 +51,14 @@ ROW = STAGES["complete"]
 
 
 def complete(
-    synth_dir: Path, out: Path, values: Mapping[str, Any], device: str = "auto", progress: Progress = SILENT
+    synth_dir: Path,
+    out: Path,
+    values: Mapping[str, Any],
+    device: str = "auto",
+    progress: Progress = SILENT,
+    init: Path | None = None,
 ) -> Summary:
-    """Train a completer; a run that was interrupted goes on where it stopped.
+    """Train a completer; a run that was interrupted goes on where it stopped, and so does one that gets more steps.
 
     Args:
         synth_dir: output folder of `amodalpl synth`.
@@ -53,6 +67,7 @@ def complete(
         values: settings that were asked for; those of `synthesis` and the seed are otherwise the ones `synth` ran with.
         device: "auto", "cpu" or "cuda".
         progress: shown while it works.
+        init: folder of an earlier completer, whose weights, method and width this one starts from.
 
     Returns:
         The hold-out scores beside the free baselines, and what is promised of the labels.
@@ -60,22 +75,27 @@ def complete(
     Raises:
         OutputError: `synth_dir` is not finished, or `out` belongs to another run.
         SettingsError: a setting is wrong.
-        CheckpointError: the checkpoint in `out` is damaged.
+        CheckpointError: the checkpoint in `out` is damaged, or the weights of `init` do not fit.
         TrainingError: the loss is no longer a number.
     """
     arguments = ROW.arguments(locals())
-    settings = _settings_beside(synth_dir, values, progress)
+    settings = _settings_beside(synth_dir, values, init, progress)
     where = pick_device(device)
     run = StageRun.open(
         out,
         ROW.name,
         ROW.settings_of(settings),
-        {"bank": hash_file(synth_dir / BANK / "table.npy"), "hold-out": hash_file(synth_dir / HOLDOUT)},
+        {
+            "bank": hash_file(synth_dir / BANK / "table.npy"),
+            "hold-out": hash_file(synth_dir / HOLDOUT),
+            **({"init": hash_file(init / WEIGHTS)} if init else {}),
+        },
         settings.seed,
         arguments,
+        grows=("training.steps", CHECKPOINT),
     )
     if not run.done:
-        counts = _train_and_score(synth_dir, out, settings, where, progress)
+        counts = _train_and_score(synth_dir, out, settings, init, where, progress)
         if int(os.environ.get("RANK", 0)) == 0:
             outputs = [WEIGHTS, CARD, METRICS, CURVES, RELIABILITY, RISK, CHECKPOINT]
             run.finish(counts, [*outputs, SHAPES] if (out / SHAPES).exists() else outputs)
@@ -93,14 +113,19 @@ def complete(
             "card": out / CARD,
             "scores": out / METRICS,
         },
-        next=f"amodalpl pseudolabel ANNOTATIONS IMAGES --completer {out} --out labels",
+        next=f"amodalpl pseudolabel {labelled_data(out)} --completer {argument(out)} "
+        f"--out {beside(out, 'completer', 'labels')}",
     )
 
 
-def _settings_beside(synth_dir: Path, values: Mapping[str, Any], progress: Progress) -> PipelineSettings:
-    """Return the settings, those of `synth` where nothing else is asked for; say what differs from them."""
+def _settings_beside(
+    synth_dir: Path, values: Mapping[str, Any], init: Path | None, progress: Progress
+) -> PipelineSettings:
+    """Return the settings, those of `synth` and `init` where nothing else is asked for; say what differs from synth."""
     record = finished_run(synth_dir, "synth")
     inherited = {"seed": record["seed"], "synthesis": record["settings"]["synthesis"]}
+    if init:
+        inherited["completer"] = read_network_settings(init)
     settings = resolve(merge(inherited, values))
     if settings.completer.image and not Bank(synth_dir / BANK).has_images:
         raise DataError(
@@ -122,14 +147,20 @@ def _changes(was: Mapping[str, Any], given: Mapping[str, Any], at: str) -> Itera
 
 
 def _train_and_score(
-    synth_dir: Path, out: Path, settings: PipelineSettings, device: torch.device, progress: Progress
+    synth_dir: Path,
+    out: Path,
+    settings: PipelineSettings,
+    init: Path | None,
+    device: torch.device,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Make everything in the output folder; return the counts, nothing on all processes but the first."""
     holdout = read_holdout(synth_dir, with_images=settings.completer.image)
-    bundle, history = _train(synth_dir, out, settings, holdout, device, progress)
+    bundle, history = _train(synth_dir, out, settings, init, holdout, device, progress)
     if int(os.environ.get("RANK", 0)) > 0:
         return {}
-    bundle = choose(bundle, holdout, settings.labels, progress)
+    learnt_unmasked = settings.synthesis.layers.unmasked > 0
+    bundle = choose(bundle, holdout, settings.labels, progress, learnt_unmasked)
     report = score(bundle, holdout, settings.labels, progress)
     bundle = replace(bundle, shapes=_learn_shapes(Bank(synth_dir / BANK), settings.seed, progress))
     save_completer(out, bundle, settings.completer, settings.synthesis)
@@ -141,6 +172,7 @@ def _train(
     synth_dir: Path,
     out: Path,
     settings: PipelineSettings,
+    init: Path | None,
     holdout: Holdout,
     device: torch.device,
     progress: Progress,
@@ -153,6 +185,8 @@ def _train(
     completer = build_completer(
         settings.completer.method, settings.completer.width, settings.completer.image, settings.completer.init_gain
     )
+    if init:
+        start_from(completer, init)
     stream = SampleStream(
         synth_dir / BANK,
         synthesis,

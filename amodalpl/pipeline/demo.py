@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import MissingPackageError
+from ..runtime.parent_folder import require_own_folder
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 from ..scenes import SceneFiles, write_scenes
 from ..settings_values import merge, read_config
 from .run_all import run_pipeline
+from .train_detector import require_detector
 
 TRAINING_SCENES, VALIDATION_SCENES, SCENES, VALIDATION = 80, 24, "scenes", "validation_scenes"
 
@@ -25,13 +28,18 @@ def demo(out: Path, values: Mapping[str, Any], device: str = "auto", progress: P
         progress: shown while it works.
 
     Returns:
-        The scores of all stages: labels against the drawn truth, the detector against the truth of other scenes.
+        The scores of all stages: labels against the drawn truth, the detector, where MMDetection is installed, against
+        the truth of other scenes.
+
+    Raises:
+        OutputError: `out` is a folder of something else.
     """
+    require_own_folder(out, "demo", [SCENES])
     settings = merge(read_config(Path("demo")), values)
     seed = int(settings["seed"])
     train = _scenes(out / SCENES, TRAINING_SCENES, seed)
     other = _scenes(out / VALIDATION, VALIDATION_SCENES, seed + 1_000_003)
-    data = {
+    data: dict[str, Any] = {
         "annotations": str(train.annotations),
         "images": str(train.images),
         "truth": str(train.truth),
@@ -39,7 +47,12 @@ def demo(out: Path, values: Mapping[str, Any], device: str = "auto", progress: P
         "val_images": str(other.images),
         "init": "none",
     }
-    return run_pipeline({**settings, "data": data}, out, device, progress)
+    try:
+        require_detector()
+    except MissingPackageError as error:
+        progress.warn(f"the demo ends with its labels: {error}")
+        data["detector"] = False
+    return run_pipeline({**settings, "data": data}, out, device, progress, own=[SCENES])
 
 
 def _scenes(folder: Path, count: int, seed: int) -> SceneFiles:

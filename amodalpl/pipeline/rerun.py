@@ -15,6 +15,8 @@ from ..runtime.summary import Summary
 from .stage import STAGES
 
 Values = Mapping[str, Any]
+_RUN_AS_PYTHON = ("checkpoint",)
+"""Arguments that come with a config of MMDetection, which is code: a record must not be able to have it run."""
 _NAMES_ITSELF = {"mmdet_config.py"}  # holds the path of its folder, so it differs in another one
 
 
@@ -51,6 +53,8 @@ def rerun(
         if name not in arguments:
             raise DataError(f"{file}: {name} is no argument of `amodalpl {stage.name}`{nearest(name, arguments)}")
         arguments[name] = str(path)
+    if grown := record.get("grown from"):
+        progress.warn(f"{file}: went on from {grown} steps; in one go, its learning rate changes otherwise")
     values = {"seed": record["seed"], **record["settings"]}
     stage.run({i.name: i.from_json(arguments.get(i.name)) for i in stage.inputs}, out, values, device, progress)
     again = read_json(out / RUN_FILE, "the record of the repetition")
@@ -70,6 +74,12 @@ def _require_repeatable(file: Path, record: Any, out: Path) -> None:
         raise OutputError(
             f"{file}: expected {(wrong or ['arguments'])[0]} as this version records them, got none; "
             "it is of an earlier version, or changed by hand"
+        )
+    code = next((name for name in _RUN_AS_PYTHON if record["arguments"].get(name) is not None), None)
+    if code:
+        raise OutputError(
+            f"{file}: arguments.{code}: the run used a config of MMDetection, which is Python that a record cannot "
+            "vouch for; repeat it by its command"
         )
     if out.resolve() == file.parent.resolve():
         raise OutputError(f"{out}: is the folder of the run itself; choose another --out")

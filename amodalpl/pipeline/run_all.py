@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import DataError
 from ..evaluation.completion import evaluate_completion
 from ..evaluation.order import evaluate_order
 from ..io.files import write_json
+from ..runtime.parent_folder import require_own_folder
 from ..runtime.progress import SILENT, Progress
+from ..runtime.stage_run import RUN_FILE
 from ..runtime.summary import Summary
 from ..settings import DataSettings, PipelineSettings, RunSettings
 from ..settings_values import resolve_as
@@ -26,6 +29,7 @@ def run_pipeline(
     device: str = "auto",
     progress: Progress = SILENT,
     until: str = "train-detector",
+    own: Collection[str] = (),
 ) -> Summary:
     """Run synth, complete, pseudolabel, evaluate (given a truth) and train-detector into subfolders.
 
@@ -35,17 +39,21 @@ def run_pipeline(
         device: "auto", "cpu" or "cuda".
         progress: shown while it works.
         until: the last of `IN_RUN` to run; started again with a later one, the finished ones are kept.
+        own: what else in `out` tells that it is of this run.
 
     Returns:
         The scores of all stages, and their main files.
 
     Raises:
+        OutputError: `out` holds what no `run` wrote.
         AmodalplError: whatever a stage raises; stages before it stay done.
     """
     run = resolve_as(RunSettings, values)
     data = run.data
     settings = PipelineSettings.model_validate(run.model_dump(exclude={"data"}))
     wanted = [stage for stage in IN_RUN[: IN_RUN.index(until) + 1] if data.detector or stage != "train-detector"]
+    require_own_folder(out, "run", [*(f"{STAGES[name].folder}/{RUN_FILE}" for name in IN_RUN), *own])
+    _require_data(data)
     if "train-detector" in wanted:
         require_detector()  # both before hours of work, not after
         start_identity(data.init, settings.detector)
@@ -70,8 +78,25 @@ def run_pipeline(
     }
     write_json(out / SCORES, scores)
     files["scores"] = out / SCORES
+    last = done[wanted[-1]]
     counts = {stage: summary.counts for stage, summary in done.items()}
-    return Summary("run", out, counts=counts, scores=scores, files=files, next=done[wanted[-1]].next)
+    return Summary("run", out, counts=counts, scores=scores, files=files, next=last.next, then=last.then)
+
+
+def _require_data(data: DataSettings) -> None:
+    """Refuse what is not there before anything else is said, and before hours of work.
+
+    Raises:
+        DataError: a file or folder of `data` is missing.
+    """
+    folders = {"images": data.images, "val_images": data.val_images}
+    files = {"annotations": data.annotations, "truth": data.truth, "val": data.val}
+    for name, path in folders.items():
+        if path is not None and not path.is_dir():
+            raise DataError(f"data.{name}: {path}: expected the folder of the photos, found no such folder")
+    for name, path in files.items():
+        if path is not None and not path.exists():
+            raise DataError(f"data.{name}: {path}: expected an annotation file, found no such file")
 
 
 def _folder(out: Path, stage: str) -> Path:

@@ -190,7 +190,10 @@ _ROWS = (
 
         Settings that are not given here are those of SYNTH_DIR.""",
         example="complete runs/synth --out runs/completer --set training.steps=3000",
-        inputs=(Input("synth_dir", "path", "SYNTH_DIR", "Output folder of `amodalpl synth`."),),
+        inputs=(
+            Input("synth_dir", "path", "SYNTH_DIR", "Output folder of `amodalpl synth`."),
+            Input("init", "path", "DIR", "Start from this completer, an output folder of `complete`.", "--init"),
+        ),
         sections=("synthesis", "completer", "training", "labels"),
         takes=("values", "device"),
         shared=True,
@@ -277,13 +280,43 @@ _ROWS = (
             _IMAGES,
             Input("val", "path", "ANN", "Score on this file; without it, photos of LABELS are kept apart.", "--val"),
             Input("val_images", "path", "DIR", "Photos of --val.", "--val-images", shown_default="IMAGES"),
-            Input("init", "path or none", "FILE|none", "Start from this checkpoint, or from random weights.", "--init"),
+            Input(
+                "init",
+                "path or none",
+                "FILE|DIR|none",
+                "Start from this checkpoint, from a folder of this stage, or from random weights.",
+                "--init",
+            ),
         ),
         sections=("detector",),
         takes=("settings", "device"),
         shared=True,
         folder="detector",
         choice=Choice("model", "detector.model", "amodalpl.detector.zoo:ZOO"),
+    ),
+    Stage(
+        name="predict",
+        function="amodalpl.pipeline.predict:predict",
+        help="""Detect objects on photos or in a video, and write labels, COCO results and pictures.
+
+        The labels are a folder as `pseudolabel` writes it. With --completer, the masks of any MMDetection model with
+        masks are completed. Needs MMDetection: [bold]pip install 'amodalpl\\[detector]'[/bold]""",
+        example="predict photos/ --detector runs/detector --out runs/found",
+        inputs=(
+            Input("source", "path", "SOURCE", "A photo, a folder, a pattern in quotes ('photos/*.jpg'), or a video."),
+            Input(
+                "detector",
+                "path",
+                "DIR",
+                "Output folder of `amodalpl train-detector`, or a config file of MMDetection.",
+                "--detector",
+                required=True,
+            ),
+            Input("checkpoint", "path", "FILE", "Weights for a config of MMDetection.", "--checkpoint"),
+            Input("completer", "path", "DIR", "Complete the masks by this output of `complete`.", "--completer"),
+        ),
+        sections=("predict", "labels"),
+        takes=("settings", "device"),
     ),
 )
 STAGES = {stage.name: stage for stage in _ROWS}

@@ -31,6 +31,7 @@ _SHEET_TILES = 30
 _MEANINGS = {
     "no_occluder": "no other object is in front of it",
     "overlap_only": "hidden only where drawn masks overlap it; left as drawn",
+    "unmasked_occluder": "goes on where no object has a mask; something that is not annotated is taken to hide it",
     "truncated": "touches the edge of the photo; what lies outside is not completed",
     "grew_to_border": "the completion reaches the edge of what the network saw",
     "runaway": "the completion was larger than `labels.max_growth` allows; left as drawn",

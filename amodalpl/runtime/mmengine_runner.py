@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 import math
 import random
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,10 @@ from torch import Tensor, nn
 from ..errors import AmodalplError, CheckpointError
 from ..io.checkpoints import load_plain
 from ..io.files import write_json, write_whole
+from .progress import Progress
 
 NAN_BATCH = "nan_batch.json"
+_COUNTERS = ("last_step", "_global_step")  # of a schedule
 
 Point = dict[str, float]
 
@@ -68,21 +73,75 @@ class StepLoop(IterBasedTrainLoop):
     def __init__(self, *args: Any, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.seed = seed
+        self.interrupted = False
 
     def run(self) -> nn.Module:
-        """Train up to the last step."""
+        """Train up to the last step; Ctrl-C lets the step end and saves it, a second one stops at once."""
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
-        while self._iter < self._max_iters:
-            self.runner.model.train()
-            numbers = (self.seed, self._iter, self.runner.rank)
-            seed_step(*numbers)  # for a loader without processes of its own
-            batch = next(self.dataloader_iterator)
-            seed_step(*numbers)  # however many draws that took
-            self.run_iter(batch)
+        with self._ending_a_step_first():
+            while self._iter < self._max_iters:
+                self._next_step()
+                if self.interrupted:
+                    for hook in self.runner.hooks:
+                        if isinstance(hook, Checkpoints):
+                            hook.save(self.runner, self._iter)
+                    raise KeyboardInterrupt
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def _next_step(self) -> None:
+        self.runner.model.train()
+        numbers = (self.seed, self._iter, self.runner.rank)
+        seed_step(*numbers)  # for a loader without processes of its own
+        try:
+            batch = next(self.dataloader_iterator)
+        except RuntimeError:
+            if self.interrupted:  # Ctrl-C has ended the loader's processes; the step before is whole
+                return
+            raise
+        seed_step(*numbers)  # however many draws that took
+        self.run_iter(batch)
+
+    @contextmanager
+    def _ending_a_step_first(self) -> Iterator[None]:
+        """Note an interruption instead of raising it in the middle of a step, whose weights are half new, half old.
+
+        `torchrun` ends its processes itself; there, and off the main thread, nothing is changed.
+        """
+        if self.runner.world_size > 1 or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+
+        def note(number: int, frame: Any) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def run_training(runner: Runner, checkpoints: Checkpoints, progress: Progress) -> None:
+    """Train, and say where an interrupted training goes on.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, once the step is saved.
+    """
+    if checkpoints.step:
+        progress.note(f"goes on after step {checkpoints.step} of {runner.max_iters}")
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        progress.note(
+            f"stopped: step {checkpoints.step} of {runner.max_iters} is saved, the same command goes on there"
+        )
+        raise
 
 
 def seed_step(*numbers: int) -> None:
@@ -167,6 +226,18 @@ class Curve(Hook):
             self.close_interval(batch_idx + 1)
         self.advance(1)
 
+    def pending(self) -> list[list[dict[str, Any]]]:
+        """Return the losses and batches of the steps since the last point, in plain values."""
+        losses = [{name: float(value) for name, value in step.items()} for step in self._losses]
+        return [[*pair] for pair in zip(losses, self._batches, strict=True)]
+
+    def restore(self, points: list[Point], pending: Iterable[list[dict[str, Any]]]) -> None:
+        """Put back what was saved, as `points` and of `pending`."""
+        self.points = list(points)
+        for losses, batch in pending:
+            self._losses.append({n: torch.tensor(v, dtype=torch.float32) for n, v in losses.items()})
+            self._batches.append(batch)
+
     def close_interval(self, step: int) -> None:
         """Turn the losses since the last point into a point.
 
@@ -213,6 +284,8 @@ class Checkpoints(Hook):
         self.every = every
         self.saved = saved
         self.curve = curve
+        self.step = int(saved["step"]) if saved else 0
+        """The last step that is saved."""
 
     def before_train(self, runner: Any) -> None:
         """Put the saved state back.
@@ -231,8 +304,9 @@ class Checkpoints(Hook):
             ) from None
         runner.train_loop._iter = int(self.saved["step"])
         for schedule, state in zip(runner.param_schedulers or [], self.saved["schedules"], strict=True):
-            schedule.load_state_dict(state)
-        self.curve.points = list(self.saved["curve"])
+            # its other numbers follow from the settings, which may ask for more steps than they did
+            schedule.load_state_dict({name: state[name] for name in _COUNTERS if name in state})
+        self.curve.restore(self.saved["curve"], self.saved.get("pending", ()))
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Save at every `every`-th and at the last step; mmengine has moved the schedules on by then."""
@@ -240,14 +314,22 @@ class Checkpoints(Hook):
         if (step % self.every and step != runner.max_iters) or runner.rank:
             return
         self.curve.close_interval(step)  # a point must not span a restart
+        self.save(runner, step)
+
+    def save(self, runner: Any, step: int) -> None:
+        """Save the state after a step, if it is not saved yet."""
+        if step == self.step:
+            return
         state = {
             "step": step,
             "model": bare(runner.model).state_dict(),
             "optimizer": _interned(runner.optim_wrapper.state_dict()),
             "schedules": _interned([_counters(schedule.state_dict()) for schedule in runner.param_schedulers or []]),
             "curve": _interned(self.curve.points),
+            **({"pending": _interned(pending)} if (pending := self.curve.pending()) else {}),
         }
         write_whole(self.path, lambda part: torch.save(state, part))
+        self.step = step
 
 
 def _counters(state: Mapping[str, Any]) -> dict[str, Any]:

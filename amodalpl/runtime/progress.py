@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+DAY_S = 86400.0
+
 
 class Progress:
     """Shows nothing; the command line's subclass draws bars with rate and time left."""

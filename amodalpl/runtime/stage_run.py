@@ -61,6 +61,7 @@ class StageRun:
         inputs: Mapping[str, str],
         seed: int,
         arguments: Mapping[str, Any] | None = None,
+        grows: tuple[str, str] | None = None,
     ) -> StageRun:
         """Claim or continue an output folder.
 
@@ -72,6 +73,8 @@ class StageRun:
             seed: of the run.
             arguments: what else the stage was called with, so that `amodalpl rerun` can repeat it, as
                 `pipeline.stage` makes them. Not part of the identity; inputs are the same wherever they lie.
+            grows: a setting that may be larger than in an earlier run, which goes on then, as long as the folder has a
+                certain file: "section.key", and the file's name.
 
         Raises:
             OutputError: the folder belongs to another run, or is not ours, or another process is working in it.
@@ -97,7 +100,7 @@ class StageRun:
             raise OutputError(f"{out}: expected a folder to write to ({error.strerror})") from None
         lock = lock_folder(out)
         try:
-            run = cls._claim(out, fresh, identity)
+            run = cls._claim(out, fresh, identity, grows)
         except BaseException:
             lock.release()
             raise
@@ -109,7 +112,9 @@ class StageRun:
         return run
 
     @classmethod
-    def _claim(cls, out: Path, fresh: dict[str, Any], identity: Mapping[str, Any]) -> StageRun:
+    def _claim(
+        cls, out: Path, fresh: dict[str, Any], identity: Mapping[str, Any], grows: tuple[str, str] | None
+    ) -> StageRun:
         file = out / RUN_FILE
         if not file.exists():
             # another process of the same `torchrun` may have claimed it in this moment
@@ -123,6 +128,15 @@ class StageRun:
             return cls(out, fresh, is_new=True)
         found = read_json(file, "the record of a run")
         difference = _first_difference(found, identity)
+        if difference and grows and (before := _grown_from(found, identity, grows[0])):
+            if not (out / grows[1]).exists():
+                raise OutputError(
+                    f"{out}: has finished {before} steps and kept no state to go on from; for more, start from it into "
+                    f"another folder: --init {out} --out NEW"
+                )
+            record = {**fresh, "grown from": [*found.get("grown from", []), before]}
+            write_json(file, record)
+            return cls(out, record)
         if difference:
             raise OutputError(f"{out}: belongs to another run ({difference}); choose another --out or delete it")
         if found.get("state") != "done":
@@ -216,6 +230,18 @@ def _identity(section: Any) -> Any:
     if not isinstance(section, Mapping):
         return section
     return json.loads(json.dumps({k: v for k, v in section.items() if k not in _NOT_IDENTITY}))
+
+
+def _grown_from(found: Any, wanted: Mapping[str, Any], setting: str) -> int | None:
+    """Return the value of a setting in a record that differs from what is wanted in its being smaller only."""
+    section, _, key = setting.partition(".")
+    if not isinstance(found, dict):
+        return None
+    before, after = found.get("settings", {}).get(section), wanted["settings"][section]
+    if not isinstance(before, dict) or type(before.get(key)) is not int or before[key] >= after[key]:
+        return None
+    grown = {**found, "settings": {**found["settings"], section: {**before, key: after[key]}}}
+    return None if _first_difference(grown, wanted) else before[key]
 
 
 def _first_difference(found: Any, wanted: Mapping[str, Any]) -> str | None:

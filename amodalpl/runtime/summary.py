@@ -17,7 +17,8 @@ class Summary:
         counts: what went in, what came out, what was skipped and why.
         scores: protocol name -> row name -> metric name -> value.
         files: what to open, name to path.
-        next: the command to run next, "" when there is none.
+        next: what to do next, mostly a command; "" when there is nothing.
+        then: the command after it, "" when there is none.
         ok: False makes the command exit with 1 (only `check` uses it).
     """
 
@@ -27,6 +28,7 @@ class Summary:
     scores: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     next: str = ""
+    then: str = ""
     ok: bool = True
 
     def to_json(self) -> dict[str, Any]:
@@ -39,4 +41,5 @@ class Summary:
             "scores": self.scores,
             "files": {name: str(path) for name, path in self.files.items()},
             "next": self.next,
+            **({"then": self.then} if self.then else {}),
         }

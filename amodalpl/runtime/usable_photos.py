@@ -10,6 +10,8 @@ from ..errors import DataError
 from ..io.images import check_image, image_path
 from .progress import Progress
 
+_MISSING = "expected a photo, found no such file"
+
 
 def usable_photos(data: AnnotationSet, images: Path, progress: Progress, most_left_out: float) -> AnnotationSet:
     """Leave out photos that are missing, damaged, or of another size than their masks were drawn on.
@@ -38,6 +40,12 @@ def usable_photos(data: AnnotationSet, images: Path, progress: Progress, most_le
             advance(1)
     if not problems:
         return data
+    nothing_there = len(problems) == len(used) and all(p.endswith(_MISSING) for p in problems.values())
+    if nothing_there and (labels := sum(1 for _ in images.glob("*.json"))):
+        raise DataError(
+            f"{images}: expected the folder of the photos, found none of {len(used)} there, but {labels} JSON files; "
+            "give the folder that has the photos"
+        )
     allowed = int(most_left_out * len(used))
     if len(problems) > allowed:
         others = f" (and {len(problems) - 1} more of {len(used)} photos)" if len(problems) > 1 else ""
@@ -69,7 +77,7 @@ def require_photos(data: AnnotationSet, images: Path, progress: Progress) -> Non
 
 def _problem(path: Path, size_hw: tuple[int, int]) -> str | None:
     if not path.is_file():
-        return f"{path}: expected a photo, found no such file"
+        return f"{path}: {_MISSING}"
     try:
         found = check_image(path, annotated_hw=size_hw)
     except DataError as error:

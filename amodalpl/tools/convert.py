@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import tempfile
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..convert.formats import FORMATS, Format, reader, writer
+from ..convert.mask_choice import known_choice, rejected, with_chosen_masks
 from ..data.coco_family import reason_kind
 from ..data.dataset_builder import DrawnOn
 from ..data.doubtful import doubtful, merged
@@ -19,6 +19,7 @@ from ..data.records import AnnotationSet, Dropped
 from ..data.unsupported import UnsupportedFields
 from ..errors import AmodalplError, DataError, OutputError
 from ..io.files import write_json
+from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 
@@ -37,6 +38,7 @@ def convert(
     drawn_on: DrawnOn = "auto",
     crowds_are_objects: bool = False,
     merge_doubles: bool = False,
+    mask: str = "auto",
 ) -> Summary:
     """Convert annotations.
 
@@ -52,19 +54,22 @@ def convert(
             "shown", or "auto", told by sizes and outlines.
         crowds_are_objects: regions of many objects (`iscrowd`) are single objects, as tools mark their RLE.
         merge_doubles: objects of one photo that cover the same pixels (IoU from 0.9) become one.
+        mask: "modal" (visible), "amodal" (whole) or "both"; "auto" is both where the format holds both, else the whole
+            masks of a label file of ours, else the visible ones.
 
     Returns:
-        `counts` has `from`, `to`, `photos`, `objects`, `categories`, `left_out` (kind -> how many) and `lost` (what the
-        format could not hold -> how many); where there are any, also `mended` (kept, but not quite as the file has it),
-        `turned` (photos with a note on how to turn them) and `look at` (what seems wrong with the whole). All are
-        listed in full in `<out>.losses.json`. `ok` is False if no object was kept.
+        `counts` has `from`, `to`, `photos`, `objects`, `categories`, `masks` (which were written), `left_out` (kind ->
+        how many) and `lost` (what the format could not hold -> how many); where there are any, also `mended` (kept, but
+        not quite as the file has it), `turned` (photos with a note on how to turn them) and `look at` (what seems wrong
+        with the whole). All are listed in full in `<out>.losses.json`. `ok` is False if no object was kept.
 
     Raises:
-        SettingsError: no such format.
+        SettingsError: no such format, or it has no place for the masks that were chosen.
         DataError: the source cannot be read.
         OutputError: `out` exists, or cannot be written.
     """
     target = writer(to_format)
+    known_choice(mask)
     _require_new(out)
     if images is not None and not images.exists():
         raise DataError(f"{images}: expected the folder of photos, found no such folder; check --images")
@@ -77,14 +82,16 @@ def convert(
         if merge_doubles:
             data = merged(data)
         advance(1)
-        lost = _write_whole(target, data, out)
+        of_both = [row.name for row in FORMATS.values() if row.write and row.holds == "both masks"]
+        chosen, choice, not_chosen = with_chosen_masks(data, mask, target.holds, target.name, of_both)
+        lost = _write_whole(target, chosen, out) | not_chosen
         advance(1)
     kinds = Counter(reason_kind(reason) for _, reason in data.left_out)
     mended = Counter(reason_kind(entry.reason) for entry in data.mended)
     notes = {
         **({"mended": dict(mended.most_common())} if mended else {}),
         **({"turned": data.turned} if data.turned else {}),
-        **({"look at": looks} if (looks := doubtful(data)) else {}),
+        **({"look at": looks} if (looks := [*doubtful(data), *_background(data, target, lost)]) else {}),
     }
     if not data.instances:
         why = f"{data.left_out[0][0]}: {data.left_out[0][1]}" if data.dropped else "the source has none"
@@ -104,12 +111,13 @@ def convert(
             "photos": len(data.images),
             "objects": len(data.instances),
             "categories": len(data.categories),
+            "masks": choice,
             "left_out": dict(kinds.most_common()),
             "lost": dict(lost.most_common()),
             **notes,
         },
         files=files,
-        next=_next(target, out, data.folder) if data.instances else "",
+        next=_next(target, out, data.folder) if data.instances and choice != "amodal" else "",
         ok=bool(data.instances),
     )
 
@@ -195,18 +203,20 @@ def _write_losses(file: Path, origin: Format, target: Format, data: AnnotationSe
     write_json(file, value)
 
 
+def _background(data: AnnotationSet, target: Format, lost: UnsupportedFields) -> list[str]:
+    """Say what becomes of rejected labels where a format has nothing to ignore."""
+    regions = rejected(data)
+    if not regions or not lost["crowd regions"]:
+        return []
+    photos = len({region.image_id for region in regions})
+    return [
+        f"{len(regions)} rejected labels are left out, since {target.name} cannot mark regions to ignore: a trainer "
+        f"takes these objects for background; leave out their {photos} photos, or write --to coco"
+    ]
+
+
 def _next(target: Format, out: Path, images: Path | None) -> str:
     if not target.feeds_pipeline:
         return ""
     photos = "IMAGES" if images is None or not images.is_dir() else argument(images)
     return f"amodalpl check {argument(out)} {photos}"
-
-
-def argument(path: Path) -> str:
-    """Return a path as a shell takes it, and as no option.
-
-    >>> argument(Path("-a b.json"))
-    "'./-a b.json'"
-    """
-    text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)

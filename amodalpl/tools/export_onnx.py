@@ -10,6 +10,7 @@ from ..completion.checkpoint import WEIGHTS, load_completer
 from ..completion.onnx_backend import NETWORK, NOTE, OPSET, write_network
 from ..io.files import hash_file
 from ..runtime.folder_lock import lock_folder
+from ..runtime.next_command import argument, beside, labelled_data
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 
@@ -51,5 +52,6 @@ def export_onnx(completer: Path, progress: Progress = SILENT) -> Summary:
             "largest difference from torch": f"{difference:.1e}",
         },
         files={"network": completer / NETWORK, "note": completer / NOTE},
-        next=f"amodalpl pseudolabel ANNOTATIONS IMAGES --completer {completer} --backend onnx --out labels",
+        next=f"amodalpl pseudolabel {labelled_data(completer)} --completer {argument(completer)} --backend onnx "
+        f"--out {beside(completer, 'completer', 'labels')}",
     )

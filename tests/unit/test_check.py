@@ -66,7 +66,7 @@ def test_clean_file(run, tmp_path, photos):
         "findings": [],
         "findings_total": 0,
     }
-    assert summary.next == f"amodalpl synth {tmp_path / 'annotations.json'} {photos} --out synth"
+    assert summary.next == f"amodalpl synth {tmp_path / 'annotations.json'} {photos} --out runs/synth"
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["1.jpg", "2.jpg", "annotations.json", "photos"]
     json.dumps(summary.to_json())
 

@@ -74,6 +74,25 @@ def test_class_agnostic_maps_all_to_object():
     assert [a["category_id"] for a in truth.coco["annotations"]] == [1, 1]
 
 
+@pytest.mark.parametrize(
+    ("counts", "agnostic", "said"),
+    [
+        pytest.param([24, 20, 31], False, "3 classes: 3 of 3 classes have 20 objects or more, 100%", id="three fruits"),
+        pytest.param([60, 19], True, "one class, object: 1 of 2 classes have 20 objects or more, 76%", id="a tail"),
+        pytest.param([180, 3, 17], False, "3 classes: 1 of 3 classes have 20 objects or more, 90%", id="a short tail"),
+        pytest.param([], True, "one class, object: 0 of 0", id="nothing"),
+    ],
+)
+def test_classes_are_kept_where_they_have_enough_objects(counts, agnostic, said):
+    of_class = [category for category, count in enumerate(counts, 1) for _ in range(count)]
+    crowds = [instance(900 + k, category=2, modal=square(2), is_crowd=True) for k in range(50)]
+    things = [instance(k, category=category, modal=square(2)) for k, category in enumerate(of_class, 1)]
+    labels = records([*things, *crowds], categories=[(k, f"c{k}") for k in range(1, len(counts) + 1)])
+    found, line = data.choose_agnostic(labels)
+    assert found is agnostic and f"the detector learns {said}" in line
+    assert f"--set detector.class_agnostic={str(not agnostic).lower()} chooses otherwise" in line
+
+
 def test_repeated_category_names_stay_apart():
     labels = records([], categories=((1, "cup"), (2, "cup"), (3, "plate")))
     assert [c["name"] for c in data.categories(labels, False)] == ["cup (1)", "cup (2)", "plate"]

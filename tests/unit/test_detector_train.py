@@ -193,6 +193,19 @@ def test_photos_of_the_validation_stay_out_of_training(scenes, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_auto_chooses_the_classes_and_says_so(scenes, tmp_path):
+    class Said(Progress):
+        lines = []
+
+        def note(self, text):
+            self.lines.append(text)
+
+    start(scenes, tmp_path / "out", class_agnostic="auto", steps=1, progress=Said())
+    truth = json.loads((tmp_path / "out/val.json").read_text())
+    assert [c["name"] for c in truth["categories"]] == ["object"]  # five scenes have no class with 20 objects
+    assert sum(line.startswith("the detector learns one class, object:") for line in Said.lines) == 1
+
+
 def test_start_weights(trained, scenes, tmp_path):
     content = torch.load(trained.out / "weights.pth", weights_only=True)
     whole = tmp_path / "whole.pth"
@@ -211,6 +224,15 @@ def test_start_weights(trained, scenes, tmp_path):
     assert (
         weights.load_start(model, {**renamed, "fc.weight": torch.zeros(1)}, "x") == f"backbone, {len(backbone)} weights"
     )
+
+
+def test_a_folder_starts_another_training(trained, scenes, tmp_path):
+    summary = start(scenes, tmp_path / "a", init=str(trained.out), steps=1)
+    assert summary.counts["start"].startswith("detector, ")
+    with pytest.raises(DataError, match="the record of a finished `amodalpl train-detector`"):
+        start(scenes, tmp_path / "b", init=str(scenes))
+    with pytest.raises(OutputError, match=r"has finished 4 steps and kept no state.*--init .* --out NEW"):
+        start(scenes, trained.out, val=scenes / "truth/truth.json", steps=6)
 
 
 def test_start_weights_that_do_not_fit(scenes, tmp_path):

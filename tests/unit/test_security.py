@@ -161,7 +161,9 @@ def test_links_out_of_the_folder_of_photos(tmp_path):
     os.symlink(tmp_path, tmp_path / "photos" / "sub" / "up")
     os.symlink("../../secret.png", tmp_path / "photos" / "sub" / "b.png")
     for name in ("sub/up/secret.png", "sub/b.png", str(tmp_path / "secret.png"), "../secret.png"):
-        with pytest.raises(DataError, match="expected a name inside the image folder"):
+        with pytest.raises(
+            DataError, match="expected a name inside the image folder|is a link, or behind one, that leads out"
+        ):
             image_path(tmp_path / "photos", name)
 
 
@@ -196,6 +198,18 @@ def test_settings_of_a_record_are_checked_like_any_others(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises((SettingsError, OutputError), match="unknown setting"):
         rerun(record(tmp_path, settings={"os": {"system": "touch ran"}}), tmp_path / "again")
+
+
+def test_a_record_has_no_config_of_mmdetection_run(tmp_path):
+    (tmp_path / "config.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    arguments = {
+        "source": str(tmp_path),
+        "detector": str(tmp_path / "config.py"),
+        "checkpoint": str(tmp_path / "w.pth"),
+    }
+    with pytest.raises(OutputError, match="arguments.checkpoint: the run used a config of MMDetection"):
+        rerun(record(tmp_path, stage="predict", arguments=arguments), tmp_path / "again")
+    assert not (tmp_path / "ran").exists()
 
 
 # The page that says so

@@ -216,3 +216,60 @@ def test_corrupt_checkpoint(synth_dir, tmp_path):
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="checkpoint.pth: expected plain tensors, got a damaged or foreign file"):
         run(synth_dir, tmp_path / "out")
+
+
+def test_more_steps_go_on_where_fewer_ended(synth_dir, tmp_path):
+    more = {"training": {"steps": 6}}
+    run(synth_dir, tmp_path / "grown")
+    at = Heard()
+    run(synth_dir, tmp_path / "grown", at, **more)
+    assert "goes on after step 4 of 6" in at.notes
+    record = json.loads((tmp_path / "grown/run.json").read_text())
+    assert (record["grown from"], record["settings"]["training"]["steps"]) == ([4], 6)
+    run(synth_dir, tmp_path / "straight", **more)
+    first, second = (torch.load(tmp_path / d / "weights.pth", weights_only=True) for d in ("grown", "straight"))
+    assert all(torch.equal(first[name], second[name]) for name in second)
+    with pytest.raises(OutputError, match="training.steps: it has 6, asked for 4"):
+        run(synth_dir, tmp_path / "grown")
+    with pytest.raises(OutputError, match="belongs to another run"):
+        run(synth_dir, tmp_path / "grown", training={"steps": 9, "learning_rate": 0.5})
+    (tmp_path / "grown/checkpoint.pth").unlink()
+    with pytest.raises(OutputError, match="has finished 6 steps and kept no state to go on from; .* --init"):
+        run(synth_dir, tmp_path / "grown", training={"steps": 8})
+
+
+def test_more_steps_of_one_cycle(synth_dir, tmp_path):
+    cycle = {"steps": 6, "schedule": "one-cycle"}
+    run(synth_dir, tmp_path / "a", training=cycle)
+    assert run(synth_dir, tmp_path / "a", training={**cycle, "steps": 9}).counts["steps"] == 9
+
+
+def start_of(made, synth_dir, tmp_path, init, **changes):
+    """Return the weights before the first step, which a rate of almost nothing leaves as they are."""
+    still = {"learning_rate": 1e-30, "steps": 1, "weight_decay": 0.0}
+    values = merge({"training": {**VALUES["training"], **still}}, changes)
+    complete(synth_dir, tmp_path / "out", values, "cpu", init=init)
+    state = torch.load(tmp_path / "out/weights.pth", weights_only=True)
+    learnt = {n: v for n, v in state.items() if not n.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    return learnt, torch.load(made.out / "weights.pth", weights_only=True)
+
+
+def test_starts_from_an_earlier_completer(made, synth_dir, tmp_path):
+    learnt, earlier = start_of(made, synth_dir, tmp_path, made.out)
+    assert len(learnt) > 10 and all(torch.allclose(value, earlier[name]) for name, value in learnt.items())
+    card = json.loads((tmp_path / "out/completer.json").read_text())
+    assert (card["method"], card["width"]) == ("asbu", 4)  # those of the earlier one, though nobody named them
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert "init" in record["inputs"] and record["arguments"]["init"] == str(made.out.resolve())
+
+
+def test_without_it_other_weights_start(made, synth_dir, tmp_path):
+    learnt, earlier = start_of(made, synth_dir, tmp_path, None, completer=VALUES["completer"])
+    assert not all(torch.allclose(value, earlier[name]) for name, value in learnt.items())
+
+
+def test_a_start_that_does_not_fit_is_one_line(made, synth_dir, tmp_path):
+    with pytest.raises(CheckpointError, match="it was trained with another method or width"):
+        complete(synth_dir, tmp_path / "a", VALUES | {"completer": {"width": 8}}, "cpu", init=made.out)
+    with pytest.raises(DataError, match="the card of a trained completer"):
+        complete(synth_dir, tmp_path / "b", VALUES, "cpu", init=tmp_path)

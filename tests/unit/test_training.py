@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,8 +20,9 @@ from amodalpl.errors import CheckpointError, SettingsError
 from amodalpl.io.checkpoints import load_plain
 from amodalpl.models import losses
 from amodalpl.models.completer import METHODS, Completer, build_completer
+from amodalpl.runtime import forecast
 from amodalpl.runtime.mmengine_runner import NAN_BATCH, TrainingError, image_ids, seed_step
-from amodalpl.runtime.progress import SILENT
+from amodalpl.runtime.progress import SILENT, Progress
 from amodalpl.settings import SynthesisSettings, TrainingSettings
 from amodalpl.synthesis.dataset import SampleStream
 
@@ -287,3 +290,60 @@ def test_batch_of_the_detector_is_named_by_its_photos():
         "image_ids": [7, 9]
     }
     assert image_ids(3, None) == {"image_ids": []}
+
+
+class CtrlC(Progress):
+    """Presses Ctrl-C in the middle of a step, `times` times, and keeps what is said."""
+
+    def __init__(self, step, times=1):
+        self.left, self.times, self.said = step, times, []
+
+    @contextmanager
+    def task(self, label, total, done=0):
+        def advance(units):
+            self.left -= units
+            if self.left == 0:
+                for _ in range(self.times):
+                    signal.raise_signal(signal.SIGINT)
+
+        yield advance
+
+    def note(self, text):
+        self.said.append(text)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_ctrl_c_saves_the_step_and_says_which(bank, tmp_path, workers):
+    settings = TINY.model_copy(update={"checkpoint_every": 100, "validate_every": 100, "workers": workers})
+    whole, curve = run(bank, tmp_path / "whole" / "c.pth", settings)
+    before, keys = signal.getsignal(signal.SIGINT), CtrlC(3)
+    with pytest.raises(KeyboardInterrupt):
+        run(bank, tmp_path / "c.pth", settings, keys)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert keys.said == ["stopped: step 3 of 6 is saved, the same command goes on there"]
+    assert load_plain(tmp_path / "c.pth")["step"] == 3
+    keys = CtrlC(0)
+    resumed, again = run(bank, tmp_path / "c.pth", settings, keys)
+    assert keys.said[0] == "goes on after step 3 of 6"
+    assert_same(whole, resumed)
+    assert again == curve
+    assert (tmp_path / "c.pth").read_bytes() == (tmp_path / "whole" / "c.pth").read_bytes()
+
+
+def test_a_second_ctrl_c_stops_at_once(bank, tmp_path):
+    keys = CtrlC(3, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(bank, tmp_path / "c.pth", progress=keys)
+    assert load_plain(tmp_path / "c.pth")["step"] == 2  # as the interval says
+    assert "stopped: step 2 of 6 is saved" in keys.said[-1]
+
+
+@pytest.mark.parametrize(("seconds", "warned"), [(30000.0, True), (100.0, False)])
+def test_a_training_of_days_says_so_at_its_start(seconds, warned, monkeypatch):
+    now = iter([0.0, 2 * seconds])
+    monkeypatch.setattr(forecast.time, "monotonic", lambda: next(now))
+    keys = CtrlC(0)
+    hook = forecast.Forecast(keys, "do less")
+    for step in range(5):
+        hook.after_train_iter(SimpleNamespace(max_iters=13), step)
+    assert keys.said == ["warning: this training will take 3.5 days: 13 steps of 3e+04 s; do less"] * warned

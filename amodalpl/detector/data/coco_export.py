@@ -19,6 +19,8 @@ from ...masks import rle
 from .label_notes import LabelNotes
 
 AGNOSTIC_NAME = "object"
+ENOUGH_OBJECTS = 20  # of a class, for a short training to tell it from others
+SHARE_OF_SUCH = 0.9  # of all objects; below, a label file has a long tail of classes
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,23 @@ def categories(annotations: AnnotationSet, class_agnostic: bool) -> list[dict[st
         {"id": identity, "name": f"{name} ({identity})" if name in repeated else name}
         for identity, name in annotations.category_names.items()
     ]
+
+
+def choose_agnostic(annotations: AnnotationSet) -> tuple[bool, str]:
+    """Return whether classes have too few objects to be learnt, and a line that says so.
+
+    Classes are kept where 90 % of the objects are of classes with 20 objects or more; fewer teach a detector where
+    objects are, not what they are called.
+    """
+    objects = Counter(i.category_id for i in annotations.instances if not i.is_crowd)
+    large = [count for count in objects.values() if count >= ENOUGH_OBJECTS]
+    share = sum(large) / max(sum(objects.values()), 1)
+    agnostic = share < SHARE_OF_SUCH
+    what, other = ("one class, object", "false") if agnostic else (f"{len(annotations.category_names)} classes", "true")
+    return agnostic, (
+        f"the detector learns {what}: {len(large)} of {len(objects)} classes have {ENOUGH_OBJECTS} objects or more, "
+        f"{share:.0%} of all objects; --set detector.class_agnostic={other} chooses otherwise"
+    )
 
 
 def to_coco(

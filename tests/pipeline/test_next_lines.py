@@ -1,0 +1,145 @@
+"""Every `next:` and `then:`, run as it is printed: nothing that was chosen is lost on the way."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from amodalpl.pipeline import demo as demo_stage
+from amodalpl.pipeline import train_detector
+from amodalpl.pipeline.stage import IN_RUN
+from amodalpl.scenes import write_scenes
+from amodalpl_cli import next_command
+from amodalpl_cli.main import app
+
+CHOSEN = ["--config", "tiny", "--set", "training.steps=3", "--seed", "4", "--device", "cpu"]
+
+
+def run(line: str, *more: str) -> dict:
+    """Run a printed line, and return its closing summary."""
+    program, *args = shlex.split(line)
+    assert program == "amodalpl"
+    result = CliRunner().invoke(app, [*args, *more, "--json"])
+    assert result.exit_code == 0, f"{line}: {result.output}"
+    return json.loads(result.stdout)
+
+
+def parse(line: str) -> None:
+    """Parse a command line without running it."""
+    root = typer.main.get_command(app)
+    with root.make_context("amodalpl", shlex.split(line)[1:]) as context:
+        name, command, rest = root.resolve_command(context, [*context._protected_args, *context.args])
+        command.make_context(name, rest, parent=context)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with photos, their annotations, and a name that a shell would cut."""
+    folder = tmp_path / "my photos"
+    files = write_scenes(folder, 6, seed=0, size_hw=(64, 80))
+    files.annotations.rename(folder / "instances.json")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_from_checking_to_the_report_by_what_is_printed(place):
+    summary = run(f"amodalpl check instances.json images {shlex.join(CHOSEN)}")
+    stages = []
+    while summary["next"].startswith("amodalpl "):
+        assert summary["next"].endswith(shlex.join(CHOSEN)), summary["next"]
+        summary = run(summary["next"])
+        stages.append(summary["stage"])
+    assert stages == ["synth", "complete", "pseudolabel"]
+    opener, page = shlex.split(summary["next"])
+    assert opener == "open" and Path(page) == Path("runs/labels/report.html") and Path(page).is_file()
+    record = json.loads(Path("runs/completer/run.json").read_text())
+    assert (record["settings"]["training"]["steps"], record["seed"]) == (3, 4)
+    assert summary["then"].startswith(
+        "amodalpl train-detector runs/labels/pseudo_amodal.json images --out runs/detector --init none --config tiny"
+    )
+    parse(summary["then"])
+
+
+@pytest.mark.slow
+def test_from_the_report_to_the_detector_s_scores_by_what_is_printed(place):
+    pytest.importorskip("mmdet")
+    until = f"amodalpl run tiny --annotations instances.json --images images --out runs {shlex.join(CHOSEN[2:])}"
+    summary = run(f"{until} --until pseudolabel --init none")
+    assert summary["next"] == "open runs/labels/report.html"
+    summary = run(summary["then"])
+    assert run(summary["next"])["stage"] == "evaluate detector"
+
+
+@pytest.mark.parametrize("until", IN_RUN[:3])
+def test_run_goes_on_by_the_same_command(until, fake_stage, place):
+    fake_stage("pipeline.run_all", "run_pipeline", lambda *a: demo_stage.Summary("run", None, next="open a.html"))
+    data = "--annotations instances.json --images images --init none"
+    summary = run(f"amodalpl run tiny --out 'a b' {data} --set training.steps=3 --until {until}")
+    assert summary["then"] == f"amodalpl run tiny --out 'a b' {data} --set training.steps=3"
+    parse(summary["then"])
+
+
+@pytest.mark.parametrize(("gpu", "preset"), [(False, " --config coco_cpu"), (True, "")])
+def test_the_preset_is_that_of_the_device(gpu, preset, place, monkeypatch):
+    monkeypatch.setattr(next_command, "has_gpu", lambda: gpu)
+    assert run("amodalpl check instances.json images")["next"].endswith(f"--out runs/synth{preset}")
+    assert run("amodalpl check instances.json images --device cpu")["next"].endswith(" --config coco_cpu --device cpu")
+
+
+def test_a_gpu_is_seen_without_torch(monkeypatch, tmp_path):
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(next_command, "_DEVICES_OF_GPUS", (str(tmp_path / "none"),))
+    assert not next_command.has_gpu()
+    monkeypatch.setattr(next_command, "_DEVICES_OF_GPUS", (str(tmp_path),))
+    assert next_command.has_gpu() and "torch" not in sys.modules
+
+
+def test_a_decided_run_goes_on_to_what_was_decided(place):
+    run(f"amodalpl run tiny --annotations instances.json --images images --out runs --until pseudolabel {LAST}")
+    label = json.loads(Path("runs/labels/pseudo_amodal.json").read_text())["annotations"][0]
+    review = decided(label)
+    data = "instances.json images --completer runs/completer"
+    summary = run(f"amodalpl pseudolabel {data} --review {review} --out runs/labels2 --config tiny {LAST}")
+    assert summary["then"] == (
+        "amodalpl apply-review runs/labels2 images runs/labels2/review.json --out runs/corrected2"
+    )
+    summary = run(summary["then"])
+    assert summary["next"] == "open runs/corrected2/report.html" and Path("runs/corrected2/report.html").is_file()
+    parse(summary["then"])
+
+
+LAST = "--set training.steps=2 --device cpu"
+
+
+def decided(label) -> Path:
+    from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
+
+    write_review(Path("review.json"), Review("0" * 64, (Decision(label["id"], "accept", fingerprint(label)),)))
+    return Path("review.json")
+
+
+def test_the_demo_ends_with_its_labels_where_mmdetection_is_missing(tmp_path, monkeypatch):
+    def missing():
+        raise train_detector.MissingPackageError("train-detector needs MMDetection")
+
+    monkeypatch.setattr(demo_stage, "require_detector", missing)
+    monkeypatch.setattr(demo_stage, "TRAINING_SCENES", 6)
+    monkeypatch.setattr(demo_stage, "VALIDATION_SCENES", 2)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["demo", "--out", "d", "--config", "tiny", "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert "warning: the demo ends with its labels: train-detector needs MMDetection" in result.stderr
+    assert "next: open d/labels/report.html" in result.stdout and not Path("d/detector").exists()
+
+
+def test_a_wrong_folder_is_said_before_missing_start_weights(place):
+    args = ["run", "coco_cpu", "--annotations", "instances.json", "--images", "imges", "--out", "runs"]
+    result = CliRunner().invoke(app, args)
+    assert result.exit_code == 2 and not Path("runs").exists()
+    assert result.stderr == "error: data.images: imges: expected the folder of the photos, found no such folder\n"
