@@ -25,9 +25,18 @@ OPTIONS = {  # that make an example quick
     "synth": TINY,
     "demo": TINY,
     "train-detector": [*TINY, "--init", "none"],
+    "train-compositional": [*TINY, "--init", "none"],
 }
 FIRST = ["convert", "check", "synth", "complete", "pseudolabel"]  # what they make is there for the others
-NEED_DETECTOR = ["train-detector", "run", "demo", "evaluate detector"]
+NEED_DETECTOR = {  # and what must be there before
+    "train-detector": None,
+    "run": None,
+    "demo": None,
+    "evaluate detector": "train-detector",
+    "predict": "train-detector",
+    "train-compositional": None,
+    "label-boxes": "train-compositional",
+}
 
 
 def examples() -> dict[str, str]:
@@ -67,6 +76,7 @@ def site(tmp_path_factory):
         file.write_text(file.read_text(encoding="utf-8").replace(first, "000000000009.jpg"), encoding="utf-8")
     (folder / "images" / first).rename(folder / "images/000000000009.jpg")
     files.annotations.rename(folder / "instances.json")
+    shutil.copy(folder / "instances.json", folder / "boxes.json")
     shutil.copytree(folder / "images", folder / "photos")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -112,6 +122,8 @@ def test_example_runs(name, there):
 def test_example_runs_with_a_detector(name, there):
     pytest.importorskip("mmdet")
     shutil.rmtree("runs/detector")
-    if name == "evaluate detector":
-        run_example("train-detector")
+    if name == "label-boxes":
+        shutil.rmtree("runs/labels")
+    if NEED_DETECTOR[name]:
+        run_example(NEED_DETECTOR[name])
     run_example(name)
