@@ -1,6 +1,7 @@
 """Amodal instance segmentation for people who have only modal masks.
 
-From Python: `load_completer` and `complete_image` for one photo, `read_annotations` for files; see `docs/api.md`.
+From Python: `load_completer` and `complete_image` for the masks of one photo, `load_detector` and `detect_image` for a
+photo, `read_annotations` for files; see `docs/api.md`.
 """
 
 from __future__ import annotations
@@ -11,18 +12,39 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from .api import CompletedImage, complete_image, complete_images, load_completer
+    from .api import (
+        CompletedImage,
+        DetectedImage,
+        complete_image,
+        complete_images,
+        detect_image,
+        load_completer,
+        load_detector,
+    )
     from .data.read import read_annotations
     from .errors import AmodalplError
 
-__all__ = ["AmodalplError", "CompletedImage", "complete_image", "complete_images", "load_completer", "read_annotations"]
+__all__ = [
+    "AmodalplError",
+    "CompletedImage",
+    "DetectedImage",
+    "complete_image",
+    "complete_images",
+    "detect_image",
+    "load_completer",
+    "load_detector",
+    "read_annotations",
+]
 
 _HOMES = {
     "AmodalplError": "errors",
     "CompletedImage": "api",
+    "DetectedImage": "api",
     "complete_image": "api",
     "complete_images": "api",
+    "detect_image": "api",
     "load_completer": "api",
+    "load_detector": "api",
     "read_annotations": "data.read",
 }
 

@@ -1,14 +1,16 @@
-"""amodalpl from Python: one photo's masks in, its amodal masks, their uncertainty and their order out.
+"""amodalpl from Python: one photo or its masks in, its amodal masks, their uncertainty and their order out.
 
-The same answers as `amodalpl pseudolabel` writes for a file of this one photo. `docs/api.md` shows it at work.
+The same answers as `amodalpl pseudolabel` and `amodalpl predict` write for this one photo. `docs/api.md` shows it at
+work.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -17,10 +19,14 @@ from .completed_image import CompletedImage
 from .completion import checkpoint
 from .completion.checkpoint import CompleterBundle
 from .data.coco_family import check_size
+from .data.doubtful import same_object
 from .data.mask_parsing import brief, read_masks
+from .detector import require_mmdetection
 from .errors import DataError
-from .io.images import read_image
+from .io.images import image_size_hw, read_image
+from .labelling import assemble
 from .labelling.assemble import DrawnPhoto, complete_photos
+from .labelling.detections import label_detections
 from .labelling.plan import plan_labels
 from .masks import ownership, rle
 from .masks.gaps import derive_tolerance, pair_gaps
@@ -28,7 +34,18 @@ from .masks.rle import Rle
 from .runtime.distributed import pick_device
 from .settings_values import resolve
 
-__all__ = ["CompletedImage", "complete_image", "complete_images", "load_completer"]
+if TYPE_CHECKING:
+    from .detector.trained import Detector
+
+__all__ = [
+    "CompletedImage",
+    "DetectedImage",
+    "complete_image",
+    "complete_images",
+    "detect_image",
+    "load_completer",
+    "load_detector",
+]
 
 AnyPath = str | os.PathLike[str]
 Masks = np.ndarray | Sequence[Any]
@@ -158,6 +175,109 @@ def _from_pictures(masks: Any) -> Any:
     pictures = [mask if isinstance(mask, Image.Image) else read_image(Path(mask)) for mask in masks]
     pixels = [np.asarray(picture.convert("L") if isinstance(picture, Image.Image) else picture) for picture in pictures]
     return [p > 0 if p.ndim == 2 else p.any(axis=2) for p in pixels]
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class DetectedImage(CompletedImage):
+    """The objects that a detector found on one photo, by falling score, with all that a `CompletedImage` says.
+
+    Without a completer, `uncertainty` is 1 - score, which nobody calibrated, and the visible parts are those that the
+    model predicts, else what no whole mask of a higher score covers (flag `visible_by_score`).
+
+    Attributes:
+        scores: (N,) float64 in [0, 1].
+        category_ids: N classes.
+        class_names: their names.
+        boxes_xyxy: (N, 4) float64, left, top, right, bottom in pixels, as the model gives them.
+    """
+
+    scores: np.ndarray
+    category_ids: list[int]
+    class_names: list[str]
+    boxes_xyxy: np.ndarray
+
+
+def load_detector(path: AnyPath, checkpoint: AnyPath | None = None, device: str = "auto") -> Detector:
+    """Open a trained detector.
+
+    Args:
+        path: output folder of `amodalpl train-detector`, or a config of any MMDetection model with masks. A config is
+            Python, which is run.
+        checkpoint: weights of the config.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        MissingPackageError: mmdet is not installed.
+        DataError: no such folder or config.
+        CheckpointError: weights are missing, damaged, of another model, or no numbers.
+        OutputError: the folder is of another stage, or unfinished.
+        SettingsError: an unknown device, or a checkpoint that does not go with the path.
+    """
+    require_mmdetection("load_detector")
+    from .detector.trained import open_detector
+
+    return open_detector(Path(path), None if checkpoint is None else Path(checkpoint), pick_device(device))
+
+
+def detect_image(
+    detector: Detector,
+    image: np.ndarray | AnyPath,
+    completer: CompleterBundle | None = None,
+    *,
+    score_threshold: float = 0.3,
+    **settings: Any,
+) -> DetectedImage:
+    """Find the objects of one photo.
+
+    Args:
+        detector: of `load_detector`.
+        image: (H, W, 3) uint8 RGB, or a file, which is taken upright where its EXIF note turns it by a quarter.
+        completer: of `load_completer`: takes the masks as visible ones, and completes them. Of a model that predicts
+            visible masks it completes those.
+        score_threshold: detections below it are left out.
+        settings: those of the section `labels`, as for `complete_image`.
+
+    Returns:
+        The objects, one that was found twice once; arrays of length 0 where there are none.
+
+    Raises:
+        DataError: the photo cannot be read or is none, or the model predicts no masks.
+        SettingsError: an unknown setting, or one out of range.
+    """
+    from .detector.inference import detect_photos
+
+    least = resolve({"predict": {"score_threshold": score_threshold}}).predict.score_threshold
+    if isinstance(image, (str, os.PathLike)):
+        height, width = image_size_hw(Path(image))
+        photo = _read_photo(image, (width, height))
+    else:
+        photo = _read_photo(image, None)
+    (found,) = detect_photos(detector, [photo], least_score=least, batch_size=1)
+    doubles = {double for double, _, _ in same_object([o.mask for o in found])} if found else set()
+    objects = [o for k, o in enumerate(found) if k not in doubles]
+    scores = np.array([o.score for o in objects], dtype=np.float64)
+    category_ids = [o.category_id for o in objects]
+    whole: assemble.CompletedImage
+    if completer is None or not objects:
+        told = [o.visible_mask for o in objects if o.visible_mask is not None]
+        size_hw = (photo.shape[0], photo.shape[1])
+        visible = _decoded(told, size_hw) if told else None
+        whole = label_detections(_decoded([o.mask for o in objects], size_hw), visible, scores)
+    else:
+        seen = [o.visible_mask if o.visible_mask and rle.area_px(o.visible_mask) else o.mask for o in objects]
+        whole = complete_image(completer, seen, photo, category_ids=category_ids, **settings)
+    return DetectedImage(
+        **{field.name: getattr(whole, field.name) for field in fields(assemble.CompletedImage)},
+        image=photo,
+        scores=scores,
+        category_ids=category_ids,
+        class_names=[detector.class_names[c] for c in category_ids],
+        boxes_xyxy=np.array([o.box_xyxy for o in objects], dtype=np.float64).reshape(-1, 4),
+    )
+
+
+def _decoded(masks: Sequence[Rle], size_hw: tuple[int, int]) -> np.ndarray:
+    return np.stack([rle.decode(mask) for mask in masks]) if masks else np.zeros((0, *size_hw), dtype=bool)
 
 
 def _read_photo(image: np.ndarray | Image.Image | AnyPath, annotated_hw: tuple[int, int] | None) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
-DetectorModel = Literal["mask-rcnn", "mask-rcnn-c8", "orcnn", "vrsp"]
+DetectorModel = Literal["mask-rcnn", "mask-rcnn-c8", "orcnn", "vrsp", "boxinst", "bbtp", "blade"]
 Method = Literal["layered", "pcnet-m", "asbu", "boundary-pcnet-m", "uncertainty-pcnet-m", "asbu-ubce", "asbu-gaussian"]
 Fraction = tuple[float, float]
 
@@ -44,6 +44,9 @@ class LayerSettings(Settings):
 
     neighbours: tuple[float, ...] = Field((0.5, 0.3, 0.2), min_length=1, description="odds of 1, 2, 3 ... neighbours")
     front_probability: float = Field(0.6, ge=0, le=1, description="chance that a neighbour is in front of the object")
+    unmasked: float = Field(
+        0.0, ge=0, le=1, description="chance that the network is not shown the mask of a neighbour in front"
+    )
     hidden: Fraction = Field((0.01, 0.6), description="least share hidden by a neighbour, most hidden by all")
     size: Fraction = Field((0.4, 2.0), description="least and most size of a neighbour relative to the object")
     natural_sizes: float = Field(0.25, ge=0, le=1, description="chance that a neighbour keeps the size of its photo")
@@ -149,6 +152,9 @@ class SynthesisSettings(Settings):
         (0.5, 1.5), description="size of a pasted occluder relative to what it hides, of `wide`"
     )
     holdout_hidden: Fraction = Field((0.02, 0.5), description="least and most hidden share of a hold-out target")
+    holdout_unmasked: float = Field(
+        0.0, ge=0, le=1, description="share of the hold-out's occluders that are in the photo and have no mask"
+    )
     holdout_whole: bool = Field(
         False,
         description="hold-out scenes only from objects that nothing is near and no border of the photo cuts off, so "
@@ -192,7 +198,10 @@ class TrainingSettings(Settings):
     schedule: Literal["constant", "steps", "one-cycle"] = Field("constant", description="of the learning rate")
     milestones: tuple[int, ...] = Field((), description="steps at which `steps` divides the learning rate by ten")
     inside_weight: float | None = Field(
-        None, gt=0, description="weight of the loss under the occluder, 1 elsewhere; the method's own unless given"
+        None, gt=0, description="weight of the loss under the occluder; the method's own unless given"
+    )
+    outside_weight: float = Field(
+        1.0, gt=0, description="weight elsewhere; 1 in the papers, more to learn what things without a mask hide"
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
     synthesis_device: Literal["auto", "cpu", "device"] = Field(
@@ -228,6 +237,13 @@ class LabelSettings(Settings):
         gt=0,
         lt=1,
         description="probability above which a pixel belongs to an object; the completer's unless given",
+    )
+    unmasked_threshold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="the same where no mask is, for what hides there without one; 1 lets nothing grow there; the "
+        "completer's unless given",
     )
     order_threshold: float | None = Field(
         None, gt=0, lt=1, description="the same, where growth tells who is in front; the completer's unless given"
@@ -333,6 +349,60 @@ class VrspSettings(Settings):
     alpha: float = Field(2.0, gt=1, description="of the rule `code`; 3 for KINS")
 
 
+class BoxInstSettings(Settings):
+    """BoxInst's masks, learnt from boxes; BLADE builds on them. Defaults are MMDetection's where nothing is said."""
+
+    features: int = Field(16, ge=1, description="channels of the features that mask heads see")
+    inner_channels: int = Field(
+        8, ge=1, description="of the mask heads' inner layers; 8 in the authors' code, 16 in MMDetection's"
+    )
+    distance: int = Field(2, ge=1, description="of neighbours, in cells of 4 pixels; 2 leaves one cell between them")
+    colour_threshold: float = Field(0.3, gt=0, le=1, description="least similarity of neighbours of one colour")
+    warm_up: float = Field(
+        1 / 9, ge=0, le=1, description="share of the steps until neighbours count fully; 10 000 of 90 000 as published"
+    )
+    masks_per_photo: int = Field(64, ge=1, description="masks of a photo that are learnt from in a step, at most")
+
+
+class BbtpSettings(Settings):
+    """BBTP's loss beside that of tight boxes."""
+
+    neighbour_weight: float = Field(
+        0.05, ge=0, description="of differences between neighbouring pixels; 0.05 as published"
+    )
+
+
+class BladeSettings(Settings):
+    """BLADE's losses on BoxInst's masks; what the paper leaves open is chosen here, with the reason."""
+
+    box: Literal["visible", "whole"] = Field(
+        "visible", description="that FCOS regresses; not told, but in the paper's test the visible box is given"
+    )
+    threshold: float = Field(
+        0.5, ge=0, le=1, description="t, probability above which a pixel is seen; not told, 0.5 is where masks are cut"
+    )
+    amodal_weights: tuple[float, float, float] = Field(
+        (2.0, 1.0, 1.0),
+        description="of the whole mask's projection, pairwise and connectivity losses; the paper's best",
+    )
+    region_weight: float = Field(
+        1.0, ge=0, description="of the overlapping region's loss; not told, 1 as the visible mask's"
+    )
+    neighbour_weight: float = Field(
+        1.0, ge=0, description="in the connectivity loss; 0 is the paper's ablation without"
+    )
+    uniform_weight: float = Field(
+        1.0, ge=0, description="K; not told, 1 is no weight; 0 is the paper's ablation without"
+    )
+    detach_visible: bool = Field(
+        True,
+        description="the uniform loss moves the whole mask only; not told, but else a smaller visible mask is cheapest",
+    )
+    fusion: bool = Field(
+        True, description="whole mask in the overlapping region, visible one outside; off: the paper's ablation without"
+    )
+
+
 class TrustSettings(Settings):
     """How far labels are believed in training; off by default."""
 
@@ -358,6 +428,11 @@ class DetectorSettings(Settings):
         False,
         description="one foreground class, as the paper does for COCOA; auto: where classes have too few objects",
     )
+    boxes_of: Literal["masks", "file"] = Field(
+        "masks",
+        description="what models learn from that need boxes only: the boxes of the masks, or those that the file "
+        "states (bbox, amodal_bbox; a_bbox and i_bbox of KINS), for which no masks are needed",
+    )
     steps: int = Field(90_000, ge=1, description="optimiser steps; 90 000 of 16 photos is the 1x schedule")
     batch_size: int = Field(2, ge=1, description="photos per step and process; 2 in the ASBU paper")
     workers: int = Field(2, ge=0, description="loader processes")
@@ -380,6 +455,48 @@ class DetectorSettings(Settings):
     trust: TrustSettings = Field(TrustSettings(), description="how far labels are believed")
     orcnn: OrcnnSettings = Field(OrcnnSettings(), description="of the model orcnn")
     vrsp: VrspSettings = Field(VrspSettings(), description="of the model vrsp")
+    boxinst: BoxInstSettings = Field(BoxInstSettings(), description="of the masks of boxinst and blade")
+    bbtp: BbtpSettings = Field(BbtpSettings(), description="of the model bbtp")
+    blade: BladeSettings = Field(BladeSettings(), description="of the model blade")
+
+
+class PredictSettings(Settings):
+    """How a trained detector is used on photos and videos."""
+
+    score_threshold: float = Field(0.3, ge=0, lt=1, description="detections below it are left out")
+    batch_size: int = Field(4, ge=1, description="photos of one size that the network sees together")
+    precision: Literal["fp32", "fp16"] = Field("fp32", description="arithmetic of the network; fp16 needs a GPU")
+    every_frame: int = Field(1, ge=1, description="of a video, each so many-th frame is looked at")
+    photos_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
+
+
+class CompositionalSettings(Settings):
+    """The Bayesian compositional model, learnt from boxes and classes."""
+
+    backbone: Literal["resnext50", "resnet50", "mobilenet_v2"] = Field(
+        "resnext50", description="of the features, frozen: resnext50 as in the paper, resnet50, mobilenet_v2 for CPUs"
+    )
+    concepts: int = Field(512, ge=2, description="visual concepts; fewer where there are few objects")
+    concept_rounds: int = Field(150, ge=1, description="most EM steps of the concepts; 150 in the authors' code")
+    kappa: float = Field(65.0, gt=0, description="concentration of a concept; 65 in the paper")
+    poses: int = Field(8, ge=1, description="mixtures of a class; 8 in the paper; one for every five objects at most")
+    outliers: int = Field(5, ge=1, description="models of what may hide an object, beside the general one")
+    objects_per_class: int = Field(
+        200, ge=1, description="boxes of a class that are learnt from; up to 3000 in the paper"
+    )
+    least_objects: int = Field(5, ge=1, description="boxes that a class needs to be learnt")
+    least_height_px: float = Field(32, gt=0, description="lower boxes are not learnt from; 50 px in its evaluation")
+    most_overlap: float = Field(
+        0.1, ge=0, le=1, description="share of a box within another box, up to which it counts as unoccluded"
+    )
+    context_share: float = Field(0.2, ge=0, le=1, description="weight of the surroundings in the choice of a pose")
+    hidden_prior: float = Field(
+        0.5, gt=0, lt=1, description="chance that a cell is hidden; at 0.5 it drops out, as in the authors' code"
+    )
+    centre: Literal["searched", "known"] = Field(
+        "searched", description="boxes to be labelled are of visible parts, or of whole objects"
+    )
+    batch_size: int = Field(8, ge=1, description="crops at once")
 
 
 class PipelineSettings(Settings):
@@ -397,6 +514,8 @@ class PipelineSettings(Settings):
     training: TrainingSettings = TrainingSettings()
     labels: LabelSettings = LabelSettings()
     detector: DetectorSettings = DetectorSettings()
+    predict: PredictSettings = PredictSettings()
+    compositional: CompositionalSettings = CompositionalSettings()
 
 
 class DataSettings(Settings):

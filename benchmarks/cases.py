@@ -22,6 +22,7 @@ from amodalpl.errors import MissingPackageError
 from amodalpl.labelling.label_scenes import label_scenes
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.synth import synth
 from amodalpl.pipeline.train_detector import require_detector, train_detector
 from amodalpl.runtime.progress import SILENT, Progress
 from amodalpl.settings import TrainingSettings
@@ -277,6 +278,41 @@ def check_large_file(setting: Setting) -> Result:
     return Result(seconds, f"s for {instances:,} instances", seconds, machine.seconds_for(0, read_bytes), machine)
 
 
+def synth_large_photos(photos: int, objects: int, size_hw: tuple[int, int], rest: int, setting: Setting) -> Result:
+    """Time `synth` of large photos, and see its memory; the floor is to copy the pixels of each photo once."""
+    if setting.quick:
+        photos, objects, size_hw = min(photos, 8), objects // 8, (size_hw[0] // 2, size_hw[1] // 2)
+    file, images = drawn.write_large_photos(setting.folder / "large", photos, objects, size_hw, min(rest, objects))
+    machine = measure_machine(torch.device("cpu"))
+    start = time.perf_counter()
+    synth(file, images, setting.folder / "synth", resolve({"seed": drawn.SEED}))
+    seconds = time.perf_counter() - start
+    pixels = photos * size_hw[0] * size_hw[1]
+    return Result(seconds, f"s for {pixels / 1e6:.0f} megapixels", seconds, machine.seconds_for(0, 3 * pixels), machine)
+
+
+def label_large_photos(photos: int, objects: int, size_hw: tuple[int, int], rest: int, setting: Setting) -> Result:
+    """Time `pseudolabel` of large photos, and see its memory; the floor is the arithmetic of its network calls."""
+    if setting.quick:
+        photos, objects, size_hw = min(photos, 4), objects // 8, (size_hw[0] // 2, size_hw[1] // 2)
+    file, images = drawn.write_large_photos(setting.folder / "large", photos, objects, size_hw, min(rest, objects))
+    small = drawn.draw_photos(setting.folder, 12)
+    folder = drawn.train_briefly(setting.folder, small, "layered", 10 if setting.quick else 60)
+    settings, name = resolve({}), setting.device.type
+    machine = measure_machine(setting.device)
+    start = time.perf_counter()
+    summary = pseudolabel(file, images, folder, setting.folder / "labels", settings, device=name)
+    wait(setting.device)
+    seconds = time.perf_counter() - start
+    with FlopCounterMode(display=False) as counter:  # not in the run that is timed
+        pseudolabel(file, images, folder, setting.folder / "again", settings, device=name)
+    floor_s = machine.seconds_for(counter.get_total_flops(), 0)
+    return Result(seconds, f"s for {summary.counts['labels']} labels", seconds, floor_s, machine)
+
+
+MANY_OBJECTS = (2, 800, (4000, 6000), 30)  # photos, objects of the first, height and width, objects of the others
+MANY_PHOTOS = (300, 25, (3000, 4000), 25)
+
 CASES: dict[str, Callable[[Setting], Result]] = {
     **{
         f"sample {recipe}{' with photo' if with_image else ''}, {f'{workers} workers' if workers else '1 process'}": (
@@ -297,4 +333,8 @@ CASES: dict[str, Callable[[Setting], Result]] = {
     "labels, whole command, asbu": partial(label_photos, "asbu"),
     "detector training": detector_training,
     "check of a large file": check_large_file,
+    "synth of 800 objects in 24 megapixels": partial(synth_large_photos, *MANY_OBJECTS),
+    "labels of 800 objects in 24 megapixels": partial(label_large_photos, *MANY_OBJECTS),
+    "synth of 300 photos of 12 megapixels": partial(synth_large_photos, *MANY_PHOTOS),
+    "labels of 300 photos of 12 megapixels": partial(label_large_photos, *MANY_PHOTOS),
 }

@@ -126,6 +126,47 @@ def write_large_file(folder: Path, instances: int) -> tuple[Path, Path]:
     return file, images
 
 
+def write_large_photos(
+    folder: Path, photos: int, objects: int, size_hw: tuple[int, int], objects_of_others: int
+) -> tuple[Path, Path]:
+    """Write photos with outlines in rows, each over the rim of the next; they are hard links to one noisy photo.
+
+    Args:
+        folder: for the file and the photos.
+        photos: how many, the first of which has `objects`.
+        objects: of the first photo.
+        size_hw: of each photo.
+        objects_of_others: how many of these the other photos have.
+
+    Returns:
+        The annotation file and the folder of photos.
+    """
+    images = folder / "images"
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(SEED)
+    height, width = size_hw
+    noise = cv2.resize(rng.integers(40, 200, (40, 60, 3)).astype(np.uint8), (width, height))
+    (folder / "photo.jpg").write_bytes(cv2.imencode(".jpg", noise)[1].tobytes())
+    columns = round((objects * width / height) ** 0.5)
+    step = np.array([width / columns, height / (-(-objects // columns))])
+    angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    outlines = []
+    for number in range(objects):
+        radius = 0.45 * step.max() * (1 + 0.2 * np.sin(3 * angle + rng.uniform(0, 6)))
+        middle = step * (np.array([number % columns, number // columns]) + 0.5)
+        outline = middle + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        outlines.append(np.clip(outline, 0, (width, height)).round(2).reshape(-1).tolist())
+    content: dict[str, Any] = {"categories": scenes.CATEGORIES, "images": [], "annotations": []}
+    for number in range(1, photos + 1):
+        os.link(folder / "photo.jpg", images / f"{number}.jpg")
+        content["images"].append({"id": number, "file_name": f"{number}.jpg", "height": height, "width": width})
+        for outline in outlines if number == 1 else outlines[:objects_of_others]:
+            entry = {"image_id": number, "category_id": 1, "iscrowd": 0, "segmentation": [outline]}
+            content["annotations"].append({"id": len(content["annotations"]) + 1, **entry})
+    (folder / "instances.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder / "instances.json", images
+
+
 def _outlines(number: int) -> list[np.ndarray]:
     """Return the (P, 2) float outline of each object of a scene, in photo pixels."""
     scene = scenes.draw_scene(np.random.default_rng([SEED, number]), _small_hw(), objects=(9, 11))

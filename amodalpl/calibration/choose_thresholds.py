@@ -24,12 +24,17 @@ from .fit import Calibration, RiskGuarantee
 from .holdout import Case, Holdout, with_tolerance
 
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
+NO_GROWTH = 1.0  # the threshold that no probability exceeds
 COMPLETION_THRESHOLDS = THRESHOLDS[::2]  # for the order, which weighs every contact again for each
 F1_NOISE = 0.005  # F1 that differs by less says nothing: among 400 pairs its standard error is three times that
 
 
 def choose(
-    bundle: CompleterBundle, holdout: Holdout, settings: LabelSettings, progress: Progress = SILENT
+    bundle: CompleterBundle,
+    holdout: Holdout,
+    settings: LabelSettings,
+    progress: Progress = SILENT,
+    learnt_unmasked: bool = False,
 ) -> CompleterBundle:
     """Choose thresholds, calibration and guarantee on the choosing half of the hold-out.
 
@@ -38,14 +43,17 @@ def choose(
     of those that are as good but for noise, the one nearest to the middle. Further looks at doubtful orders are kept
     where the best F1 with them is higher.
     The threshold has the best micro invisible mIoU over all objects that were completed behind their true occluders
-    (all neighbours, if labels are made so). With these, the half is labelled as photos will be, by the recovered order,
-    and the rest is fitted to these labels.
+    (all neighbours, if labels are made so). A completer that has learnt of things without masks gets a threshold of its
+    own where no object is, by the same score over all visible objects, among those that cost no mIoU; without such
+    things in the hold-out nothing speaks for growing there. With these, the half is labelled as photos will be, by the
+    recovered order, and the rest is fitted to these labels.
 
     Args:
         bundle: a trained completer.
         holdout: its hold-out.
         settings: how labels are made; what they give is not chosen from.
         progress: shows the scenes done.
+        learnt_unmasked: whether its training had neighbours in front that it was not shown.
 
     Returns:
         The bundle with what was chosen; what cannot be chosen for want of objects is left as it was.
@@ -60,9 +68,12 @@ def choose(
         contact_crops, threshold = _choose_order_threshold(plan, holdout, ids, looks, progress)
         bundle = replace(bundle, contact_crops=contact_crops, order_threshold=threshold)
     amodal_threshold = _choose_threshold(plan, holdout, ids, progress)
-    if amodal_threshold is None:
+    if amodal_threshold is not None:
+        bundle = replace(bundle, threshold=amodal_threshold)
+    elif not learnt_unmasked:
         return bundle
-    bundle = replace(bundle, threshold=amodal_threshold)
+    if learnt_unmasked:
+        bundle = replace(bundle, unmasked_threshold=_choose_unmasked(bundle, holdout, ids, settings, progress))
     calibration, guarantee = _calibrate(plan_labels(bundle, settings), holdout, ids, progress)
     return replace(bundle, calibration=calibration, promise=guarantee)
 
@@ -113,15 +124,44 @@ def _choose_pair_threshold(plan: LabelPlan, holdout: Holdout, ids: Sequence[int]
 def _choose_threshold(plan: LabelPlan, holdout: Holdout, ids: Sequence[int], progress: Progress) -> float | None:
     """Return the threshold of the best completions; None where no object is completed."""
     counts: list[list[metrics.Counts]] = [[] for _ in THRESHOLDS]
+    readings = [(threshold, NO_GROWTH) for threshold in THRESHOLDS.tolist()]
     with progress.task("choosing the threshold", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
-            found = count_completions(plan, chunk, [_occluders(case, plan) for case in chunk], THRESHOLDS.tolist())
+            found = count_completions(plan, chunk, [_occluders(case, plan) for case in chunk], readings)
             for of_threshold, more in zip(counts, found, strict=True):
                 of_threshold += more
             advance(len(chunk))
     if not counts[0]:
         return None
     return float(THRESHOLDS[best([metrics.compute_micro(rows)["invisible_miou"] or 0.0 for rows in counts])])
+
+
+def _choose_unmasked(
+    bundle: CompleterBundle, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
+) -> float:
+    """Return the threshold where no object is: of those that cost no mIoU the one of the best invisible mIoU, or 1.
+
+    The second condition keeps whole objects whole: their false growth is small beside what is hidden of others.
+    """
+    plan = plan_labels(replace(bundle, unmasked_threshold=float(THRESHOLDS[0])), settings)
+    levels = [*THRESHOLDS.tolist(), NO_GROWTH]
+    counts: list[list[metrics.Counts]] = [[] for _ in levels]
+    with progress.task("choosing the threshold where no object is", len(ids)) as advance:
+        for chunk in holdout.chunks(ids):
+            occluders = [
+                {target: known.get(target, ()) for target in range(len(case.amodal))}
+                for case, known in ((case, _occluders(case, plan)) for case in chunk)
+            ]
+            found = count_completions(plan, chunk, occluders, [(plan.threshold, level) for level in levels])
+            for of_level, more in zip(counts, found, strict=True):
+                of_level += more
+            advance(len(chunk))
+    scores = [metrics.compute_micro(rows) for rows in counts]
+    without = scores[-1]["miou"] or 0.0
+    harmless = [
+        (s["invisible_miou"] or 0.0, at) for s, at in zip(scores, levels, strict=True) if (s["miou"] or 0.0) >= without
+    ]
+    return max(harmless)[1]  # of equal ones the most careful
 
 
 def _occluders(case: Case, plan: LabelPlan) -> Mapping[int, Sequence[int]]:

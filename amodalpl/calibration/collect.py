@@ -14,6 +14,7 @@ import numpy as np
 from ..completion.predictor import Scene
 from ..labelling.label import Label
 from ..labelling.label_scenes import SceneLabels
+from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed, in_common_box
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .choice import labels_help, pixels_help, promise_of_draws
@@ -56,20 +57,24 @@ class CalibrationSamples:
         return total
 
     def add(
-        self, scenes: Sequence[Scene], amodal: Sequence[np.ndarray], found: Sequence[SceneLabels], near_px: int
+        self,
+        scenes: Sequence[Scene],
+        amodal: Sequence[np.ndarray | BoxedMasks],
+        found: Sequence[SceneLabels],
+        near_px: int,
     ) -> None:
         """Keep the labels of a few scenes, with what the predictions say that they were read from.
 
         Args:
             scenes: what was labelled.
-            amodal: per scene (N, H, W) bool, true whole objects.
+            amodal: per scene N true whole objects, or their (N, H, W) bool stack.
             found: per scene, of `label_scenes`.
             near_px: free pixels between neighbours at most, as they were labelled.
         """
         for scene, truths, of_scene in zip(scenes, amodal, found, strict=True):
             near = neighbours_both_ways(near_pairs(scene.masks, near_px))
             pixels = PixelCounts()
-            for target, (label, truth) in enumerate(zip(of_scene.labels, truths, strict=True)):
+            for target, (label, truth) in enumerate(zip(of_scene.labels, all_boxed(truths), strict=True)):
                 if label is not None and (label.asked or target in near):
                     self.labels.append(_sample_of(label, truth, len(self.by_scene)))
                     if label.prediction is not None:
@@ -86,7 +91,7 @@ class CalibrationSamples:
         doubt = [pixels.implied_error(label.evidence) for label in weighed if label.evidence is not None]
         error = [1 - label.iou for label in weighed]
         helps = labels_help(doubt, error, [label.scene for label in weighed])
-        unasked = [1 - label.iou for label in self.labels if not label.asked]
+        unasked = [1 - label.iou for label in self.labels if not label.asked and label.evidence is None]
         calibration = replace(
             fit_labels(doubt, error) if helps else Calibration(),
             probability=pixels.probability,
@@ -98,16 +103,17 @@ class CalibrationSamples:
         return calibration, promise_of_draws(stated, [s.iou for s in asked], [s.scene for s in asked])
 
 
-def _sample_of(label: Label, truth: np.ndarray, scene: int) -> LabelSample:
-    iou = count_px(label.amodal & truth) / count_px(label.amodal | truth)
+def _sample_of(label: Label, truth: BoxedMask, scene: int) -> LabelSample:
+    found, true = in_common_box(label.whole, truth)
+    iou = count_px(found & true) / count_px(found | true)
     prediction, evidence = label.prediction, None
     if prediction is not None and not label.runaway:
-        evidence = evidence_of(prediction, label.amodal[prediction.window] | prediction.modal)
-    return LabelSample(label.uncertainty, iou, evidence, label.asked, scene)
+        evidence = evidence_of(prediction, label.whole[prediction.window] | prediction.modal)
+    return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene)
 
 
 def _stated(sample: LabelSample, calibration: Calibration) -> float:
     """Return the uncertainty that a label would carry under another calibration."""
-    if not sample.asked:
-        return calibration.unasked
-    return sample.uncertainty if sample.evidence is None else calibration.uncertainty(sample.evidence)
+    if sample.evidence is not None:
+        return calibration.uncertainty(sample.evidence)
+    return sample.uncertainty if sample.asked else calibration.unasked

@@ -8,6 +8,7 @@ from ..completion.predictor import CompletionRequest
 from ..labelling.label import amodal_in_window, as_drawn
 from ..labelling.order_recovery import requests_behind
 from ..labelling.plan import LabelPlan
+from ..masks.boxed import in_common_box
 from ..metrics.completion import Counts, count_instance
 from .holdout import Case
 
@@ -16,18 +17,19 @@ def count_completions(
     plan: LabelPlan,
     cases: Sequence[Case],
     occluders: Sequence[Mapping[int, Sequence[int]]],
-    thresholds: Sequence[float],
+    thresholds: Sequence[tuple[float, float]],
 ) -> list[list[Counts]]:
     """Complete objects as labelling does, once, and count what each threshold makes of that.
 
     Args:
-        plan: how objects are completed; its own threshold is not used.
+        plan: how objects are completed; its own thresholds are not used.
         cases: a few scenes with their truth.
         occluders: per scene, the objects behind which each is completed; objects that are not visible are left out.
-        thresholds: probabilities above which a pixel belongs to the object.
+        thresholds: pairs of probabilities above which a pixel belongs to the object: behind occluders, and where no
+            object is.
 
     Returns:
-        For each threshold, the counts of each object.
+        For each pair, the counts of each object.
     """
     case_of: dict[CompletionRequest, Case] = {}
     for case, groups in zip(cases, occluders, strict=True):
@@ -38,7 +40,8 @@ def count_completions(
     for prediction in plan.completing.stream(case_of):
         case, target = case_of[prediction.request], prediction.request.target
         modal, truth = case.scene.masks[target], case.amodal[target]
-        for of_threshold, threshold in zip(counts, thresholds, strict=True):
-            local = amodal_in_window(prediction, threshold, plan.behind_neighbours)
-            of_threshold.append(count_instance(as_drawn(modal, prediction, local, plan.contour_inset_px), truth, modal))
+        for of_threshold, (threshold, unmasked) in zip(counts, thresholds, strict=True):
+            local = amodal_in_window(prediction, threshold, plan.behind_neighbours, unmasked)
+            label = as_drawn(modal, prediction, local, plan.contour_inset_px)
+            of_threshold.append(count_instance(*in_common_box(label, truth, modal)))
     return counts

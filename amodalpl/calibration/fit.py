@@ -35,13 +35,13 @@ class PixelCounts:
     inside: np.ndarray = field(default_factory=lambda: np.zeros(LEVELS, np.int64))
 
     def add(self, prediction: CompletionPrediction, truth: np.ndarray) -> None:
-        """Count the band of a prediction in which something may be hidden: behind the occluders, and not visible.
+        """Count the band of a prediction in which something may be hidden: where it may go on unseen.
 
         Args:
             prediction: of the completer.
             truth: (h, w) bool, the true amodal mask within the prediction's window.
         """
-        band = prediction.behind & ~prediction.modal
+        band = prediction.unseen & ~prediction.modal
         self.pixels += _count_levels(prediction.probability[band])
         self.inside += _count_levels(prediction.probability[band & truth])
 
@@ -53,7 +53,7 @@ class Evidence:
     Attributes:
         visible_px: pixels that are seen to belong to the object.
         added: (LEVELS,) int64, pixels that the label adds to them, by the network's probability.
-        left_out: (LEVELS,) int64, pixels behind the occluders that it does not add.
+        left_out: (LEVELS,) int64, pixels where it may go on unseen that the label does not add.
     """
 
     visible_px: int
@@ -71,7 +71,7 @@ def evidence_of(prediction: CompletionPrediction, amodal: np.ndarray) -> Evidenc
     return Evidence(
         int(np.count_nonzero(prediction.modal)),
         _count_levels(prediction.probability[amodal & ~prediction.modal]),
-        _count_levels(prediction.probability[prediction.behind & ~amodal & ~prediction.modal]),
+        _count_levels(prediction.probability[prediction.unseen & ~amodal & ~prediction.modal]),
     )
 
 
@@ -109,7 +109,7 @@ class Calibration:
     def implied_error(self, evidence: Evidence) -> float:
         """Return 1 - expected intersection / expected union, assuming that the calibrated probabilities are right.
 
-        Visible pixels are certain, pixels neither visible nor behind an occluder certainly do not belong.
+        Visible pixels are certain; where the object cannot go on unseen, pixels certainly do not belong.
         """
         added, left_out = evidence.added @ self.belongs_by_level, evidence.left_out @ self.belongs_by_level
         union = evidence.visible_px + evidence.added.sum() + left_out

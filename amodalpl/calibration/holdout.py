@@ -14,7 +14,8 @@ from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..io.images import image_path, read_image
 from ..labelling.ordering import OcclusionEdge
-from ..masks import rle
+from ..masks import boxed
+from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed
 from ..masks.gaps import derive_tolerance, pair_gaps
 from ..masks.geometry import count_px, dilate
 from ..settings import LabelSettings
@@ -23,32 +24,42 @@ HOLDOUT, HOLDOUT_IMAGES = "holdout.json", "holdout_images"  # in the folder of `
 SCENES_AT_ONCE = 8
 
 
-@dataclass(frozen=True)
 class Case:
     """A hold-out scene with its truth.
 
     Attributes:
         scene: visible masks (and photo).
-        amodal: (N, H, W) bool, true whole objects.
+        amodal: N true whole objects.
     """
 
-    scene: Scene
-    amodal: np.ndarray
+    def __init__(self, scene: Scene, amodal: np.ndarray | BoxedMasks) -> None:
+        """Keep what is given; of an (N, H, W) bool stack, the boxes of its masks."""
+        self.scene = scene
+        self.amodal = all_boxed(amodal)
 
     def true_order(self) -> list[OcclusionEdge]:
         """Return who hides whom: the pixels of the back's hidden part that the front shows."""
         pairs = []
-        for back, hidden in enumerate(self.amodal & ~self.scene.masks):
-            for front in range(len(self.amodal)) if hidden.any() else ():
-                shared_px = count_px(hidden & self.scene.masks[front])
+        seen = self.scene.masks
+        for back, (whole, visible) in enumerate(zip(self.amodal, seen, strict=True)):
+            hidden = whole.crop & ~visible[whole.window]
+            for front in seen.meeting(whole.window) if hidden.any() else ():
+                shared_px = count_px(hidden & seen[front][whole.window])
                 if front != back and shared_px:
                     pairs.append(OcclusionEdge(front, back, float(shared_px)))
         return pairs
 
     def eroded(self, radius_px: int) -> Scene:
         """Return the scene with every visible mask shrunk by a square of side 2 * radius + 1."""
-        shrunk = [~dilate(~mask, radius_px) for mask in self.scene.masks]
-        return Scene(np.stack(shrunk), self.scene.image)
+        masks = self.scene.masks
+        return Scene(BoxedMasks((_eroded(mask, radius_px) for mask in masks), masks.size_hw), self.scene.image)
+
+
+def _eroded(mask: BoxedMask, radius_px: int) -> BoxedMask:
+    x, y, w, h = mask.box_xywh
+    left, top = max(x - radius_px, 0), max(y - radius_px, 0)
+    around = mask[top : y + h + radius_px, left : x + w + radius_px]
+    return BoxedMask.cut(~dilate(~around, radius_px), (left, top), mask.size_hw) if mask.any() else mask
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,8 @@ class Holdout:
         for image_id in image_ids:
             record = self.data.image_by_id[image_id]
             instances = self.data.by_image[image_id]
-            modal = np.stack([rle.decode(i.modal) for i in instances if i.modal is not None])
-            amodal = np.stack([rle.decode(i.amodal) for i in instances if i.amodal is not None])
+            modal = BoxedMasks((boxed.decode(i.modal) for i in instances if i.modal is not None), record.size_hw)
+            amodal = BoxedMasks((boxed.decode(i.amodal) for i in instances if i.amodal is not None), record.size_hw)
             image = read_image(image_path(self.images, record.file_name)) if self.images else None
             yield Case(Scene(modal, image), amodal)
 

@@ -13,6 +13,7 @@ from ..completion.predictor import CropSpec, Predictions, Scene
 from ..labelling.label_scenes import SceneLabels, label_scenes
 from ..labelling.ordering import ancestors
 from ..labelling.plan import plan_labels
+from ..masks.boxed import common_window
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from ..metrics import baselines, ordering
 from ..metrics import completion as metrics
@@ -34,7 +35,7 @@ def quick_score(completer: Completer, crop: CropSpec, holdout: Holdout, settings
     counts: list[metrics.Counts] = []
     for chunk in holdout.chunks(holdout.cases("choose")[:QUICK_SCENES]):
         occluders = [ancestors(case.true_order()) for case in chunk]
-        counts += count_completions(plan, chunk, occluders, [0.5])[0]
+        counts += count_completions(plan, chunk, occluders, [(0.5, 1.0)])[0]
     scores = metrics.compute_micro(counts)
     return {f"hold-out {name}": float(scores[name] or 0.0) for name in ("miou", "invisible_miou")}
 
@@ -124,20 +125,22 @@ def _count_case(
     near = neighbours_both_ways(near_pairs(scene.masks, near_px))
     for index, (truth, modal) in enumerate(zip(case.amodal, case.scene.masks, strict=True)):
         visible = scene.masks[index]
-        around: np.ndarray = np.any(scene.masks[near.get(index, [])], axis=0)
+        rows = {name: labels.labels[index] for name, labels in found.items()}
+        predicted = {name: visible if label is None else label.whole for name, label in rows.items()}
+        window = common_window(visible, truth, modal, *predicted.values())  # nothing is true outside
+        around = scene.masks.any_of(near.get(index, []), window)
         for name, baseline in baselines.COMPLETION.items():
-            yield name, metrics.count_instance(baseline(visible, around), truth, modal)
-        for name, labels in found.items():
-            label = labels.labels[index]
-            yield name, metrics.count_instance(visible if label is None else label.amodal, truth, modal)
+            yield name, metrics.count_instance(baseline(visible[window], around), truth[window], modal[window])
+        for name, label in predicted.items():
+            yield name, metrics.count_instance(label[window], truth[window], modal[window])
 
 
 def _count_order(
     case: Case, found: SceneLabels, radius_px: int, near_px: int
 ) -> Iterator[tuple[str, ordering.OrderCounts]]:
-    modal = case.scene.masks
-    truth_one_way = ordering.one_way_order_from_masks(modal, case.amodal)
-    truth = ordering.order_from_masks(modal, case.amodal, near_px, rim_px=0)
+    modal, amodal = np.asarray(case.scene.masks), np.asarray(case.amodal)
+    truth_one_way = ordering.one_way_order_from_masks(modal, amodal)
+    truth = ordering.order_from_masks(modal, amodal, near_px, rim_px=0)
     bordering = {frozenset(pair) for pair in ordering.bordering_pairs(modal)}
     evidence_px = {(p.front, p.back): p.evidence_px for p in found.order}
     rows = {f"labels{_eroded_by(radius_px)}": (ordering.make_one_way(evidence_px), set(evidence_px))}

@@ -35,6 +35,7 @@ class CompleterBundle:
         crop: how objects are shown to it.
         threshold: probability above which a pixel belongs to the object.
         order_threshold: the same, where growth tells who is in front.
+        unmasked_threshold: `threshold` where no object is, behind things without a mask; 1 lets nothing grow there.
         contact_crops: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
         calibration: from the network's probabilities to those of pixels, and to the expected error of labels.
         promise: up to which uncertainty labels are good; None where the hold-out allows none.
@@ -49,6 +50,7 @@ class CompleterBundle:
     calibration: Calibration = field(default_factory=Calibration)
     promise: RiskGuarantee | None = None
     shapes: ShapePrior | None = None
+    unmasked_threshold: float = 1.0
 
 
 def save_completer(
@@ -70,6 +72,7 @@ def save_completer(
         "threshold": trained.threshold,
         "order_threshold": trained.order_threshold,
         "contact_crops": list(trained.contact_crops),
+        "unmasked_threshold": trained.unmasked_threshold,
         "calibration": trained.calibration.to_json(),
         "promise": trained.promise.to_json() if trained.promise else None,
         "weights_sha256": hash_file(folder / WEIGHTS),
@@ -102,7 +105,7 @@ def load_completer(folder: Path, device: torch.device, backend: str = "torch") -
         completer = Completer(network, METHODS[method], uses_image).eval()
     else:
         completer = _read_weights(folder, card, build_completer(method, width, uses_image)).to(device)
-    return CompleterBundle(completer, crop, *chosen, _read_shapes(folder, card))
+    return CompleterBundle(completer, crop, **chosen, shapes=_read_shapes(folder, card))
 
 
 def _card_of(folder: Path) -> Any:
@@ -164,10 +167,7 @@ def _require_hash(path: Path, expected: object) -> None:
         raise CheckpointError(f"{path}: is not the file that {CARD} describes (its SHA-256 differs); train again")
 
 
-_Chosen = tuple[float, float, tuple[float, ...], Calibration, RiskGuarantee | None]
-
-
-def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, _Chosen]:
+def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, dict[str, Any]]:
     method = card.get("method") if isinstance(card, dict) else None
     if method is not None and card.get("format") != FORMAT:
         raise CheckpointError(
@@ -178,10 +178,15 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, _Chosen]:
         raise CheckpointError(f"{path}: unknown method {method[:60]!r}{nearest(method[:60], METHODS)}")
     try:
         crop = CropSpec(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
-        promise = None if card["promise"] is None else RiskGuarantee.from_json(card["promise"])
-        calibration = Calibration.from_json(card["calibration"])
-        looks = LabelSettings(contact_crops=card["contact_crops"]).contact_crops or ()
-        chosen = (float(card["threshold"]), float(card["order_threshold"]), looks, calibration, promise)
+        given = LabelSettings(contact_crops=card["contact_crops"], unmasked_threshold=card["unmasked_threshold"])
+        chosen = {
+            "threshold": float(card["threshold"]),
+            "order_threshold": float(card["order_threshold"]),
+            "contact_crops": given.contact_crops or (),
+            "calibration": Calibration.from_json(card["calibration"]),
+            "promise": None if card["promise"] is None else RiskGuarantee.from_json(card["promise"]),
+            "unmasked_threshold": given.unmasked_threshold or 1.0,
+        }
         width = CompleterSettings(width=card["width"], image=card["image"], method=card["method"]).width
         SynthesisSettings(patch_px=crop.patch_px, enlarge_box=crop.enlarge_box, boundary_px=crop.boundary_px)
     except (KeyError, TypeError, ValueError, OverflowError) as error:

@@ -5,42 +5,43 @@ Shared by labelling, by scoring on the hold-out, and by the pairwise order rule,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from types import MappingProxyType
 
 import numpy as np
 import torch
 
-from ..masks.boxes import Square, crop_square, tight_box
+from ..masks.boxed import BoxedMasks, Window, all_boxed
+from ..masks.boxes import Square, crop_square
 from ..masks.gaps import close_gap, grow_tight_masks
 from ..masks.geometry import from_patch, occlusion_boundary, to_patch
 from ..models.completer import Completer
-
-Window = tuple[slice, slice]
 
 BEYOND_GAP = 1.4  # sides of the box that a crop shows at least, beside the tolerance for gaps
 WIDENING = 1.4  # sides of the crop that is tried when a prediction was cut off; training goes up to 1.5
 
 
-@dataclass(frozen=True, eq=False)
 class Scene:
     """One image as completion sees it. A scene equals itself only, so that requests can be keys.
 
     Attributes:
-        masks: (N, H, W) bool, disjoint visible parts.
+        masks: N disjoint visible parts.
         image: (H, W, 3) uint8 RGB; needed only by completers that look at the photo.
     """
 
-    masks: np.ndarray
-    image: np.ndarray | None = None
+    def __init__(self, masks: np.ndarray | BoxedMasks, image: np.ndarray | None = None) -> None:
+        """Keep what is given; of an (N, H, W) bool stack, the boxes of its masks."""
+        self.masks = all_boxed(masks)
+        self.image = image
 
     @cached_property
     def covered(self) -> np.ndarray:
         """(H, W) bool, the pixels of any object."""
-        return np.any(self.masks, axis=0)
+        return self.masks.any_of(range(len(self.masks)), np.s_[:, :])
 
     def with_tight_masks_grown(self, by_px: int) -> Scene:
         """Return the scene with masks that were drawn too tight grown by so many pixels (`grow_tight_masks`)."""
@@ -79,31 +80,66 @@ class CompletionRequest:
     crop: Square | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class CompletionPrediction:
-    """What the network predicts, back in image pixels.
+    """What the network predicts, back in image pixels; kept small, since a photo may have thousands.
 
     Attributes:
         request: what was asked.
         gap_px: the tolerance with which it was shown.
         window: rows and columns of the image that the crop covers.
-        probability: (h, w) float32 in [0, 1], within the window.
-        behind: (h, w) bool, the occluders' pixels, and those of the closed gap between them and the target.
-        modal: (h, w) bool, the target's visible part.
+        beyond_masks: whether the target may go on where no object is, behind things without a mask.
     """
 
-    request: CompletionRequest
-    gap_px: int
-    window: Window
-    probability: np.ndarray
-    behind: np.ndarray
-    modal: np.ndarray
+    def __init__(
+        self,
+        request: CompletionRequest,
+        gap_px: int,
+        window: Window,
+        probability: np.ndarray | Callable[[], np.ndarray],
+        behind: np.ndarray,
+        modal: np.ndarray,
+        beyond_masks: bool = False,
+    ) -> None:
+        """Keep a bit for each pixel of the masks, and the probability as it is given: itself, or what makes it."""
+        self.request, self.gap_px, self.window = request, gap_px, window
+        self._probability = probability
+        self._shape = behind.shape
+        self._behind, self._modal = np.packbits(behind), np.packbits(modal)
+        self.beyond_masks = beyond_masks
+
+    @property
+    def probability(self) -> np.ndarray:
+        """(h, w) float32 in [0, 1], within the window."""
+        return self._probability if isinstance(self._probability, np.ndarray) else self._probability()
+
+    @property
+    def behind(self) -> np.ndarray:
+        """(h, w) bool, the occluders' pixels, and those of the closed gap between them and the target."""
+        return self._unpacked(self._behind)
+
+    @property
+    def modal(self) -> np.ndarray:
+        """(h, w) bool, the target's visible part."""
+        return self._unpacked(self._modal)
+
+    @property
+    def unmasked(self) -> np.ndarray | None:
+        """(h, w) bool, the pixels that no object has, where the target may go on; None where that is not asked for."""
+        return ~self.request.scene.covered[self.window] if self.beyond_masks else None
+
+    @property
+    def unseen(self) -> np.ndarray:
+        """(h, w) bool, where the target may go on unseen; parts of it that are visible may be among them."""
+        unmasked = self.unmasked
+        return self.behind if unmasked is None else self.behind | unmasked
+
+    def _unpacked(self, bits: np.ndarray) -> np.ndarray:
+        return np.unpackbits(bits, count=self._shape[0] * self._shape[1]).reshape(self._shape).view(bool)
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width of the image."""
-        height, width = self.request.scene.masks.shape[1:]
-        return height, width
+        return self.request.scene.masks.size_hw
 
 
 Predictions = Mapping[CompletionRequest, CompletionPrediction]
@@ -119,12 +155,14 @@ class CompletionPredictor:
         crop: how objects are cropped.
         gap_px: widest gap between target and occluder, in free image pixels, that is closed (`masks.gaps.close_gap`).
         batch_size: crops per call of the network.
+        beyond_masks: whether targets may go on where no object is, behind things without a mask.
     """
 
     completer: Completer
     crop: CropSpec
     gap_px: int = 2
     batch_size: int = 32
+    beyond_masks: bool = False
 
     def predict(self, requests: Iterable[CompletionRequest], known: Predictions = NONE_KNOWN) -> Predictions:
         """Return the prediction for each request.
@@ -134,7 +172,7 @@ class CompletionPredictor:
             known: earlier predictions of this network; those of an equal request and tolerance are taken over.
         """
         wanted = dict.fromkeys(requests)
-        kept = {r: known[r] for r in wanted if r in known and known[r].gap_px == self.gap_px}
+        kept = {r: self._as_own(known[r]) for r in wanted if r in known and known[r].gap_px == self.gap_px}
         return kept | {p.request: p for p in self.stream(r for r in wanted if r not in kept)}
 
     def stream(self, requests: Iterable[CompletionRequest]) -> Iterator[CompletionPrediction]:
@@ -176,12 +214,21 @@ class CompletionPredictor:
                 request,
                 self.gap_px,
                 crop.window,
-                from_patch(p, crop.matrix, crop.modal.shape),
+                partial(from_patch, p, crop.matrix, crop.modal.shape),
                 crop.behind,
                 crop.modal,
+                self.beyond_masks,
             )
             for request, crop, p in zip(requests, crops, probability.cpu().numpy(), strict=True)
         ]
+
+    def _as_own(self, prediction: CompletionPrediction) -> CompletionPrediction:
+        """Return a prediction of the same network as this predictor would have made it."""
+        if prediction.beyond_masks == self.beyond_masks:
+            return prediction
+        own = copy(prediction)
+        own.beyond_masks = self.beyond_masks
+        return own
 
 
 def reaches_inner_edge(prediction: CompletionPrediction, amodal: np.ndarray) -> bool:
@@ -222,12 +269,10 @@ class _Crop:
 
 def _cut_crop(request: CompletionRequest, spec: CropSpec, gap_px: int, widening: float) -> _Crop:
     scene = request.scene
-    square = (request.crop or _around(scene.masks[request.target], spec, gap_px)).widened(widening)
-    window = _covered(square, scene.masks.shape[1:])
-    modal = np.ascontiguousarray(scene.masks[request.target][window])
-    occluder = np.zeros_like(modal)
-    for index in request.occluders:
-        occluder |= scene.masks[index][window]
+    square = (request.crop or _around(scene.masks[request.target].box_xywh, spec, gap_px)).widened(widening)
+    window = _covered(square, scene.masks.size_hw)
+    modal = scene.masks[request.target][window]
+    occluder = scene.masks.any_of(request.occluders, window)
     shown, occluder = close_gap(modal, occluder, ~scene.covered[window], gap_px)
     matrix = square.patch_from_raster(spec.patch_px, (window[1].start, window[0].start))
     modal_patch = to_patch(shown, matrix, spec.patch_px)
@@ -242,8 +287,7 @@ def _cut_crop(request: CompletionRequest, spec: CropSpec, gap_px: int, widening:
     return _Crop(window, matrix, modal, occluder | (shown & ~modal), patches)
 
 
-def _around(mask: np.ndarray, spec: CropSpec, gap_px: int) -> Square:
-    box = tight_box(mask)
+def _around(box: tuple[int, int, int, int], spec: CropSpec, gap_px: int) -> Square:
     square = crop_square(box, spec.enlarge_box)
     over_the_gap = BEYOND_GAP * max(box[2:]) + 2 * gap_px  # a small object's crop may end before its neighbour
     return square.widened(max(1.0, over_the_gap / square.side))

@@ -180,6 +180,7 @@ class _Trainable(BaseModel):
         super().__init__(BaseDataPreprocessor(non_blocking=True))
         self.completer = completer
         self.inside_weight = settings.inside_weight or completer.method.inside_weight
+        self.outside_weight = settings.outside_weight
         self.bf16 = settings.precision == "bf16"
         self.device_type = device_type
 
@@ -190,7 +191,12 @@ class _Trainable(BaseModel):
             outputs = self.completer(**inputs)
         method = self.completer.method
         weight = pixel_weight(
-            inputs["occluder"], self.inside_weight, unknown, modal=inputs["modal"], contact=method.contact_weight
+            inputs["occluder"],
+            self.inside_weight,
+            unknown,
+            modal=inputs["modal"],
+            contact=method.contact_weight,
+            elsewhere=self.outside_weight,
         )
         return {"loss": method.loss(outputs, target, weight)}
 

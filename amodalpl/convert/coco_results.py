@@ -108,13 +108,13 @@ class _OfCoco:
         raw = read_json(coco_file, "the COCO file that names the photos")
         raw = with_whole_ids(raw, None, self.builder.data.mended) if isinstance(raw, dict) else {}
         self._canvases: dict[int, Canvas] = {}
-        for index, image in enumerate(read_images(coco_file, raw.get("images"))):
+        for index, image in enumerate(read_images(coco_file, raw.get("images"), self.builder.data.mended)):
             place = f"{coco_file.name}: images[{index}]"
             with self.builder.entry(place):
                 self._canvases[image.id] = self.builder.photo(
                     image.file_name, place, image.size_hw, False, image.extra, image.id
                 )
-        self.builder.add_categories(read_categories(coco_file, raw.get("categories")))
+        self.builder.add_categories(read_categories(coco_file, raw.get("categories"), self.builder.data.mended))
         self._classes = {category["id"] for category in self.builder.data.categories}
 
     def canvas(self, entry: Mapping[str, Any], place: str) -> Canvas:

@@ -73,7 +73,7 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
     if not isinstance(raw, list) or not any(map(_is_task, raw)):
         hint = "; export as JSON, not JSON-MIN" if isinstance(raw, list) and raw else ""
         raise DataError(f"{path}: expected a list of Label Studio tasks with data and annotations, got none{hint}")
-    builder = Builder(path, images, drawn_on=drawn_on)
+    builder = Builder(path, images, drawn_on=drawn_on, in_fractions=True)
     for index, task in enumerate(raw):
         place = f"tasks[{index}]"
         with builder.entry(place):

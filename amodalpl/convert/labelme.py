@@ -159,7 +159,7 @@ def _objects(builder: Builder, shapes: list[Any], place: str, canvas: Canvas) ->
         with builder.entry(f"{place}: shapes[{index}]"):
             if not isinstance(shape, dict):
                 raise LeftOut(f"not a shape: got {brief(shape)}")
-            if shape.get("label") in _NO_OBJECTS:
+            if str(shape.get("label")) in _NO_OBJECTS:
                 raise LeftOut(f"no object: labelme's {shape['label']}")
             outline = _outline(shape, canvas.shown_hw)
             group = shape.get("group_id")

@@ -74,7 +74,7 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
     names = names or {number: str(number) for number in _numbers(files)}
     if images is None:
         images = folder / "images" if (folder / "images").is_dir() else folder
-    builder = Builder(path, images, drawn_on=drawn_on)
+    builder = Builder(path, images, drawn_on=drawn_on, in_fractions=True)
     if not has_names:
         builder.mend(
             str(folder.name), f"classes without names: found no {CARDS[0]} nor {CLASSES[0]}, numbers are names"

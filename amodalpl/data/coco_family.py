@@ -181,7 +181,8 @@ def read_images(path: Path, raw_images: Any, mended: list[Dropped] | None = None
     Args:
         path: of the file, for messages.
         raw_images: the list.
-        mended: an entry that is listed again with the same name and size is passed over and added to it.
+        mended: an entry that is listed again with the same name and size is passed over and added to it; None: it is
+            refused.
 
     Raises:
         DataError: no list, an entry without a whole id, a file name or a sane size, or two photos of one id.
@@ -199,9 +200,9 @@ def read_images(path: Path, raw_images: Any, mended: list[Dropped] | None = None
         image_id = whole_id(path, place, "id", raw)
         if image_id in seen:
             first = raw_images[seen[image_id]]
-            if all(raw.get(key) == first[key] for key in ("file_name", "height", "width")):
-                if mended is not None:
-                    mended.append(Dropped(place, None, image_id, f"photo listed again: as images[{seen[image_id]}]"))
+            again = all(raw.get(key) == first[key] for key in ("file_name", "height", "width"))
+            if again and mended is not None:
+                mended.append(Dropped(place, None, image_id, f"photo listed again: as images[{seen[image_id]}]"))
                 continue
             raise DataError(
                 f"{path}: {place}.id: expected an id of its own, got {image_id} as in images[{seen[image_id]}]; "
@@ -238,7 +239,7 @@ def read_categories(path: Path, raw_categories: Any, mended: list[Dropped] | Non
     Args:
         path: of the file, for messages.
         raw_categories: the list.
-        mended: an entry that is listed again is passed over and added to it.
+        mended: an entry that is listed again is passed over and added to it; None: it is refused.
 
     Raises:
         DataError: no list, an entry without a whole id, or two classes of one id.
@@ -256,10 +257,9 @@ def read_categories(path: Path, raw_categories: Any, mended: list[Dropped] | Non
             raise DataError(f"{path}: {place}: expected an object with id and name, {_got(raw)}")
         category_id = whole_id(path, place, "id", raw)
         if category_id in seen:
-            if raw == raw_categories[seen[category_id]]:
-                if mended is not None:
-                    reason = f"class listed again: as categories[{seen[category_id]}]"
-                    mended.append(Dropped(place, None, None, reason))
+            if raw == raw_categories[seen[category_id]] and mended is not None:
+                reason = f"class listed again: as categories[{seen[category_id]}]"
+                mended.append(Dropped(place, None, None, reason))
                 continue
             raise DataError(
                 f"{path}: {place}.id: expected an id of its own, got {category_id} as in "
@@ -430,7 +430,8 @@ def make_instances(
                 dropped.append(Dropped(f"{entry.place}.{problem[0]}", entry.id, entry.image_id, problem[1]))
                 continue
             try:
-                score, group, extra = (None, None, _NOTHING) if drawn is None else _others(entry.raw, drawn)
+                others = (_score_if_any(entry.raw), None, _NOTHING) if drawn is None else _others(entry.raw, drawn)
+                score, group, extra = others
             except LeftOut as reason:
                 dropped.append(Dropped(entry.place, entry.id, entry.image_id, str(reason)))
                 continue
@@ -590,6 +591,14 @@ def score_of(entry: Mapping[str, Any]) -> float | None:
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
         raise LeftOut(f"score out of range: expected 0 to 1, got {brief(score)}")
     return float(score)
+
+
+def _score_if_any(entry: Mapping[str, Any]) -> float | None:
+    """Return the score of a detection; None also where what stands there is none, which then hinders nobody."""
+    try:
+        return score_of(entry)
+    except LeftOut:
+        return None
 
 
 def _rest(entry: Mapping[str, Any], known: set[str]) -> dict[str, Any]:

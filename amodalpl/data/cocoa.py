@@ -73,7 +73,9 @@ def read_cocoa(path: Path, data: Any, as_drawn: bool = False) -> AnnotationSet:
         records = [(f"annotations[{i}]", record) for i, record in enumerate(data["annotations"])]
         kept = data.keys() - {"images", "annotations"} if as_drawn else ("info", "licenses")
         raw = {key: data[key] for key in data if key in kept}
-        return _read(path, read_images(path, data.get("images")), records, [], raw, as_drawn)
+        mended: list[Dropped] = []
+        images = read_images(path, data.get("images"), mended)
+        return _read(path, images, records, [], raw, as_drawn, mended)
     lone = [("", data)] if isinstance(data, dict) else [(f"[{i}]", record) for i, record in enumerate(data)]
     dropped: list[Dropped] = []
     images, records = [], []
@@ -83,7 +85,7 @@ def read_cocoa(path: Path, data: Any, as_drawn: bool = False) -> AnnotationSet:
             continue
         images.append(_image_of_record(path, place, record, path.stem if isinstance(data, dict) else None))
         records.append((place, record))
-    return _read(path, _distinct(path, images), records, dropped, {}, as_drawn)
+    return _read(path, _distinct(path, images), records, dropped, {}, as_drawn, [])
 
 
 def read_record_folder(folder: Path, as_drawn: bool = False) -> AnnotationSet:
@@ -114,7 +116,7 @@ def read_record_folder(folder: Path, as_drawn: bool = False) -> AnnotationSet:
             f"{folder}: expected an annotation file, or a folder of COCOA records (one JSON file with `regions` per "
             "photo), found no record; name the annotation file itself, or make one with `amodalpl convert`"
         )
-    return _read(folder, _distinct(folder, images), records, dropped, {}, as_drawn)
+    return _read(folder, _distinct(folder, images), records, dropped, {}, as_drawn, [])
 
 
 def _distinct(path: Path, images: list[ImageRecord]) -> list[ImageRecord]:
@@ -184,6 +186,7 @@ def _read(
     dropped: list[Dropped],
     raw: dict[str, Any],
     as_drawn: bool,
+    mended: list[Dropped],
 ) -> AnnotationSet:
     image_ids = {image.id for image in images}
     taken: set[int] = set()
@@ -230,7 +233,6 @@ def _read(
                 )
         if not reason and record.get("depth_constraint"):
             orders.append((f"{dot}depth_constraint", image_id, record["depth_constraint"], ids))
-    mended: list[Dropped] = []
     instances = make_instances(entries, images, dropped, mended, _OF_REGION if as_drawn else None)
     kept = {instance.id for instance in instances}
     front_of = []

@@ -54,14 +54,24 @@ class Builder:
         must_be_there: a photo that is not in `images` is left out; else the size that the file states is believed.
         drawn_on: the frame that objects were drawn in, where a photo has a note on how to turn it: "stored", "shown",
             or "auto", told by stated sizes and by outlines that fit in one of both only.
+        in_fractions: outlines are in fractions of the photo, so that they fit in any frame.
     """
 
-    def __init__(self, path: Path, images: Path | None, must_be_there: bool = True, drawn_on: DrawnOn = "auto") -> None:
+    def __init__(
+        self,
+        path: Path,
+        images: Path | None,
+        must_be_there: bool = True,
+        drawn_on: DrawnOn = "auto",
+        in_fractions: bool = False,
+    ) -> None:
         self.path, self.images = path, images
         self.data = AnnotationSet([], [], [], path=path, folder=images)
         self._must_be_there, self._drawn_on = must_be_there, drawn_on
         self._folder = None if images is None else PhotoNames(images)
         self._canvases: dict[int, Canvas] = {}
+        self._in_fractions = in_fractions
+        self._as_asked = 0  # photos with a note that are left as drawn because the user says so
         self._stored_by_size = 0  # photos with a note whose stated size is that of the stored pixels
         self._names: dict[str, str] = {}
         self._classes: dict[str, int] = {}
@@ -175,6 +185,7 @@ class Builder:
         size_tells = stated_hw is not None and stored_hw != shown_hw
         if self._drawn_on != "auto":
             follows = self._drawn_on == "shown"
+            self._as_asked += turn != 1 and not follows
         else:
             follows = stated_hw == shown_hw if size_tells else as_shown
             self._stored_by_size += size_tells and not follows
@@ -252,7 +263,7 @@ class Builder:
         evidence: dict[int, str] = {}
         for instance in data.instances:
             canvas = turned.get(instance.image_id)
-            if canvas and not canvas.is_stated and (fits := _only_fits(instance, canvas)):
+            if canvas and not canvas.is_stated and not self._in_fractions and (fits := _only_fits(instance, canvas)):
                 evidence[instance.image_id] = fits
         said = {*evidence.values()} | ({"stored"} if self._stored_by_size else set())
         said |= {"shown" for canvas in turned.values() if canvas.is_stated}
@@ -271,9 +282,9 @@ class Builder:
             whys[f"{'turned back' if frame == 'shown' else 'left as drawn'} {by}"] += 1
             if frame == "stored":
                 turned[photo_id] = replace(canvas, turn=1)
-        if self._stored_by_size:
-            whys["left as drawn by stated sizes"] += self._stored_by_size
-        data.turned = dict(whys)
+        whys["left as drawn by stated sizes"] += self._stored_by_size
+        whys["left as drawn as --drawn-on says"] += self._as_asked
+        data.turned = dict(+whys)
         if any(canvas.turn != 1 for canvas in turned.values()):
             data.instances = [_as_stored(i, turned[i.image_id]) if i.image_id in turned else i for i in data.instances]
 

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import DataError
 from ..io.json_stream import finite, read_entries, read_object, write_object
 from ..masks import rle
+from ..masks.boxed import BoxedMask, boxed
 from .coco_family import read_categories, read_images, whole_id
 from .mask_parsing import brief, read_masks
 from .records import AnnotationSet, ImageRecord, Instance
@@ -70,8 +71,8 @@ def _image_entry(record: ImageRecord) -> dict[str, Any]:
 
 def label_entry(
     instance: Instance,
-    amodal: np.ndarray,
-    visible: np.ndarray,
+    amodal: np.ndarray | BoxedMask,
+    visible: np.ndarray | BoxedMask,
     *,
     drawn_px: int,
     completer: str,
@@ -83,9 +84,9 @@ def label_entry(
     """Return the entry of a finished label, see `docs/formats.md`.
 
     Args:
-        instance: that was labelled.
-        amodal: (H, W) bool, the whole object; contains what was drawn.
-        visible: (H, W) bool, what is left of what was drawn after shared pixels got one owner.
+        instance: that was labelled; the score of a detection is kept.
+        amodal: the whole object; contains what was drawn.
+        visible: what is left of what was drawn after shared pixels got one owner.
         drawn_px: pixels of what was drawn.
         completer: name of the method.
         occluders: annotation ids of the objects taken to be in front.
@@ -93,13 +94,14 @@ def label_entry(
         plausibility: how ordinary the whole shape is, 0 to 1; None where nobody knows.
         flags: what else to know of it.
     """
-    whole, seen = rle.to_json(rle.encode(amodal)), rle.to_json(rle.encode(visible))
+    whole, seen = rle.to_json(boxed(amodal).encode()), rle.to_json(boxed(visible).encode())
     area_px = _area_px(whole)
     return {
         "id": instance.id,
         "image_id": instance.image_id,
         "category_id": instance.category_id,
         "iscrowd": 0,
+        **({} if instance.score is None else {"score": instance.score}),
         **_whole_object(whole),
         "visible_mask": seen,
         "visible_bbox": _box_xywh(seen),
@@ -109,7 +111,7 @@ def label_entry(
             "occluders": list(occluders),
             "uncertainty": round(uncertainty, 6),
             "plausibility": None if plausibility is None else round(plausibility, 6),
-            "growth": round(area_px / drawn_px, 6),
+            "growth": round(area_px / max(drawn_px, 1), 6),
             "added_px": area_px - drawn_px,
             "flags": list(flags),
         },

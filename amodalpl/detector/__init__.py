@@ -1,5 +1,27 @@
 """Detectors of whole objects by MMDetection (extra `detector`), trained on label files.
 
-`zoo.py` lists the models, `config.py` writes their configs, `training.py` and `inference.py` run them. MMDetection is
-imported by `mmdetection.py` alone.
+`zoo.py` lists the models, `config.py` writes their configs, `training.py` runs the training; `trained.py` opens a
+detector and `inference.py` runs it on photos. MMDetection is imported by `mmdetection.py` alone.
 """
+
+from __future__ import annotations
+
+from ..errors import MissingPackageError
+
+
+def require_mmdetection(wanted_by: str) -> None:
+    """Refuse to go on without MMDetection, which is imported only when it is used.
+
+    Args:
+        wanted_by: who needs it, for the message.
+
+    Raises:
+        MissingPackageError: it does not import.
+    """
+    try:
+        from . import mmdetection  # noqa: F401  # whether it imports is the question
+    except (ImportError, AssertionError) as error:  # mmdet asserts the versions of its companions
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise MissingPackageError(
+            f"{wanted_by} needs MMDetection, which does not import here ({reason}): pip install 'amodalpl[detector]'"
+        ) from None

@@ -1,20 +1,27 @@
-"""Run a trained detector on photos."""
+"""Run a trained detector: on the photos of a data set, for scores, or on any photos."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 
+from ..errors import CheckpointError, DataError
 from ..io.files import write_whole
 from ..masks import rle
+from ..masks.rle import Rle
 from ..runtime.progress import Progress
 from .data.dataset import LabelDataset
 from .quiet import one_line, third_party_quiet
+from .trained import Detector
 
 
 @torch.no_grad()
@@ -68,7 +75,117 @@ def detect(
     return results
 
 
-def write_results(path: Path, detections: Sequence[Mapping[str, Any]]) -> None:
-    """Write COCO results, one detection per line."""
-    lines = ",\n".join(json.dumps(d, separators=(",", ":")) for d in detections)
-    write_whole(path, lambda part: part.write_text(f"[\n{lines}\n]\n", encoding="utf-8"))
+def write_results(path: Path, detections: Iterable[Mapping[str, Any]]) -> None:
+    """Write COCO results, one detection per line and one in memory at a time."""
+
+    def write(part: Path) -> None:
+        separator = ""
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            file.write("[\n")
+            for detection in detections:
+                file.write(separator + json.dumps(detection, separators=(",", ":")))
+                separator = ",\n"
+            file.write("\n]\n")
+
+    write_whole(path, write)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object that was found on a photo.
+
+    Attributes:
+        category_id: of its class.
+        score: 0 to 1.
+        box_xyxy: left, top, right, bottom in pixels of the photo.
+        mask: in the frame of the photo, not empty; of the whole object where the model was trained on whole ones.
+        visible_mask: of its visible part, which may be empty; None where the model does not predict it.
+    """
+
+    category_id: int
+    score: float
+    box_xyxy: tuple[float, float, float, float]
+    mask: Rle
+    visible_mask: Rle | None = None
+
+
+@torch.no_grad()
+def detect_photos(
+    detector: Detector, images: Sequence[np.ndarray], *, least_score: float, batch_size: int, half: bool = False
+) -> list[list[Detection]]:
+    """Run a detector on photos that were read.
+
+    Photos that have one size after resizing are seen together; no photo is padded for another, so that what is found on
+    it does not depend on the others.
+
+    Args:
+        detector: of `trained.open_detector`.
+        images: (H, W, 3) uint8 RGB each.
+        least_score: detections below it are left out.
+        batch_size: photos seen together, at most.
+        half: compute in float16, on a GPU.
+
+    Returns:
+        Of each photo what was found, by falling score.
+
+    Raises:
+        DataError: the model predicts no masks.
+        CheckpointError: it predicts what is no number.
+    """
+    found: list[list[Detection]] = [[] for _ in images]
+    groups: defaultdict[tuple[int, ...], list[tuple[int, Any]]] = defaultdict(list)
+    with third_party_quiet():
+        for index, image in enumerate(images):
+            prepared = _prepare(detector, image)
+            groups[tuple(prepared["inputs"].shape)].append((index, prepared))
+        for group in groups.values():
+            for start in range(0, len(group), batch_size):
+                batch = group[start : start + batch_size]
+                with torch.autocast("cuda", torch.float16) if half else nullcontext():
+                    samples = detector.model.test_step(pseudo_collate([prepared for _, prepared in batch]))
+                for (index, _), sample in zip(batch, samples, strict=True):
+                    found[index] = _detections(detector, sample.pred_instances, least_score)
+    return found
+
+
+def _prepare(detector: Detector, image: np.ndarray) -> Any:
+    """Apply the transforms to a photo; MMDetection takes BGR."""
+    size_hw = image.shape[:2]
+    results: Any = {
+        "img": np.ascontiguousarray(image[:, :, ::-1]),
+        "img_shape": size_hw,
+        "ori_shape": size_hw,
+        "height": size_hw[0],
+        "width": size_hw[1],
+        "img_id": 0,
+        "img_path": "",
+    }
+    for transform in detector.transforms:
+        results = transform(results)
+    return results
+
+
+def _detections(detector: Detector, found: Any, least_score: float) -> list[Detection]:
+    if "masks" not in found:
+        raise DataError(f"model {detector.name}: expected one that predicts masks of objects, it predicts none")
+    scores, boxes = found.scores.float().cpu(), found.bboxes.float().cpu()
+    if not bool(torch.isfinite(scores).all() and torch.isfinite(boxes).all()):
+        raise CheckpointError(f"model {detector.name}: expected scores and boxes, got NaN or infinity")
+    kept = [index for index in scores.argsort(descending=True, stable=True).tolist() if scores[index] >= least_score]
+    masks = _encode(found.masks, kept)
+    seen = _encode(found.visible_masks, kept) if "visible_masks" in found else [None] * len(kept)
+    return [
+        Detection(
+            detector.categories[int(found.labels[index])]["id"],
+            min(max(float(scores[index]), 0.0), 1.0),
+            tuple(boxes[index].tolist()),
+            mask,
+            visible,
+        )
+        for index, mask, visible in zip(kept, masks, seen, strict=True)
+        if rle.area_px(mask)
+    ]
+
+
+def _encode(masks: Any, kept: Sequence[int]) -> list[Rle]:
+    return [rle.encode(np.asarray(masks[index].cpu(), dtype=bool)) for index in kept]

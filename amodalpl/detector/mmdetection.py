@@ -18,11 +18,13 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
     from mmcv.transforms import BaseTransform
     from mmdet.datasets import CocoDataset
     from mmdet.datasets.transforms import LoadAnnotations
+    from mmdet.models.data_preprocessors import DetDataPreprocessor
+    from mmdet.models.dense_heads.condinst_head import MaskFeatModule
     from mmdet.models.layers import multiclass_nms
     from mmdet.models.roi_heads import StandardRoIHead
     from mmdet.models.roi_heads.mask_heads import FCNMaskHead
     from mmdet.models.task_modules.assigners import MaxIoUAssigner
-    from mmdet.models.utils import empty_instances
+    from mmdet.models.utils import aligned_bilinear, empty_instances, relative_coordinate_maps
     from mmdet.registry import DATASETS, MODELS, TASK_UTILS, TRANSFORMS
     from mmdet.structures.bbox import bbox2roi
     from mmdet.structures.mask import BitmapMasks, mask_target
@@ -39,12 +41,16 @@ __all__ = [
     "BitmapMasks",
     "CocoDataset",
     "ConvModule",
+    "DetDataPreprocessor",
     "FCNMaskHead",
     "LoadAnnotations",
+    "MaskFeatModule",
     "MaxIoUAssigner",
     "StandardRoIHead",
+    "aligned_bilinear",
     "bbox2roi",
     "empty_instances",
     "mask_target",
     "multiclass_nms",
+    "relative_coordinate_maps",
 ]

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from .data.dataset import AmodalCocoDataset
 from .data.transforms import LoadPairedMasks, LoadPhoto
+from .heads.bbtp import TightBoxRoIHead
+from .heads.blade import BladeHead
+from .heads.boxinst import BoxInstHead, BoxPreprocessor
 from .heads.ignore_assigner import IgnoringAssigner
 from .heads.mask_truth import TrustingMaskHead
 from .heads.orcnn import TwoMaskHead, TwoMaskRoIHead
@@ -14,9 +17,13 @@ from .heads.vrsp import VrspMaskHead, VrspRoIHead
 
 PARTS = (
     AmodalCocoDataset,
+    BladeHead,
+    BoxInstHead,
+    BoxPreprocessor,
     IgnoringAssigner,
     LoadPairedMasks,
     LoadPhoto,
+    TightBoxRoIHead,
     TrustingMaskHead,
     TwoMaskHead,
     TwoMaskRoIHead,

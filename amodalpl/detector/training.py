@@ -86,9 +86,9 @@ def train(
     saved = read_checkpoint(out / CHECKPOINT)
     done = int(saved["step"]) if saved else 0
     model.to(device)
-    if settings.precision != "fp32":
+    if settings.precision != "fp32" and hasattr(model, "roi_head"):
         for extractor in (model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor):
-            extractor.register_forward_pre_hook(_pool_in_full_precision)
+            extractor.register_forward_pre_hook(pool_in_full_precision)
     source = config["train_dataloader"]["dataset"]
     loader = {
         **config["train_dataloader"],
@@ -126,7 +126,7 @@ def train(
     return curve.points
 
 
-def _pool_in_full_precision(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def pool_in_full_precision(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """MMDetection casts RoIs to the features' type; in bfloat16 a corner at 1000 would move by up to 4 pixels."""
     features, *rest = arguments
     return (tuple(level.float() for level in features), *rest)

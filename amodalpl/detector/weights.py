@@ -31,6 +31,15 @@ def read_state(path: Path) -> State:
     Raises:
         CheckpointError: no such file, not a checkpoint, or it holds more than tensors and plain values.
     """
+    return read_checkpoint(path)[0]
+
+
+def read_checkpoint(path: Path) -> tuple[State, tuple[str, ...] | None]:
+    """Read the tensors of a checkpoint, and the class names that it was trained on; None where it does not say.
+
+    Raises:
+        CheckpointError: as for `read_state`.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -48,7 +57,18 @@ def read_state(path: Path) -> State:
             f"{path}: expected a state dict of tensors, flat or under 'state_dict', got {_describe(content)}; "
             "give --init FILE|none"
         )
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    return {name.removeprefix("module."): value for name, value in state.items()}, _class_names(content.get("meta"))
+
+
+def _class_names(meta: Any) -> tuple[str, ...] | None:
+    """Read the names that MMDetection notes; of version 3 under `dataset_meta`, before it under `CLASSES`."""
+    meta = meta if isinstance(meta, Mapping) else {}
+    data = meta.get("dataset_meta")
+    noted = {str(key).lower(): value for key, value in data.items()} if isinstance(data, Mapping) else {}
+    for names in (noted.get("classes"), meta.get("CLASSES")):
+        if isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    return None
 
 
 def _describe(content: Any) -> str:
@@ -141,4 +161,5 @@ def _for_both_masks(state: State) -> State:
 
 
 def _is_per_class(name: str) -> bool:
-    return name.startswith(("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.")) or ".conv_logits." in name
+    per_class = ("roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.", "bbox_head.conv_cls.")
+    return name.startswith(per_class) or ".conv_logits." in name

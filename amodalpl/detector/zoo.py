@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..data.records import AnnotationSet
-from ..errors import DataError
+from ..errors import DataError, SettingsError
 from ..settings import DetectorSettings
 from .data.label_notes import LabelNotes
+from .heads.fcos import fcos, layer_sizes
 from .heads.mask_rcnn import Norm, mask_rcnn
 
-Need = Literal["masks", "amodal", "visible", "doubt", "uncertainty"]
+Need = Literal["masks", "amodal", "visible", "boxes", "both boxes", "doubt", "uncertainty"]
 Mask = Literal["amodal", "visible"]
 
 
@@ -25,7 +26,8 @@ class Model:
 
     Attributes:
         title: name and paper.
-        needs: of the labels. "masks" is met by whole masks and, where a file has none, by visible ones.
+        needs: of the labels. "masks" is met by whole masks and, where a file has none, by visible ones; "boxes"
+            likewise by whole boxes and visible ones. Models that need boxes look at nothing else.
         predicts: masks of each detection.
         shapes: whether a codebook of whole shapes is learnt first.
         build: settings, number of classes and normalisation to the config of an MMDetection model.
@@ -91,11 +93,35 @@ def _vrsp(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str,
     return config
 
 
+def _boxinst(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    config = fcos(settings, class_count, norm, heads=[layer_sizes(settings.boxinst)])
+    config["mask_head"]["type"] = "BoxInstHead"
+    return config
+
+
+def _blade(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    wanted, masks = settings.blade, settings.boxinst
+    heads = [layer_sizes(masks), layer_sizes(masks, extra_inputs=1), layer_sizes(masks)]
+    config = fcos(settings, class_count, norm, heads=heads if wanted.fusion else heads[:2])
+    config["data_preprocessor"]["regress"] = wanted.box
+    config["mask_head"] |= {"type": "BladeHead", **wanted.model_dump(exclude={"box"})}
+    return config
+
+
+def _bbtp(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    config = mask_rcnn(settings, class_count, norm)
+    config["roi_head"] |= {"type": "TightBoxRoIHead", **settings.bbtp.model_dump()}
+    return config
+
+
 ZOO: dict[str, Model] = {
     "mask-rcnn": Model("Mask R-CNN (He et al. 2017)", ("masks",), ("amodal",), _mask_rcnn),
     "mask-rcnn-c8": Model("Mask R-CNN with eight mask convolutions", ("masks",), ("amodal",), _mask_rcnn_c8),
     "orcnn": Model("ORCNN (Follmann et al. 2019)", ("amodal", "visible"), ("amodal", "visible"), _orcnn),
     "vrsp": Model("VRSP-Net (Xiao et al. 2021)", ("amodal", "visible"), ("amodal", "visible"), _vrsp, shapes=True),
+    "boxinst": Model("BoxInst (Tian et al. 2021)", ("boxes",), ("amodal",), _boxinst),
+    "bbtp": Model("BBTP (Hsu et al. 2019)", ("boxes",), ("amodal",), _bbtp),
+    "blade": Model("BLADE (Liu et al. 2024)", ("both boxes",), ("amodal", "visible"), _blade),
 }
 
 
@@ -124,12 +150,23 @@ def _weighs(settings: DetectorSettings) -> bool:
 
 def reads_companions(settings: DetectorSettings) -> bool:
     """Tell whether training reads more of a label than its whole mask."""
-    return _weighs(settings) or "visible" in needs(settings)
+    return _weighs(settings) or needs_visible(settings)
+
+
+def needs_visible(settings: DetectorSettings) -> bool:
+    """Tell whether labels need a visible mask, or box, beside the whole one."""
+    return bool({"visible", "both boxes"} & {*needs(settings)})
+
+
+def learns_from_boxes(settings: DetectorSettings) -> bool:
+    """Tell whether the model looks at boxes and classes only."""
+    return bool({"boxes", "both boxes"} & {*ZOO[settings.model].needs})
 
 
 _WHAT = {
     "amodal": "whole masks",
     "visible": "visible masks beside the whole ones",
+    "both boxes": "visible boxes beside the whole ones",
     "doubt": "maps of doubt (doubt.jsonl beside the label file)",
     "uncertainty": "the uncertainty of labels",
 }
@@ -141,24 +178,34 @@ def require_needs(settings: DetectorSettings, labels: AnnotationSet, notes: Labe
 
     Args:
         settings: of the detector.
-        labels: to be learnt from.
+        labels: to be learnt from; filled boxes where the model learns from boxes.
         notes: what else the label file says of them.
 
     Raises:
         DataError: no label has what the model needs.
+        SettingsError: labels are to be weighed whose masks are not looked at.
     """
+    if learns_from_boxes(settings) and _weighs(settings):
+        raise SettingsError(
+            "detector.trust: expected it to be off, got a trust in masks, which "
+            f"detector.model={settings.model} does not look at (it learns from boxes)"
+        )
     objects = [i for i in labels.instances if not i.is_crowd]
+    both = sum(i.amodal is not None and i.modal is not None for i in objects)
     have = {
-        "masks": len(objects),  # where nothing can be used, that is said later, with the reasons
+        "masks": len(objects),
+        "boxes": len(objects),  # where nothing can be used, that is said later, with the reasons
         "amodal": sum(i.amodal is not None for i in objects),
-        "visible": sum(i.amodal is not None and i.modal is not None for i in objects),
+        "visible": both,
+        "both boxes": both,
         "doubt": sum(i.id in notes.doubt for i in objects),
         "uncertainty": sum(i.id in notes.uncertainty for i in objects),
     }
     for need in needs(settings):
         if objects and not have[need]:
             why = _WHY.get(need, f"detector.model={settings.model}")
-            off = "leave detector.trust off" if need in _WHY else "take detector.model=mask-rcnn"
+            other = "boxinst" if need == "both boxes" else "mask-rcnn"
+            off = "leave detector.trust off" if need in _WHY else f"take detector.model={other}"
             raise DataError(
                 f"{labels.path}: {why}: expected {_WHAT[need]} to learn from, got none for any of {len(objects)} "
                 f"objects; give the labels of `amodalpl pseudolabel`, or {off}"

@@ -19,6 +19,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -157,17 +158,25 @@ def _read_bytes(path: Path, most: int = -1) -> bytes:
 def _decode(path: Path, data: bytes) -> np.ndarray:
     """Decode to (H, W, 3) uint8 RGB, as stored."""
     _size_hw(path, data)
-    before = _log_level(_SILENT)  # what it prints is no clear line
-    try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
-    except cv2.error:
-        image = None
-    finally:
-        _log_level(before)
+    with opencv_silent():
+        try:
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+        except cv2.error:
+            image = None
     if image is None:
         raise DataError(f"{path}: expected a photo, could not decode it; replace the file")
     return np.ascontiguousarray(image[:, :, ::-1])
+
+
+@contextmanager
+def opencv_silent() -> Iterator[None]:
+    """Keep away what OpenCV prints of files that it cannot read: it is no clear line."""
+    before = _log_level(_SILENT)
+    try:
+        yield
+    finally:
+        _log_level(before)
 
 
 def _log_level(level: int) -> int:
@@ -309,3 +318,23 @@ def write_photo(path: Path, image: np.ndarray) -> None:
     if not ok:
         raise DataError(f"{path}: could not encode the image")
     write_whole(path, lambda part: part.write_bytes(data.tobytes()))
+
+
+class RecentPhotos:
+    """Photos as `read_image` reads them; those read last stay in memory, so that small ones are read once."""
+
+    def __init__(self, most_bytes: int = 2**28) -> None:
+        """Keep up to so many bytes, and the last photo in any case."""
+        self.most_bytes = most_bytes
+        self._photos: dict[Path, np.ndarray] = {}  # the last one read at the end
+
+    def read(self, path: Path, annotated_hw: tuple[int, int] | None = None) -> np.ndarray:
+        """Return (H, W, 3) uint8 RGB, not to be written to."""
+        photo = self._photos.pop(path, None)
+        if photo is None:
+            photo = read_image(path, annotated_hw)
+            photo.flags.writeable = False
+        self._photos[path] = photo
+        while len(self._photos) > 1 and sum(kept.nbytes for kept in self._photos.values()) > self.most_bytes:
+            del self._photos[next(iter(self._photos))]
+        return photo

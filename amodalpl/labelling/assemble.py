@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ..completion.predictor import Scene
-from ..masks import rle
+from ..masks import boxed
+from ..masks.boxed import BoxedMasks
 from ..masks.ownership import Owned
 from ..masks.rle import Rle
 from .flags import flags_of
@@ -40,10 +42,10 @@ class CompletedImage:
     """The amodal masks of one photo, in the order of the masks that were given.
 
     Attributes:
-        amodal: (N, H, W) bool, whole objects; each contains the mask that was given.
-        visible: (N, H, W) bool, disjoint: what was given, after every pixel that several claimed got one owner.
+        whole: N whole objects, each in its box; each contains the mask that was given.
+        seen: N disjoint masks: what was given, after every pixel that several claimed got one owner.
         shared_px: (N,) int64, how many pixels each object gave up for that.
-        uncertainty: (N,) float64 in [0, 1], expected 1 - IoU of `amodal` with the truth; 0 for objects without a
+        uncertainty: (N,) float64 in [0, 1], expected 1 - IoU of `whole` with the truth; 0 for objects without a
             neighbour that could hide them, 1 for those whose every pixel belongs to others.
         plausibility: (N,) float64 in [0, 1], how ordinary the whole shape is in its class; None without classes, or
             where the completer was trained on too few whole objects to tell.
@@ -54,8 +56,8 @@ class CompletedImage:
         uncertainty_maps: for each object where its mask may be wrong; None where the network was not asked.
     """
 
-    amodal: np.ndarray
-    visible: np.ndarray
+    whole: BoxedMasks
+    seen: BoxedMasks
     shared_px: np.ndarray
     uncertainty: np.ndarray
     plausibility: np.ndarray | None
@@ -63,6 +65,16 @@ class CompletedImage:
     order: list[OcclusionEdge]
     flags: list[list[str]]
     uncertainty_maps: list[UncertaintyMap | None]
+
+    @cached_property
+    def amodal(self) -> np.ndarray:
+        """(N, H, W) bool, `whole`."""
+        return np.asarray(self.whole)
+
+    @cached_property
+    def visible(self) -> np.ndarray:
+        """(N, H, W) bool, `seen`."""
+        return np.asarray(self.seen)
 
     @property
     def hidden(self) -> np.ndarray:
@@ -79,22 +91,22 @@ def complete_photos(plan: LabelPlan, photos: Sequence[DrawnPhoto]) -> Iterator[C
 
 def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> CompletedImage:
     visible, labels = photo.owned.masks, found.labels
-    amodal = visible.copy()
-    for whole, drawn, label in zip(amodal, photo.drawn, labels, strict=True):
-        whole |= rle.decode(drawn)  # what the annotator drew is the object's in any case
-        if label is not None:
-            whole |= label.amodal
+    amodal = []
+    for drawn, label in zip(photo.drawn, labels, strict=True):
+        whole = boxed.decode(drawn)  # what the annotator drew is the object's in any case
+        amodal.append(whole if label is None else whole.united(label.whole))
     plausibility = None
     if photo.category_ids is not None and plan.shapes is not None:
-        plausibility = plan.shapes.score(list(amodal), list(photo.category_ids)) if len(amodal) else np.zeros(0)
+        crops = [whole.crop for whole in amodal]
+        plausibility = plan.shapes.score(crops, list(photo.category_ids)) if crops else np.zeros(0)
     return CompletedImage(
-        amodal=amodal,
-        visible=visible,
+        whole=BoxedMasks(amodal, visible.size_hw),
+        seen=visible,
         shared_px=photo.owned.lost_px,
         uncertainty=np.array([1.0 if label is None else label.uncertainty for label in labels], dtype=np.float64),
         plausibility=plausibility,
         occluders=[
-            label.occluders if label is not None and label.asked else _owners_of_shared(photo, index)
+            label.occluders if label is not None and label.occluders else _owners_of_shared(photo, index)
             for index, label in enumerate(labels)
         ],
         order=found.order,
@@ -116,7 +128,6 @@ def _owners_of_shared(photo: DrawnPhoto, index: int) -> tuple[int, ...]:
     if not photo.owned.lost_px[index]:
         return ()
     masks = photo.owned.masks
-    x, y, w, h = rle.box_xywh(photo.drawn[index])
-    window = np.s_[y : y + h, x : x + w]
-    given_up = (rle.decode(photo.drawn[index]) & ~masks[index])[window]
-    return tuple(k for k, other in enumerate(masks) if (other[window] & given_up).any())
+    drawn = boxed.decode(photo.drawn[index])
+    given_up = drawn.crop & ~masks[index][drawn.window]
+    return tuple(k for k in masks.meeting(drawn.window) if (masks[k][drawn.window] & given_up).any())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..completion.predictor import Window
+from ..masks.boxed import BoxedMasks, Window, all_boxed
 from ..masks.boxes import Square, tight_box
 from ..masks.gaps import distance_px
 from ..masks.geometry import count_px, dilate
@@ -56,21 +56,22 @@ class Contact:
         return Square(columns.start + (width - side) / 2, rows.start + (height - side) / 2, side)
 
 
-def contact_of(masks: np.ndarray, pair: tuple[int, int], gap_px: int) -> Contact:
+def contact_of(masks: np.ndarray | BoxedMasks, pair: tuple[int, int], gap_px: int) -> Contact:
     """Find where two neighbours meet.
 
     Args:
-        masks: (N, H, W) bool, visible.
+        masks: N, visible, or their (N, H, W) bool stack.
         pair: indices of two of them.
         gap_px: tolerance for gaps; the two are no further apart.
     """
-    x, y, w, h = np.array([tight_box(masks[k]) for k in pair]).T
+    masks = all_boxed(masks)
+    x, y, w, h = masks.boxes_xywh[list(pair)].T
     smaller_px = int(np.maximum(w, h).min())
     depth = max(1, round(CONTACT_SHARE * smaller_px))
     margin = 2 * (depth + gap_px)
     top, left = max(int(y.max()) - margin, 0), max(int(x.max()) - margin, 0)
     around = np.s_[top : int((y + h).min()) + margin, left : int((x + w).min()) + margin]
-    first, second = (np.ascontiguousarray(masks[k][around]) for k in pair)
+    first, second = (masks[k][around] for k in pair)
     reach = depth + max(0, int(distance_px(first)[second].min()) - 1)
     near = dilate(first, reach) & dilate(second, reach)
     x0, y0, width, height = tight_box(near)

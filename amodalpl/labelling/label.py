@@ -8,6 +8,7 @@ import numpy as np
 
 from ..calibration.fit import evidence_of
 from ..completion.predictor import CompletionPrediction, reaches_inner_edge
+from ..masks.boxed import BoxedMask, boxed
 from ..masks.geometry import count_px, dilate
 from .plan import LabelPlan
 
@@ -17,7 +18,7 @@ class Label:
     """What was found of one object.
 
     Attributes:
-        amodal: (H, W) bool, contains the visible mask.
+        whole: the whole object; contains the visible mask.
         uncertainty: expected 1 - IoU with the truth, 0-1; 0 for objects without a neighbour that could hide them.
         prediction: what it was read from; None where nothing is taken to be in front, so that nobody was asked.
         runaway: whether the prediction was refused, because it was more than `max_growth` times the visible area
@@ -25,11 +26,24 @@ class Label:
         grew_to_border: whether it reaches the edge of the crop the network saw, and may have been cut there.
     """
 
-    amodal: np.ndarray
+    whole: BoxedMask
     uncertainty: float
     prediction: CompletionPrediction | None = None
     runaway: bool = False
     grew_to_border: bool = False
+
+    @property
+    def grew_unmasked(self) -> bool:
+        """Whether it goes on where no object has a mask, behind something that nobody annotated."""
+        if self.prediction is None or self.runaway:
+            return False
+        unmasked = self.prediction.unmasked
+        return unmasked is not None and bool((self.whole[self.prediction.window] & unmasked).any())
+
+    @property
+    def amodal(self) -> np.ndarray:
+        """(H, W) bool, `whole`."""
+        return np.asarray(self.whole)
 
     @property
     def asked(self) -> bool:
@@ -42,17 +56,17 @@ class Label:
         return () if self.prediction is None else self.prediction.request.occluders
 
 
-def read_label(plan: LabelPlan, visible: np.ndarray, prediction: CompletionPrediction) -> Label:
+def read_label(plan: LabelPlan, visible: np.ndarray | BoxedMask, prediction: CompletionPrediction) -> Label:
     """Read a label from what was predicted of an object.
 
     Args:
         plan: thresholds, limits and calibration.
-        visible: (H, W) bool, the object as it was drawn.
+        visible: the object as it was drawn.
         prediction: of the object, grown where masks are tight.
     """
-    local = amodal_in_window(prediction, plan.threshold, plan.behind_neighbours)
+    local = amodal_in_window(prediction, plan.threshold, plan.behind_neighbours, plan.unmasked_threshold)
     if runs_away(local, prediction.modal, plan.max_growth):
-        return Label(visible, 1.0, prediction, runaway=True)
+        return Label(boxed(visible), 1.0, prediction, runaway=True)
     return Label(
         as_drawn(visible, prediction, local, plan.contour_inset_px),
         plan.calibration.uncertainty(evidence_of(prediction, local)),
@@ -61,13 +75,16 @@ def read_label(plan: LabelPlan, visible: np.ndarray, prediction: CompletionPredi
     )
 
 
-def amodal_in_window(prediction: CompletionPrediction, threshold: float, behind_neighbours: bool) -> np.ndarray:
+def amodal_in_window(
+    prediction: CompletionPrediction, threshold: float, behind_neighbours: bool, unmasked_threshold: float = 1.0
+) -> np.ndarray:
     """Turn probabilities into the amodal mask within the prediction's window; it always contains the visible mask.
 
     Args:
         prediction: of the completer.
         threshold: probability above which a pixel belongs to the object.
         behind_neighbours: let the mask grow only where occluders are.
+        unmasked_threshold: the same where no object is, where the prediction says which pixels these are.
 
     Returns:
         (h, w) bool.
@@ -75,6 +92,8 @@ def amodal_in_window(prediction: CompletionPrediction, threshold: float, behind_
     grown = prediction.probability > threshold
     if behind_neighbours:
         grown &= prediction.behind
+    if prediction.unmasked is not None:
+        grown |= (prediction.probability > unmasked_threshold) & prediction.unmasked
     return grown | prediction.modal
 
 
@@ -84,20 +103,17 @@ def runs_away(amodal: np.ndarray, visible: np.ndarray, max_growth: float) -> boo
 
 
 def as_drawn(
-    visible: np.ndarray, prediction: CompletionPrediction, local: np.ndarray, contour_inset_px: int
-) -> np.ndarray:
+    visible: np.ndarray | BoxedMask, prediction: CompletionPrediction, local: np.ndarray, contour_inset_px: int
+) -> BoxedMask:
     """Return the amodal mask with the visible contour as it was drawn, not as it was grown.
 
     Args:
-        visible: (H, W) bool, the mask as it was drawn.
+        visible: the mask as it was drawn.
         prediction: about the grown mask.
         local: (h, w) bool, the amodal mask within the prediction's window.
         contour_inset_px: by how much the mask was grown; what that added stays only beside what has grown.
-
-    Returns:
-        (H, W) bool.
     """
-    amodal = visible.copy()
-    within = amodal[prediction.window]
-    within |= local & dilate(local & ~prediction.modal, contour_inset_px) if contour_inset_px else local
-    return amodal
+    rows, columns = prediction.window
+    grown = local & dilate(local & ~prediction.modal, contour_inset_px) if contour_inset_px else local
+    drawn = boxed(visible)
+    return drawn.united(BoxedMask.cut(grown, (columns.start, rows.start), drawn.size_hw))

@@ -64,6 +64,11 @@ def label_scenes(
         occluders = around
     else:
         occluders = [(parents if plan.occluders == "parents" else ancestors)(order) for order in orders]
+    if plan.completing.beyond_masks:  # anything may be hidden by something that nobody annotated
+        occluders = [
+            {target: groups.get(target, []) for target in range(len(scene.masks)) if scene.masks[target].any()}
+            for scene, groups in zip(shown, occluders, strict=True)
+        ]
     requests = [requests_behind(scene, groups) for scene, groups in zip(shown, occluders, strict=True)]
     predictions = plan.completing.predict((r for of_scene in requests for r in of_scene.values()), known)
 

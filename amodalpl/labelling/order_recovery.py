@@ -7,12 +7,14 @@ and neither clearly gives way.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..completion.predictor import CompletionPrediction, CompletionRequest, Predictions, Scene, Window
+from ..completion.predictor import CompletionPrediction, CompletionRequest, Predictions, Scene
+from ..masks.boxed import BoxedMask, BoxedMasks, Window
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .contact import GOES_ON, Contact, contact_of, is_doubtful, order_by_contact
@@ -145,13 +147,17 @@ def orders_completed(
 def _order_by_growth(
     plan: LabelPlan, scene: Scene, pairs: Sequence[tuple[int, int]], predictions: Predictions, threshold: float
 ) -> list[OcclusionEdge]:
-    grown = np.zeros_like(scene.masks)  # nothing where an object runs away
+    size_hw = scene.masks.size_hw
+    grown = [BoxedMask.nothing(size_hw)] * len(scene.masks)  # nothing where an object runs away
     for target, request in requests_behind(scene, neighbours_both_ways(pairs)).items():
         prediction = predictions[request]
         local = amodal_in_window(prediction, threshold, plan.behind_neighbours)
         if not runs_away(local, prediction.modal, plan.max_growth):
-            grown[target][prediction.window] = local & ~prediction.modal
-    return order_pairs(pairs, growth_inside(grown, scene.masks) if plan.order_rule == "inside" else growth_whole(grown))
+            rows, columns = prediction.window
+            grown[target] = BoxedMask.cut(local & ~prediction.modal, (columns.start, rows.start), size_hw)
+    of_all = BoxedMasks(grown, size_hw)
+    rule = growth_inside(of_all, scene.masks) if plan.order_rule == "inside" else growth_whole(of_all)
+    return order_pairs(pairs, rule)
 
 
 @dataclass
@@ -194,23 +200,18 @@ def _refine_contacts(plan: LabelPlan, doubtful: Sequence[_Meeting]) -> None:
 
     The crop around a large object shows little of its contact with a small one, and any one crop may mislead.
     """
-
-    def contact_crops(meeting: _Meeting, request: CompletionRequest) -> list[CompletionRequest]:
-        return [replace(request, crop=meeting.contact.square(sides)) for sides in plan.contact_crops]
-
-    predictions = plan.ordering.predict(
-        look for meeting in doubtful for request in meeting.requests for look in contact_crops(meeting, request)
-    )
-    for meeting in doubtful:
-        window, (of_first, of_second) = meeting.contact.window, meeting.contact.visible
-        first, second = (
-            np.mean(
-                [afar, *(_unseen_in(window, predictions[look])[other] for look in contact_crops(meeting, request))],
-                axis=0,
-            )
-            for afar, request, other in zip(meeting.unseen, meeting.requests, (of_second, of_first), strict=True)
-        )
-        meeting.unseen = first, second
+    answers = [tuple([afar] * (1 + len(plan.contact_crops)) for afar in meeting.unseen) for meeting in doubtful]
+    asked_for: defaultdict[CompletionRequest, list[tuple[int, int, int]]] = defaultdict(list)  # where answers go
+    for m, meeting in enumerate(doubtful):
+        for k, request in enumerate(meeting.requests):
+            for n, sides in enumerate(plan.contact_crops, 1):
+                asked_for[replace(request, crop=meeting.contact.square(sides))].append((m, k, n))
+    for prediction in plan.ordering.stream(asked_for):
+        for m, k, n in asked_for[prediction.request]:
+            contact = doubtful[m].contact
+            answers[m][k][n] = _unseen_in(contact.window, prediction)[contact.visible[1 - k]]
+    for meeting, (first, second) in zip(doubtful, answers, strict=True):
+        meeting.unseen = np.mean(first, axis=0), np.mean(second, axis=0)
 
 
 def _unseen_from_afar(

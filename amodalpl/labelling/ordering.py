@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..masks.boxed import BoxedMasks, all_boxed
 from ..masks.geometry import count_px
 
 
@@ -151,20 +152,22 @@ def cycles(pairs: Iterable[OcclusionEdge]) -> list[list[int]]:
     return groups
 
 
-def growth_inside(grown: np.ndarray, masks: np.ndarray) -> Callable[[int, int], float]:
+def growth_inside(grown: np.ndarray | BoxedMasks, masks: np.ndarray | BoxedMasks) -> Callable[[int, int], float]:
     """Return the measure of the reference codes: pixels by which i is completed within j's visible mask.
 
     Args:
-        grown: (N, H, W) bool, amodal minus modal.
-        masks: (N, H, W) bool, visible.
+        grown: N, or their (N, H, W) bool stack: amodal minus modal.
+        masks: the same, visible.
     """
-    return lambda i, j: float(count_px(grown[i] & masks[j]))
+    grown, masks = all_boxed(grown), all_boxed(masks)
+    return lambda i, j: float(count_px(grown[i].crop & masks[j][grown[i].window]))
 
 
-def growth_whole(grown: np.ndarray) -> Callable[[int, int], float]:
+def growth_whole(grown: np.ndarray | BoxedMasks) -> Callable[[int, int], float]:
     """Return the measure of ASBU eq. (3): all pixels by which i is completed, whoever is there.
 
     Args:
-        grown: (N, H, W) bool, amodal minus modal.
+        grown: N, or their (N, H, W) bool stack: amodal minus modal.
     """
-    return lambda i, j: float(count_px(grown[i]))
+    areas_px = [float(mask.area_px) for mask in all_boxed(grown)]
+    return lambda i, j: areas_px[i]

@@ -31,6 +31,7 @@ class LabelPlan:
         occluders: behind whom objects are completed.
         threshold: probability above which a pixel belongs to an object.
         behind_neighbours: whether labels grow only where occluders are.
+        unmasked_threshold: the same where no object is; 1 lets nothing grow there.
         max_growth: how many times what the network was shown a label may be.
         low_confidence: uncertainty above which labels carry that flag.
         calibration: from the network's probabilities to the expected error of labels.
@@ -47,6 +48,7 @@ class LabelPlan:
     occluders: Literal["ancestors", "parents", "neighbours"]
     threshold: float
     behind_neighbours: bool
+    unmasked_threshold: float
     max_growth: float
     low_confidence: float
     calibration: Calibration
@@ -64,18 +66,22 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings) -> LabelPlan:
     method = bundle.completer.method
     gap_px, contour_inset_px = settings.near_px, settings.grown_px
     ordering_px, completing_px = gaps_of_grown(gap_px, contour_inset_px)
+    unmasked_threshold = settings.unmasked_threshold or bundle.unmasked_threshold
     from_pairs = method.order_from_pairs if settings.order_from is None else settings.order_from == "pairs"
     return LabelPlan(
         gap_px=gap_px,
         contour_inset_px=contour_inset_px,
         ordering=CompletionPredictor(bundle.completer, bundle.crop, ordering_px, settings.batch_size),
-        completing=CompletionPredictor(bundle.completer, bundle.crop, completing_px, settings.batch_size),
+        completing=CompletionPredictor(
+            bundle.completer, bundle.crop, completing_px, settings.batch_size, beyond_masks=unmasked_threshold < 1
+        ),
         order_rule="pairs" if from_pairs else settings.order_rule or method.order_rule,
         order_threshold=settings.order_threshold or bundle.order_threshold,
         contact_crops=bundle.contact_crops if settings.contact_crops is None else settings.contact_crops,
         occluders=settings.occluders,
         threshold=settings.threshold or bundle.threshold,
         behind_neighbours=settings.behind_neighbours,
+        unmasked_threshold=unmasked_threshold,
         max_growth=settings.max_growth,
         low_confidence=_low_confidence(settings.low_confidence, bundle.promise),
         calibration=bundle.calibration,

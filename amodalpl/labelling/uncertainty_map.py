@@ -43,7 +43,7 @@ def map_uncertainty(
     Returns:
         The map of the smallest box around all doubtful pixels; of the visible part, and all sure, if there are none.
     """
-    free = ~prediction.modal & prediction.behind if behind_neighbours else ~prediction.modal
+    free = ~prediction.modal & prediction.unseen if behind_neighbours else ~prediction.modal
     p = calibration.belongs_by_level[np.rint(prediction.probability * (LEVELS - 1)).astype(np.int64)]
     levels = np.rint(255 * 4 * p * (1 - p) * free).astype(np.uint8)  # (h, w)
     x, y, width, height = (int(v) for v in tight_box(levels > 0 if levels.any() else prediction.modal))

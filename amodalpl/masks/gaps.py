@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from . import boxes
+from .boxed import BoxedMask, BoxedMasks, all_boxed
 from .boxes import tight_box
 from .geometry import dilate
 
@@ -27,30 +28,30 @@ SMALLEST_PX = 1  # polygons drawn along one another leave single pixels free
 OF_PEAK = 0.05  # and as many as this share of the commonest distance
 FEWEST_PAIRS = 50  # fewer say too little
 UNMEASURED_PX = 2  # what suits hand-drawn polygons
+STRIP_PX = 2**22  # of a large image are grown at a time
 DEVIATIONS = 3  # a distance shows contact when it has that many standard deviations more pairs than chance puts there
 
 
-def pair_gaps(masks: np.ndarray, farthest_px: int = FARTHEST_PX) -> list[int]:
+def pair_gaps(masks: np.ndarray | BoxedMasks, farthest_px: int = FARTHEST_PX) -> list[int]:
     """Measure the free pixels between the masks of every near pair of an image.
 
     Args:
-        masks: (N, H, W) bool, disjoint.
+        masks: N, disjoint, or their (N, H, W) bool stack.
         farthest_px: pairs further apart are left out.
 
     Returns:
         One number per pair, 0 for contact (8-neighbourhood).
     """
-    filled = [i for i in range(len(masks)) if masks[i].any()]
-    if len(filled) < 2:
-        return []
-    tight = np.array([tight_box(masks[i]) for i in filled])
+    masks = all_boxed(masks)
+    filled = masks.filled
+    tight = masks.boxes_xywh[filled]
     near = np.triu(boxes.boxes_near(tight, tight, farthest_px), k=1)
     gaps = []
     for a in np.flatnonzero(near.any(axis=1)):
         x, y, w, h = tight[a]
         reach = farthest_px + 1
         left, top = max(x - reach, 0), max(y - reach, 0)
-        away = distance_px(np.ascontiguousarray(masks[filled[a]][top : y + h + reach, left : x + w + reach]))
+        away = distance_px(masks[filled[a]][top : y + h + reach, left : x + w + reach])
         for b in np.flatnonzero(near[a]):
             other_x, other_y, other_w, other_h = tight[b]
             x0, y0 = max(other_x, left), max(other_y, top)
@@ -122,33 +123,55 @@ def derive_tolerance(gaps: Iterable[int]) -> GapTolerance:
     return GapTolerance(max(widest, SMALLEST_PX), tuple(int(c) for c in counts), by_chance, typical_px // 2)
 
 
-def grow_tight_masks(masks: np.ndarray, by_px: int) -> np.ndarray:
+def grow_tight_masks(masks: np.ndarray | BoxedMasks, by_px: int) -> BoxedMasks:
     """Grow masks that were drawn too tight: each free pixel near some goes to the nearest of them.
 
     Args:
-        masks: (N, H, W) bool, disjoint.
+        masks: N, disjoint, or their (N, H, W) bool stack.
         by_px: how near, chessboard distance; 0 returns the masks themselves.
 
     Returns:
-        (N, H, W) bool, disjoint; each contains what it was.
+        N, disjoint; each contains what it was.
 
     >>> row = np.arange(7)[None]
-    >>> grow_tight_masks(np.stack([row == 0, row == 5]), 2).astype(int).tolist()
+    >>> np.asarray(grow_tight_masks(np.stack([row == 0, row == 5]), 2)).astype(int).tolist()
     [[[1, 1, 1, 0, 0, 0, 0]], [[0, 0, 0, 1, 1, 1, 1]]]
     """
-    if by_px <= 0 or not masks.any():
+    masks = all_boxed(masks)
+    if by_px <= 0 or not masks.filled:
         return masks
-    owners = np.zeros(masks.shape[1:], dtype=np.int32)  # 0 is nobody
+    height, width = masks.size_hw
+    owners = np.zeros((height, width), dtype=np.int32)  # 0 is nobody
     for number, mask in enumerate(masks, start=1):
-        owners[mask] = number
+        owners[mask.window][mask.crop] = number
+    strips = []  # of the rows, since distances take several times the memory of owners
+    rows = max(STRIP_PX // width, 1)
+    for top in range(0, height, rows):
+        above = min(by_px + 1, top)
+        strip = owners[top - above : top + rows + by_px + 1]
+        strips.append(_nearest_owner(strip, by_px)[above : above + rows])
+    owners = np.concatenate(strips)
+
+    def grown(number: int, mask: BoxedMask) -> BoxedMask:
+        x, y, w, h = mask.box_xywh
+        left, top = max(x - by_px, 0), max(y - by_px, 0)
+        around = owners[top : y + h + by_px, left : x + w + by_px]
+        return BoxedMask.cut(around == number, (left, top), masks.size_hw)
+
+    return BoxedMasks((grown(k, m) for k, m in enumerate(masks, start=1)), masks.size_hw)
+
+
+def _nearest_owner(owners: np.ndarray, by_px: int) -> np.ndarray:
+    """Give each free pixel (0) that is near owned ones to the owner of the nearest, (h, w) int32."""
     is_free = owners == 0
+    if is_free.all():
+        return owners
     away_px, nearest = cv2.distanceTransformWithLabels(
         is_free.view(np.uint8), cv2.DIST_C, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
     owner_of = np.zeros(int(nearest.max()) + 1, dtype=np.int32)
     owner_of[nearest[~is_free]] = owners[~is_free]
-    owners = np.where(is_free & (away_px <= by_px), owner_of[nearest], owners)
-    return owners == np.arange(1, len(masks) + 1)[:, None, None]
+    return np.where(is_free & (away_px <= by_px), owner_of[nearest], owners)
 
 
 def close_gap(modal: np.ndarray, occluder: np.ndarray, free: np.ndarray, gap_px: int) -> tuple[np.ndarray, np.ndarray]:

@@ -74,6 +74,42 @@ def to_patch(raster: np.ndarray, patch_from_raster: np.ndarray, patch_px: int, *
     return patch.view(bool) if raster.dtype == bool else patch
 
 
+def warp_window(
+    raster: np.ndarray,
+    matrix: np.ndarray,
+    window: tuple[slice, slice],
+    corner_xy: tuple[int, int] = (0, 0),
+    border: int = cv2.BORDER_CONSTANT,
+) -> np.ndarray:
+    """Return a window of what `cv2.warpAffine` interpolates of an image, bit for bit, at the price of the window.
+
+    It rounds positions to 1/1024 of a pixel by column and by row, which depends on where an array begins; so positions
+    are computed as for the whole.
+
+    Args:
+        raster: (h, w) or (h, w, 3) uint8, a part of the image.
+        matrix: (2, 3) from the image to the result.
+        window: rows and columns of the result, with start and stop.
+        corner_xy: x, y in the image of the raster's top left pixel.
+        border: what is beyond the raster, as OpenCV names it.
+    """
+    rows, columns = window
+    if rows.stop <= rows.start or columns.stop <= columns.start:
+        return np.zeros((max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0)), dtype=raster.dtype)
+    inverse = np.asarray(cv2.invertAffineTransform(matrix))
+    x, y = np.arange(columns.start, columns.stop), np.arange(rows.start, rows.stop)
+    whole, fraction = [], []
+    for (by_x, by_y, shift), corner in zip(inverse, corner_xy, strict=True):
+        by_column = np.clip(np.rint(by_x * x * 1024), -(2**31), 2**31 - 1).astype(np.int64)
+        by_row = np.clip(np.rint((by_y * y + shift) * 1024), -(2**31), 2**31 - 1).astype(np.int64)
+        position = (by_column + by_row[:, None] + 16) >> 5  # in 1/32 of a pixel
+        whole.append(np.clip((position >> 5) - corner, -(2**15), 2**15 - 1).astype(np.int16))
+        fraction.append((position & 31).astype(np.uint16))
+    return cv2.remap(
+        raster, np.stack(whole, axis=-1), fraction[1] * 32 + fraction[0], cv2.INTER_LINEAR, borderMode=border
+    )
+
+
 def from_patch(patch: np.ndarray, patch_from_raster: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Resample a patch of probabilities back into a raster (the inverse of `to_patch`, interpolated).
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import rle
+from .boxed import BoxedMask, BoxedMasks
 from .rle import Rle
 
 
@@ -20,11 +21,11 @@ class Owned:
     """The masks of one image after every pixel has one owner.
 
     Attributes:
-        masks: (N, H, W) bool, disjoint.
+        masks: N, disjoint.
         lost_px: (N,) int64, pixels each mask gave up.
     """
 
-    masks: np.ndarray
+    masks: BoxedMasks
     lost_px: np.ndarray
 
 
@@ -39,16 +40,16 @@ def resolve(modal: Sequence[Rle], size_hw: tuple[int, int]) -> Owned:
     >>> resolve([rle.encode(big), rle.encode(small)], (4, 4)).lost_px.tolist()
     [4, 0]
     """
-    masks = np.zeros((len(modal), *size_hw), dtype=bool)
+    owned: dict[int, BoxedMask] = {}
     areas = np.array([rle.area_px(m) for m in modal], dtype=np.int64)
     lost_px = np.zeros(len(modal), dtype=np.int64)
     taken = np.zeros(size_hw, dtype=bool)
     for index in sorted(range(len(modal)), key=lambda i: (areas[i], -i)):
         x, y, w, h = rle.box_xywh(modal[index])
         window = np.s_[y : y + h, x : x + w]
-        claimed = rle.decode(modal[index])[window]
+        claimed = rle.decode_box(modal[index], (x, y, w, h))
         own = claimed & ~taken[window]
-        masks[index][window] = own
+        owned[index] = BoxedMask.cut(own, (x, y), size_hw)
         lost_px[index] = int(claimed.sum()) - int(own.sum())
         taken[window] |= own
-    return Owned(masks, lost_px)
+    return Owned(BoxedMasks((owned[index] for index in range(len(modal))), size_hw), lost_px)

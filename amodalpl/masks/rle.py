@@ -31,18 +31,46 @@ def encode_in_frame(crop: np.ndarray, corner_xy: tuple[int, int], size_hw: tuple
         corner_xy: x, y of the crop's top left pixel in the frame; the crop may stick out and is cut.
         size_hw: height and width of the frame.
     """
-    frame = np.zeros(size_hw, dtype=np.uint8, order="F")
-    x0, y0 = corner_xy
-    left, top = max(x0, 0), max(y0, 0)
-    right, bottom = min(x0 + crop.shape[1], size_hw[1]), min(y0 + crop.shape[0], size_hw[0])
+    (x, y), (height, width) = corner_xy, size_hw
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = min(x + crop.shape[1], width), min(y + crop.shape[0], height)
+    edges: np.ndarray = np.zeros(0, dtype=np.int64)  # where runs begin, column by column
     if left < right and top < bottom:
-        frame[top:bottom, left:right] = crop[top - y0 : bottom - y0, left - x0 : right - x0]
-    return encode(frame)
+        columns = np.zeros((right - left, height), dtype=bool)
+        columns[:, top:bottom] = crop[top - y : bottom - y, left - x : right - x].T
+        changes = np.diff(columns.ravel().view(np.int8), prepend=0, append=0)
+        edges = np.flatnonzero(changes) + left * height
+    if edges.size and edges[-1] == height * width:
+        edges = edges[:-1]
+    return from_uncompressed(np.diff(edges, prepend=0, append=height * width).tolist(), size_hw)
 
 
 def decode(rle: Rle) -> np.ndarray:
     """Decode to an (H, W) bool array."""
     return np.ascontiguousarray(coco_mask.decode(rle)).view(bool)
+
+
+def decode_box(rle: Rle, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Decode what is in a box x, y, width, height within the frame, (h, w) bool; nothing else is ever in memory."""
+    x, y, w, h = box
+    height = rle["size"][0]
+    ends = np.clip(np.cumsum(_run_lengths(rle["counts"])) - x * height, 0, w * height)
+    columns = np.repeat(np.arange(len(ends)) % 2 == 1, np.diff(ends, prepend=0))
+    return np.ascontiguousarray(columns.reshape(w, height)[:, y : y + h].T)
+
+
+def _run_lengths(counts: bytes | str) -> np.ndarray:
+    """Read compressed counts: digits of 5 bits, the lowest first; the fourth and later ones add to the last but one."""
+    text = counts.encode("ascii") if isinstance(counts, str) else counts
+    digits = np.frombuffer(text, dtype=np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(digits & 0x20 == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    place = np.arange(len(digits)) - np.repeat(starts, np.diff(ends, prepend=-1))
+    values = np.add.reduceat((digits & 0x1F) << 5 * place, starts)
+    values -= np.where(digits[ends] & 0x10, 1 << 5 * (place[ends] + 1), 0)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
 
 
 def area_px(rle: Rle) -> int:

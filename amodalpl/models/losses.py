@@ -24,21 +24,23 @@ def pixel_weight(
     *,
     modal: torch.Tensor | None = None,
     contact: float = 1.0,
+    elsewhere: float = 1.0,
 ) -> torch.Tensor:
     """Return how much each pixel counts.
 
     Args:
         occluder: (B, 1, H, W) bool.
-        inside: weight under the occluder; elsewhere it is 1.
+        inside: weight under the occluder.
         unknown: (B, 1, H, W) bool, pixels that count nothing (Li and Malik 2016: the object may go on there unseen).
         modal: (B, 1, H, W) bool, what is visible; needed when `contact` is not 1.
         contact: factor on the weight of the occluder's pixels within `CONTACT_PX` of what is visible, where it can be
             seen who is in front (`labelling.contact.order_by_contact`); 1 in the papers.
+        elsewhere: weight of all other pixels; 1 in the papers.
 
     Returns:
         (B, 1, H, W) float.
     """
-    weight = 1 + (inside - 1) * occluder.float()
+    weight = elsewhere + (inside - elsewhere) * occluder.float()
     if contact != 1.0:
         if modal is None:
             raise ValueError("a contact weight needs the visible part: expected modal, got None")

@@ -159,7 +159,8 @@ def _train_and_score(
     bundle, history = _train(synth_dir, out, settings, init, holdout, device, progress)
     if int(os.environ.get("RANK", 0)) > 0:
         return {}
-    bundle = choose(bundle, holdout, settings.labels, progress)
+    learnt_unmasked = settings.synthesis.layers.unmasked > 0
+    bundle = choose(bundle, holdout, settings.labels, progress, learnt_unmasked)
     report = score(bundle, holdout, settings.labels, progress)
     bundle = replace(bundle, shapes=_learn_shapes(Bank(synth_dir / BANK), settings.seed, progress))
     save_completer(out, bundle, settings.completer, settings.synthesis)

@@ -38,6 +38,7 @@ from ..masks.gaps import GapTolerance
 from ..report import sanity_checks
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device, wait_for_files
+from ..runtime.memory import require_memory
 from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, StageRun, git_state, input_hashes
@@ -52,7 +53,7 @@ _ANY_PARTS = ".parts*"
 PARTS = f".parts-{__version__}"
 """Folder of what is stored while working; another version might label otherwise, so it starts again in its own."""
 _PART = "a part of the labels"
-MASK_BYTES = 2**27  # of photos labelled together; some five times as much is held meanwhile
+PIXELS_AT_ONCE = 2**27  # of photos labelled together, counted once for each mask
 
 
 def pseudolabel(
@@ -89,7 +90,8 @@ def pseudolabel(
         Counts of labels and of what was left out, each with a reason.
 
     Raises:
-        DataError: annotations, photos or the review cannot be read, or no instance can be labelled.
+        DataError: annotations, photos or the review cannot be read, no instance can be labelled, or a photo does not
+            fit into memory.
         CheckpointError: the completer is missing or damaged.
         SettingsError: an unknown backend, or a device that is not there.
         MissingPackageError: onnxruntime is asked for and not installed.
@@ -108,6 +110,7 @@ def pseudolabel(
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
     if not any(i.modal is not None and not i.is_crowd for i in data.instances):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
+    require_memory(data)
     inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
     if review:
         inputs["review"] = hash_file(review)
@@ -229,12 +232,12 @@ def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[
 
 
 def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iterator[list[ImageRecord]]:
-    """Divide photos into runs whose masks fit into `MASK_BYTES` together; a single photo may be larger."""
+    """Divide photos into runs with up to `PIXELS_AT_ONCE` together; a single photo may be larger."""
     group: list[ImageRecord] = []
     held = 0
     for record in records:
         needed = record.size_hw[0] * record.size_hw[1] * len(instances_to_label(data, record))
-        if group and held + needed > MASK_BYTES:
+        if group and held + needed > PIXELS_AT_ONCE:
             yield group
             group, held = [], 0
         group.append(record)
@@ -252,8 +255,8 @@ def _photo_entries(work: _Work, record: ImageRecord, photo: DrawnPhoto, found: C
         "labels": [
             label_entry(
                 instance,
-                found.amodal[k],
-                found.visible[k],
+                found.whole[k],
+                found.seen[k],
                 drawn_px=rle.area_px(photo.drawn[k]),
                 completer=work.method,
                 occluders=[ids[occluder] for occluder in found.occluders[k]],

@@ -15,6 +15,8 @@ from ..runtime.summary import Summary
 from .stage import STAGES
 
 Values = Mapping[str, Any]
+_RUN_AS_PYTHON = ("checkpoint",)
+"""Arguments that come with a config of MMDetection, which is code: a record must not be able to have it run."""
 _NAMES_ITSELF = {"mmdet_config.py"}  # holds the path of its folder, so it differs in another one
 
 
@@ -72,6 +74,12 @@ def _require_repeatable(file: Path, record: Any, out: Path) -> None:
         raise OutputError(
             f"{file}: expected {(wrong or ['arguments'])[0]} as this version records them, got none; "
             "it is of an earlier version, or changed by hand"
+        )
+    code = next((name for name in _RUN_AS_PYTHON if record["arguments"].get(name) is not None), None)
+    if code:
+        raise OutputError(
+            f"{file}: arguments.{code}: the run used a config of MMDetection, which is Python that a record cannot "
+            "vouch for; repeat it by its command"
         )
     if out.resolve() == file.parent.resolve():
         raise OutputError(f"{out}: is the folder of the run itself; choose another --out")

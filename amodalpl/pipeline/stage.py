@@ -237,6 +237,38 @@ _ROWS = (
         ),
     ),
     Stage(
+        name="train-compositional",
+        function="amodalpl.pipeline.train_compositional:train_compositional",
+        help="""Learn the shapes of classes from boxes alone, for `label-boxes` (Bayesian-Amodal).
+
+        Needs MMDetection: [bold]pip install 'amodalpl\\[detector]'[/bold]""",
+        example="train-compositional boxes.json images/ --init backbone.pth --out runs/shapes",
+        inputs=(
+            _ANNOTATIONS,
+            _IMAGES,
+            _FORMAT,
+            Input("init", "path or none", "FILE|none", "Weights of the backbone, or random ones.", "--init"),
+        ),
+        sections=("compositional",),
+        takes=("settings", "device"),
+    ),
+    Stage(
+        name="label-boxes",
+        function="amodalpl.pipeline.label_boxes:label_boxes",
+        help="""Write visible and whole masks of the objects in boxes, as a label folder.
+
+        Boxes are of what is visible; with --set compositional.centre=known, of whole objects.""",
+        example="label-boxes boxes.json images/ --model runs/shapes --out runs/labels",
+        inputs=(
+            _ANNOTATIONS,
+            _IMAGES,
+            Input("model", "path", "DIR", "Output folder of `train-compositional`.", "--model", required=True),
+            _FORMAT,
+        ),
+        sections=("compositional",),
+        takes=("settings", "device"),
+    ),
+    Stage(
         name="train-detector",
         function="amodalpl.pipeline.train_detector:train_detector",
         help="""Train a detector of whole objects on a label file, and score it.
@@ -261,6 +293,30 @@ _ROWS = (
         shared=True,
         folder="detector",
         choice=Choice("model", "detector.model", "amodalpl.detector.zoo:ZOO"),
+    ),
+    Stage(
+        name="predict",
+        function="amodalpl.pipeline.predict:predict",
+        help="""Detect objects on photos or in a video, and write labels, COCO results and pictures.
+
+        The labels are a folder as `pseudolabel` writes it. With --completer, the masks of any MMDetection model with
+        masks are completed. Needs MMDetection: [bold]pip install 'amodalpl\\[detector]'[/bold]""",
+        example="predict photos/ --detector runs/detector --out runs/found",
+        inputs=(
+            Input("source", "path", "SOURCE", "A photo, a folder, a pattern in quotes ('photos/*.jpg'), or a video."),
+            Input(
+                "detector",
+                "path",
+                "DIR",
+                "Output folder of `amodalpl train-detector`, or a config file of MMDetection.",
+                "--detector",
+                required=True,
+            ),
+            Input("checkpoint", "path", "FILE", "Weights for a config of MMDetection.", "--checkpoint"),
+            Input("completer", "path", "DIR", "Complete the masks by this output of `complete`.", "--completer"),
+        ),
+        sections=("predict", "labels"),
+        takes=("settings", "device"),
     ),
 )
 STAGES = {stage.name: stage for stage in _ROWS}

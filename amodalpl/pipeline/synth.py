@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,18 @@ from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
 from ..io.files import write_json, write_whole
-from ..io.images import image_path, read_image, write_photo
+from ..io.images import RecentPhotos, image_path, write_photo
 from ..io.json_stream import finite
 from ..masks import ownership, rle
-from ..masks.boxes import crop_square, tight_box
+from ..masks.boxed import BoxedMask, BoxedMasks
+from ..masks.boxes import crop_square
 from ..masks.gaps import derive_tolerance, pair_gaps
 from ..masks.geometry import to_patch
 from ..masks.rle import Rle
 from ..report import sanity_checks
 from ..report.gaps import gap_histogram
 from ..report.samples import sample_sheet
+from ..runtime.memory import require_memory
 from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, input_hashes
@@ -76,11 +79,13 @@ def synth(
         where something looks wrong.
 
     Raises:
-        DataError: the file cannot be read, or has fewer than two usable instances in two photos.
+        DataError: the file cannot be read, has fewer than two usable instances in two photos, or a photo does
+            not fit into memory.
         OutputError: the folder belongs to another run.
     """
     arguments = ROW.arguments(locals())
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
+    require_memory(data)
     run = StageRun.open(out, ROW.name, ROW.settings_of(settings), input_hashes(data, images), settings.seed, arguments)
     if not run.done:
         with run.released_on_bad_input():
@@ -97,13 +102,13 @@ def synth(
     )
 
 
-def why_not_usable(instance: Instance, owned: np.ndarray, settings: SynthesisSettings) -> str | None:
+def why_not_usable(instance: Instance, owned: BoxedMask, settings: SynthesisSettings) -> str | None:
     """Return why an instance cannot be cut out; None when it can."""
     if instance.is_crowd:
         return "crowd region"
     if not owned.any():
         return "every pixel belongs to smaller instances"
-    if crop_square(tight_box(owned), settings.enlarge_box).side < settings.min_side_px:
+    if crop_square(owned.box_xywh, settings.enlarge_box).side < settings.min_side_px:
         return "smaller than synthesis.min_side_px"
     return None
 
@@ -115,6 +120,7 @@ class _Found:
     left_out: Counter[str]
     sources: list[Source] = field(default_factory=list)
     gaps: list[int] = field(default_factory=list)
+    photos: RecentPhotos = field(default_factory=RecentPhotos)
     overlaps: int = 0
     shared_px: int = 0
 
@@ -189,17 +195,16 @@ def _cut_out_of(
     if not kept:
         return
     image_px = _image_px(settings)
-    needs_photo = writer is None or image_px
-    photo = read_image(image_path(images, record.file_name), record.size_hw) if needs_photo else None
+    read = partial(found.photos.read, image_path(images, record.file_name), record.size_hw)
     owners = _owners(owned.masks, crowds)
     cut_outs = {k: cut_out(owned.masks[k], settings.cutout_px) for k in kept}
     around = {k: surroundings(owners, FIRST_OBJECT + k, cut_outs[k], settings.enlarge_box) for k in kept}
     if writer is None:
-        assert photo is not None
         used = [k for k in kept if around[k].sure_to_be_whole] if settings.holdout_whole else kept
         categories = [instances[k].category_id for k in used]
-        found.sources.append(Source(photo, owned.masks[used], categories, record.id))
+        found.sources.append(Source(read, owned.masks.subset(used), categories, record.id))
         return
+    photo = read() if image_px else None
     for k in kept:
         look = None
         if image_px and photo is not None:
@@ -208,13 +213,13 @@ def _cut_out_of(
         writer.add(cut_outs[k], (instances[k].id, record.id, instances[k].category_id), look, around[k])
 
 
-def _owners(masks: np.ndarray, crowds: Sequence[Rle]) -> np.ndarray:
+def _owners(masks: BoxedMasks, crowds: Sequence[Rle]) -> np.ndarray:
     """Return who owns each pixel, (H, W) uint16 as `surroundings` takes it; crowds own what nobody else does."""
-    owners = np.full(masks.shape[1:], NOBODY, dtype=np.uint16)
+    owners = np.full(masks.size_hw, NOBODY, dtype=np.uint16)
     for crowd in crowds:
         owners[rle.decode(crowd)] = FIRST_OBJECT + len(masks)
     for number, mask in enumerate(masks):
-        owners[mask] = FIRST_OBJECT + number
+        owners[mask.window][mask.crop] = FIRST_OBJECT + number
     return owners
 
 

@@ -12,11 +12,12 @@ from ..data.exif import any_turned
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..detector import config as configs
-from ..detector import ops, pictures, shapes, weights, zoo
+from ..detector import ops, pictures, require_mmdetection, shapes, weights, zoo
 from ..detector.data import coco_export
+from ..detector.data.filled_boxes import filled_boxes
 from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
 from ..detector.heads.mask_rcnn import Norm
-from ..errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
+from ..errors import CheckpointError, DataError, OutputError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..masks import rle
 from ..metrics.detection import coco_scores, protocol
@@ -140,14 +141,18 @@ def _read(
     progress: Progress,
 ) -> _Data:
     """Read and divide everything, and refuse what cannot be used, before anything is written."""
-    annotations = usable_photos(read_annotations(labels), images, progress, settings.left_out_photos)
+    from_boxes, boxes_of = zoo.learns_from_boxes(settings.detector), settings.detector.boxes_of
+    stated = from_boxes and boxes_of == "file"
+    annotations = usable_photos(read_annotations(labels, boxes=stated), images, progress, settings.left_out_photos)
+    learnt = filled_boxes(annotations, boxes_of) if from_boxes else annotations
     truth = read_annotations(val) if val else None
     folder = val_images or images
     wanted = zoo.needs(settings.detector)
     notes = read_label_notes(labels, uncertainty="uncertainty" in wanted, doubt="doubt" in wanted)
-    zoo.require_needs(settings.detector, annotations, notes)
+    zoo.require_needs(settings.detector, learnt, notes)
     train_set, val_set, held_back = _divide(
         annotations,
+        learnt,
         truth,
         settings,
         notes,
@@ -203,6 +208,8 @@ def _prepare(
     model = training.build(config["model"], settings.seed)
     started = "random" if state is None else weights.load_start(model, state, str(init or weights.RESNET50_URL))
     if first:
+        for warning in _of_labels(data, wanted):
+            progress.warn(warning)
         write_json(out / TRAIN, data.train.coco)
         write_json(out / VAL, data.val.coco)
         title = zoo.ZOO[wanted.model].title
@@ -268,6 +275,7 @@ def _finish(
     counts["detections"] = len(found)
     precision = scores[protocol("segm", held_back=data.held_back)]["detector"]["AP"]
     warnings = [
+        *_of_labels(data, settings),
         *sanity_checks.of_training([point["loss"] for point in curve if "loss" in point]),
         *sanity_checks.of_detector(precision or 0.0, data.val.coco, found),
     ]
@@ -277,6 +285,11 @@ def _finish(
         out, data.val_images, data.val.coco, found, scores, curve, counts, held_back=data.held_back, progress=progress
     )
     return scores
+
+
+def _of_labels(data: _Data, settings: DetectorSettings) -> list[str]:
+    """Return warnings of labels from which a model cannot learn what it is for."""
+    return sanity_checks.of_overlaps(data.train.coco) if "both boxes" in zoo.needs(settings) else []
 
 
 def _forget_checkpoint(out: Path) -> None:
@@ -345,13 +358,7 @@ def require_detector() -> None:
     Raises:
         MissingPackageError: it does not import.
     """
-    try:
-        from ..detector import mmdetection  # noqa: F401  # whether it imports is the question
-    except (ImportError, AssertionError) as error:  # mmdet asserts the versions of its companions
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise MissingPackageError(
-            f"{STAGE} needs MMDetection, which does not import here ({reason}): pip install 'amodalpl[detector]'"
-        ) from None
+    require_mmdetection(STAGE)
 
 
 def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
@@ -370,6 +377,7 @@ def _agnostic(annotations: AnnotationSet, settings: DetectorSettings, progress: 
 
 def _divide(
     annotations: AnnotationSet,
+    learnt: AnnotationSet,
     truth: AnnotationSet | None,
     settings: PipelineSettings,
     notes: LabelNotes,
@@ -377,8 +385,15 @@ def _divide(
     same_folder: bool,
     agnostic: bool,
 ) -> tuple[coco_export.Truth, coco_export.Truth, bool]:
-    """Return what to train on, what to score against, and whether that is a part of the labels held back."""
+    """Return what to train on, what to score against, and whether that is a part of the labels held back.
+
+    `learnt` is the labels as the model looks at them.
+    """
     wanted = coco_export.categories(annotations, agnostic)
+    if truth is None and learnt.instances and not any(i.modal or i.amodal for i in annotations.instances):
+        raise DataError(
+            f"{annotations.path}: expected masks to score against, got boxes only; give --val FILE with whole masks"
+        )
     if truth is None:
         learn, hold = coco_export.split_images(annotations, settings.detector.validation_fraction, settings.seed)
         val_set = coco_export.to_coco(annotations, wanted, images=hold, with_visible=True)
@@ -388,14 +403,14 @@ def _divide(
         scored = {i.file_name for i in truth.images} if same_folder else set()
         learn = {i.id for i in annotations.images if i.file_name not in scored}
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
-    visible = "visible" in zoo.needs(settings.detector)
+    visible = zoo.needs_visible(settings.detector)
     train_set = coco_export.to_coco(
-        annotations, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
+        learnt, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
     )
     if elsewhere:
         train_set.left_out[reason] = elsewhere
     for purpose, part, source in (
-        ("train on", train_set, annotations),
+        ("train on", train_set, learnt),
         ("score against", val_set, truth or annotations),
     ):
         if not part.coco["annotations"]:

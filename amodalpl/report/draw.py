@@ -21,7 +21,7 @@ from ..errors import DataError
 MODAL, HIDDEN, SHARED = (86, 180, 233), (240, 140, 0), (204, 121, 167)  # sky blue, orange, reddish purple
 GROUND, INK = (28, 30, 34), (236, 236, 236)
 _STRIPE_ALPHA, _BETWEEN_ALPHA = 0.95, 0.6
-_HATCH_PX = 4
+HATCH_PX = 4
 _GAP_PX, _TITLE_PX = 10, 14
 
 
@@ -48,7 +48,7 @@ def overlay(image: np.ndarray, modal: np.ndarray, amodal: np.ndarray, shared: np
         raise DataError(f"expected one size, got image {image.shape[:2]}, modal {modal.shape}, amodal {amodal.shape}")
     hidden = amodal & ~modal
     ys, xs = np.indices(modal.shape, sparse=True)
-    stripes = (ys + xs) // _HATCH_PX % 2 == 0
+    stripes = (ys + xs) // HATCH_PX % 2 == 0
     drawn = image.astype(np.float32)
     for mask, colour in ((hidden & ~owned, HIDDEN), (hidden & owned, SHARED)):
         for part, alpha in ((mask & stripes, _STRIPE_ALPHA), (mask & ~stripes, _BETWEEN_ALPHA)):
@@ -120,14 +120,14 @@ def contact_sheet(
     sheet = Image.new("RGB", size_wh, GROUND)
     pen = ImageDraw.Draw(sheet)
     if legend:
-        pen.text((_GAP_PX, _GAP_PX), _cut(legend, size_wh[0] - 2 * _GAP_PX), font=_font(), fill=INK)
+        pen.text((_GAP_PX, _GAP_PX), _cut(legend, size_wh[0] - 2 * _GAP_PX), font=font(), fill=INK)
     for number, (title, picture) in enumerate(pictures):
         x, y = _GAP_PX + number % columns * step_x, head_px + _GAP_PX + number // columns * step_y
         fitted = _fit(picture, tile_px)
         h, w = fitted.shape[:2]
         sheet.paste(Image.fromarray(fitted), (x + (tile_px - w) // 2, y + (tile_px - h) // 2))
         for n, line in enumerate(title.split("\n")):
-            pen.text((x, y + tile_px + 4 + round(n * _TITLE_PX * 1.35)), _cut(line, tile_px), font=_font(), fill=INK)
+            pen.text((x, y + tile_px + 4 + round(n * _TITLE_PX * 1.35)), _cut(line, tile_px), font=font(), fill=INK)
     return np.asarray(sheet)
 
 
@@ -157,15 +157,15 @@ def _fit(picture: np.ndarray, side_px: int) -> np.ndarray:
 
 
 @cache
-def _font() -> ImageFont.FreeTypeFont:
+def font() -> ImageFont.FreeTypeFont:
     """Return DejaVu Sans, which matplotlib brings along: OpenCV's own letters are ASCII only."""
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", _TITLE_PX - 1)
 
 
 def _cut(line: str, width_px: int) -> str:
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line[:300])
-    if _font().getlength(line) <= width_px:
+    if font().getlength(line) <= width_px:
         return line
-    while line and _font().getlength(line + "…") > width_px:
+    while line and font().getlength(line + "…") > width_px:
         line = line[:-1]
     return line + "…"

@@ -49,11 +49,10 @@ def svg_paths(modal: Rle, amodal: Rle, shared: Rle | None = None) -> dict[str, s
         `modal`, `amodal`, `hidden` (amodal minus modal minus shared) and `shared`, each as `svg_path` has it, empty
         where there are no such pixels.
     """
-    x, y, w, h = rle.box_xywh(rle.union(modal, amodal))
-    window = np.s_[y : y + h, x : x + w]
-    seen, whole = (np.ascontiguousarray(rle.decode(mask)[window]) for mask in (modal, amodal))
+    x, y, w, h = box = rle.box_xywh(rle.union(modal, amodal))
+    seen, whole = (rle.decode_box(mask, box) for mask in (modal, amodal))
     unseen = whole & ~seen
-    others = unseen & rle.decode(shared)[window] if shared is not None else np.zeros_like(unseen)
+    others = unseen & rle.decode_box(shared, box) if shared is not None else np.zeros_like(unseen)
     parts = {"modal": seen, "hidden": unseen & ~others, "shared": others}
     paths = {name: svg_path(mask, (x, y)) if mask.any() else "" for name, mask in parts.items()}
     return {**paths, "amodal": svg_path(whole, (x, y)) if unseen.any() else paths["modal"]}

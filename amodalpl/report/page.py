@@ -31,12 +31,14 @@ _SHEET_TILES = 30
 _MEANINGS = {
     "no_occluder": "no other object is in front of it",
     "overlap_only": "hidden only where drawn masks overlap it; left as drawn",
+    "unmasked_occluder": "goes on where no object has a mask; something that is not annotated is taken to hide it",
     "truncated": "touches the edge of the photo; what lies outside is not completed",
     "grew_to_border": "the completion reaches the edge of what the network saw",
     "runaway": "the completion was larger than `labels.max_growth` allows; left as drawn",
     "shared_pixels": "some of its drawn pixels belong to other masks, which were drawn over them",
     "fully_shared": "all of its pixels belong to other masks; left as drawn",
     "low_confidence": "the uncertainty is above the bound of the completer (`labels.low_confidence`)",
+    "uncalibrated": "nobody measured what its uncertainty is worth",
     "iscrowd": "rejected in a review: a region that detectors ignore",
 }
 _LEGEND = "blue line: visible   white line: whole   orange: completed   purple: drawn, belongs to another mask"

@@ -40,6 +40,27 @@ def of_gaps(pairs: int, photos: int) -> list[str]:
     ]
 
 
+def of_overlaps(labels: Mapping[str, Any]) -> list[str]:
+    """Look at whether whole boxes overlap, from which BLADE learns how visible masks grow.
+
+    Args:
+        labels: COCO to learn from, with whole boxes in `bbox`.
+    """
+    boxes: dict[int, list[Box]] = {}
+    for entry in labels["annotations"]:
+        boxes.setdefault(entry["image_id"], []).append(entry["bbox"])
+    for of_photo in boxes.values():
+        low = np.asarray(of_photo, dtype=float)[:, :2]
+        high = low + np.asarray(of_photo, dtype=float)[:, 2:]
+        shared = np.minimum(high[:, None], high) > np.maximum(low[:, None], low)
+        if shared.all(axis=2).sum() > len(low):  # each overlaps with itself
+            return []
+    return [
+        f"no two whole boxes overlap in any of {len(boxes)} photos: the connectivity loss never fires, whole masks are "
+        "learnt as visible ones are; check that the file has all instances of each photo, or use detector.model=boxinst"
+    ]
+
+
 def of_training(losses: Sequence[float]) -> list[str]:
     """Look at a loss curve.
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from ..errors import DataError
 from ..io.files import write_array, write_whole
-from ..masks.boxes import Square, crop_square, tight_box
+from ..masks.boxed import BoxedMask, boxed
+from ..masks.boxes import Square, crop_square
 from ..masks.geometry import dilate, to_patch
 
 ROW = np.dtype(
@@ -68,15 +69,15 @@ class CutOut:
         return square.patch_from_raster(patch_px, self.box_xywh[:2], self.scale)
 
 
-def cut_out(mask: np.ndarray, longest_px: int) -> CutOut:
+def cut_out(mask: np.ndarray | BoxedMask, longest_px: int) -> CutOut:
     """Cut a mask out of its frame, reducing it when its box is longer than `longest_px`.
 
     Args:
-        mask: (H, W) bool with at least one pixel.
+        mask: in its photo, with at least one pixel.
         longest_px: longest side of the stored mask.
     """
-    x, y, w, h = tight_box(mask)
-    crop = np.ascontiguousarray(mask[y : y + h, x : x + w])
+    mask = boxed(mask)
+    crop, (x, y, w, h) = mask.crop, mask.box_xywh
     scale = min(1.0, longest_px / max(w, h))
     if scale < 1:
         size = (max(1, round(w * scale)), max(1, round(h * scale)))

@@ -3,11 +3,12 @@
 It is an ordinary annotation file with visible and amodal masks, so the same code labels and scores it as any other
 data. Of each photo only objects that do not touch one another are kept; real cut-outs of other held-out photos are
 pasted over most of them. What an object loses is its hidden part; a kept object without an occluder must stay as it is.
+On request some of what is pasted gets no annotation, as most things in most photos.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,11 @@ import cv2
 import numpy as np
 
 from ..masks import rle
-from ..masks.boxes import tight_box
-from ..masks.geometry import dilate
+from ..masks.boxed import BoxedMask, BoxedMasks, Window
+from ..masks.geometry import dilate, warp_window
 from ..settings import SynthesisSettings
 from .placement import draw_offset
-from .placement_geometry import draw_view, paste
+from .placement_geometry import draw_view, feather_reach_px, paste
 
 APART_PX = 4  # free pixels, at least, between kept objects: none touches another, whatever is pasted over them
 PASTE_TRIES = 60
@@ -30,14 +31,14 @@ class Source:
     """A held-out photo with its disjoint masks.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB.
-        masks: (N, H, W) bool.
+        read: returns it, (H, W, 3) uint8 RGB; all photos together may not fit into memory.
+        masks: N masks.
         categories: N category ids.
         image_id: of the photo.
     """
 
-    image: np.ndarray
-    masks: np.ndarray
+    read: Callable[[], np.ndarray]
+    masks: BoxedMasks
     categories: Sequence[int]
     image_id: int
 
@@ -46,9 +47,19 @@ class Source:
 class Layered:
     """An object of a scene: its whole mask, and what later pastes have left of it."""
 
-    amodal: np.ndarray
-    modal: np.ndarray
+    whole: BoxedMask
+    seen: BoxedMask
     category_id: int
+
+    @property
+    def amodal(self) -> np.ndarray:
+        """(H, W) bool, `whole`."""
+        return np.asarray(self.whole)
+
+    @property
+    def modal(self) -> np.ndarray:
+        """(H, W) bool, `seen`."""
+        return np.asarray(self.seen)
 
 
 @dataclass(frozen=True)
@@ -68,30 +79,29 @@ def draw_scene(
         The scene; None when the photo has no usable object.
     """
     source = sources[index]
-    objects = [
-        Layered(source.masks[i], source.masks[i].copy(), source.categories[i]) for i in _apart(source.masks, rng)
-    ]
+    objects = [Layered(source.masks[i], source.masks[i], source.categories[i]) for i in _apart(source.masks, rng)]
     if not objects:
         return None
     others = [s for s in sources if s is not source and len(s.masks)] or [source]
-    image = source.image.copy()
+    image = source.read().copy()
     for target in list(objects):
         if rng.random() >= settings.holdout_occluded:
             continue
-        pasted = _paste_over(target, objects, image, others, rng, settings)
-        if pasted is not None:
-            occluder, image = pasted
+        occluder = _paste_over(target, objects, image, others, rng, settings)
+        if occluder is not None and not (settings.holdout_unmasked and rng.random() < settings.holdout_unmasked):
             objects.append(occluder)
     return HoldoutScene(image, objects)
 
 
-def _apart(masks: np.ndarray, rng: np.random.Generator) -> list[int]:
+def _apart(masks: BoxedMasks, rng: np.random.Generator) -> list[int]:
     kept: list[int] = []
-    taken = np.zeros(masks.shape[1:], dtype=bool)
+    taken = np.zeros(masks.size_hw, dtype=bool)
     for index in rng.permutation(len(masks)):
-        if not (taken & masks[index]).any():
+        mask: BoxedMask = masks[index]
+        if not (taken[mask.window] & mask.crop).any():
             kept.append(int(index))
-            taken |= dilate(masks[index], APART_PX + 1)
+            around = _around(mask, APART_PX + 1)
+            taken[around] |= dilate(mask[around], APART_PX + 1)
     return sorted(kept)
 
 
@@ -102,72 +112,81 @@ def _paste_over(
     others: Sequence[Source],
     rng: np.random.Generator,
     settings: SynthesisSettings,
-) -> tuple[Layered, np.ndarray] | None:
-    height, width = target.amodal.shape
-    whole_px = int(target.amodal.sum())
-    _, _, w, h = tight_box(target.amodal)
+) -> Layered | None:
+    """Put an occluder over an object, and into the image; None when no place for one was found."""
+    whole_px = target.whole.area_px
+    _, _, w, h = target.whole.box_xywh
     for _ in range(PASTE_TRIES):
         donor = others[int(rng.integers(len(others)))]
         pick = int(rng.integers(len(donor.masks)))
         cutout = donor.masks[pick]
-        matrix, mask = PLACEMENTS[settings.holdout_placement](target.amodal, cutout, rng, settings)
-        hidden = int((target.amodal & mask).sum()) / whole_px
+        matrix, mask = PLACEMENTS[settings.holdout_placement](target.whole, cutout, rng, settings)
+        hidden = target.whole.shared_px(mask) / whole_px
         if not mask.any() or not settings.holdout_hidden[0] <= hidden <= settings.holdout_hidden[1]:
             continue
-        left = [int((o.modal & ~mask).sum()) / int(o.amodal.sum()) for o in objects]
-        if min(left) == 0 or min(left) < 1 - settings.holdout_hidden[1]:
+        met = [o for o in objects if o.seen.shared_px(mask)]
+        left = min((o.seen.without(mask).area_px / o.whole.area_px for o in met), default=1.0)
+        if left == 0 or left < 1 - settings.holdout_hidden[1]:
             continue
-        pixels = cv2.warpAffine(
-            donor.image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        for other in objects:
-            other.modal &= ~mask
+        for other in met:
+            other.seen = other.seen.without(mask)
         feather_px = settings.feather_px * max(w, h) / settings.patch_px
-        return Layered(mask, mask.copy(), donor.categories[pick]), paste(image, pixels, mask, feather_px)
+        window = _around(mask, feather_reach_px(feather_px))
+        pixels = warp_window(donor.read(), matrix, window, border=cv2.BORDER_REPLICATE)
+        image[window] = paste(image[window], pixels, mask[window], feather_px)
+        return Layered(mask, mask, donor.categories[pick])
     return None
 
 
+def _around(mask: BoxedMask, margin_px: int) -> Window:
+    x, y, w, h = mask.box_xywh
+    height, width = mask.size_hw
+    return np.s_[
+        max(y - margin_px, 0) : min(y + h + margin_px, height), max(x - margin_px, 0) : min(x + w + margin_px, width)
+    ]
+
+
 def place_wide(
-    target: np.ndarray, cutout: np.ndarray, rng: np.random.Generator, settings: SynthesisSettings
-) -> tuple[np.ndarray, np.ndarray]:
+    target: BoxedMask, cutout: BoxedMask, rng: np.random.Generator, settings: SynthesisSettings
+) -> tuple[np.ndarray, BoxedMask]:
     """Put an occluder anywhere over an object or beside it, its size relative to the object's by area.
 
     Args:
-        target: (H, W) bool, the object.
-        cutout: (h, w) bool, the occluder in its own photo.
+        target: the object.
+        cutout: the occluder in its own photo.
         rng: source of randomness.
         settings: `holdout_size` is used.
 
     Returns:
-        (2, 3) matrix from the occluder's photo to the object's, and its mask there, (H, W) bool; empty where it would
+        (2, 3) matrix from the occluder's photo to the object's, and its mask there; empty where it would
         be larger than the photo by far.
     """
-    (x, y, w, h), (_, _, bw, bh) = tight_box(target), tight_box(cutout)
-    scale = float(rng.uniform(*settings.holdout_size)) * np.sqrt(int(target.sum()) / int(cutout.sum()))
-    if max(bw, bh) * scale > 2 * max(target.shape):
-        return np.zeros((2, 3)), np.zeros_like(target)
+    (x, y, w, h), (_, _, bw, bh) = target.box_xywh, cutout.box_xywh
+    scale = float(rng.uniform(*settings.holdout_size)) * np.sqrt(target.area_px / cutout.area_px)
+    if max(bw, bh) * scale > 2 * max(target.size_hw):
+        return np.zeros((2, 3)), BoxedMask.nothing(target.size_hw)
     centre = rng.uniform((x - 0.3 * w, y - 0.3 * h), (x + 1.3 * w, y + 1.3 * h))
     return _put(cutout, _moved(cutout, scale, centre, rng), target)
 
 
 def place_as_pairs(
-    target: np.ndarray, cutout: np.ndarray, rng: np.random.Generator, settings: SynthesisSettings
-) -> tuple[np.ndarray, np.ndarray]:
+    target: BoxedMask, cutout: BoxedMask, rng: np.random.Generator, settings: SynthesisSettings
+) -> tuple[np.ndarray, BoxedMask]:
     """Put an occluder where the training samples of PCNet-M and ASBU have it: in a shifted crop of its own.
 
     Args and returns are those of `place_wide`; `draw_view` and `draw_offset` say what settings are used.
     """
-    behind, front = (draw_view(tight_box(mask), rng, settings) for mask in (target, cutout))
+    behind, front = (draw_view(mask.box_xywh, rng, settings) for mask in (target, cutout))
     scale = behind.square.side / front.square.side
     shift = np.array(draw_offset(rng, settings.overlap_fraction)) * behind.square.side
-    x, y, w, h = tight_box(cutout)
+    x, y, w, h = cutout.box_xywh
     middle = scale * np.array([x + w / 2 - front.square.x, y + h / 2 - front.square.y])  # of its box, in the crop
     matrix = _moved(cutout, scale, np.array([behind.square.x, behind.square.y]) + shift + middle, rng)
     return _put(cutout, matrix, target)
 
 
-def _moved(cutout: np.ndarray, scale: float, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    x, y, w, h = tight_box(cutout)
+def _moved(cutout: BoxedMask, scale: float, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    x, y, w, h = cutout.box_xywh
     flip = -1.0 if rng.random() < 0.5 else 1.0
     return np.array(
         [
@@ -177,10 +196,17 @@ def _moved(cutout: np.ndarray, scale: float, centre: np.ndarray, rng: np.random.
     )
 
 
-def _put(cutout: np.ndarray, matrix: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _put(cutout: BoxedMask, matrix: np.ndarray, target: BoxedMask) -> tuple[np.ndarray, BoxedMask]:
     """Return the matrix and the mask there, resampled smoothly: no steps along its contour tell that it was pasted."""
-    grey = cv2.warpAffine(cutout * np.uint8(255), matrix, target.shape[::-1], flags=cv2.INTER_LINEAR)
-    return matrix, grey > 127
+    x, y, w, h = cutout.box_xywh
+    ends = matrix @ np.array([[x - 2, x + w + 2], [y - 2, y + h + 2], [1, 1]])  # of the box, with what is interpolated
+    (left, top), (right, bottom) = np.floor(ends.min(axis=1)), np.ceil(ends.max(axis=1)) + 1
+    height, width = target.size_hw
+    window = np.s_[
+        max(int(top), 0) : max(min(int(bottom), height), 0), max(int(left), 0) : max(min(int(right), width), 0)
+    ]
+    grey = warp_window(cutout.crop * np.uint8(255), matrix, window, corner_xy=(x, y))
+    return matrix, BoxedMask.cut(grey > 127, (window[1].start, window[0].start), target.size_hw)
 
 
 PLACEMENTS = {"wide": place_wide, "pairs": place_as_pairs}
@@ -194,7 +220,7 @@ def scene_entries(
     image = {"id": image_id, "file_name": file_name, "height": height, "width": width, **image_extra}
     annotations = []
     for number, item in enumerate(scene.objects):
-        amodal, modal = rle.encode(item.amodal), rle.encode(item.modal)
+        amodal, modal = item.whole.encode(), item.seen.encode()
         annotations.append(
             {
                 "id": first_id + number,

@@ -103,7 +103,7 @@ def _render(
 ) -> Sample:
     patch_px, layers = settings.patch_px, settings.layers
     patch_from_frame = patch_from(square, patch_px, bool(rng.random() < settings.flip_probability))
-    shown_ones = _shown(neighbours, rng, layers)
+    shown_ones = _shown(neighbours, rng, layers) - _without_mask(neighbours, rng, layers)
     whole = whole_in(target, patch_from_frame, patch_px)
     modal = whole.copy()
     shown = np.zeros_like(whole)
@@ -126,13 +126,20 @@ def _render(
     return Sample(modal, occluder, whole, image, is_hidden, settings.boundary_px)
 
 
-def _shown(neighbours: list[Placed], rng: np.random.Generator, layers: LayerSettings) -> list[int]:
+def _shown(neighbours: list[Placed], rng: np.random.Generator, layers: LayerSettings) -> set[int]:
     """Choose which neighbours the network is shown: those in front, as when the order is known, one alone, or all."""
     everyone = list(range(len(neighbours)))
     front = [k for k in everyone if neighbours[k].is_front]
     draw = rng.random()
     if draw < layers.front_only_probability and front:
-        return front
+        return set(front)
     if draw > 1 - layers.single_neighbour_probability and everyone:
-        return [everyone[int(rng.integers(len(everyone)))]]
-    return everyone
+        return {everyone[int(rng.integers(len(everyone)))]}
+    return set(everyone)
+
+
+def _without_mask(neighbours: list[Placed], rng: np.random.Generator, layers: LayerSettings) -> set[int]:
+    """Choose which neighbours in front are hidden from the network, as things that nobody annotated."""
+    if not layers.unmasked:
+        return set()
+    return {k for k, neighbour in enumerate(neighbours) if neighbour.is_front and rng.random() < layers.unmasked}

@@ -154,6 +154,11 @@ def photo_with(
     return photo
 
 
+def feather_reach_px(feather_px: float) -> int:
+    """Return how far from a mask its edge is blurred: OpenCV blurs no farther than four standard deviations."""
+    return int(np.ceil(4 * feather_px)) + 1
+
+
 def paste(background: np.ndarray, foreground: np.ndarray, mask: np.ndarray, feather_px: float) -> np.ndarray:
     """Paste where the mask is true, with an edge that fades inwards, so that nothing outside the mask changes.
 
@@ -166,7 +171,7 @@ def paste(background: np.ndarray, foreground: np.ndarray, mask: np.ndarray, feat
     mixed = background.copy()
     if not mask.any():
         return mixed
-    (x, y, w, h), reach = tight_box(mask), int(np.ceil(4 * feather_px)) + 1  # OpenCV blurs no farther than four of them
+    (x, y, w, h), reach = tight_box(mask), feather_reach_px(feather_px)
     window = np.s_[max(y - reach, 0) : y + h + reach, max(x - reach, 0) : x + w + reach]
     alpha = mask[window].astype(np.float32)
     if feather_px > 0:

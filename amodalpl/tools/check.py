@@ -6,7 +6,7 @@ import gc
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from ..data.photo_names import PhotoNames
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
-from ..io.images import LinkOutError, check_image, image_path
+from ..io.images import LinkOutError, check_image, image_path, read_image
 from ..io.parallel import map_ranges, usable_cores
 from ..masks import rle
 from ..masks.overlaps import lost_by_sharing_px, overlapping_pairs, sharing_more_than
@@ -32,6 +32,7 @@ MOST_PROCESSES = 8
 SHARED_FRACTION = 0.01  # below it, two outlines merely touch
 WHOLE_FRACTION = 1 / 6  # of all pixels claimed twice: visible parts share next to none, whole objects many
 BOXES_FRACTION = 0.1  # of masks that fill their boxes: hardly any object does
+DARK = 32  # of 255: a photo of 12 bits in 16 has 15 at most
 LEAST_OBJECTS = 10  # of a file about whose kind of masks something can be said
 _HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
 
@@ -213,11 +214,14 @@ def _require_photos(records: AnnotationSet, folder: Path) -> None:
                 f"these names, but {renamed!r} for {records.images[0].file_name[:120]!r}; `amodalpl convert "
                 f"{argument(records.path)} --images {argument(folder)} --out named.json` writes the names of the folder"
             )
-        labels = sum(1 for _ in folder.glob("*.json"))
-        beside = f", but {labels} JSON files; give the folder that has the photos" if labels else ""
+        if labels := sum(1 for _ in folder.glob("*.json")):
+            raise DataError(
+                f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)}, but "
+                f"{labels} JSON files; give the folder that has the photos"
+            )
         raise DataError(
             f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)} "
-            f"(first: {records.images[0].file_name[:120]!r})" + (beside or "; file names are relative to this folder")
+            f"(first: {records.images[0].file_name[:120]!r}); file names are relative to this folder"
         )
 
 
@@ -247,10 +251,16 @@ class _Seen:
     boxes: int = 0  # masks that fill their bounding box
 
 
+@cache
+def _photo_names(folder: Path) -> PhotoNames:
+    """Return one list of a folder's photos for all that a process looks at."""
+    return PhotoNames(folder)
+
+
 def _look_at_photos(
     photos: list[ImageRecord], by_image: dict[int, list[Instance]], folder: Path, thorough: bool, indices: range
 ) -> list[_Seen]:
-    looks, names = [], PhotoNames(folder)
+    looks, names = [], _photo_names(folder)
     for index in indices:
         image, place, seen = photos[index], f"images[{index}]", _Seen()
         _check_photo(image, place, folder, names, thorough, seen)
@@ -274,7 +284,14 @@ def _check_photo(image: ImageRecord, place: str, folder: Path, names: PhotoNames
         error("file_name", f"missing photo: {image.file_name[:120]}{hint}")
         return
     try:
-        size_hw = check_image(path, decode=thorough, annotated_hw=image.size_hw)
+        if thorough:
+            pixels = read_image(path, image.size_hw)
+            size_hw, brightest = pixels.shape[:2], int(pixels.max())
+            if brightest < DARK:
+                problem = f"nearly black photo: its brightest value is {brightest} of 255; does it use 12 of 16 bits?"
+                seen.of_photo.append(Finding("warning", f"{place}.file_name", image.id, None, problem))
+        else:
+            size_hw = check_image(path, annotated_hw=image.size_hw)
     except DataError as problem:
         error("file_name", f"unreadable photo: {problem}")
         return

@@ -47,7 +47,7 @@ NOT_RUN = {
 }
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
 QUICK = ["training.steps=2", "training.batch_size=4", "training.workers=0", "detector.steps=2", "detector.workers=0"]
-TRAINED = {"synth", "complete", "train-detector", "run", "demo"}
+TRAINED = {"synth", "complete", "train-compositional", "train-detector", "run", "demo"}
 
 
 class Line(NamedTuple):
@@ -82,7 +82,7 @@ def to_run(page: str) -> list[Line]:
 
 def needs_detector(line: Line) -> bool:
     whole_chain = line.ours[0] == "demo" or (line.ours[0] == "run" and "--until" not in line.ours)
-    return whole_chain or "detector" in line.text
+    return whole_chain or "detector" in line.text or line.ours[0] in ("train-compositional", "label-boxes")
 
 
 def quickly(args: list[str]) -> list[str]:
@@ -91,6 +91,8 @@ def quickly(args: list[str]) -> list[str]:
         return args
     if args[0] == "train-detector" and "--init" not in args:
         args = [*args, "--init", "none"]  # what is downloaded otherwise is for a larger backbone
+    if args[0] == "train-compositional":
+        args = ["none" if arg.endswith(".pth") else arg for arg in args]
     if args[0] == "run":
         args = ["run", "tiny", *args[2:]]
     elif "--config" in args:

@@ -16,9 +16,15 @@ from amodalpl.completion.predictor import CropSpec
 from amodalpl.models.completer import build_completer
 from amodalpl.scenes import write_scenes
 from amodalpl.settings import CompleterSettings, SynthesisSettings
+from amodalpl.settings_values import resolve
 from amodalpl.tools.export_onnx import export_onnx
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
+HAS_MMDET = bool(importlib.util.find_spec("mmdet"))
+TINY_DETECTOR = {
+    "backbone": "resnet18_small", "steps": 2, "batch_size": 1, "workers": 0, "image_scale": [64, 48],
+    "rpn_proposals": 20, "roi_samples": 16, "channels": 16,
+}  # fmt: skip
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
 
 
@@ -34,6 +40,11 @@ def workplace(tmp_path, monkeypatch):
     files = write_scenes(tmp_path, 2, seed=0, size_hw=(64, 80))
     files.annotations.rename(tmp_path / "instances.json")
     assert files.images == tmp_path / "images"
+    if HAS_MMDET:
+        from amodalpl.pipeline.train_detector import train_detector
+
+        settings = resolve({"detector": TINY_DETECTOR})
+        train_detector(tmp_path / "truth.json", files.images, tmp_path / "runs/detector", settings, init="none")
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -54,6 +65,8 @@ def test_examples_run(workplace):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     by_onnx = [block for block in blocks if 'backend="onnx"' in block]
     assert len(blocks) >= 6 and len(by_onnx) == 1
+    if not HAS_MMDET:
+        blocks = [block for block in blocks if "detect_image" not in block]
     if HAS_ONNX:
         export_onnx(workplace)
     else:

@@ -13,7 +13,7 @@ from amodalpl.tools.check import check
 from benchmarks import __main__ as command
 from benchmarks.busy import BusyShare
 from benchmarks.compare import slower_than_stored
-from benchmarks.drawn import PHOTO_HW, scene_of_eight, write_large_file
+from benchmarks.drawn import PHOTO_HW, scene_of_eight, write_large_file, write_large_photos
 from benchmarks.machine import Machine, measure_machine
 from benchmarks.memory import run_and_watch
 from benchmarks.watch import Watch
@@ -63,6 +63,13 @@ def test_large_file_is_sound_and_as_large_as_asked_for(tmp_path, monkeypatch):
     summary = check(file, images)
     assert summary.ok and summary.counts["instances"] == 41
     assert summary.counts["overlaps"]["pairs"] > 0  # outlines of neighbours overlap, as COCO's do
+
+
+def test_large_photos_have_the_objects_asked_for(tmp_path):
+    file, images = write_large_photos(tmp_path / "large", 3, 24, (200, 300), 5)
+    summary = check(file, images)
+    assert summary.ok and summary.counts["instances"] == 24 + 2 * 5
+    assert summary.counts["overlaps"]["pairs"] > 10
 
 
 def test_scene_has_eight_instances_at_the_size_of_a_photo():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from drawn_holdout import SETTINGS, SQUARE, VIEW, Sure, holdout, rectangle, trained
+from drawn_holdout import ALONE, SETTINGS, SQUARE, VIEW, Sure, holdout, rectangle, trained
 
 from amodalpl.calibration.choose_thresholds import best, choose
 from amodalpl.calibration.fit import RiskGuarantee
@@ -13,6 +13,7 @@ from amodalpl.calibration.holdout_scores import score
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.labelling.contact import CONTACT_CROPS
 from amodalpl.models.completer import METHODS, Completer
+from amodalpl.runtime.progress import SILENT
 from amodalpl.settings import LabelSettings
 
 
@@ -115,3 +116,21 @@ def test_thresholds_are_chosen_on_masks_as_they_are_shown(tmp_path):
         settings = LabelSettings(gap_px=2 * contour_inset_px, contour_inset_px=contour_inset_px)
         chosen = choose(trained(0.42), holdout(tmp_path, bar=apart), settings)
         assert chosen.order_threshold == pytest.approx(expected)
+
+
+def test_growth_where_no_mask_is_is_chosen_where_something_is_hidden_there(tmp_path):
+    """The bar stands far away: what is missing of the square is behind something that the hold-out does not show."""
+    away = rectangle((2, 6), (60, 64))
+    hidden = ~(away | ALONE)
+    chosen = choose(trained(0.42, "layered"), holdout(tmp_path, square_whole=hidden, bar=away), SETTINGS, SILENT, True)
+    assert chosen.unmasked_threshold == pytest.approx(0.4)
+    never = choose(trained(0.42, "layered"), holdout(tmp_path, square_whole=hidden, bar=away), SETTINGS)
+    assert never.unmasked_threshold == 1.0  # its training had nothing of the kind
+    little = SQUARE | rectangle((20, 40), (40, 41))
+    costly = choose(trained(0.42, "layered"), holdout(tmp_path, square_whole=little, bar=away), SETTINGS, SILENT, True)
+    assert costly.unmasked_threshold == 1.0  # what grows falsely outweighs what is found
+
+
+def test_nothing_grows_where_no_mask_is_when_the_hold_out_hides_nothing_there(tmp_path):
+    chosen = choose(trained(0.42, "layered"), holdout(tmp_path), SETTINGS, SILENT, True)
+    assert chosen.unmasked_threshold == 1.0

@@ -152,6 +152,7 @@ STAGES = [
     "complete",
     "pseudolabel",
     "train-detector",
+    "predict",
     "evaluate completion",
     "evaluate order",
     "evaluate detector",

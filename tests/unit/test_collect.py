@@ -17,6 +17,7 @@ from amodalpl.labelling.label import Label
 from amodalpl.labelling.label_scenes import SceneLabels, label_scenes
 from amodalpl.labelling.ordering import OcclusionEdge
 from amodalpl.labelling.plan import plan_labels
+from amodalpl.masks.boxed import boxed
 from amodalpl.models.completer import METHODS, Completer
 from amodalpl.settings import LabelSettings
 
@@ -57,8 +58,8 @@ def labelled(amodal=SQUARE | BAR, probability=0.7, **changes):
     """The square asked behind the bar, the bar not asked, the third without neighbours."""
     request = CompletionRequest(SCENE, 1, (0,))
     prediction = CompletionPredictor(trained(probability).completer, CropSpec(64), 0).predict([request])[request]
-    square = replace(Label(amodal, 0.1, prediction), **changes)
-    return SceneLabels([Label(BAR, 0.0), square, Label(ALONE, 0.0)], [OcclusionEdge(0, 1, 80.0)])
+    square = replace(Label(boxed(amodal), 0.1, prediction), **changes)
+    return SceneLabels([Label(boxed(BAR), 0.0), square, Label(boxed(ALONE), 0.0)], [OcclusionEdge(0, 1, 80.0)])
 
 
 def samples(found=None, scenes=1, probability=0.7):
@@ -102,7 +103,7 @@ def test_runaways_and_empty_masks():
 def test_calibration_learns_from_order_mistakes():
     """Every second scene has the bar in front by truth, but labels that put it behind: nothing is asked there."""
     made = samples(scenes=10)
-    missed = SceneLabels([labelled().labels[0], Label(SQUARE, 0.0), labelled().labels[2]], [])
+    missed = SceneLabels([labelled().labels[0], Label(boxed(SQUARE), 0.0), labelled().labels[2]], [])
     for _ in range(10):
         made.add([SCENE], [AMODAL], [missed], near_px=0)
     calibration, _ = made.calibrate()

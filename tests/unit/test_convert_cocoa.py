@@ -116,6 +116,14 @@ def test_a_release_comes_back_as_it_was(tmp_path):
     }
 
 
+def test_a_photo_that_is_listed_again_counts_once(tmp_path):
+    photo = {"id": 7, "file_name": "7.jpg", "height": 20, "width": 30}
+    (tmp_path / "in.json").write_text(json.dumps({"images": [photo, photo], "annotations": [RECORD]}))
+    data = cocoa.read(tmp_path / "in.json", None)
+    assert (len(data.images), len(data.instances)) == (1, 2)
+    assert [(entry.place, entry.reason) for entry in data.mended] == [("images[1]", "photo listed again: as images[0]")]
+
+
 def test_order_across_photos_is_lost(tmp_path):
     data = whole_masks()
     data.front_of = [(21, 30), (21, 11)]

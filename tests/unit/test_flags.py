@@ -14,7 +14,14 @@ VISIBLE[3:6, 3:6] = True
 
 
 def label(**changes):
-    stated = {"asked": True, "grew_to_border": False, "runaway": False, "uncertainty": 0.3, **changes}
+    stated = {
+        "occluders": (1,),
+        "grew_unmasked": False,
+        "grew_to_border": False,
+        "runaway": False,
+        "uncertainty": 0.3,
+        **changes,
+    }
     return SimpleNamespace(**stated)
 
 
@@ -22,9 +29,12 @@ def label(**changes):
     ("changes", "lost_px", "expected"),
     [
         pytest.param({}, 0, [], id="nothing to say; 0.3 is not above 0.3"),
-        pytest.param({"asked": False}, 0, ["no_occluder"], id="nothing in front"),
+        pytest.param({"occluders": ()}, 0, ["no_occluder"], id="nothing in front"),
         pytest.param(
-            {"asked": False}, 1, ["overlap_only", "shared_pixels"], id="nothing in front but what it overlaps"
+            {"occluders": ()}, 1, ["overlap_only", "shared_pixels"], id="nothing in front but what it overlaps"
+        ),
+        pytest.param(
+            {"occluders": (), "grew_unmasked": True}, 0, ["unmasked_occluder"], id="in front is what nobody annotated"
         ),
         pytest.param({}, 1, ["shared_pixels"], id="something in front, and pixels shared"),
         pytest.param({"grew_to_border": True}, 0, ["grew_to_border"], id="cut off"),

@@ -8,7 +8,7 @@ from drawn_completer import write_completer
 from PIL import Image
 
 from amodalpl.completion.checkpoint import FORMAT, load_completer
-from amodalpl.convert import cityscapes, cvat_xml, sam
+from amodalpl.convert import cityscapes, cvat_xml, labelme, sam
 from amodalpl.data import exif
 from amodalpl.data.dataset_builder import Builder
 from amodalpl.data.label_folder import read_doubts
@@ -142,3 +142,12 @@ def test_tiff_is_not_turned_twice(tmp_path):
     assert exif.orientation(tmp_path / "a.tif") == 1
     canvas = Builder(tmp_path / "in.json", tmp_path).photo("a.tif", "image[0]", (60, 40))
     assert canvas.photo.size_hw == canvas.shown_hw == (60, 40)
+
+
+@pytest.mark.parametrize("label", [[], {}, ["cup"]])
+def test_a_labelme_shape_whose_label_is_no_text(label, tmp_path):
+    shape = {"label": label, "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon"}
+    content = {"shapes": [shape], "imagePath": "a.jpg", "imageHeight": 40, "imageWidth": 60}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    data = labelme.read(tmp_path, None)
+    assert [reason.partition(":")[0] for _, reason in data.left_out] == ["object without a class"]

@@ -12,6 +12,7 @@ from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CompletionPrediction, CompletionRequest, CropSpec, Scene
 from amodalpl.labelling.label import Label, amodal_in_window, as_drawn, read_label, runs_away
 from amodalpl.labelling.plan import plan_labels
+from amodalpl.masks.boxed import boxed
 from amodalpl.models.completer import build_completer
 from amodalpl.settings import LabelSettings
 
@@ -30,6 +31,14 @@ MODAL, BEHIND, AHEAD = part((2, 4)), part((4, 6)), part((6, 8))  # 8 pixels each
 PROBABILITY = (0.6 * BEHIND + 0.8 * AHEAD).astype(np.float32)
 SCENE = Scene(np.zeros((3, *SIZE_HW), bool))
 PREDICTION = CompletionPrediction(CompletionRequest(SCENE, 0, (2, 1)), 2, WINDOW, PROBABILITY, BEHIND, MODAL)
+
+
+def beyond_masks(prediction):
+    """The same of a scene that has the objects, where the target may go on where none is."""
+    scene = Scene(np.stack([in_image(MODAL), in_image(MODAL & False), in_image(BEHIND)]))
+    request = replace(prediction.request, scene=scene)
+    p = prediction
+    return CompletionPrediction(request, p.gap_px, p.window, p.probability, p.behind, p.modal, beyond_masks=True)
 
 
 def in_image(mask):
@@ -79,12 +88,12 @@ def test_a_runaway_stays_as_drawn():
 
 def test_growth_to_the_edge_of_the_window_is_noted():
     to_edge = part((4, 10))
-    prediction = replace(PREDICTION, behind=to_edge, probability=to_edge.astype(np.float32))
+    prediction = CompletionPrediction(PREDICTION.request, 2, WINDOW, to_edge.astype(np.float32), to_edge, MODAL)
     assert read_label(plan(), in_image(MODAL), prediction).grew_to_border
 
 
 def test_nobody_was_asked():
-    label = Label(in_image(MODAL), 0.0)
+    label = Label(boxed(in_image(MODAL)), 0.0)
     assert not label.asked and label.occluders == ()
 
 
@@ -94,3 +103,20 @@ def test_a_loosened_contour_is_kept_beside_growth_only():
     np.testing.assert_array_equal(kept, in_image(part((2, 6))))  # column 3 was added, and lies beside the growth
     np.testing.assert_array_equal(as_drawn(drawn, PREDICTION, MODAL, contour_inset_px=1), drawn)
     np.testing.assert_array_equal(as_drawn(drawn, PREDICTION, MODAL, contour_inset_px=0), in_image(MODAL))
+
+
+def test_where_no_mask_is_a_threshold_of_its_own_counts():
+    open_there = beyond_masks(PREDICTION)
+    assert np.array_equal(amodal_in_window(open_there, 0.5, True, 0.7), MODAL | BEHIND | AHEAD)
+    assert np.array_equal(amodal_in_window(open_there, 0.5, True, 0.9), MODAL | BEHIND)
+    assert np.array_equal(amodal_in_window(PREDICTION, 0.5, True, 0.1), MODAL | BEHIND)  # nobody asked for it
+
+
+def test_what_may_go_on_where_no_mask_is_adds_to_the_uncertainty():
+    open_there = beyond_masks(PREDICTION)
+    sure = read_label(plan(threshold=0.5, gap_px=2), in_image(MODAL), PREDICTION)
+    left_out = read_label(plan(threshold=0.5, gap_px=2, unmasked_threshold=0.9), in_image(MODAL), open_there)
+    assert np.array_equal(sure.amodal, left_out.amodal) and not left_out.grew_unmasked
+    assert left_out.uncertainty > sure.uncertainty
+    grown = read_label(plan(threshold=0.5, gap_px=2, unmasked_threshold=0.7), in_image(MODAL), open_there)
+    assert grown.grew_unmasked and grown.amodal.sum() == 24

@@ -149,7 +149,7 @@ def test_doubtful_orders_are_looked_at_again(changes, found, calls):
 
 
 def test_looks_of_several_scenes_are_not_mixed_up():
-    other = Scene(SCENE.masks[::-1].copy())  # the same objects with other numbers
+    other = Scene(SCENE.masks[::-1])  # the same objects with other numbers
     settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "contact_crops": (1.5, 2.5), "batch_size": 3})
     found = labels_of(trained("layered", seen_from_afar), [SCENE, other, SCENE], settings)
     assert [[(p.front, p.back) for p in labels.order] for labels in found] == [[(0, 2)], [(3, 1)], [(0, 2)]]
@@ -463,3 +463,20 @@ def test_gaps_up_to_the_widest_tolerance_are_closed(free_px):
     (found,) = labels_of(trained("layered", wide_ones_only), [Scene(np.stack([SQUARE, bar]))], LabelSettings(gap_px=20))
     assert [(pair.front, pair.back) for pair in found.order] == [(1, 0)]
     assert (found.labels[0].amodal & bar).any()
+
+
+def test_beyond_masks_every_object_is_asked_and_may_go_on_where_none_is():
+    """`squares_only` lets squares grow everywhere: alone in its photo, one grows only if that is asked for."""
+    square = Scene(rectangle((20, 40), (20, 40))[None])
+    completer = trained("layered", squares_only)
+    (never,) = labels_of(completer, [square], NO_GAP)
+    assert not never.labels[0].asked
+    (found,) = labels_of(completer, [square], NO_GAP.model_copy(update={"unmasked_threshold": 0.5, "max_growth": 50.0}))
+    assert found.labels[0].asked and found.labels[0].grew_unmasked and found.labels[0].occluders == ()
+
+
+def test_beyond_masks_nothing_grows_over_what_is_seen_to_be_something_else():
+    both = np.stack([rectangle((20, 40), (20, 40)), rectangle((20, 40), (44, 60))])
+    settings = NO_GAP.model_copy(update={"unmasked_threshold": 0.5, "max_growth": 50.0})
+    (found,) = labels_of(trained("layered", squares_only), [Scene(both)], settings)
+    assert not (found.labels[0].amodal & both[1]).any()

@@ -274,3 +274,15 @@ def test_the_photo_shows_the_layers(bank):
 def test_bad_settings(values, message):
     with pytest.raises(ValidationError, match=message):
         LayerSettings(**values)
+
+
+def test_neighbours_without_a_mask_hide_and_are_not_shown(bank):
+    asked = settings(unmasked=1, front_probability=1, contour_noise_probability=0, hidden=(0.2, 0.5))
+    samples = draw(bank, 40, asked)
+    assert not any(sample.occluder.any() for sample in samples)
+    assert np.mean([(sample.target & ~sample.modal).any() for sample in samples]) > 0.9
+
+
+def test_neighbours_behind_keep_their_masks(bank):
+    asked = settings(unmasked=1, front_probability=0, contour_noise_probability=0)
+    assert np.mean([sample.occluder.any() for sample in draw(bank, 40, asked)]) > 0.5

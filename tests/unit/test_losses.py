@@ -91,3 +91,9 @@ def test_the_answer_does_not_matter_where_it_is_unknown(loss):
     weight = losses.pixel_weight(occluder, 5.0, unknown)
     assert loss(outputs, target, weight) == loss(outputs, target ^ unknown, weight)
     assert loss(outputs, target, weight) != loss(outputs, target ^ ~unknown, weight)
+
+
+def test_pixels_elsewhere_have_a_weight_of_their_own():
+    occluder = torch.tensor([[[[True, False, False]]]])
+    unknown = torch.tensor([[[[False, False, True]]]])
+    assert losses.pixel_weight(occluder, 5.0, unknown, elsewhere=2.0).flatten().tolist() == [5.0, 2.0, 0.0]

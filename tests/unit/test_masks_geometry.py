@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from amodalpl.masks.boxes import Square, crop_square, tight_box
-from amodalpl.masks.geometry import dilate, from_patch, occlusion_boundary, to_patch, touch
+from amodalpl.masks.geometry import dilate, from_patch, occlusion_boundary, to_patch, touch, warp_window
 
 
 def rectangle(rows, columns, size_hw=(40, 40)):
@@ -115,3 +116,20 @@ def test_there_and_back_keeps_the_shape(radius, patch_px, least):
     assert (back & mask).sum() / (back | mask).sum() > least
     ys, xs = np.nonzero(back)  # no shift by half a pixel, the classic mistake
     assert np.allclose((xs.mean(), ys.mean()), (np.nonzero(mask)[1].mean(), np.nonzero(mask)[0].mean()), atol=0.35)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_window_is_warped_as_opencv_warps_the_whole(seed):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (90, 120, 3) if seed % 2 else (90, 120)).astype(np.uint8)
+    scale, flip = rng.uniform(0.1, 3), rng.choice([-1, 1])
+    matrix = np.array([[flip * scale, 0, rng.uniform(-30, 200)], [0, scale, rng.uniform(-30, 100)]])
+    border = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE)[seed % 2]
+    whole = cv2.warpAffine(image, matrix, (200, 150), flags=cv2.INTER_LINEAR, borderMode=border)
+    window = np.s_[37:140, 51:187]
+    np.testing.assert_array_equal(warp_window(image, matrix, window, border=border), whole[window])
+    if not seed % 2:  # black surrounds the part as it surrounds the image
+        framed = np.zeros((150, 170), np.uint8)
+        framed[40:130, 30:150] = image
+        whole = cv2.warpAffine(framed, matrix, (200, 150), flags=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(warp_window(image, matrix, window, (30, 40)), whole[window])

@@ -253,7 +253,8 @@ def test_growth_at_an_edge_of_the_window_that_is_not_the_images(window, grown, r
     amodal[grown] = True
     prediction = CompletionPrediction(REQUEST, 0, window, amodal.astype(np.float32), amodal, nothing)
     assert reaches_inner_edge(prediction, amodal) is reaches
-    assert not reaches_inner_edge(replace(prediction, modal=amodal), amodal)  # what is visible has not grown
+    grown_nowhere = CompletionPrediction(REQUEST, 0, window, amodal.astype(np.float32), amodal, amodal)
+    assert not reaches_inner_edge(grown_nowhere, amodal)  # what is visible has not grown
 
 
 def test_object_at_the_edge_of_the_image():

@@ -118,3 +118,13 @@ def test_reason_of_no_precision(truth, found, reason):
 
 def test_no_warning_for_a_detector_that_finds_something():
     assert sanity_checks.of_detector(0.01, TRUTH, [hit()]) == []
+
+
+def test_boxes_that_never_overlap_teach_blade_nothing():
+    def labels(*boxes):
+        return {"annotations": [{"image_id": photo, "bbox": list(box)} for photo, *box in boxes]}
+
+    apart = labels((1, 0, 0, 4, 4), (1, 4, 0, 4, 4), (2, 1, 1, 4, 4))  # touching is not overlapping
+    (told,) = sanity_checks.of_overlaps(apart)
+    assert told.startswith("no two whole boxes overlap in any of 2 photos")
+    assert sanity_checks.of_overlaps(labels((1, 0, 0, 4, 4), (2, 1, 1, 4, 4), (2, 4, 4, 4, 4))) == []

@@ -200,6 +200,18 @@ def test_settings_of_a_record_are_checked_like_any_others(tmp_path):
         rerun(record(tmp_path, settings={"os": {"system": "touch ran"}}), tmp_path / "again")
 
 
+def test_a_record_has_no_config_of_mmdetection_run(tmp_path):
+    (tmp_path / "config.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    arguments = {
+        "source": str(tmp_path),
+        "detector": str(tmp_path / "config.py"),
+        "checkpoint": str(tmp_path / "w.pth"),
+    }
+    with pytest.raises(OutputError, match="arguments.checkpoint: the run used a config of MMDetection"):
+        rerun(record(tmp_path, stage="predict", arguments=arguments), tmp_path / "again")
+    assert not (tmp_path / "ran").exists()
+
+
 # The page that says so
 
 

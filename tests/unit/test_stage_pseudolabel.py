@@ -364,7 +364,7 @@ def test_part_size_is_no_matter_of_taste_for_the_labels(scenes, completer, tmp_p
 
 def test_photos_too_large_to_be_labelled_together(scenes, completer, tmp_path, monkeypatch):
     together = label(scenes, completer, tmp_path / "together", images_per_part=5)
-    monkeypatch.setattr(stage, "MASK_BYTES", 1)
+    monkeypatch.setattr(stage, "PIXELS_AT_ONCE", 1)
     singly = label(scenes, completer, tmp_path / "singly", images_per_part=5)
     first, second = (read(f, "pseudo_amodal.json")["annotations"] for f in (together, singly))
     assert [(a["id"], a["segmentation"]) for a in first] == [(a["id"], a["segmentation"]) for a in second]

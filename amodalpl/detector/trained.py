@@ -1,0 +1,263 @@
+"""A trained detector, opened: the folder of `amodalpl train-detector`, or any MMDetection config with its checkpoint.
+
+The folder is built from its settings, not from the config beside them: nothing in it is executed. A config of
+MMDetection is Python, which opening it runs, as MMDetection's own tools do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from ..errors import AmodalplError, CheckpointError, DataError, SettingsError
+from ..io.files import hash_file, read_json
+from ..runtime.stage_run import finished_run
+from ..settings import DetectorSettings
+from . import config as configs
+from . import registered as _registered  # noqa: F401  # MMDetection knows our parts from here on
+from . import weights, zoo
+from .mmdetection import MODELS, TRANSFORMS
+from .quiet import muted, third_party_quiet
+from .training import pool_in_full_precision
+
+STAGE = "train-detector"
+WEIGHTS, METRICS, VAL = "weights.pth", "metrics.json", "val.json"
+"""Files of its folder that are read here."""
+_READS = ("LoadImage", "LoadPhoto", "LoadAnnotations", "LoadPairedMasks", "LoadPanoptic")  # photos are read before
+_FETCHES = ("pretrained", "init_cfg", "load_from")  # start weights, which a checkpoint replaces
+_COCO_CLASSES = 80
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A trained detector; `inference.detect_photos` runs it.
+
+    Attributes:
+        name: of the model, for labels.
+        model: of MMDetection, in eval mode, on its device.
+        transforms: of a photo that was read, up to what the model takes.
+        categories: `id` and `name` of each class, in the model's order.
+        device: that it runs on.
+        identity: hashes of what it was opened from.
+    """
+
+    name: str
+    model: Any
+    transforms: Sequence[Any]
+    categories: list[dict[str, Any]]
+    device: torch.device
+    identity: dict[str, str]
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Class names by category id."""
+        return {entry["id"]: entry["name"] for entry in self.categories}
+
+
+def open_detector(path: Path, checkpoint: Path | None, device: torch.device) -> Detector:
+    """Open a detector.
+
+    Args:
+        path: output folder of `amodalpl train-detector`, or a config file of MMDetection.
+        checkpoint: of the config; must be None for a folder, which has its weights.
+        device: to run on.
+
+    Raises:
+        CheckpointError: weights are missing, damaged, of another model, or no numbers.
+        DataError: no such folder or config, or a config without a model, or without a pipeline for tests.
+        OutputError: the folder is of another stage, or unfinished.
+        SettingsError: a checkpoint beside a folder, or a config without one.
+    """
+    if path.is_dir():
+        if checkpoint is not None:
+            raise SettingsError(f"--checkpoint: belongs to a config of MMDetection; {path} has its own weights")
+        opened = _of_folder(path, device)
+    elif path.is_file():
+        if checkpoint is None:
+            raise SettingsError(f"{path}: is a config of MMDetection; give its weights with --checkpoint FILE")
+        opened = _of_config(path, checkpoint, device)
+    else:
+        raise DataError(
+            f"{path}: expected the folder of `amodalpl {STAGE}`, or a config of MMDetection; found no such thing"
+        )
+    opened.model.to(device).eval()
+    _watch_numbers(opened.model, path)
+    for module in opened.model.modules():
+        if type(module).__name__.endswith("RoIExtractor"):
+            module.register_forward_pre_hook(pool_in_full_precision)
+    return opened
+
+
+def _of_folder(folder: Path, device: torch.device) -> Detector:
+    record = finished_run(folder, STAGE)
+    stored = read_json(folder / METRICS, "the scores of a detector")
+    sha256 = hash_file(folder / WEIGHTS)
+    if not isinstance(stored, dict) or sha256 != stored.get("weights"):
+        raise CheckpointError(f"{folder / WEIGHTS}: is not the file that training wrote; train again to replace it")
+    settings = DetectorSettings.model_validate(record["settings"]["detector"])
+    categories = [
+        {"id": int(entry["id"]), "name": str(entry["name"])}
+        for entry in read_json(folder / VAL, "the validation annotations")["categories"]
+    ]
+    model = _build(zoo.model_config(settings, len(categories), stored["norm"]), folder)
+    names = _load(model, folder / WEIGHTS)
+    told = [entry["name"] for entry in categories]
+    if names is not None and list(names) != told:
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: expected weights for the {len(told)} classes of {VAL}, got others "
+            f"({', '.join(names[:3])}, ...); train again"
+        )
+    transforms = _transforms(configs.test_pipeline(settings))
+    return Detector(settings.model, model, transforms, categories, device, {"detector": sha256})
+
+
+def _of_config(path: Path, checkpoint: Path, device: torch.device) -> Detector:
+    config = _read_config(path)
+    model_config = _without_downloads(config["model"])
+    model = _build(model_config, path)
+    names = _load(model, checkpoint)
+    count = _class_count(model_config)
+    names = names or _names_of(config, count)
+    if count is not None and len(names) != count:
+        raise CheckpointError(
+            f"{checkpoint}: expected weights for the {count} classes of {path.name}, got names of {len(names)}: "
+            f"{', '.join(names[:5])}"
+        )
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    identity = {"detector config": hash_file(path), "detector": hash_file(checkpoint)}
+    transforms = _transforms(_test_pipeline(config, path))
+    return Detector(type(model).__name__, model, transforms, categories, device, identity)
+
+
+def _read_config(path: Path) -> Config:
+    """Run a config of MMDetection.
+
+    Raises:
+        DataError: it does not run, or has no model.
+    """
+    try:
+        with third_party_quiet(), muted():
+            config = Config.fromfile(path)
+    except AmodalplError:
+        raise
+    except Exception as error:  # whatever the Python in it raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise DataError(f"{path}: expected a config of MMDetection, could not read it ({reason[:200]})") from None
+    if not isinstance(config.get("model"), Mapping):
+        raise DataError(f"{path}: expected a config of MMDetection with a `model`, found none")
+    return config
+
+
+def _build(config: Mapping[str, Any], source: Path) -> Any:
+    init_default_scope("mmdet")
+    try:
+        with third_party_quiet(), muted():
+            return MODELS.build(ConfigDict(config))
+    except AmodalplError:
+        raise
+    except Exception as error:  # MMEngine wraps whatever the parts of a network raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{source}: model {config.get('type')}: MMDetection could not build it ({reason[:200]})"
+        ) from None
+
+
+def _load(model: nn.Module, path: Path) -> tuple[str, ...] | None:
+    """Load all weights of a model; return the class names beside them.
+
+    Raises:
+        CheckpointError: one is missing, of another size, or no number.
+    """
+    state, names = weights.read_checkpoint(path)
+    wanted = {n: v for n, v in model.state_dict().items() if not n.endswith("num_batches_tracked")}
+    wrong = [n for n, v in wanted.items() if n not in state or state[n].shape != v.shape]
+    if wrong:
+        have = f"of size {tuple(state[wrong[0]].shape)}" if wrong[0] in state else "missing"
+        raise CheckpointError(
+            f"{path}: expected the {len(wanted)} weights of this model, {len(wrong)} do not fit (first: {wrong[0]}, "
+            f"{tuple(wanted[wrong[0]].shape)} wanted, {have}); it is of another model, or of other classes"
+        )
+    for name in wanted:
+        if state[name].is_floating_point() and not bool(torch.isfinite(state[name]).all()):
+            raise CheckpointError(f"{path}: {name}: expected numbers, got NaN or infinity; the training went wrong")
+    model.load_state_dict({n: v for n, v in state.items() if n in model.state_dict()}, strict=False)
+    return names
+
+
+def _watch_numbers(model: Any, source: Path) -> None:
+    """Stop where features are no numbers: MMDetection would find nothing then, and say nothing."""
+
+    def watch(module: nn.Module, given: Any, features: Any) -> None:
+        levels = features if isinstance(features, (tuple, list)) else [features]
+        if not all(bool(torch.isfinite(level).all()) for level in levels if isinstance(level, torch.Tensor)):
+            raise CheckpointError(
+                f"{source}: the network's features of a photo are NaN or infinite; with predict.precision=fp16 they "
+                "may be too large, take fp32"
+            )
+
+    model.backbone.register_forward_hook(watch)
+
+
+def _transforms(pipeline: Sequence[Mapping[str, Any]]) -> list[Any]:
+    with third_party_quiet():
+        return [TRANSFORMS.build(step) for step in pipeline if not str(step["type"]).startswith(_READS)]
+
+
+def _test_pipeline(config: Config, path: Path) -> Sequence[Mapping[str, Any]]:
+    data: Any = (config.get("test_dataloader") or config.get("val_dataloader") or {}).get("dataset", {})
+    while isinstance(data, Mapping) and "pipeline" not in data and "dataset" in data:
+        data = data["dataset"]
+    pipeline = data.get("pipeline") if isinstance(data, Mapping) else None
+    if not pipeline:
+        raise DataError(f"{path}: expected test_dataloader.dataset.pipeline, found none")
+    return pipeline
+
+
+def _names_of(config: Config, count: int | None) -> tuple[str, ...]:
+    """Return class names where the checkpoint has none: the config's, COCO's where there are as many, or numbers."""
+    data = (config.get("test_dataloader") or {}).get("dataset", {})
+    names = (data.get("metainfo") or {}).get("classes") if isinstance(data, Mapping) else None
+    if names and not isinstance(names, str):
+        return tuple(map(str, names))
+    if count == _COCO_CLASSES:
+        from .mmdetection import CocoDataset
+
+        return tuple(CocoDataset.METAINFO["classes"])
+    return tuple(f"class {number}" for number in range(1, (count or 0) + 1))
+
+
+def _class_count(config: Any) -> int | None:
+    """Return how many classes the heads of a model tell apart: the largest number stated anywhere."""
+    counts = [value for key, value in _members(config) if key == "num_classes" and isinstance(value, int)]
+    things = [value for key, value in _members(config) if key == "num_things_classes" and isinstance(value, int)]
+    return max(things or counts, default=None)
+
+
+def _members(config: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(config, Mapping):
+        yield from config.items()
+    for value in (
+        config.values() if isinstance(config, Mapping) else config if isinstance(config, (list, tuple)) else ()
+    ):
+        yield from _members(value)
+
+
+def _without_downloads(config: Any) -> Any:
+    """Return a model config without start weights, of any part."""
+    if isinstance(config, Mapping):
+        kept = {key: value for key, value in config.items() if not (key in _FETCHES and _fetches(value))}
+        return {key: _without_downloads(value) for key, value in kept.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_without_downloads(value) for value in config)
+    return config
+
+
+def _fetches(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, Mapping) and value.get("type") == "Pretrained")

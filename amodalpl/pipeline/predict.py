@@ -1,0 +1,439 @@
+"""`amodalpl predict`: photos or a video and a detector in; labels as `pseudolabel` writes them, results, pictures out.
+
+Detections go part by part, a few photos each, as files with a line per photo; a killed run loses one part at most. The
+labels are made of the parts: of the masks as the detector gives them, or of a completer's answers behind them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..completion.checkpoint import CARD
+from ..convert.photo_folder import unique_stems
+from ..data import coco
+from ..data.coco_family import reason_kind
+from ..data.doubtful import same_object
+from ..data.label_file import label_entry, order_entry, read_label_head, read_labels, write_label_file
+from ..data.label_folder import LABELS, ORDER, STATS, rle_of
+from ..data.photo_source import PhotoSource, find_photos
+from ..data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
+from ..detector import require_mmdetection
+from ..errors import CheckpointError, DataError, SettingsError
+from ..io.files import hash_file, hash_listing, write_json, write_whole
+from ..io.images import check_image, image_path, opencv_silent, read_image
+from ..io.json_stream import open_list, read_lines, write_lines
+from ..io.parallel import usable_cores
+from ..io.video import Video, write_video
+from ..labelling.detections import label_detections
+from ..labelling.label_statistics import LabelStatistics
+from ..labelling.ordering import cycles, mutual
+from ..masks import rle
+from ..report import draw
+from ..report.objects_picture import PicturedObject, draw_objects
+from ..report.page import REPORT_FILE, write_label_page
+from ..runtime.distributed import pick_device
+from ..runtime.progress import SILENT, Progress
+from ..runtime.stage_run import StageRun
+from ..runtime.summary import Summary
+from ..settings import PipelineSettings, PredictSettings
+from ..version import __version__
+from .pseudolabel import pseudolabel
+from .stage import STAGES
+
+STAGE = "predict"
+LABEL_FOLDER, FRAMES, OVERLAYS = "labels", "frames", "overlays"
+RESULTS, MODAL, VIDEO = "detections.json", "modal.json", "video.mp4"
+PARTS = f".parts-{__version__}"
+_PART = "a part of the detections"
+_READERS = 4  # threads that read photos while nothing else is done
+
+
+@dataclass(frozen=True)
+class _Photos:
+    """What is looked at.
+
+    Attributes:
+        folder: of the photos.
+        records: in order.
+        dropped: unusable ones, with reasons.
+    """
+
+    folder: Path
+    records: list[ImageRecord]
+    dropped: list[Dropped]
+
+
+def predict(
+    source: Path,
+    detector: Path,
+    out: Path,
+    settings: PipelineSettings,
+    *,
+    checkpoint: Path | None = None,
+    completer: Path | None = None,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Summary:
+    """Detect objects; a run that was interrupted goes on after the last finished part.
+
+    Args:
+        source: a photo, a folder, a pattern of photos, or a video.
+        detector: output folder of `amodalpl train-detector`, or a config of any MMDetection model with masks.
+        out: output folder: `labels/`, a folder as `amodalpl pseudolabel` writes it, `detections.json` (COCO results,
+            masks as the model gives them), `overlays/`, and of a video `frames/` and `video.mp4`.
+        settings: `seed`, `left_out_photos` and `predict` are used, `labels` with a completer.
+        checkpoint: weights of an MMDetection config.
+        completer: output folder of `amodalpl complete`: the masks are taken as visible ones, and completed.
+        device: auto, cpu or cuda.
+        progress: shown while it works.
+
+    Raises:
+        MissingPackageError: mmdet is not installed, or an operation that the model needs.
+        DataError: there are no photos, too many are unusable, or the model predicts no masks.
+        CheckpointError: the weights are missing, damaged, of another model, or no numbers.
+        SettingsError: float16 without a GPU, or a checkpoint that does not go with the detector.
+        OutputError: the folder belongs to another run.
+    """
+    arguments = STAGES[STAGE].arguments(locals())
+    require_mmdetection(STAGE)
+    from ..detector import inference, trained
+
+    where = pick_device(device)
+    if settings.predict.precision == "fp16" and where.type != "cuda":
+        raise SettingsError("predict.precision: expected fp32 on the CPU, got 'fp16'")
+    found = find_photos(source)
+    video = Video(found.video) if found.video else None
+    photos = None if video else _usable(found, settings.left_out_photos, progress)
+    opened = trained.open_detector(detector, checkpoint, where)
+    inputs = {**_identity(found), **opened.identity}
+    if completer is not None:
+        inputs["completer"] = hash_file(completer / CARD)
+    run = StageRun.open(out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments)
+    if run.is_new:
+        shutil.rmtree(out / PARTS, ignore_errors=True)  # of a run on other photos that was given up
+    if not run.done:
+        with run.released_on_bad_input(), _parts_removed_on_bad_input(run):
+            counts: dict[str, Any] = {}
+            if video:
+                photos = _frames(video, out, settings.predict.every_frame, counts, progress)
+            assert photos
+            parts = _make_parts(photos, opened, out, settings.predict, progress, inference)
+            data = AnnotationSet(photos.records, [], opened.categories, photos.dropped, path=source)
+            inference.write_results(out / RESULTS, _results(parts))
+            counts |= _label(data, photos, parts, opened.name, out, completer, settings, device, progress)
+        if found.others:
+            counts["files that are no photos"] = found.others
+        made = [RESULTS, LABEL_FOLDER, *_pictures(photos, out, video, settings.predict, progress)]
+        run.finish({**counts, "device": where.type}, [*made, *([FRAMES] if video else [])])
+    shutil.rmtree(out / PARTS, ignore_errors=True)
+    labels = out / LABEL_FOLDER
+    files = {
+        "labels": labels / LABELS,
+        "report": labels / REPORT_FILE,
+        "detections": out / RESULTS,
+        **({"video": out / VIDEO} if video else {"overlays": out / OVERLAYS}),
+    }
+    shown = out / FRAMES if video else found.folder
+    review = f"amodalpl apply-review {labels} {shown} review.json --out corrected"
+    return Summary(STAGE, out, run.counts, files={k: f for k, f in files.items() if f.exists()}, next=review)
+
+
+@contextmanager
+def _parts_removed_on_bad_input(run: StageRun) -> Iterator[None]:
+    """Leave nothing of a run whose input proves unusable, as `StageRun.released_on_bad_input` does."""
+    try:
+        yield
+    except (DataError, CheckpointError):
+        if run.is_new:
+            shutil.rmtree(run.out / PARTS, ignore_errors=True)
+        raise
+
+
+def _identity(found: PhotoSource) -> dict[str, str]:
+    return {"video": hash_file(found.video)} if found.video else {"images": hash_listing(found.folder, found.names)}
+
+
+def _usable(found: PhotoSource, most_left_out: float, progress: Progress) -> _Photos:
+    """Look whether photos are whole, and how large; a photo that its EXIF note turns by a quarter is taken turned.
+
+    Raises:
+        DataError: more are unusable than may be left out.
+    """
+    records: list[ImageRecord] = []
+    dropped: list[Dropped] = []
+    with progress.task("checking photos", len(found.names)) as advance:
+        for number, name in enumerate(found.names, 1):
+            try:
+                path = image_path(found.folder, name)
+                height, width = check_image(path)
+                records.append(ImageRecord(number, name, check_image(path, annotated_hw=(width, height))))
+            except DataError as error:
+                dropped.append(Dropped(name, None, number, f"unusable photo: {error}"))
+            advance(1)
+    allowed = int(most_left_out * len(found.names))
+    if len(dropped) > allowed:
+        others = f" (and {len(dropped) - 1} more of {len(found.names)} photos)" if len(dropped) > 1 else ""
+        raise DataError(
+            f"{dropped[0].reason.partition(': ')[2]}{others}; up to {allowed} would be left out, "
+            "--set left_out_photos=1 leaves out any"
+        )
+    for entry in dropped:
+        progress.warn(f"left out: {entry.reason.partition(': ')[2]}")
+    if not records:
+        raise DataError(f"{found.folder}: expected at least one usable photo, found none")
+    return _Photos(found.folder, records, dropped)
+
+
+def _frames(video: Video, out: Path, every: int, counts: dict[str, Any], progress: Progress) -> _Photos:
+    """Write the frames of a video as photos; count what its header promised and it has not."""
+    with progress.task("reading frames", video.stated_frames) as advance:
+        files, seen = video.write_frames(out / FRAMES, every, advance)
+    counts["frames"] = seen
+    if seen < video.stated_frames:
+        counts["frames missing at the end"] = video.stated_frames - seen
+        progress.warn(f"{video.path}: ends early, after {seen} of {video.stated_frames} frames; these are looked at")
+    size_hw = check_image(files[0])
+    return _Photos(out / FRAMES, [ImageRecord(k, file.name, size_hw) for k, file in enumerate(files, 1)], [])
+
+
+def _make_parts(
+    photos: _Photos, opened: Any, out: Path, settings: PredictSettings, progress: Progress, inference: Any
+) -> list[Path]:
+    """Detect objects on the photos of the parts that are not there yet; return the files of all."""
+    step = settings.photos_per_part
+    parts = [photos.records[k : k + step] for k in range(0, len(photos.records), step)]
+    folder = out / PARTS
+    folder.mkdir(exist_ok=True)
+    files = [folder / f"{number:06d}.jsonl" for number in range(len(parts))]
+    missing = [k for k, file in enumerate(files) if not file.exists()]
+    done = len(photos.records) - sum(len(parts[k]) for k in missing)
+    with (
+        progress.task("detecting objects", len(photos.records), done=done) as advance,
+        ThreadPoolExecutor(min(_READERS, usable_cores())) as readers,
+    ):
+        for k in missing:
+            with opencv_silent():  # once for all threads
+                images = list(readers.map(lambda r: read_image(photos.folder / r.file_name, r.size_hw), parts[k]))
+            found = inference.detect_photos(
+                opened,
+                images,
+                least_score=settings.score_threshold,
+                batch_size=settings.batch_size,
+                half=settings.precision == "fp16",
+            )
+            write_lines(files[k], (_line(r, objects) for r, objects in zip(parts[k], found, strict=True)))
+            advance(len(parts[k]))
+    return files
+
+
+def _line(record: ImageRecord, objects: Sequence[Any]) -> dict[str, Any]:
+    """Return the line of a photo: COCO results of its objects."""
+    return {"image_id": record.id, "detections": [_result(record, found) for found in objects]}
+
+
+def _result(record: ImageRecord, found: Any) -> dict[str, Any]:
+    x1, y1, x2, y2 = found.box_xyxy
+    seen = {} if found.visible_mask is None else {"visible_mask": rle.to_json(found.visible_mask)}
+    return {
+        "image_id": record.id,
+        "category_id": found.category_id,
+        "bbox": [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
+        "score": round(found.score, 5),
+        "segmentation": rle.to_json(found.mask),
+        **seen,
+    }
+
+
+def _results(parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    return (result for part in parts for line in read_lines(part, _PART) for result in line["detections"])
+
+
+def _label(
+    data: AnnotationSet,
+    photos: _Photos,
+    parts: Sequence[Path],
+    model: str,
+    out: Path,
+    completer: Path | None,
+    settings: PipelineSettings,
+    device: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write the folder of labels; return counts."""
+    objects = _objects(data, parts)
+    counts: dict[str, Any] = {"photos": len(data.images), "detections": sum(len(group) for group in objects.values())}
+    if data.dropped:
+        counts["left out"] = _by_reason(data.dropped)
+    folder = out / LABEL_FOLDER
+    if completer is None or not counts["detections"]:
+        folder.mkdir(exist_ok=True)
+        counts |= _write_labels(folder, data, objects, model)
+        write_label_page(folder, photos.folder, None, progress)
+        return counts
+    instances = [
+        Instance(number, result["image_id"], result["category_id"], Mask(rle=_modal(result)), score=result["score"])
+        for group in objects.values()
+        for number, result in group
+    ]
+    coco.write(AnnotationSet(data.images, instances, data.categories), out / MODAL)
+    made = pseudolabel(out / MODAL, photos.folder, completer, folder, settings, device=device, progress=progress)
+    return counts | {"completer": made.counts}
+
+
+def _by_reason(dropped: Sequence[Dropped]) -> dict[str, int]:
+    reasons = [reason_kind(entry.reason) for entry in dropped]
+    return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+
+
+def _objects(data: AnnotationSet, parts: Sequence[Path]) -> dict[int, list[tuple[int, dict[str, Any]]]]:
+    """Return the detections of each photo, numbered from 1; an object that was found twice counts once.
+
+    `data.dropped` gets the second ones: both would claim all pixels, and each would seem to hide the other.
+    """
+    objects: dict[int, list[tuple[int, dict[str, Any]]]] = {}
+    number = 0
+    for line in (line for part in parts for line in read_lines(part, _PART)):
+        group = objects[line["image_id"]] = []
+        masks = [rle_of(result["segmentation"]) for result in line["detections"]]
+        doubles = {double: iou for double, _, iou in same_object(masks)} if masks else {}
+        for index, result in enumerate(line["detections"]):
+            number += 1
+            if index in doubles:
+                reason = f"second detection of one object: IoU {doubles[index]:.2f} with one of a higher score"
+                data.dropped.append(Dropped(f"[{number - 1}]", number, line["image_id"], reason))
+            else:
+                group.append((number, result))
+    return objects
+
+
+def _modal(result: dict[str, Any]) -> Any:
+    """Return the visible mask where the model predicts one that is not empty; else the mask."""
+    seen = result.get("visible_mask")
+    return rle_of(seen) if seen and rle.area_px(rle_of(seen)) else rle_of(result["segmentation"])
+
+
+def _write_labels(
+    folder: Path, data: AnnotationSet, objects: dict[int, list[tuple[int, dict[str, Any]]]], model: str
+) -> dict[str, Any]:
+    """Write the label file, the order and the statistics of what the detector says by itself."""
+    statistics = LabelStatistics()
+
+    def entries() -> Iterator[dict[str, Any]]:
+        with open_list(folder / ORDER, {"rule": "inside"}, "images") as add_order:
+            for record in data.images:
+                labels, order = _photo_labels(record, objects[record.id], model)
+                statistics.add_order(order)
+                add_order(order)
+                for label in labels:
+                    statistics.add_label(label)
+                    yield label
+
+    write_label_file(folder / LABELS, data, entries())
+    left_out = [asdict(entry) for entry in data.dropped]
+    stats = statistics.to_json(data, left_out)
+    write_json(folder / STATS, stats)
+    return {name: stats["counts"][name] for name in ("labels", "ordered pairs", "flags")}
+
+
+def _photo_labels(
+    record: ImageRecord, group: Sequence[tuple[int, dict[str, Any]]], model: str
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the entries of a photo in the label file and in the order."""
+    ids = [number for number, _ in group]
+    scores = [result["score"] for _, result in group]
+    amodal = _stack([result["segmentation"] for _, result in group], record)
+    told = [result["visible_mask"] for _, result in group if "visible_mask" in result]
+    found = label_detections(amodal, _stack(told, record) if told else None, scores)
+    labels = [
+        label_entry(
+            Instance(number, record.id, result["category_id"], None, score=result["score"]),
+            found.amodal[k],
+            found.visible[k],
+            drawn_px=int(np.count_nonzero(found.visible[k])),
+            completer=model,
+            occluders=[ids[front] for front in found.occluders[k]],
+            uncertainty=float(found.uncertainty[k]),
+            plausibility=None,
+            flags=found.flags[k],
+        )
+        for k, (number, result) in enumerate(group)
+    ]
+    pairs = [(pair.front, pair.back, pair.evidence_px, pair.score) for pair in found.order]
+    return labels, order_entry(record.id, ids, pairs, mutual(found.order), cycles(found.order))
+
+
+def _stack(masks: Sequence[dict[str, Any]], record: ImageRecord) -> np.ndarray:
+    """Decode masks of a photo to (N, H, W) bool."""
+    stacked = np.zeros((len(masks), *record.size_hw), dtype=bool)
+    for index, mask in enumerate(masks):
+        stacked[index] = rle.decode(rle_of(mask))
+    return stacked
+
+
+def _pictures(
+    photos: _Photos | None, out: Path, video: Video | None, settings: PredictSettings, progress: Progress
+) -> list[str]:
+    """Draw the labels on the photos, or on the frames of a video; return what was written."""
+    assert photos
+    with progress.task("drawing overlays", len(photos.records)) as advance:
+        drawn = _drawn(photos, out / LABEL_FOLDER / LABELS, steady=video is not None)
+        if video:
+
+            def frames() -> Iterator[np.ndarray]:
+                for _, picture in drawn:
+                    yield picture
+                    advance(1)
+
+            write_video(out / VIDEO, frames(), video.fps / settings.every_frame)
+            return [VIDEO]
+        stems = unique_stems(photos.records)
+        for record, picture in drawn:
+            path = out / OVERLAYS / f"{stems[record.id]}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            jpeg = draw.encode_jpeg(picture)
+            write_whole(path, partial(_write_bytes, jpeg))
+            advance(1)
+    return [OVERLAYS]
+
+
+def _write_bytes(data: bytes, part: Path) -> None:
+    part.write_bytes(data)
+
+
+def _drawn(photos: _Photos, labels: Path, *, steady: bool) -> Iterator[tuple[ImageRecord, np.ndarray]]:
+    """Yield each photo with its labels drawn on it.
+
+    Args:
+        photos: that were looked at.
+        labels: the label file, by photo.
+        steady: colour by class, which stays from frame to frame; else each object has its own colour.
+    """
+    images, categories = read_label_head(labels)
+    names = {entry["id"]: entry["name"] for entry in categories}
+    by_photo = groupby(read_labels(labels, images, categories), key=lambda entry: entry["image_id"])
+    following = next(by_photo, None)
+    for record in photos.records:
+        entries: list[dict[str, Any]] = []
+        if following is not None and following[0] == record.id:
+            entries = list(following[1])
+            following = next(by_photo, None)
+        objects = [
+            PicturedObject(
+                rle.decode(rle_of(entry["segmentation"])),
+                rle.decode(rle_of(entry["visible_mask"])),
+                f"{names[entry['category_id']]} {entry['score']:.2f}",
+                entry["category_id"] if steady else number,
+            )
+            for number, entry in enumerate(sorted(entries, key=lambda entry: -entry["score"]))
+        ]
+        yield record, draw_objects(read_image(image_path(photos.folder, record.file_name), record.size_hw), objects)

@@ -1,0 +1,241 @@
+"""BoxInst: our head beside MMDetection's, what the preprocessor makes of boxes, and training from boxes alone."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("mmdet")
+
+from mmengine.structures import InstanceData
+
+from amodalpl.data.read import read_annotations
+from amodalpl.detector import registered as _registered  # noqa: F401
+from amodalpl.detector import zoo
+from amodalpl.detector.data.filled_boxes import filled_boxes
+from amodalpl.detector.data.label_notes import LabelNotes
+from amodalpl.detector.data.paired_masks import VISIBLE, PairedMasks
+from amodalpl.detector.heads.boxinst import surest
+from amodalpl.detector.mmdetection import MODELS
+from amodalpl.errors import DataError, SettingsError
+from amodalpl.pipeline.train_detector import train_detector
+from amodalpl.scenes import write_scenes
+from amodalpl.settings import DetectorSettings
+from amodalpl.settings_values import resolve
+
+TINY = {
+    "backbone": "resnet18_small", "steps": 4, "batch_size": 2, "workers": 0, "optimizer": "adamw",
+    "learning_rate": 1e-3, "warmup_steps": 2, "image_scale": [64, 48], "rpn_proposals": 20, "roi_samples": 16,
+    "channels": 16, "score_threshold": 0.0, "checkpoint_every": 2,
+}  # fmt: skip
+HW = (64, 96)
+
+
+def config(**detector):
+    return zoo.model_config(DetectorSettings(model="boxinst", backbone="resnet18_small", **detector), 3, "GN")
+
+
+def sample(boxes):
+    """A photo of noise, padded on the right and below, with filled boxes as labels."""
+    from mmdet.structures import DetDataSample
+
+    masks = np.zeros((len(boxes), *HW), np.uint8)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
+        mask[y1:y2, x1:x2] = 1
+    found = DetDataSample(metainfo={"img_shape": (60, 90), "ori_shape": (60, 90), "scale_factor": (1.0, 1.0)})
+    found.gt_instances = InstanceData(
+        bboxes=torch.tensor(boxes, dtype=torch.float32).view(-1, 4), labels=torch.zeros(len(boxes), dtype=torch.long)
+    )
+    found.gt_instances.masks = PairedMasks(masks, *HW, {VISIBLE: masks.copy()})
+    found.ignored_instances = found.gt_instances[:0]
+    image = torch.randint(0, 256, (3, 60, 90), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return {"inputs": [image], "data_samples": [found]}
+
+
+@pytest.mark.usefixtures("mmdet_scope")
+class TestBesideMmdetection:
+    """Where both can do it (as many inner channels as features), with the same numbers."""
+
+    @pytest.fixture
+    def both(self):
+        ours = config(boxinst={"inner_channels": 16, "warm_up": 0.0})["mask_head"]
+        torch.manual_seed(0)
+        head = MODELS.build(ours)
+        stock = MODELS.build(
+            {
+                "type": "BoxInstMaskHead", "mask_feature_head": ours["features"], "feat_channels": 16,
+                "mask_out_stride": 4, "topk_masks_per_img": 64, "warmup_iters": 1,
+                "loss_mask": {"type": "DiceLoss", "use_sigmoid": True, "activate": True, "eps": 5e-6},
+            }
+        )  # fmt: skip
+        stock.mask_feature_head.load_state_dict(head.features.state_dict())
+        return head, stock
+
+    def found(self, per_object, parameters=593):
+        generator = torch.Generator().manual_seed(1)
+        count = 2 * per_object
+        return InstanceData(
+            param_preds=torch.randn(count, parameters, generator=generator) / 5,
+            points=torch.rand(count, 2, generator=generator) * 60,
+            strides=torch.full((count,), 8.0),
+            scores=torch.randn(count, 3, generator=generator),
+            centernesses=torch.randn(count, 1, generator=generator),
+            pos_assigned_gt_inds=torch.arange(2).repeat(per_object),
+        )
+
+    def test_losses_are_mmdetections(self, both, monkeypatch):
+        from mmengine import MessageHub
+
+        head, stock = both
+        batch = MODELS.build(config()["data_preprocessor"])(sample([[8, 8, 40, 40], [20, 16, 80, 56]]), training=True)
+        truth = batch["data_samples"][0]
+        pyramid = tuple(torch.randn(1, 256, 8 // s, 12 // s) for s in (1, 2, 4))
+        found = self.found(40)  # more than 64 of them: each object keeps 32
+        ours = head.loss(pyramid, batch["data_samples"], [found])
+
+        from mmdet.structures.mask import BitmapMasks
+
+        full = np.zeros((2, *HW), np.uint8)
+        full[0, 8:40, 8:40] = full[1, 16:56, 20:80] = 1
+        theirs_truth = InstanceData(
+            bboxes=truth.gt_instances.bboxes, masks=BitmapMasks(full, *HW),
+            pairwise_masks=truth.colour_edges.float().expand(2, -1, -1, -1),
+        )  # fmt: skip
+        monkeypatch.setattr(MessageHub, "get_info", lambda *_: 1)
+        logits = stock.forward(pyramid, [found])[0]
+        theirs = stock.loss_by_feat(logits, [theirs_truth], [{}], [found])
+        torch.testing.assert_close(ours["loss_mask_projection"], theirs["loss_mask_project"])
+        torch.testing.assert_close(ours["loss_mask_pairwise"], theirs["loss_mask_pairwise"])
+
+    def test_masks_are_mmdetections(self, both):
+        head, stock = both
+        pyramid = tuple(torch.randn(1, 256, 8 // s, 12 // s) for s in (1, 2, 4))
+        found = self.found(3)
+        torch.testing.assert_close(head.logits(head.features(pyramid)[0], found)[0], stock(pyramid, [found])[0][0])
+
+    def test_inner_channels_of_another_number(self):
+        """With which MMDetection's head fails."""
+        head = MODELS.build(config(boxinst={"inner_channels": 8})["mask_head"])
+        (logits,) = head.logits(torch.randn(16, 8, 12), self.found(3, parameters=233))
+        assert logits.shape == (6, 16, 24)
+
+
+@pytest.mark.usefixtures("mmdet_scope")
+def test_preprocessor_makes_boxes_of_filled_masks_and_edges_of_colours():
+    batch = MODELS.build(config()["data_preprocessor"])(sample([[8, 8, 40, 40]]), training=True)
+    (photo,) = batch["data_samples"]
+    assert batch["inputs"].shape == (1, 3, *HW)
+    assert photo.colour_edges.shape == (8, 16, 24)
+    assert not photo.colour_edges[4, :, 21].any()  # beyond 90 pixels is padding
+    for boxes in (photo.gt_instances.bboxes, photo.gt_instances.whole_boxes, photo.gt_instances.visible_boxes):
+        assert boxes.tolist() == [[8, 8, 40, 40]]
+    assert "masks" not in photo.gt_instances
+
+
+def test_defaults_are_mmdetections_boxinst_r50_fpn():
+    """Apart from the inner channels, which MMDetection's mask head cannot have, and its names for the mask head."""
+    from pathlib import Path
+
+    import mmdet
+    from mmengine.config import Config
+
+    theirs = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs/boxinst/boxinst_r50_fpn_ms-90k_coco.py").model
+    ours = Config({"model": zoo.model_config(DetectorSettings(model="boxinst"), 80, "BN")}).model
+    theirs.backbone.init_cfg = None
+    assert (theirs.bbox_head.num_params, ours.bbox_head.pop("num_params")) == (593, 233)
+    theirs.bbox_head.num_params = None
+    assert ours.bbox_head.pop("norm_cfg") == {"type": "GN", "num_groups": 32}  # FCOSHead's own default
+    for part in ("type", "backbone", "neck", "test_cfg"):
+        assert ours[part] == theirs[part], part
+    assert {**ours.bbox_head, "num_params": None} == theirs.bbox_head
+    assert ours.mask_head.features == theirs.mask_head.mask_feature_head
+    told = theirs.data_preprocessor
+    for key in ("mean", "std", "bgr_to_rgb", "pad_size_divisor"):
+        assert ours.data_preprocessor[key] == told[key]
+    assert ours.data_preprocessor.stride == told.mask_stride
+    assert ours.data_preprocessor.distance == ours.mask_head.distance == told.pairwise_dilation
+    assert ours.data_preprocessor.threshold == told.pairwise_color_thresh
+    assert (ours.mask_head.warm_up_steps, ours.mask_head.masks_per_photo) == (
+        10_000,
+        theirs.mask_head.topk_masks_per_img,
+    )
+
+
+def test_each_object_keeps_its_surest_places():
+    found = InstanceData(
+        scores=torch.tensor([[0.0], [2.0], [1.0], [5.0]]),
+        centernesses=torch.zeros(4, 1),
+        pos_assigned_gt_inds=torch.tensor([0, 0, 0, 1]),
+    )
+    assert surest(found, 4).scores.flatten().tolist() == [2, 1, 5]
+    assert surest(found, 1).scores.flatten().tolist() == [2, 5]
+    assert len(surest(found[:0], 4)) == 0
+
+
+@pytest.mark.usefixtures("mmdet_scope")
+def test_a_photo_without_objects_has_losses_with_gradients_of_0():
+    torch.manual_seed(0)
+    settings = DetectorSettings(model="boxinst", backbone="resnet18_small", channels=16)
+    model = MODELS.build(zoo.model_config(settings, 3, "GN"))
+    batch = model.data_preprocessor(sample([]), training=True)
+    losses = model.loss(**{"batch_inputs": batch["inputs"], "batch_data_samples": batch["data_samples"]})
+    assert float(losses["loss_mask_projection"]) == float(losses["loss_mask_pairwise"]) == 0
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.mask_head.parameters())
+
+
+def boxes_only(scenes, path):
+    """Write the truth of drawn scenes as boxes without masks."""
+    content = json.loads(scenes.truth.read_text())
+    both = {i.id: i for i in filled_boxes(read_annotations(scenes.truth), "masks").instances}
+    from amodalpl.masks import rle
+
+    content["annotations"] = [
+        {
+            **{key: entry[key] for key in ("id", "image_id", "category_id")},
+            "bbox": list(rle.box_xywh(both[entry["id"]].modal)),
+            "amodal_bbox": list(rle.box_xywh(both[entry["id"]].amodal)),
+        }
+        for entry in content["annotations"]
+    ]
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_boxes_of_masks_and_stated_boxes_train_the_same(tmp_path):
+    scenes = write_scenes(tmp_path / "a", 4, seed=0, size_hw=(96, 128))
+    held = write_scenes(tmp_path / "b", 2, seed=1, size_hw=(96, 128))
+    file = boxes_only(scenes, tmp_path / "boxes.json")
+    curves = []
+    for labels, boxes_of in ((scenes.truth, "masks"), (file, "file")):
+        out = tmp_path / boxes_of
+        settings = resolve({"detector": {**TINY, "model": "boxinst", "boxes_of": boxes_of}})
+        summary = train_detector(
+            labels, scenes.images, out, settings, val=held.truth, val_images=held.images, init="none", device="cpu"
+        )
+        curves.append(json.loads((out / "metrics.json").read_text())["curve"])
+        assert set(summary.scores) == {"COCO AP amodal (segm)", "COCO AP amodal (bbox)"}
+    assert curves[0] == curves[1]
+    assert all(np.isfinite(list(point.values())).all() for point in curves[0])
+
+
+def test_boxes_only_need_masks_to_be_scored_against(tmp_path):
+    scenes = write_scenes(tmp_path / "a", 3, seed=0, size_hw=(96, 128))
+    file = boxes_only(scenes, tmp_path / "boxes.json")
+    settings = resolve({"detector": {**TINY, "model": "boxinst", "boxes_of": "file"}})
+    with pytest.raises(DataError, match="expected masks to score against, got boxes only; give --val FILE"):
+        train_detector(file, scenes.images, tmp_path / "out", settings, init="none", device="cpu")
+
+
+def test_trust_in_masks_is_refused():
+    labels = filled_boxes(read_annotations_of_nothing(), "masks")
+    settings = DetectorSettings(model="boxinst", trust={"labels": 0.5})
+    with pytest.raises(SettingsError, match="detector.trust: expected it to be off, .* detector.model=boxinst"):
+        zoo.require_needs(settings, labels, LabelNotes())
+
+
+def read_annotations_of_nothing():
+    from amodalpl.data.records import AnnotationSet
+
+    return AnnotationSet([], [], [])
