@@ -27,7 +27,8 @@ OPTIONS = {  # that make an example quick
     "train-detector": [*TINY, "--init", "none"],
 }
 FIRST = ["convert", "check", "synth", "complete", "pseudolabel"]  # what they make is there for the others
-NEED_DETECTOR = ["train-detector", "run", "demo", "evaluate detector"]
+NEED_DETECTOR = ["train-detector", "run", "demo", "evaluate detector", "predict"]
+PARSED = ["train-compositional", "label-boxes"]  # tests/unit/test_stage_boxes.py runs them, on photos made for them
 
 
 def examples() -> dict[str, str]:
@@ -100,11 +101,19 @@ def test_every_command_has_an_example():
     assert [name for name, line in examples().items() if not line.startswith(name)] == []
 
 
-@pytest.mark.parametrize("name", [name for name in examples() if name not in (*FIRST, *NEED_DETECTOR)])
+@pytest.mark.parametrize("name", [name for name in examples() if name not in (*FIRST, *NEED_DETECTOR, *PARSED)])
 def test_example_runs(name, there):
     if name == "export-onnx" and not importlib.util.find_spec("onnxruntime"):
         pytest.skip("needs the extra onnx")
     run_example(name)
+
+
+@pytest.mark.parametrize("name", PARSED)
+def test_example_parses(name):
+    root = typer.main.get_command(app)
+    with root.make_context("amodalpl", shlex.split(examples()[name])) as context:
+        found, command, rest = root.resolve_command(context, [*context._protected_args, *context.args])
+        command.make_context(found, rest, parent=context)
 
 
 @pytest.mark.slow
@@ -112,6 +121,6 @@ def test_example_runs(name, there):
 def test_example_runs_with_a_detector(name, there):
     pytest.importorskip("mmdet")
     shutil.rmtree("runs/detector")
-    if name == "evaluate detector":
+    if name in ("evaluate detector", "predict"):
         run_example("train-detector")
     run_example(name)
