@@ -124,59 +124,6 @@ def complete_image(
     return CompletedImage.of(completed, photo, category_ids)
 
 
-def complete_images(
-    completer: CompleterBundle,
-    photos: Iterable[Masks],
-    images: Iterable[np.ndarray | Image.Image | AnyPath | None] | None = None,
-    **settings: Any,
-) -> Iterator[CompletedImage]:
-    """Complete the objects of several photos, one after another, since masks of many take much memory.
-
-    Args:
-        completer: of `load_completer`.
-        photos: the masks of each, as `complete_image` takes them.
-        images: the photos, as many; None where the completer needs none.
-        settings: as `complete_image` takes them, for all photos.
-
-    Yields:
-        What `complete_image` returns, in order.
-
-    Raises:
-        DataError: as `complete_image`, with the number of the photo; or fewer or more images than photos.
-        SettingsError: an unknown setting, or one out of range.
-    """
-    _require_completer(completer)
-    listed = list(photos)
-    beside = [None] * len(listed) if images is None else list(images)
-    if len(beside) != len(listed):
-        raise DataError(f"images: expected one per photo, got {len(beside)} for {len(listed)} photos")
-    for number, (masks, image) in enumerate(zip(listed, beside, strict=True)):
-        try:
-            yield complete_image(completer, masks, image, **settings)
-        except DataError as error:
-            raise DataError(f"photos[{number}]: {error}") from None
-
-
-def _require_completer(completer: Any) -> None:
-    if isinstance(completer, CompleterBundle):
-        return
-    if isinstance(completer, (str, os.PathLike)):
-        path = os.fspath(completer)
-        raise DataError(f"completer: expected a trained completer, got a path; give load_completer({path!r})")
-    raise DataError(f"completer: expected what load_completer returns, got {type(completer).__name__}")
-
-
-def _from_pictures(masks: Any) -> Any:
-    """Read masks that are pictures, of PIL or in files: (N, H, W) bool, true where they are not black."""
-    if not isinstance(masks, Sequence) or isinstance(masks, (str, bytes)) or not masks:
-        return masks
-    if not all(isinstance(mask, (str, os.PathLike, Image.Image)) for mask in masks):
-        return masks
-    pictures = [mask if isinstance(mask, Image.Image) else read_image(Path(mask)) for mask in masks]
-    pixels = [np.asarray(picture.convert("L") if isinstance(picture, Image.Image) else picture) for picture in pictures]
-    return [p > 0 if p.ndim == 2 else p.any(axis=2) for p in pixels]
-
-
 @dataclass(frozen=True, repr=False, kw_only=True)
 class DetectedImage(CompletedImage):
     """The objects that a detector found on one photo, by falling score, with all that a `CompletedImage` says.
@@ -186,13 +133,11 @@ class DetectedImage(CompletedImage):
 
     Attributes:
         scores: (N,) float64 in [0, 1].
-        category_ids: N classes.
-        class_names: their names.
+        class_names: of the classes in `category_ids`.
         boxes_xyxy: (N, 4) float64, left, top, right, bottom in pixels, as the model gives them.
     """
 
     scores: np.ndarray
-    category_ids: list[int]
     class_names: list[str]
     boxes_xyxy: np.ndarray
 
@@ -256,8 +201,7 @@ def detect_image(
     doubles = {double for double, _, _ in same_object([o.mask for o in found])} if found else set()
     objects = [o for k, o in enumerate(found) if k not in doubles]
     scores = np.array([o.score for o in objects], dtype=np.float64)
-    category_ids = [o.category_id for o in objects]
-    whole: assemble.CompletedImage
+    category_ids = tuple(o.category_id for o in objects)
     if completer is None or not objects:
         told = [o.visible_mask for o in objects if o.visible_mask is not None]
         size_hw = (photo.shape[0], photo.shape[1])
@@ -278,6 +222,59 @@ def detect_image(
 
 def _decoded(masks: Sequence[Rle], size_hw: tuple[int, int]) -> np.ndarray:
     return np.stack([rle.decode(mask) for mask in masks]) if masks else np.zeros((0, *size_hw), dtype=bool)
+
+
+def complete_images(
+    completer: CompleterBundle,
+    photos: Iterable[Masks],
+    images: Iterable[np.ndarray | Image.Image | AnyPath | None] | None = None,
+    **settings: Any,
+) -> Iterator[CompletedImage]:
+    """Complete the objects of several photos, one after another, since masks of many take much memory.
+
+    Args:
+        completer: of `load_completer`.
+        photos: the masks of each, as `complete_image` takes them.
+        images: the photos, as many; None where the completer needs none.
+        settings: as `complete_image` takes them, for all photos.
+
+    Yields:
+        What `complete_image` returns, in order.
+
+    Raises:
+        DataError: as `complete_image`, with the number of the photo; or fewer or more images than photos.
+        SettingsError: an unknown setting, or one out of range.
+    """
+    _require_completer(completer)
+    listed = list(photos)
+    beside = [None] * len(listed) if images is None else list(images)
+    if len(beside) != len(listed):
+        raise DataError(f"images: expected one per photo, got {len(beside)} for {len(listed)} photos")
+    for number, (masks, image) in enumerate(zip(listed, beside, strict=True)):
+        try:
+            yield complete_image(completer, masks, image, **settings)
+        except DataError as error:
+            raise DataError(f"photos[{number}]: {error}") from None
+
+
+def _require_completer(completer: Any) -> None:
+    if isinstance(completer, CompleterBundle):
+        return
+    if isinstance(completer, (str, os.PathLike)):
+        path = os.fspath(completer)
+        raise DataError(f"completer: expected a trained completer, got a path; give load_completer({path!r})")
+    raise DataError(f"completer: expected what load_completer returns, got {type(completer).__name__}")
+
+
+def _from_pictures(masks: Any) -> Any:
+    """Read masks that are pictures, of PIL or in files: (N, H, W) bool, true where they are not black."""
+    if not isinstance(masks, Sequence) or isinstance(masks, (str, bytes)) or not masks:
+        return masks
+    if not all(isinstance(mask, (str, os.PathLike, Image.Image)) for mask in masks):
+        return masks
+    pictures = [mask if isinstance(mask, Image.Image) else read_image(Path(mask)) for mask in masks]
+    pixels = [np.asarray(picture.convert("L") if isinstance(picture, Image.Image) else picture) for picture in pictures]
+    return [p > 0 if p.ndim == 2 else p.any(axis=2) for p in pixels]
 
 
 def _read_photo(image: np.ndarray | Image.Image | AnyPath, annotated_hw: tuple[int, int] | None) -> np.ndarray:

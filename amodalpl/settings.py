@@ -357,7 +357,9 @@ class BoxInstSettings(Settings):
         8, ge=1, description="of the mask heads' inner layers; 8 in the authors' code, 16 in MMDetection's"
     )
     distance: int = Field(2, ge=1, description="of neighbours, in cells of 4 pixels; 2 leaves one cell between them")
-    colour_threshold: float = Field(0.3, gt=0, le=1, description="least similarity of neighbours of one colour")
+    colour_threshold: float = Field(
+        0.3, gt=0, le=1, description="least similarity of neighbours of one colour; lower it for noise"
+    )
     warm_up: float = Field(
         1 / 9, ge=0, le=1, description="share of the steps until neighbours count fully; 10 000 of 90 000 as published"
     )

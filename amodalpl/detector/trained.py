@@ -18,8 +18,8 @@ from torch import nn
 
 from ..errors import AmodalplError, CheckpointError, DataError, SettingsError
 from ..io.files import hash_file, read_json
-from ..runtime.stage_run import finished_run
-from ..settings import DetectorSettings
+from ..runtime.stage_run import RUN_FILE, finished_run
+from ..settings_values import resolve
 from . import config as configs
 from . import registered as _registered  # noqa: F401  # MMDetection knows our parts from here on
 from . import weights, zoo
@@ -73,7 +73,7 @@ def open_detector(path: Path, checkpoint: Path | None, device: torch.device) -> 
         CheckpointError: weights are missing, damaged, of another model, or no numbers.
         DataError: no such folder or config, or a config without a model, or without a pipeline for tests.
         OutputError: the folder is of another stage, or unfinished.
-        SettingsError: a checkpoint beside a folder, or a config without one.
+        SettingsError: a checkpoint beside a folder, a config without one, or settings that are not of this version.
     """
     if path.is_dir():
         if checkpoint is not None:
@@ -101,7 +101,7 @@ def _of_folder(folder: Path, device: torch.device) -> Detector:
     sha256 = hash_file(folder / WEIGHTS)
     if not isinstance(stored, dict) or sha256 != stored.get("weights"):
         raise CheckpointError(f"{folder / WEIGHTS}: is not the file that training wrote; train again to replace it")
-    settings = DetectorSettings.model_validate(record["settings"]["detector"])
+    settings = resolve({"detector": (record.get("settings") or {}).get("detector")}, str(folder / RUN_FILE)).detector
     categories = [
         {"id": int(entry["id"]), "name": str(entry["name"])}
         for entry in read_json(folder / VAL, "the validation annotations")["categories"]

@@ -128,9 +128,13 @@ def apply_review(
 
 
 def _finished_labels(folder: Path) -> dict[str, Any]:
-    record = read_json(folder / RUN_FILE, "the record of a finished `amodalpl pseudolabel`")
-    again = isinstance(record, dict) and record.get("stage") == STAGE
-    record = finished_run(folder, STAGE if again else "pseudolabel")
+    """Return the record of who made labels; those of `predict` stand in a folder of its output, without one."""
+    if not (folder / RUN_FILE).exists() and (folder.parent / RUN_FILE).exists():
+        record = finished_run(folder.parent, "predict")
+    else:
+        record = read_json(folder / RUN_FILE, "the record of a finished `amodalpl pseudolabel`")
+        again = isinstance(record, dict) and record.get("stage") == STAGE
+        record = finished_run(folder, STAGE if again else "pseudolabel")
     if not isinstance(record.get("inputs"), dict) or type(record.get("seed")) is not int:
         raise DataError(f"{folder / RUN_FILE}: expected inputs and a seed, found none; it was changed by hand")
     return record

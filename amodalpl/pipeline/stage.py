@@ -230,7 +230,7 @@ _ROWS = (
         """,
         example="apply-review runs/labels images/ review.json --out runs/corrected",
         inputs=(
-            Input("labels", "path", "LABELS_DIR", "Output folder of `amodalpl pseudolabel`."),
+            Input("labels", "path", "LABELS_DIR", "Output folder of `pseudolabel`, or labels/ of `predict`."),
             Input("images", "path", "IMAGES", "Folder of its photos."),
             Input("review", "path", "REVIEW", "Decisions, as report.html exports them."),
             Input("completer", "path", "DIR", "Show its scores in the new report.", "--completer"),

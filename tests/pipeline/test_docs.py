@@ -304,7 +304,9 @@ def test_settings_named_are_settings():
     sections = {name: field.annotation for name, field in RunSettings.model_fields.items()}
     known = {f"{name}.{key}" for name, section in sections.items() for key in getattr(section, "model_fields", {})}
     for name, page in PAGES.items():
-        named = re.findall(r"(?:`|--set )((?:synthesis|completer|training|labels|detector|data)\.\w+)(?=[`= ])", page)
+        named = re.findall(
+            r"(?:`|--set )((?:synthesis|completer|training|labels|detector|compositional|data)\.\w+)(?=[`= ])", page
+        )
         files = {file for file in named if file.endswith((".json", ".yaml", ".onnx"))}
         assert {*named} - files <= known, name
 

@@ -11,8 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from amodalpl.errors import MissingPackageError
 from amodalpl.pipeline import demo as demo_stage
-from amodalpl.pipeline import train_detector
 from amodalpl.pipeline.stage import IN_RUN
 from amodalpl.scenes import write_scenes
 from amodalpl_cli import next_command
@@ -126,7 +126,7 @@ def decided(label) -> Path:
 
 def test_the_demo_ends_with_its_labels_where_mmdetection_is_missing(tmp_path, monkeypatch):
     def missing():
-        raise train_detector.MissingPackageError("train-detector needs MMDetection")
+        raise MissingPackageError("train-detector needs MMDetection")
 
     monkeypatch.setattr(demo_stage, "require_detector", missing)
     monkeypatch.setattr(demo_stage, "TRAINING_SCENES", 6)

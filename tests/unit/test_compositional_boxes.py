@@ -34,7 +34,7 @@ class Colours(nn.Module):
 
 @pytest.fixture(scope="module")
 def colours():
-    return FeatureExtractor("mobilenet_v2", Colours())
+    return FeatureExtractor("mobilenet_v2", Colours(), first_centre_px=8)
 
 
 def test_a_crop_has_the_box_in_its_middle():
@@ -199,9 +199,12 @@ def test_nothing_to_learn_from_is_one_line(colours, tmp_path):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_backbones_have_stride_16_and_unit_vectors(name):
     pytest.importorskip("mmdet")
+    from mmengine.registry import DefaultScope
+
     from amodalpl.detector.compositional.features import build_extractor
 
-    extractor = build_extractor(name, None, "none", seed=0)
+    with DefaultScope.overwrite_default_scope("mmengine"):  # as a training in the same process leaves it
+        extractor = build_extractor(name, None, "none", seed=0)
     features = extractor(torch.rand(1, 3, 64, 96) * 255)
     assert features.shape[:3] == (1, 4, 6) and features.norm(dim=-1).flatten().tolist() == pytest.approx([1] * 24)
     assert not any(p.requires_grad for p in extractor.parameters()) and not extractor.network.training
@@ -217,3 +220,21 @@ def test_the_threshold_that_tells_two_samples_apart_best():
 
 def test_the_middle_is_half_of_the_box_each_way():
     assert middle_of_box((14, 16)).sum() == 6 * 6 and middle_of_box((14, 16))[4:10, 5:11].all()
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
+def test_cells_look_at_their_middle(name):
+    """The change that a dot makes to the features is even around the cell that holds it."""
+    pytest.importorskip("mmdet")
+    from amodalpl.detector.compositional.features import build_extractor
+
+    extractor = build_extractor(name, None, "none", seed=0)
+    changes = torch.zeros(13, 13)
+    for seed in range(4):
+        plain = torch.rand(1, 3, 208, 208, generator=torch.Generator().manual_seed(seed)) * 255
+        dotted = plain.clone()
+        dotted[..., 100:108, 100:108] = 255  # in the middle of cell (6, 6)
+        changes += (extractor(dotted) - extractor(plain)).norm(dim=-1)[0]
+    at = torch.arange(13).float()
+    centre = [float((changes.sum(dim=1 - axis) * at).sum() / changes.sum()) for axis in (0, 1)]
+    assert centre == pytest.approx([6, 6], abs=0.2)

@@ -18,13 +18,16 @@ from interruptions import Killed, KillIn
 
 from amodalpl import detect_image, load_completer, load_detector, read_annotations
 from amodalpl.data.label_folder import read_label_folder
+from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
-from amodalpl.io.files import hash_output
+from amodalpl.io.files import hash_file, hash_output
 from amodalpl.masks import rle
+from amodalpl.pipeline.apply_review import apply_review
 from amodalpl.pipeline.predict import predict
 from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
+from amodalpl.tools.convert import convert
 from amodalpl.tools.show import show
 
 TINY = {
@@ -239,6 +242,54 @@ def test_a_video_that_ends_early_is_used_as_far_as_it_goes(place, tmp_path, capf
     assert 0 < done.counts["frames"] < 30
     assert done.counts["frames"] + done.counts["frames missing at the end"] == 30
     assert capfd.readouterr().err == ""
+
+
+def test_other_commands_take_its_labels(place, found, tmp_path):
+    folder = found.out / "labels"
+    labels = json.loads((folder / "pseudo_amodal.json").read_text())["annotations"]
+    for to in ("coco-amodal", "kins", "cocoa"):
+        convert(folder / "pseudo_amodal.json", tmp_path / f"{to}.json", place / "images", to_format=to)
+    back = read_annotations(tmp_path / "kins.json")
+    assert len(back.instances) + len(back.dropped) > 0 and back.format == "kins"
+    chosen = next(entry for entry in labels if entry["visible_bbox"][2])
+    decided = Review(hash_file(folder / "pseudo_amodal.json"), (Decision(chosen["id"], "reject", fingerprint(chosen)),))
+    write_review(tmp_path / "review.json", decided)
+    corrected = apply_review(folder, place / "images", tmp_path / "review.json", tmp_path / "corrected")
+    entries = json.loads((corrected.out / "pseudo_amodal.json").read_text())["annotations"]
+    assert [entry["id"] for entry in entries if entry["iscrowd"]] == [chosen["id"]]
+    settings = resolve({"detector": {**TINY, "steps": 1, "model": "orcnn"}})
+    trained = train_detector(
+        corrected.out / "pseudo_amodal.json", place / "images", tmp_path / "again", settings, init="none", device="cpu"
+    )
+    assert trained.counts["train"]["images"] > 0
+
+
+@pytest.mark.slow
+def test_a_stock_model_of_mmdetection_and_one_without_masks(place, tmp_path):
+    """RTMDet-Ins with random weights: what it finds is noise, but it is found, and COCO's classes are known."""
+    import mmdet
+
+    from amodalpl.detector import trained
+
+    configs = Path(mmdet.__file__).parent / ".mim/configs"
+    for name, masks in (
+        ("rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py", True),
+        ("faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", False),
+    ):
+        if not (configs / name).exists():
+            pytest.skip("MMDetection is installed without its configs")
+        model = trained._build(trained._without_downloads(trained._read_config(configs / name)["model"]), configs)
+        torch.save({"state_dict": model.state_dict()}, tmp_path / "w.pth")
+        if masks:
+            detector = load_detector(configs / name, tmp_path / "w.pth", device="cpu")
+            objects = detect_image(detector, place / "images/scene_0001.png", score_threshold=0.01)
+            assert len(objects.scores) > 0 and len(detector.categories) == 80
+            assert detector.class_names[1] == "person" and objects.amodal.shape[1:] == SIZE_HW
+        else:
+            with pytest.raises(DataError, match="FasterRCNN: expected one that predicts masks"):
+                detect_image(
+                    load_detector(configs / name, tmp_path / "w.pth", device="cpu"), np.zeros((60, 80, 3), np.uint8)
+                )
 
 
 def test_photos_without_objects(place, tmp_path):

@@ -50,9 +50,9 @@ _THREE_STAGES: dict[str, Any] = {
     "out_indices": (2,),
 }
 BACKBONES = {
-    "resnext50": Backbone({"type": "ResNeXt", "groups": 32, "base_width": 4, **_THREE_STAGES}),
-    "resnet50": Backbone({"type": "ResNet", **_THREE_STAGES}),
-    "mobilenet_v2": Backbone({"type": "MobileNetV2", "out_indices": (4,)}, (127.5,) * 3, (127.5,) * 3),
+    "resnext50": Backbone({"type": "mmdet.ResNeXt", "groups": 32, "base_width": 4, **_THREE_STAGES}),
+    "resnet50": Backbone({"type": "mmdet.ResNet", **_THREE_STAGES}),
+    "mobilenet_v2": Backbone({"type": "mmdet.MobileNetV2", "out_indices": (4,)}, (127.5,) * 3, (127.5,) * 3),
 }
 
 
@@ -132,13 +132,17 @@ class FeatureExtractor(nn.Module):
     Args:
         name: of `BACKBONES`.
         network: pixels (B, 3, 16 h, 16 w), normalised, to a sequence whose last map is (B, C, h, w).
+        first_centre_px: where in the picture its first cell looks. Convolutions of odd size that step by 2 look at
+            pixel 0, not at the middle of the first 16; unless the picture is moved, objects seem to lie half a cell
+            further down and to the right than they do.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, network: nn.Module) -> None:
+    def __init__(self, name: str, network: nn.Module, first_centre_px: int = 0) -> None:
         super().__init__()
+        self.moved_px = STRIDE // 2 - first_centre_px
         self.name = name
         self.network = network.requires_grad_(False)
         self.network.eval()  # of MMDetection's networks this returns None
@@ -153,7 +157,8 @@ class FeatureExtractor(nn.Module):
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> Tensor:
         """Return (B, h, w, C) unit vectors of (B, 3, 16 h, 16 w) pixels, 0 to 255."""
-        features = self.network((pixels - self.mean) / self.std)[-1]
+        moved = nn.functional.pad((pixels - self.mean) / self.std, (-self.moved_px, self.moved_px) * 2)
+        features = self.network(moved)[-1]
         return nn.functional.normalize(features, dim=1).permute(0, 2, 3, 1)
 
     def of_crops(self, crops: Sequence[BoxCrop], batch_size: int) -> list[Tensor]:
