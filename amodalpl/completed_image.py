@@ -32,7 +32,7 @@ class CompletedImage(assemble.CompletedImage):
     """
 
     image: np.ndarray | None = None
-    category_ids: tuple[int, ...] | None = None
+    category_ids: Sequence[int] | None = None
 
     @classmethod
     def of(
@@ -77,7 +77,7 @@ class CompletedImage(assemble.CompletedImage):
             image_id: of the photo.
             first_id: of the first annotation; the others count on from it.
         """
-        classes = self.category_ids or (1,) * len(self.amodal)
+        classes = self.category_ids or [1] * len(self.amodal)
         return [
             {
                 "id": first_id + index,

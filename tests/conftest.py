@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from amodalpl.runtime.summary import Summary
 def one_thread() -> None:
     """Networks here are so small that threads only wait for one another."""
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of helpers too; a command does not warn of a busy machine then
 
 
 @pytest.fixture(autouse=True)
