@@ -437,7 +437,7 @@ def test_from_python(place, found):
     seen = detect_image(detector, place / "images/scene_0001.png", score_threshold=LEAST)
     labels = json.loads((found.out / "labels/pseudo_amodal.json").read_text())["annotations"]
     first = [entry for entry in labels if entry["image_id"] == 1]
-    assert [entry["category_id"] for entry in first] == seen.category_ids
+    assert [entry["category_id"] for entry in first] == list(seen.category_ids)
     np.testing.assert_allclose([entry["score"] for entry in first], seen.scores, atol=1e-5)
     for k, entry in enumerate(first):
         np.testing.assert_array_equal(rle.decode(entry["segmentation"]), seen.amodal[k])
