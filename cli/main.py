@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from amodalpl.errors import AmodalplError, SettingsError
-from amodalpl.pipeline.stage import STAGES
+from amodalpl.pipeline.stage_table import STAGES
 from amodalpl.version import __version__
 
 from .audit import audit

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from amodalpl.pipeline.stage import STAGES
+from amodalpl.pipeline.stage_table import STAGES
 from amodalpl.runtime.summary import Summary
 
 CPU_PRESET = "coco_cpu"

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from amodalpl.errors import SettingsError, nearest
-from amodalpl.pipeline.stage import IN_RUN
+from amodalpl.pipeline.stage_table import IN_RUN
 from amodalpl.runtime.progress import Progress
 from amodalpl.runtime.summary import Summary
 

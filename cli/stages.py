@@ -1,4 +1,4 @@
-"""The commands of the stages, one for each row of `amodalpl.pipeline.stage`."""
+"""The commands of the stages, one for each row of `amodalpl.pipeline.stage_table`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from amodalpl.pipeline.stage import Choice, Input, Stage
+from amodalpl.pipeline.stage_table import Choice, Input, Stage
 from amodalpl.runtime.progress import Progress
 from amodalpl.runtime.summary import Summary
 

@@ -17,7 +17,7 @@ from ..labelling.label_scenes import SceneLabels
 from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed, in_common_box
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from .choice import labels_help, pixels_help, promise_of_draws
+from .choose_calibration import labels_help, pixels_help, promise_of_draws
 from .fit import Calibration, Evidence, PixelCounts, RiskGuarantee, evidence_of, fit_labels, fit_pixels
 
 

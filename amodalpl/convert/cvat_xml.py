@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, decimal, ellipse, rectangle, ring
+from ..data.format_losses import UnsupportedFields, unsupported_fields
 from ..data.mask_parsing import as_number, brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
-from ..data.unsupported import UnsupportedFields, unsupported_fields
 from ..errors import DataError
 from ..io.files import write_whole
 from ..masks import rle

@@ -14,8 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..data import coco
+from ..data.format_losses import UnsupportedFields
 from ..data.records import AnnotationSet
-from ..data.unsupported import UnsupportedFields
 
 MODAL_FILE, AMODAL_FILE = "modal.json", "amodal.json"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ..data import coco, cocoa, d2sa, kins, lvis
 from ..data.dataset_builder import DrawnOn
+from ..data.format_losses import UnsupportedFields
 from ..data.read import detect_format
 from ..data.records import AnnotationSet
 from ..data.source import Source
-from ..data.unsupported import UnsupportedFields
 from ..errors import DataError, SettingsError, nearest
 from . import (
     cityscapes,
@@ -30,7 +30,7 @@ from . import (
     yolo,
 )
 from .mask_choice import Holds
-from .unread import told
+from .recognised_only import told
 
 
 @dataclass(frozen=True)

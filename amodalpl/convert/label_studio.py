@@ -21,11 +21,11 @@ from PIL import Image
 
 from ..data.coco_family import score_of
 from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, number, rectangle, ring
+from ..data.format_losses import UnsupportedFields, unsupported_fields
 from ..data.mask_parsing import as_number, brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source
-from ..data.unsupported import UnsupportedFields, unsupported_fields
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from ..io.images import MAX_IMAGE_PX

@@ -21,10 +21,10 @@ from PIL import Image
 
 from ..data.coco_family import crowd_flag, score_of
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, is_text, join, rectangle, ring
+from ..data.format_losses import UnsupportedFields, unsupported_fields
 from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below, load_json
-from ..data.unsupported import UnsupportedFields, unsupported_fields
 from ..errors import DataError
 from ..io.files import write_json
 from ..masks import rle

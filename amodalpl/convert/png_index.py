@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 
 from ..data.dataset_builder import Builder, DrawnOn
+from ..data.format_losses import UnsupportedFields, unsupported_fields, visible_pixels
 from ..data.mask_parsing import brief
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
-from ..data.unsupported import UnsupportedFields, unsupported_fields, visible_pixels
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from ..masks import rle

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from ..data.dataset_builder import Builder, Canvas, DrawnOn
+from ..data.format_losses import UnsupportedFields, unsupported_fields, visible_pixels
 from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import files_below
-from ..data.unsupported import UnsupportedFields, unsupported_fields, visible_pixels
 from ..errors import DataError
 from ..io.files import write_whole
 from ..masks import rle

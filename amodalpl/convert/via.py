@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, ellipse, number, rectangle, ring
+from ..data.format_losses import UnsupportedFields, unsupported_fields
 from ..data.mask_parsing import brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source
-from ..data.unsupported import UnsupportedFields, unsupported_fields
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from .attributes import attributes_of, simple

@@ -17,11 +17,11 @@ import numpy as np
 import yaml
 
 from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, decimal
+from ..data.format_losses import UnsupportedFields, unsupported_fields
 from ..data.mask_parsing import as_number, brief
 from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
-from ..data.unsupported import UnsupportedFields, unsupported_fields
 from ..errors import DataError
 from ..io.files import write_whole
 from ..io.yaml import load_yaml

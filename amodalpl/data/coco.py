@@ -16,9 +16,9 @@ from .coco_mend import with_whole_ids
 from .coco_splits import is_coco, read_splits
 from .coco_write import MaskPair, annotation, segmentation, write_frame, write_pairs
 from .dataset_builder import DrawnOn, on_photos
+from .format_losses import UnsupportedFields, unsupported_fields
 from .records import AnnotationSet, Dropped, Instance, LeftOut
 from .source import Source
-from .unsupported import UnsupportedFields, unsupported_fields
 
 _BESIDE = "amodal_segmentation"
 FIELDS = Fields(format="coco", modal="segmentation", amodal=None, amodal_box="amodal_bbox")

@@ -15,8 +15,8 @@ from ..errors import DataError
 from ..io.files import write_json
 from ..masks import rle
 from ..masks.rle import Rle
+from .format_losses import UnsupportedFields
 from .records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
-from .unsupported import UnsupportedFields
 
 
 def write_frame(data: AnnotationSet, out: Path, annotations: list[dict[str, Any]]) -> None:

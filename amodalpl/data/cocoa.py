@@ -25,11 +25,11 @@ from ..masks.rle import Rle
 from .coco_family import MISSING, Entry, check_size, is_stuff, make_instances, read_images, whole_id
 from .coco_write import MaskPair, pairs, photo_entry
 from .dataset_builder import DrawnOn, on_photos
+from .format_losses import UnsupportedFields, unsupported_fields
 from .mask_parsing import NO_MASK, brief
 from .mask_tracing import one_ring, rings
 from .records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
 from .source import Source
-from .unsupported import UnsupportedFields, unsupported_fields
 
 CATEGORIES = [{"id": 1, "name": "object"}]
 _RECORD = "cocoa"  # key of a photo for what its record says

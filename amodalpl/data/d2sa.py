@@ -16,8 +16,8 @@ from . import coco
 from .coco_family import Fields
 from .coco_write import MaskPair, annotation, segmentation, write_pairs
 from .dataset_builder import DrawnOn
+from .format_losses import UnsupportedFields, unsupported_fields
 from .records import AnnotationSet, Dropped
-from .unsupported import UnsupportedFields, unsupported_fields
 
 ORDER_FILE = "order.json"
 FIELDS = Fields(

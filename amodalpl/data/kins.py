@@ -15,9 +15,9 @@ from . import coco
 from .coco_family import Fields
 from .coco_write import MaskPair, annotation, segmentation, write_pairs
 from .dataset_builder import DrawnOn
+from .format_losses import UnsupportedFields, unsupported_fields
 from .mask_tracing import rings
 from .records import AnnotationSet
-from .unsupported import UnsupportedFields, unsupported_fields
 
 FIELDS_2019 = Fields(
     "kins",

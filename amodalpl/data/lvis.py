@@ -16,10 +16,10 @@ from . import coco
 from .coco_family import Fields
 from .coco_write import annotation, photo_entry
 from .dataset_builder import DrawnOn
+from .format_losses import UnsupportedFields, unsupported_fields
 from .mask_tracing import rings
 from .records import AnnotationSet, LeftOut
 from .source import Source
-from .unsupported import UnsupportedFields, unsupported_fields
 
 _FIELDS = Fields("coco", "segmentation", None, derived=frozenset({"bbox", "area"}))
 _INCOMPLETE = "not_exhaustive_category_ids"

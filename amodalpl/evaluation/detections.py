@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.coco_results import check_results
 from ..data.records import AnnotationSet, Instance
+from ..data.results_check import check_results
 from ..errors import DataError
 from ..io.files import read_json
 from ..masks import rle

@@ -1,1 +1,1 @@
-"""From visible masks and a completer to labels: neighbours, order, uncertainty, flags, statistics, review."""
+"""From visible masks and a completer to labels: neighbours, order, uncertainty, flags, statistics."""

@@ -9,13 +9,7 @@ from ..completion.predictor import NONE_KNOWN, Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .acyclic import without_circles
 from .label import Label, read_label
-from .order_recovery import (
-    Neighbours,
-    order_pairwise,
-    orders_completed,
-    predict_behind_neighbours,
-    requests_behind,
-)
+from .order_recovery import Neighbours, order_pairwise, orders_completed, predict_behind_neighbours, requests_behind
 from .ordering import OcclusionEdge, ancestors, parents
 from .plan import LabelPlan
 

@@ -36,7 +36,7 @@ from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import require_photos
-from .stage import STAGES
+from .stage_table import STAGES
 
 STAGE = "apply-review"
 _COUNTED: dict[Verdict | None, str] = {

@@ -42,7 +42,7 @@ from ..settings_values import merge, resolve
 from ..shape_prior.plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
 from ..synthesis.bank import Bank, sure_to_be_whole
 from ..synthesis.dataset import SampleStream
-from .stage import STAGES
+from .stage_table import STAGES
 from .synth import BANK
 
 CHECKPOINT, METRICS, CURVES = "checkpoint.pth", "metrics.json", "curves.png"

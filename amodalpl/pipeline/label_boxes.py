@@ -28,7 +28,7 @@ from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
 from ..settings import PipelineSettings
-from .stage import STAGES
+from .stage_table import STAGES
 
 ROW = STAGES["label-boxes"]
 COMPLETER = "bayesian-amodal"

@@ -48,7 +48,7 @@ from ..runtime.summary import Summary
 from ..settings import PipelineSettings, PredictSettings
 from ..version import __version__
 from .pseudolabel import pseudolabel
-from .stage import STAGES
+from .stage_table import STAGES
 
 STAGE = "predict"
 LABEL_FOLDER, FRAMES, OVERLAYS = "labels", "frames", "overlays"

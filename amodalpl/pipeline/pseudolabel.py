@@ -46,7 +46,7 @@ from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
 from ..settings import LabelSettings, PipelineSettings
 from ..version import __version__
-from .stage import STAGES
+from .stage_table import STAGES
 
 ROW = STAGES["pseudolabel"]
 _ANY_PARTS = ".parts*"

@@ -12,7 +12,7 @@ from ..io.files import read_json
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE
 from ..runtime.summary import Summary
-from .stage import STAGES
+from .stage_table import STAGES
 
 Values = Mapping[str, Any]
 _RUN_AS_PYTHON = ("checkpoint",)

@@ -17,7 +17,7 @@ from ..runtime.summary import Summary
 from ..settings import DataSettings, PipelineSettings, RunSettings
 from ..settings_values import resolve_as
 from .pseudolabel import LABELS
-from .stage import IN_RUN, STAGES
+from .stage_table import IN_RUN, STAGES
 from .train_detector import require_detector, start_identity
 
 SCORES = "scores.json"

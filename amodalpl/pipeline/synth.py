@@ -49,7 +49,7 @@ from ..synthesis.bank import (
 )
 from ..synthesis.holdout import Source, draw_scene, scene_entries
 from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
-from .stage import STAGES
+from .stage_table import STAGES
 
 BANK, PREVIEW, GAPS = "bank", "preview.png", "gaps.png"
 PREVIEW_SAMPLES = 24

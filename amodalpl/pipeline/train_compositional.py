@@ -26,7 +26,7 @@ from ..runtime.stage_run import StageRun, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
 from ..settings import CompositionalSettings, PipelineSettings
-from .stage import STAGES
+from .stage_table import STAGES
 
 ROW = STAGES["train-compositional"]
 PARTS = "parts"

@@ -12,7 +12,7 @@ from ..data.exif import any_turned
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..detector import config as configs
-from ..detector import ops, pictures, require_mmdetection, shapes, weights, zoo
+from ..detector import label_codebook, ops, pictures, require_mmdetection, weights, zoo
 from ..detector.data import coco_export
 from ..detector.data.filled_boxes import filled_boxes
 from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
@@ -30,7 +30,7 @@ from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import require_photos, usable_photos
 from ..settings import DetectorSettings, PipelineSettings
-from .stage import STAGES
+from .stage_table import STAGES
 
 STAGE = "train-detector"
 WEIGHTS, CONFIG, METRICS, DETECTIONS = "weights.pth", "mmdet_config.py", "metrics.json", "detections.json"
@@ -127,7 +127,7 @@ def train_detector(
         return Summary(STAGE, out, counts)
     scores = _finish(model, config, norm, data, out, wanted, curve, counts, where, progress)
     written = [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE]
-    stage.finish(counts, [*written, shapes.SHAPES] if zoo.ZOO[wanted.model].shapes else written)
+    stage.finish(counts, [*written, label_codebook.SHAPES] if zoo.ZOO[wanted.model].shapes else written)
     _forget_checkpoint(out)
     return _summary(out, counts, scores)
 
@@ -218,12 +218,12 @@ def _prepare(
         )
         write_whole(out / CONFIG, lambda part: part.write_text(text, encoding="utf-8"))
         if shapes_wanted:
-            shapes.write_codebook(
-                out / shapes.SHAPES, data.train.coco, wanted.vrsp, seed=settings.seed, progress=progress
+            label_codebook.write_codebook(
+                out / label_codebook.SHAPES, data.train.coco, wanted.vrsp, seed=settings.seed, progress=progress
             )
     training.wait_for_all()
     if shapes_wanted:
-        shapes.load_codebook(out / shapes.SHAPES, model.roi_head.mask_head.codebook)
+        label_codebook.load_codebook(out / label_codebook.SHAPES, model.roi_head.mask_head.codebook)
     return model, config, norm, started
 
 

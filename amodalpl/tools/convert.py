@@ -16,10 +16,10 @@ from ..convert.mask_choice import known_choice, rejected, with_chosen_masks
 from ..data.coco_family import reason_kind
 from ..data.dataset_builder import DrawnOn
 from ..data.doubtful import doubtful, merged
+from ..data.format_losses import UnsupportedFields
 from ..data.label_folder import LABELS
 from ..data.merge import merge
 from ..data.records import AnnotationSet, Dropped
-from ..data.unsupported import UnsupportedFields
 from ..errors import AmodalplError, DataError, OutputError
 from ..io.files import write_json
 from ..runtime.next_command import argument

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from drawn_labels import SIZE_HW, label
 
-from amodalpl.data.coco_results import check_results
 from amodalpl.data.label_folder import check_hold_out, check_stats
+from amodalpl.data.results_check import check_results
 from amodalpl.errors import DataError
 
 PATH = Path("labels.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amodalpl.calibration.choice import labels_help, pixels_help, promise_of_draws
+from amodalpl.calibration.choose_calibration import labels_help, pixels_help, promise_of_draws
 from amodalpl.calibration.fit import LEVEL_VALUES, PixelCounts, RiskGuarantee, choose_promise
 
 

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from amodalpl.errors import OutputError
-from amodalpl.pipeline.stage import STAGES, Input, Stage
+from amodalpl.pipeline.stage_table import STAGES, Input, Stage
 from amodalpl.runtime.summary import Summary
 from amodalpl.settings import PipelineSettings
 from amodalpl_cli.main import SHARED_OUT, app
