@@ -34,7 +34,7 @@ class Method:
         has_uncertainty: whether channel 1 of the output is an uncertainty.
         order_from_pairs: recover the order by completing pair by pair, as both reference codes do, not from completions
             behind all neighbours (the text of ASBU's eq. 3), which takes training on several neighbours at once.
-        order_rule: how completions are compared, unless the label settings say otherwise; see `labelling.order_recovery`.
+        order_rule: how completions are compared, unless label settings say otherwise; see `labelling.order_recovery`.
         recipe: training samples it was made for.
         init_gain: see `UNet`.
         inside_weight: weight of the loss under the occluder, where answers are looked for, against 1 elsewhere.
