@@ -286,7 +286,14 @@ def test_bad_input(scenes, tmp_path):
 
 
 def test_another_run_is_refused(trained, scenes):
-    with pytest.raises(OutputError, match="belongs to another run .*steps: it has 4, asked for 5"):
+    with pytest.raises(OutputError, match="belongs to another run .*learning_rate: it has .*, asked for 0.5"):
+        start(scenes, trained.out, val=scenes / "truth/truth.json", learning_rate=0.5)
+
+
+def test_more_steps_than_a_finished_run_had_name_init(trained, scenes):
+    with pytest.raises(
+        OutputError, match="has finished 4 steps and kept no state to go on from; .* --init .*--out NEW"
+    ):
         start(scenes, trained.out, val=scenes / "truth/truth.json", steps=5)
 
 

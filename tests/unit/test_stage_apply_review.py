@@ -238,7 +238,7 @@ def test_bad_folders(labels, images, review, tmp_path):
         apply_review(tmp_path / "half", images, review, tmp_path / "out")
     with pytest.raises(DataError, match="expected the record of a finished `amodalpl pseudolabel`, found no such file"):
         apply_review(images, images, review, tmp_path / "out")
-    with pytest.raises(DataError, match="0.png: expected a photo, found no such file"):
+    with pytest.raises(DataError, match="expected the folder of the photos, found none of 2 there, but 4 JSON files"):
         apply_review(labels, labels, review, tmp_path / "out")
     (tmp_path / "completer").mkdir()
     (tmp_path / "completer/completer.json").write_text("{}")
