@@ -202,9 +202,6 @@ def _of_the_whole(
         yield "warning", f"boxes instead of masks: {boxes} of {objects} masks fill their bounding box"
 
 
-_RELATIVE = "; file names are relative to this folder"
-
-
 def _require_photos(records: AnnotationSet, folder: Path) -> None:
     """Refuse a folder that has none of the photos: it is the wrong one, there is nothing to list."""
     if not folder.is_dir():
@@ -217,11 +214,14 @@ def _require_photos(records: AnnotationSet, folder: Path) -> None:
                 f"these names, but {renamed!r} for {records.images[0].file_name[:120]!r}; `amodalpl convert "
                 f"{argument(records.path)} --images {argument(folder)} --out named.json` writes the names of the folder"
             )
-        labels = sum(1 for _ in folder.glob("*.json"))
-        hint = f", but {labels} JSON files; give the folder that has the photos" if labels else _RELATIVE
+        if labels := sum(1 for _ in folder.glob("*.json")):
+            raise DataError(
+                f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)}, but "
+                f"{labels} JSON files; give the folder that has the photos"
+            )
         raise DataError(
             f"{folder}: expected the photos that {records.path} names, found none of {len(records.images)} "
-            f"(first: {records.images[0].file_name[:120]!r}){hint}"
+            f"(first: {records.images[0].file_name[:120]!r}); file names are relative to this folder"
         )
 
 
