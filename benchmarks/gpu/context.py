@@ -106,6 +106,11 @@ class Context:
             write_scenes(folder, self.sizes.photos, drawn.SEED, self.sizes.photo_hw)
         return file, folder / "images"
 
+    def labelled(self) -> tuple[Path, Path]:
+        """Return labels with whole and visible masks, and images: those that were given, or drawn ones."""
+        annotations, images = self.photos()
+        return (annotations if self.annotations is not None else annotations.with_name("truth.json")), images
+
     def prepared(self, name: str = "synth", **synthesis: Any) -> Path:
         """Return the output folder of `synth` on the photos, made the first time; its hold-out is small.
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from amodalpl.detector.heads.mask_rcnn import BACKBONES
 from amodalpl.detector.zoo import ZOO
 from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.runtime.progress import Progress
@@ -19,8 +18,7 @@ from .context import Context
 
 def detectors() -> dict[str, dict[str, Any]]:
     """Return the settings of each detector by its name."""
-    backbones = {f"mask-rcnn {backbone}": {"backbone": backbone} for backbone in BACKBONES}
-    return {**backbones, **{name: {"model": name} for name in ZOO if name != "mask-rcnn"}}
+    return {name: {"model": name} for name in ZOO}
 
 
 def train_here(context: Context, name: str, steps: int, progress: Progress, detector: dict[str, Any]) -> Path:
@@ -47,7 +45,9 @@ def train_here(context: Context, name: str, steps: int, progress: Progress, dete
     values = merge(read_config(Path(context.sizes.config)), {"detector": {**fixed, **detector}})
     if context.on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    train_detector(*context.photos(), out, resolve(values), init="none", device=context.device.type, progress=progress)
+    train_detector(
+        *context.labelled(), out, resolve(values), init="none", device=context.device.type, progress=progress
+    )
     return out
 
 

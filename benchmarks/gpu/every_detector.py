@@ -14,10 +14,11 @@ STEPS = 100
 def measure(context: Context) -> None:
     """Train each detector; one that fails does not stop the others."""
     steps = min(STEPS, context.sizes.detector_steps) if not context.on_gpu else STEPS
+    loaders = {} if context.on_gpu else {"workers": 0}  # processes that take longer to start than a few steps
     for name, settings in detectors().items():
         with context.attempt(name):
             watch = Watch("training detector", context.device)
-            train_here(context, name, steps, watch, {**settings, "precision": context.usual})
+            train_here(context, name, steps, watch, {**settings, **loaders, "precision": context.usual})
             context.say(name, batch_size(context) / watch.seconds_per_unit(), "photos/s")
             if context.on_gpu:
                 context.say(f"{name}: memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")
