@@ -409,7 +409,7 @@ def test_looking_closer(open_page, four):
     assert detail.get_by_role("heading", name="cup #1").is_visible()
     page.keyboard.press("Escape")
     assert not detail.is_visible()
-    assert page.evaluate("document.activeElement.dataset.id") == "1"
+    page.wait_for_function("document.activeElement.dataset.id === '1'")  # the dialog tells of its closing a task later
 
 
 def test_order_graph_puts_front_above_back_and_marks_what_is_mutual_or_a_circle(open_page, four):
