@@ -42,6 +42,7 @@ from ..settings_values import merge, resolve
 from ..shape_prior.plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
 from ..synthesis.bank import Bank, sure_to_be_whole
 from ..synthesis.dataset import SampleStream
+from . import occluded_objects
 from .stage_table import STAGES
 from .synth import BANK
 
@@ -127,6 +128,11 @@ def _settings_beside(
     if init:
         inherited["completer"] = read_network_settings(init)
     settings = resolve(merge(inherited, values))
+    if occluded_objects.RECIPE in (settings.synthesis.recipe, inherited["synthesis"].get("recipe")):
+        raise DataError(
+            f"{synth_dir}: expected cut-outs to learn from, got the recipe {occluded_objects.RECIPE}, which makes "
+            "photos for `amodalpl evaluate boxes`; run `amodalpl synth` without it"
+        )
     if settings.completer.image and not Bank(synth_dir / BANK).has_images:
         raise DataError(
             f"{synth_dir}: completer.image needs photos in the bank, it has masks only; "

@@ -182,6 +182,7 @@ _ROWS = (
         sections=("synthesis",),
         takes=("settings",),
         folder="synth",
+        choice=Choice("recipe", "synthesis.recipe", "amodalpl.synthesis.recipes:CHOICES"),
     ),
     Stage(
         name="complete",
