@@ -34,6 +34,7 @@ from ..io.images import check_image, image_path, opencv_silent, read_image
 from ..io.json_stream import open_list, read_lines, write_lines
 from ..io.parallel import usable_cores
 from ..io.video import Video, write_video
+from ..labelling.class_rules import class_rules
 from ..labelling.detections import label_detections
 from ..labelling.label_statistics import LabelStatistics
 from ..labelling.ordering import cycles, mutual
@@ -118,6 +119,8 @@ def predict(
     inputs = {**_identity(found), **opened.identity}
     if completer is not None:
         inputs["completer"] = hash_file(completer / CARD)
+        names = {entry["id"]: entry["name"] for entry in opened.categories}
+        class_rules(settings.labels.per_class, names, str(detector))
     run = StageRun.open(out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments)
     if run.is_new:
         shutil.rmtree(out / PARTS, ignore_errors=True)  # of a run on other photos that was given up

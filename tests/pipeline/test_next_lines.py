@@ -138,6 +138,33 @@ def test_the_demo_ends_with_its_labels_where_mmdetection_is_missing(tmp_path, mo
     assert "next: open d/labels/report.html" in result.stdout and not Path("d/detector").exists()
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["check", "instances.json", "images"],
+        ["run", "tiny", "--annotations", "instances.json", "--images", "images", "--out", "runs", "--init", "none"],
+    ],
+    ids=["check", "run"],
+)
+def test_a_class_that_is_not_there_is_said_before_hours_of_work(args, place):
+    result = CliRunner().invoke(app, [*args, "--set", "labels.per_class.sqare.threshold=0.4"])
+    assert result.exit_code == 2 and not Path("runs/synth").exists()
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: labels.per_class: instances.json has no class 'sqare'; ")
+
+
+def test_a_completer_serves_any_classes(place):
+    """What is said of classes is no part of it, so that it may be said later."""
+    data = "--annotations instances.json --images images --out runs"
+    run(f"amodalpl run tiny {data} --until complete {LAST}")
+    name = json.loads(Path("instances.json").read_text())["categories"][0]["name"]
+    more = f"--set labels.per_class.{name}.keep_modal=true"
+    assert run(f"amodalpl run tiny {data} --until pseudolabel {LAST} {more}")["counts"]["pseudolabel"]["flags"][
+        "kept_modal"
+    ]
+    assert json.loads(Path("runs/completer/run.json").read_text())["settings"]["labels"]["per_class"] == {}
+
+
 def test_a_wrong_folder_is_said_before_missing_start_weights(place):
     args = ["run", "coco_cpu", "--annotations", "instances.json", "--images", "imges", "--out", "runs"]
     result = CliRunner().invoke(app, args)
