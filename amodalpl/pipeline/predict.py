@@ -43,6 +43,7 @@ from ..report import draw
 from ..report.objects_picture import PicturedObject, draw_objects
 from ..report.page import REPORT_FILE, write_label_page
 from ..runtime.distributed import pick_device
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun
 from ..runtime.summary import Summary
@@ -147,8 +148,15 @@ def predict(
         **({"video": out / VIDEO} if video else {"overlays": out / OVERLAYS}),
     }
     shown = out / FRAMES if video else found.folder
-    review = f"amodalpl apply-review {labels} {shown} review.json --out corrected"
-    return Summary(STAGE, out, run.counts, files={k: f for k, f in files.items() if f.exists()}, next=review)
+    return Summary(
+        STAGE,
+        out,
+        run.counts,
+        files={name: file for name, file in files.items() if file.exists()},
+        next=f"open {argument(labels / REPORT_FILE)}",
+        then=f"amodalpl apply-review {argument(labels)} {argument(shown)} review.json "
+        f"--out {beside(out, 'found', 'corrected')}",
+    )
 
 
 @contextmanager

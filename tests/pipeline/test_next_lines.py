@@ -73,7 +73,37 @@ def test_from_the_report_to_the_detector_s_scores_by_what_is_printed(place):
     summary = run(f"{until} --until pseudolabel --init none")
     assert summary["next"] == "open runs/labels/report.html"
     summary = run(summary["then"])
-    assert run(summary["next"])["stage"] == "evaluate detector"
+    assert summary["next"] == "open runs/detector/report.html"
+    summary = run(summary["then"])
+    assert summary["stage"] == "predict" and summary["next"] == "open runs/found/labels/report.html"
+    parse(summary["then"])
+
+
+@pytest.mark.slow
+def test_from_boxes_to_labels_by_what_is_printed(place):
+    pytest.importorskip("mmdet")
+    summary = run(f"amodalpl train-compositional instances.json images --init none --out 'my shapes' {BOXES}")
+    assert summary["next"].endswith(f"--model 'my shapes' --out 'my labels' {BOXES}")
+    summary = run(summary["next"])
+    assert summary["next"] == "open 'my labels/report.html'" and Path("my labels/report.html").is_file()
+    assert summary["then"].startswith("amodalpl train-detector 'my labels/pseudo_amodal.json' images ")
+    parse(summary["then"])
+
+
+BOXES = "--config tiny --device cpu"
+
+
+@pytest.mark.slow
+def test_predictions_with_spaces_in_every_path_by_what_is_printed(place):
+    pytest.importorskip("mmdet")
+    Path("images").rename("new photos")
+    run(f"amodalpl train-detector truth.json 'new photos' --init none --out 'my detector' {LAST} --config tiny")
+    summary = run(
+        "amodalpl predict 'new photos' --detector 'my detector' --out 'all found' --set predict.score_threshold=0"
+    )
+    (label, *_) = json.loads(Path("all found/labels/pseudo_amodal.json").read_text())["annotations"]
+    decided(label)
+    assert run(summary["then"])["next"] == "open 'all corrected/report.html'"
 
 
 @pytest.mark.parametrize("until", IN_RUN[:3])
@@ -136,6 +166,8 @@ def test_the_demo_ends_with_its_labels_where_mmdetection_is_missing(tmp_path, mo
     assert result.exit_code == 0, result.output
     assert "warning: the demo ends with its labels: train-detector needs MMDetection" in result.stderr
     assert "next: open d/labels/report.html" in result.stdout and not Path("d/detector").exists()
+    assert "then: amodalpl train-detector d/labels/pseudo_amodal.json d/scenes/images --out d/detector" in result.stdout
+    assert "--config tiny --device cpu" in result.stdout  # no line leads to the long training of the papers
 
 
 @pytest.mark.parametrize(
