@@ -12,8 +12,8 @@ import numpy as np
 from drawn import arguments, train_completer
 
 from amodalpl import complete_image, load_completer
+from amodalpl.drawn_scenes import draw_scene
 from amodalpl.report import draw
-from amodalpl.scenes import draw_scene
 
 given = arguments(__doc__)
 completer = load_completer(train_completer(given.out, given.steps), device="cpu")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from amodalpl.drawn_scenes import SceneFiles, write_scenes
 from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.synth import synth
-from amodalpl.scenes import SceneFiles, write_scenes
 from amodalpl.settings_values import explicit_values, resolve
 
 SCENES = 40

@@ -28,7 +28,7 @@ class DrawnPhoto:
         drawn: N masks as they were given, none empty.
         owned: the same, after every pixel that several claimed got one owner.
         image: (H, W, 3) uint8 RGB; needed only by completers that look at the photo.
-        category_ids: N classes, for the plausibility; None where nobody knows.
+        category_ids: N classes, for the plausibility and what is said of classes; None where nobody knows.
     """
 
     drawn: Sequence[Rle]
@@ -85,7 +85,8 @@ class CompletedImage:
 def complete_photos(plan: LabelPlan, photos: Sequence[DrawnPhoto]) -> Iterator[CompletedImage]:
     """Label a few photos together; yields one after another, because a finished one takes much memory."""
     scenes = [Scene(photo.owned.masks, photo.image) for photo in photos]
-    for photo, found in zip(photos, label_scenes(plan, scenes), strict=True):
+    classes = [photo.category_ids for photo in photos]
+    for photo, found in zip(photos, label_scenes(plan, scenes, classes=classes), strict=True):
         yield _assemble(plan, photo, found)
 
 

@@ -19,8 +19,9 @@ def flags_of(label: Label | None, visible: np.ndarray | BoxedMask, lost_px: int,
     """
     if label is None:
         return ["fully_shared", "low_confidence"]
-    hidden = bool(label.occluders) or label.grew_unmasked
+    hidden = bool(label.occluders) or label.grew_unmasked or label.kept_modal
     stated = {
+        "kept_modal": label.kept_modal,
         "no_occluder": not hidden and lost_px == 0,
         "overlap_only": not hidden and lost_px > 0,
         "unmasked_occluder": label.grew_unmasked,

@@ -13,8 +13,6 @@ import torch
 
 from ..calibration.choose_thresholds import choose
 from ..calibration.holdout import HOLDOUT, Holdout, read_holdout
-from ..calibration.holdout_scores import quick_score, score
-from ..calibration.uncertainty_report import PROMISE, UncertaintyReport
 from ..completion.checkpoint import (
     CARD,
     SHAPES,
@@ -27,6 +25,8 @@ from ..completion.checkpoint import (
 from ..completion.predictor import CropSpec
 from ..completion.training import train
 from ..errors import DataError
+from ..evaluation.holdout_scores import quick_score, score
+from ..evaluation.uncertainty_report import PROMISE, UncertaintyReport
 from ..io.files import hash_file, read_json, write_json
 from ..models.completer import build_completer
 from ..report import sanity_checks
@@ -133,6 +133,8 @@ def _settings_beside(
             f"{synth_dir}: expected cut-outs to learn from, got the recipe {occluded_objects.RECIPE}, which makes "
             "photos for `amodalpl evaluate boxes`; run `amodalpl synth` without it"
         )
+    of_all_classes = settings.labels.model_copy(update={"per_class": {}})  # a completer serves any file
+    settings = settings.model_copy(update={"labels": of_all_classes})
     if settings.completer.image and not Bank(synth_dir / BANK).has_images:
         raise DataError(
             f"{synth_dir}: completer.image needs photos in the bank, it has masks only; "

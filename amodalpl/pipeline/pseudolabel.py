@@ -29,6 +29,7 @@ from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
 from ..io.json_stream import open_lines, open_list, read_entries, read_lines, write_lines
 from ..labelling.assemble import CompletedImage, DrawnPhoto, complete_photos
+from ..labelling.class_rules import class_rules
 from ..labelling.gap_tolerance import instances_to_label, measure_gaps
 from ..labelling.label_statistics import LabelStatistics
 from ..labelling.ordering import cycles, mutual
@@ -93,7 +94,7 @@ def pseudolabel(
         DataError: annotations, photos or the review cannot be read, no instance can be labelled, or a photo does not
             fit into memory.
         CheckpointError: the completer is missing or damaged.
-        SettingsError: an unknown backend, or a device that is not there.
+        SettingsError: an unknown backend, a device that is not there, or settings of a class that the file has not.
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
@@ -107,7 +108,9 @@ def pseudolabel(
     bundle = load_completer(completer, where, backend)
     if backend == "torch":
         bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
-    data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
+    data = read_annotations(annotations, fmt)
+    rules = class_rules(settings.labels.per_class, data.category_names, str(annotations))
+    data = usable_photos(data, images, progress, settings.left_out_photos)
     if not any(i.modal is not None and not i.is_crowd for i in data.instances):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     require_memory(data)
@@ -123,7 +126,7 @@ def pseudolabel(
         run.record |= {"amodalpl": __version__, "git": git_state()}  # of who labels, whoever claimed it
         labels, tolerance = _measured(data, settings.labels, progress)
         method = str(read_json(completer / CARD, "the card of a completer")["method"])
-        work = _Work(data, images, bundle.completer.uses_image, plan_labels(bundle, labels), method)
+        work = _Work(data, images, bundle.completer.uses_image, plan_labels(bundle, labels, rules), method)
         parts = _make_parts(work, out, labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
@@ -353,7 +356,6 @@ def _write_statistics(
     counts = stats["counts"]
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
-    stats["promise"] = bundle.promise.to_json() if bundle.promise else None
     counts["promise"] = str(bundle.promise or "none: see the completer's hold-out scores")
     stats["promise"] = bundle.promise.to_json() if bundle.promise else None
     warnings = [

@@ -182,7 +182,7 @@ _ROWS = (
         sections=("synthesis",),
         takes=("settings",),
         folder="synth",
-        choice=Choice("recipe", "synthesis.recipe", "amodalpl.synthesis.recipes:CHOICES"),
+        choice=Choice("recipe", "synthesis.recipe", "amodalpl.synthesis.recipe_table:CHOICES"),
     ),
     Stage(
         name="complete",
@@ -199,7 +199,7 @@ _ROWS = (
         takes=("values", "device"),
         shared=True,
         folder="completer",
-        choice=Choice("method", "completer.method", "amodalpl.models.completer:METHODS"),
+        choice=Choice("method", "completer.method", "amodalpl.models.completer_table:METHODS"),
     ),
     Stage(
         name="pseudolabel",
@@ -293,7 +293,7 @@ _ROWS = (
         takes=("settings", "device"),
         shared=True,
         folder="detector",
-        choice=Choice("model", "detector.model", "amodalpl.detector.zoo:ZOO"),
+        choice=Choice("model", "detector.model", "amodalpl.detector.model_table:MODELS"),
     ),
     Stage(
         name="predict",

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..calibration.holdout import HOLDOUT, HOLDOUT_IMAGES
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord
 from ..errors import DataError
@@ -35,7 +35,7 @@ from ..runtime.usable_photos import usable_photos
 from ..settings import PipelineSettings, SynthesisSettings
 from ..synthesis.bank import FIRST_OBJECT, Bank, BankWriter, cut_out, image_square, sure_to_be_whole, surroundings
 from ..synthesis.holdout import Source, draw_scene, scene_entries
-from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
+from ..synthesis.recipe_table import DEFAULT_RECIPE, recipe_of
 from . import occluded_objects
 from .cutting_out import held_out_photos, owners_of, why_not_usable
 from .stage_table import STAGES

@@ -19,6 +19,7 @@ def label(**changes):
         "grew_unmasked": False,
         "grew_to_border": False,
         "runaway": False,
+        "kept_modal": False,
         "uncertainty": 0.3,
         **changes,
     }
@@ -39,6 +40,10 @@ def label(**changes):
         pytest.param({}, 1, ["shared_pixels"], id="something in front, and pixels shared"),
         pytest.param({"grew_to_border": True}, 0, ["grew_to_border"], id="cut off"),
         pytest.param({"runaway": True, "uncertainty": 1.0}, 0, ["runaway", "low_confidence"], id="refused"),
+        pytest.param({"occluders": (), "kept_modal": True}, 0, ["kept_modal"], id="its class is never completed"),
+        pytest.param(
+            {"occluders": (), "kept_modal": True}, 1, ["kept_modal", "shared_pixels"], id="and it is overlapped"
+        ),
         pytest.param({"uncertainty": 0.301}, 0, ["low_confidence"], id="doubtful"),
     ],
 )

@@ -11,12 +11,12 @@ import pytest
 from interruptions import Killed, KillIn
 
 from amodalpl.data.read import read_annotations
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 from amodalpl.metrics.levels import OCCLUDED_VEHICLES
 from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.synth import synth
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 
 VALUES = {
