@@ -27,9 +27,9 @@ from .io.images import image_size_hw, read_image
 from .labelling import assemble
 from .labelling.assemble import DrawnPhoto, complete_photos
 from .labelling.detections import label_detections
+from .labelling.gap_tolerance import measured
 from .labelling.plan import plan_labels
 from .masks import ownership, rle
-from .masks.gaps import derive_tolerance, pair_gaps
 from .masks.rle import Rle
 from .runtime.distributed import pick_device
 from .settings_values import resolve
@@ -116,11 +116,9 @@ def complete_image(
     if completer.completer.uses_image and photo is None:
         raise DataError("image: expected the photo, since this completer was trained to look at it; got None")
     owned = ownership.resolve(drawn, size)
-    if labels.gap_px is None or labels.contour_inset_px is None:
-        tolerance = derive_tolerance(pair_gaps(owned.masks))
-        labels = labels.measured(tolerance.gap_px, tolerance.contour_inset_px)
+    labels, _ = measured(labels, [owned.masks])
     seen = photo if completer.completer.uses_image else None
-    (completed,) = complete_photos(plan_labels(completer, labels), [DrawnPhoto(drawn, owned, seen, category_ids)])
+    (completed,) = complete_photos(plan_labels(completer, labels), [DrawnPhoto(owned, seen, category_ids)])
     return CompletedImage.of(completed, photo, category_ids)
 
 
