@@ -27,8 +27,8 @@ from .review_file import COMPLETED, Verdict, completed_mask
 
 DECISION = "decision"
 """Key of `amodalpl` in a label that was decided on."""
-NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only"})
-"""Flags of labels that have nothing in front of them by the order."""
+NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only", "kept_modal"})
+"""Flags of labels that nothing is in front of by the order, or whose class is never completed."""
 UNASKED = NOTHING_IN_FRONT | {"fully_shared"}
 """Flags of labels that the network was not asked about."""
 _MASKS = ("segmentation", "visible_mask")

@@ -27,7 +27,7 @@ class DrawnPhoto:
     Attributes:
         owned: N masks, none empty as drawn.
         image: (H, W, 3) uint8 RGB; needed only by completers that look at the photo.
-        category_ids: N classes, for the plausibility; None where nobody knows.
+        category_ids: N classes, for the plausibility and what is said of classes; None where nobody knows.
     """
 
     owned: Owned
@@ -82,7 +82,7 @@ class CompletedImage:
 
 def complete_photos(plan: LabelPlan, photos: Sequence[DrawnPhoto]) -> Iterator[CompletedImage]:
     """Label a few photos together; yields one after another, because a finished one takes much memory."""
-    scenes = [Scene(photo.owned.masks, photo.image) for photo in photos]
+    scenes = [Scene(photo.owned.masks, photo.image, photo.category_ids) for photo in photos]
     for photo, found in zip(photos, label_scenes(plan, scenes), strict=True):
         yield _assemble(plan, photo, found)
 

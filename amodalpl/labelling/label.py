@@ -31,6 +31,7 @@ class Label:
         runaway: whether the prediction was refused, because it was more than `max_growth` times the visible area
             that the network was shown.
         grew_to_border: whether it reaches the edge of the crop the network saw, and may have been cut there.
+        kept_modal: whether its class is never completed.
     """
 
     whole: BoxedMask
@@ -38,6 +39,7 @@ class Label:
     prediction: CompletionPrediction | None = None
     runaway: bool = False
     grew_to_border: bool = False
+    kept_modal: bool = False
 
     @property
     def grew_unmasked(self) -> bool:
@@ -63,15 +65,18 @@ class Label:
         return () if self.prediction is None else self.prediction.request.occluders
 
 
-def read_label(plan: LabelPlan, visible: np.ndarray | BoxedMask, prediction: CompletionPrediction) -> Label:
+def read_label(
+    plan: LabelPlan, visible: np.ndarray | BoxedMask, prediction: CompletionPrediction, threshold: float
+) -> Label:
     """Read a label from what was predicted of an object.
 
     Args:
-        plan: thresholds, limits and calibration.
+        plan: limits and calibration.
         visible: the object as it was drawn.
         prediction: of the object, grown where masks are tight.
+        threshold: probability above which a pixel belongs to it.
     """
-    local = amodal_in_window(prediction, plan.threshold, plan.behind_neighbours, plan.unmasked_threshold)
+    local = amodal_in_window(prediction, threshold, plan.behind_neighbours, plan.unmasked_threshold)
     if runs_away(local, prediction.modal, plan.max_growth):
         return Label(boxed(visible), 1.0, prediction, runaway=True)
     return Label(
@@ -188,8 +193,9 @@ def flags_of(label: Label | None, visible: np.ndarray | BoxedMask, lost_px: int,
     """
     if label is None:
         return ["fully_shared", "low_confidence"]
-    hidden = bool(label.occluders) or label.grew_unmasked
+    hidden = bool(label.occluders) or label.grew_unmasked or label.kept_modal
     stated = {
+        "kept_modal": label.kept_modal,
         "no_occluder": not hidden and lost_px == 0,
         "overlap_only": not hidden and lost_px > 0,
         "unmasked_occluder": label.grew_unmasked,

@@ -62,14 +62,24 @@ def label_scenes(
             {target: groups.get(target, []) for target in range(len(scene.masks)) if scene.masks[target].any()}
             for scene, groups in zip(shown, occluders, strict=True)
         ]
+    kept_modal = [
+        {k for k, category_id in enumerate(scene.classes or ()) if category_id in plan.rules.kept_modal}
+        for scene in scenes
+    ]
+    occluders = [
+        {target: group for target, group in groups.items() if target not in kept}
+        for groups, kept in zip(occluders, kept_modal, strict=True)
+    ]
     predictions = plan.completing.predict_behind(shown, occluders, known)
 
     def label(number: int, target: int) -> Label | None:
-        visible = scenes[number].masks[target]
+        visible, classes = scenes[number].masks[target], scenes[number].classes
         if target in predictions[number]:
-            return read_label(plan, visible, predictions[number][target])
+            threshold = plan.threshold_of(None if classes is None else classes[target])
+            return read_label(plan, visible, predictions[number][target], threshold)
         uncertainty = plan.calibration.unasked if target in around[number] else 0.0
-        return Label(visible, uncertainty) if visible.any() else None
+        kept = target in kept_modal[number]
+        return Label(visible, uncertainty, kept_modal=kept) if visible.any() else None
 
     return [
         SceneLabels([label(number, target) for target in range(len(scene.masks))], order)

@@ -17,6 +17,7 @@ from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .acyclic import without_circles
+from .class_rules import in_settled_directions
 from .contact import Neighbours, orders_by_contact
 from .label import amodal_in_window, runs_away
 from .ordering import OcclusionEdge, growth_inside, growth_whole, order_pairs
@@ -29,7 +30,7 @@ def recover_orders(
     """Recover who hides whom, without circles.
 
     Args:
-        plan: order rule, predictor, threshold and further looks.
+        plan: order rule, predictor, threshold, further looks, and what is settled of classes.
         scenes: images with disjoint visible masks.
         neighbours: of each scene.
 
@@ -42,7 +43,13 @@ def recover_orders(
         predictions = predict_behind_neighbours(plan, scenes, neighbours)
         (orders,) = orders_completed(plan, scenes, neighbours, predictions, [plan.order_threshold])
         known = {prediction.request: prediction for of_scene in predictions for prediction in of_scene.values()}
-    return [without_circles(order) for order in orders], known
+    return [_settled(plan, scene, order) for scene, order in zip(scenes, orders, strict=True)], known
+
+
+def _settled(plan: LabelPlan, scene: Scene, order: Sequence[OcclusionEdge]) -> list[OcclusionEdge]:
+    """Return an order without circles that goes as the settings of classes say."""
+    arrows = set() if scene.classes is None else plan.rules.settled(scene.classes, order)
+    return without_circles(in_settled_directions(order, arrows), arrows)
 
 
 def order_pairwise(plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours) -> list[list[OcclusionEdge]]:

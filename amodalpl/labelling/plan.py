@@ -10,6 +10,7 @@ from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CompletionPredictor
 from ..settings import LabelSettings
 from ..shape_prior.plausibility import ShapePrior
+from .class_rules import NO_RULES, ClassRules
 
 UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
 
@@ -35,6 +36,7 @@ class LabelPlan:
         low_confidence: uncertainty above which labels carry that flag.
         calibration: from the network's probabilities to the expected error of labels.
         shapes: how ordinary a shape is; None where nobody knows.
+        rules: what the settings say of single classes.
     """
 
     gap_px: int
@@ -52,15 +54,21 @@ class LabelPlan:
     low_confidence: float
     calibration: Calibration
     shapes: ShapePrior | None
+    rules: ClassRules
+
+    def threshold_of(self, category_id: int | None) -> float:
+        """Return the probability above which a pixel belongs to an object of a class."""
+        return self.threshold if category_id is None else self.rules.thresholds.get(category_id, self.threshold)
 
 
-def plan_labels(bundle: CompleterBundle, settings: LabelSettings) -> LabelPlan:
+def plan_labels(bundle: CompleterBundle, settings: LabelSettings, rules: ClassRules = NO_RULES) -> LabelPlan:
     """Settle how a completer labels.
 
     Args:
         bundle: the completer, and what was chosen for it.
         settings: what they leave open is the completer's; gaps that were neither given nor measured are those of
             hand-drawn polygons.
+        rules: of single classes.
     """
     method = bundle.completer.method
     gap_px, contour_inset_px = settings.near_px, settings.grown_px
@@ -85,6 +93,7 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings) -> LabelPlan:
         low_confidence=_low_confidence(settings.low_confidence, bundle.promise),
         calibration=bundle.calibration,
         shapes=bundle.shapes,
+        rules=rules,
     )
 
 

@@ -127,6 +127,8 @@ def _settings_beside(
     if init:
         inherited["completer"] = read_network_settings(init)
     settings = resolve(merge(inherited, values))
+    of_all_classes = settings.labels.model_copy(update={"per_class": {}})  # a completer serves any file
+    settings = settings.model_copy(update={"labels": of_all_classes})
     if settings.completer.image and not Bank(synth_dir / BANK).has_images:
         raise DataError(
             f"{synth_dir}: completer.image needs photos in the bank, it has masks only; "

@@ -23,6 +23,7 @@ from ..labelling.write_files import write_label_files
 from ..masks.geometry import count_px
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import pick_device
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
@@ -106,7 +107,9 @@ def label_boxes(
         out,
         run.counts,
         files={"labels": out / LABELS, "report": out / REPORT_FILE, "statistics": out / STATS},
-        next=f"amodalpl train-detector {out / LABELS} {images} --out detector",
+        next=f"open {argument(out / REPORT_FILE)}",
+        then=f"amodalpl train-detector {argument(out / LABELS)} {argument(images)} "
+        f"--out {beside(out, 'labels', 'detector')}",
     )
 
 

@@ -35,6 +35,7 @@ from ..io.json_stream import read_lines, write_lines
 from ..io.parallel import usable_cores
 from ..io.video import Video, write_video
 from ..labelling.assemble import photo_entries
+from ..labelling.class_rules import class_rules
 from ..labelling.detections import label_detections
 from ..labelling.write_files import write_label_files
 from ..masks import rle
@@ -42,6 +43,7 @@ from ..report import draw
 from ..report.objects_picture import PicturedObject, draw_objects
 from ..report.page import REPORT_FILE, write_label_page
 from ..runtime.distributed import pick_device
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun
 from ..runtime.summary import Summary
@@ -118,6 +120,8 @@ def predict(
     inputs = {**_identity(found), **opened.identity}
     if completer is not None:
         inputs["completer"] = hash_file(completer / CARD)
+        names = {entry["id"]: entry["name"] for entry in opened.categories}
+        class_rules(settings.labels.per_class, names, str(detector))
     run = StageRun.open(out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments)
     if run.is_new:
         shutil.rmtree(out / PARTS, ignore_errors=True)  # of a run on other photos that was given up
@@ -144,8 +148,15 @@ def predict(
         **({"video": out / VIDEO} if video else {"overlays": out / OVERLAYS}),
     }
     shown = out / FRAMES if video else found.folder
-    review = f"amodalpl apply-review {labels} {shown} review.json --out corrected"
-    return Summary(STAGE, out, run.counts, files={k: f for k, f in files.items() if f.exists()}, next=review)
+    return Summary(
+        STAGE,
+        out,
+        run.counts,
+        files={name: file for name, file in files.items() if file.exists()},
+        next=f"open {argument(labels / REPORT_FILE)}",
+        then=f"amodalpl apply-review {argument(labels)} {argument(shown)} review.json "
+        f"--out {beside(out, 'found', 'corrected')}",
+    )
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
 from ..io.json_stream import read_entries, read_lines, write_lines
 from ..labelling.assemble import DrawnPhoto, complete_photos, photo_entries
+from ..labelling.class_rules import class_rules
 from ..labelling.gap_tolerance import measured, some_photos
 from ..labelling.label_statistics import LabelStatistics
 from ..labelling.plan import LabelPlan, plan_labels
@@ -92,7 +93,7 @@ def pseudolabel(
         DataError: annotations, photos or the review cannot be read, no instance can be labelled, or a photo does not
             fit into memory.
         CheckpointError: the completer is missing or damaged.
-        SettingsError: an unknown backend, or a device that is not there.
+        SettingsError: an unknown backend, a device that is not there, or settings of a class that the file has not.
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
@@ -106,7 +107,9 @@ def pseudolabel(
     bundle = load_completer(completer, where, backend)
     if backend == "torch":
         bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
-    data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
+    data = read_annotations(annotations, fmt)
+    rules = class_rules(settings.labels.per_class, data.category_names, str(annotations))
+    data = usable_photos(data, images, progress, settings.left_out_photos)
     if not any(data.completable(record.id) for record in data.images):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     require_memory(data)
@@ -122,7 +125,7 @@ def pseudolabel(
         run.record |= {"amodalpl": __version__, "git": git_state()}  # of who labels, whoever claimed it
         labels, tolerance = measured(settings.labels, some_photos(data, progress))
         method = str(read_json(completer / CARD, "the card of a completer")["method"])
-        work = _Work(data, images, bundle.completer.uses_image, plan_labels(bundle, labels), method)
+        work = _Work(data, images, bundle.completer.uses_image, plan_labels(bundle, labels, rules), method)
         parts = _make_parts(work, out, labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
@@ -268,8 +271,8 @@ def _write_statistics(
     counts = stats["counts"]
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
-    stats["promise"] = bundle.promise.to_json() if bundle.promise else None
     counts["promise"] = str(bundle.promise or "none: see the completer's hold-out scores")
+    stats["promise"] = bundle.promise.to_json() if bundle.promise else None
     warnings = [*sanity_checks.of_labels(np.array(statistics.growth), statistics.ordered), *one_way.warnings()]
     if tolerance is not None:
         stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}

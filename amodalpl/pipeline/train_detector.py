@@ -24,7 +24,7 @@ from ..metrics.detection import coco_scores, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
-from ..runtime.next_command import argument
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
@@ -109,7 +109,7 @@ def train_detector(
     first = Ranks.of_this_process().is_first
     stage = _claim((out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments), first)
     if stage.done:
-        return _summary(out, stage.counts, _stored(out)["scores"])
+        return _summary(out, images, stage.counts, _stored(out)["scores"])
     with stage.released_on_bad_input():
         model, config, norm, started = _prepare(data, out, settings, init, first, progress if first else SILENT)
     curve = _learn(model, config, out, settings, where, progress if first else SILENT)
@@ -129,7 +129,7 @@ def train_detector(
     written = [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE]
     stage.finish(counts, [*written, label_codebook.SHAPES] if model_table.MODELS[wanted.model].shapes else written)
     _forget_checkpoint(out)
-    return _summary(out, counts, scores)
+    return _summary(out, images, counts, scores)
 
 
 def _read(
@@ -533,5 +533,13 @@ def _files(out: Path) -> dict[str, Path]:
     }
 
 
-def _summary(out: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
-    return Summary(STAGE, out, counts, scores, _files(out), next=f"amodalpl evaluate detector {argument(out)}")
+def _summary(out: Path, images: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
+    return Summary(
+        STAGE,
+        out,
+        counts,
+        scores,
+        _files(out),
+        next=f"open {argument(out / REPORT_FILE)}",
+        then=f"amodalpl predict {argument(images)} --detector {argument(out)} --out {beside(out, 'detector', 'found')}",
+    )

@@ -64,6 +64,10 @@ def plan(**settings):
     return plan_labels(bundle, LabelSettings(**settings))
 
 
+def read(plan, prediction, threshold=None):
+    return read_label(plan, in_image(MODAL), prediction, threshold or plan.threshold)
+
+
 @pytest.mark.parametrize(
     ("threshold", "behind_neighbours", "expected"),
     [
@@ -82,7 +86,7 @@ def test_running_away_begins_beyond_the_most_that_is_allowed():
 
 
 def test_label_of_a_prediction():
-    label = read_label(plan(), in_image(MODAL), PREDICTION)
+    label = read(plan(), PREDICTION)
     np.testing.assert_array_equal(label.amodal, in_image(MODAL | BEHIND))
     assert label.prediction is PREDICTION and label.asked and label.occluders == (2, 1)
     assert not label.runaway and not label.grew_to_border
@@ -90,8 +94,14 @@ def test_label_of_a_prediction():
     assert label.uncertainty == pytest.approx(0.1 + 0.9 * implied, abs=1e-3)
 
 
+def test_the_threshold_is_the_one_that_is_given():
+    """That of the plan is for classes that have none of their own."""
+    assert not read(plan(threshold=0.9), PREDICTION, 0.5).amodal.sum() == MODAL.sum()
+    assert read(plan(threshold=0.5), PREDICTION, 0.9).amodal.sum() == MODAL.sum()
+
+
 def test_a_runaway_stays_as_drawn():
-    label = read_label(plan(max_growth=1.5), in_image(MODAL), PREDICTION)
+    label = read(plan(max_growth=1.5), PREDICTION)
     np.testing.assert_array_equal(label.amodal, in_image(MODAL))
     assert label.runaway and label.asked and label.uncertainty == 1 and label.occluders == (2, 1)
 
@@ -99,7 +109,7 @@ def test_a_runaway_stays_as_drawn():
 def test_growth_to_the_edge_of_the_window_is_noted():
     to_edge = part((4, 10))
     prediction = CompletionPrediction(PREDICTION.request, 2, WINDOW, to_edge.astype(np.float32), to_edge, MODAL)
-    assert read_label(plan(), in_image(MODAL), prediction).grew_to_border
+    assert read(plan(), prediction).grew_to_border
 
 
 def test_nobody_was_asked():
@@ -124,11 +134,11 @@ def test_where_no_mask_is_a_threshold_of_its_own_counts():
 
 def test_what_may_go_on_where_no_mask_is_adds_to_the_uncertainty():
     open_there = beyond_masks(PREDICTION)
-    sure = read_label(plan(threshold=0.5, gap_px=2), in_image(MODAL), PREDICTION)
-    left_out = read_label(plan(threshold=0.5, gap_px=2, unmasked_threshold=0.9), in_image(MODAL), open_there)
+    sure = read(plan(threshold=0.5, gap_px=2), PREDICTION)
+    left_out = read(plan(threshold=0.5, gap_px=2, unmasked_threshold=0.9), open_there)
     assert np.array_equal(sure.amodal, left_out.amodal) and not left_out.grew_unmasked
     assert left_out.uncertainty > sure.uncertainty
-    grown = read_label(plan(threshold=0.5, gap_px=2, unmasked_threshold=0.7), in_image(MODAL), open_there)
+    grown = read(plan(threshold=0.5, gap_px=2, unmasked_threshold=0.7), open_there)
     assert grown.grew_unmasked and grown.amodal.sum() == 24
 
 
@@ -142,6 +152,7 @@ def stated(**changes):
         "grew_unmasked": False,
         "grew_to_border": False,
         "runaway": False,
+        "kept_modal": False,
         "uncertainty": 0.3,
         **changes,
     }
@@ -162,6 +173,10 @@ def stated(**changes):
         pytest.param({}, 1, ["shared_pixels"], id="something in front, and pixels shared"),
         pytest.param({"grew_to_border": True}, 0, ["grew_to_border"], id="cut off"),
         pytest.param({"runaway": True, "uncertainty": 1.0}, 0, ["runaway", "low_confidence"], id="refused"),
+        pytest.param({"occluders": (), "kept_modal": True}, 0, ["kept_modal"], id="its class is never completed"),
+        pytest.param(
+            {"occluders": (), "kept_modal": True}, 1, ["kept_modal", "shared_pixels"], id="and it is overlapped"
+        ),
         pytest.param({"uncertainty": 0.301}, 0, ["low_confidence"], id="doubtful"),
     ],
 )
