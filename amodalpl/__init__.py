@@ -35,25 +35,14 @@ __all__ = [
     "load_detector",
     "read_annotations",
 ]
-
-_HOMES = {
-    "AmodalplError": "errors",
-    "CompletedImage": "api",
-    "DetectedImage": "api",
-    "complete_image": "api",
-    "complete_images": "api",
-    "detect_image": "api",
-    "load_completer": "api",
-    "load_detector": "api",
-    "read_annotations": "data.read",
-}
+_NOT_IN_API = {"AmodalplError": "errors", "read_annotations": "data.read"}
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then, so that `amodalpl --help` need not wait for torch."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{_NOT_IN_API.get(name, 'api')}", __name__), name)
 
 
 def __dir__() -> list[str]:

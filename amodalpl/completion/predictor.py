@@ -40,7 +40,7 @@ class Scene:
         """Keep what is given; of an (N, H, W) bool stack, the boxes of its masks."""
         self.masks = all_boxed(masks)
         self.image = image
-        self.classes = classes
+        self.classes = None if classes is None else list(classes)
 
     @cached_property
     def covered(self) -> np.ndarray:

@@ -38,7 +38,7 @@ from ..runtime.summary import Summary
 from ..runtime.usable_photos import require_photos
 from .stage_table import STAGES
 
-STAGE = "apply-review"
+ROW = STAGES["apply-review"]
 _COUNTED: dict[Verdict | None, str] = {
     "accept": "accepted",
     "reject": "rejected",
@@ -79,7 +79,7 @@ def apply_review(
         DataError: the review is damaged or of other labels, or the labels or photos cannot be used.
         OutputError: `labels` is no finished folder, or `out` belongs to another run.
     """
-    arguments = STAGES[STAGE].arguments(locals())
+    arguments = ROW.arguments(labels=labels, images=images, review=review, completer=completer)
     decided = read_review(review)
     record = _finished_labels(labels)
     file = labels / LABELS
@@ -101,7 +101,7 @@ def apply_review(
     if made_by:
         inputs["completer"] = made_by
     settings = {"report": {"with_scores": completer is not None}}
-    run = StageRun.open(out, STAGE, settings, inputs, record["seed"], arguments)
+    run = StageRun.open(out, ROW.name, settings, inputs, record["seed"], arguments)
     if not run.done:
         before: Review | None = None
         gone: list[Lost] = []
@@ -111,7 +111,7 @@ def apply_review(
         write_label_page(out, images, completer, progress)
         run.finish(counts, [p.name for p in out.iterdir() if p.name != RUN_FILE and not p.name.startswith(".")])
     return Summary(
-        STAGE,
+        ROW.name,
         out,
         counts=run.counts,
         files={
@@ -133,8 +133,8 @@ def _finished_labels(folder: Path) -> dict[str, Any]:
         record = finished_run(folder.parent, "predict")
     else:
         record = read_json(folder / RUN_FILE, "the record of a finished `amodalpl pseudolabel`")
-        again = isinstance(record, dict) and record.get("stage") == STAGE
-        record = finished_run(folder, STAGE if again else "pseudolabel")
+        again = isinstance(record, dict) and record.get("stage") == ROW.name
+        record = finished_run(folder, ROW.name if again else "pseudolabel")
     if not isinstance(record.get("inputs"), dict) or type(record.get("seed")) is not int:
         raise DataError(f"{folder / RUN_FILE}: expected inputs and a seed, found none; it was changed by hand")
     return record

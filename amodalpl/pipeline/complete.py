@@ -78,7 +78,7 @@ def complete(
         CheckpointError: the checkpoint in `out` is damaged, or the weights of `init` do not fit.
         TrainingError: the loss is no longer a number.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(synth_dir=synth_dir, init=init)
     settings = _settings_beside(synth_dir, values, init, progress)
     where = pick_device(device)
     run = StageRun.open(

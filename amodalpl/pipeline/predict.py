@@ -52,7 +52,7 @@ from ..version import __version__
 from .pseudolabel import pseudolabel
 from .stage_table import STAGES
 
-STAGE = "predict"
+ROW = STAGES["predict"]
 LABEL_FOLDER, FRAMES, OVERLAYS = "labels", "frames", "overlays"
 RESULTS, MODAL, VIDEO = "detections.json", "modal.json", "video.mp4"
 PARTS = f".parts-{__version__}"
@@ -106,8 +106,8 @@ def predict(
         SettingsError: float16 without a GPU, or a checkpoint that does not go with the detector.
         OutputError: the folder belongs to another run.
     """
-    arguments = STAGES[STAGE].arguments(locals())
-    require_mmdetection(STAGE)
+    arguments = ROW.arguments(source=source, detector=detector, checkpoint=checkpoint, completer=completer)
+    require_mmdetection(ROW.name)
     from ..detector import inference, trained
 
     where = pick_device(device)
@@ -122,7 +122,7 @@ def predict(
         inputs["completer"] = hash_file(completer / CARD)
         names = {entry["id"]: entry["name"] for entry in opened.categories}
         class_rules(settings.labels.per_class, names, str(detector))
-    run = StageRun.open(out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments)
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
     if run.is_new:
         shutil.rmtree(out / PARTS, ignore_errors=True)  # of a run on other photos that was given up
     if not run.done:
@@ -149,7 +149,7 @@ def predict(
     }
     shown = out / FRAMES if video else found.folder
     return Summary(
-        STAGE,
+        ROW.name,
         out,
         run.counts,
         files={name: file for name, file in files.items() if file.exists()},

@@ -97,7 +97,9 @@ def pseudolabel(
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(
+        annotations=annotations, images=images, completer=completer, fmt=fmt, review=review, backend=backend
+    )
     ranks = Ranks.of_this_process()
     ranks.settle()
     if not ranks.is_first:

@@ -83,7 +83,7 @@ def synth(
             not fit into memory.
         OutputError: the folder belongs to another run.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(annotations=annotations, images=images, fmt=fmt)
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
     require_memory(data)
     run = StageRun.open(out, ROW.name, ROW.settings_of(settings), input_hashes(data, images), settings.seed, arguments)

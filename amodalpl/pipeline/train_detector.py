@@ -32,7 +32,7 @@ from ..runtime.usable_photos import require_photos, usable_photos
 from ..settings import DetectorSettings, PipelineSettings
 from .stage_table import STAGES
 
-STAGE = "train-detector"
+ROW = STAGES["train-detector"]
 WEIGHTS, CONFIG, METRICS, DETECTIONS = "weights.pth", "mmdet_config.py", "metrics.json", "detections.json"
 TRAIN, VAL = "train.json", "val.json"
 CURVES, SHEET = "curves.png", "detections.png"
@@ -98,7 +98,7 @@ def train_detector(
         CheckpointError: the start weights cannot be used.
         OutputError: the folder belongs to another run.
     """
-    arguments = STAGES[STAGE].arguments(locals())
+    arguments = ROW.arguments(labels=labels, images=images, val=val, val_images=val_images, init=init)
     require_detector()
     where = pick_device(device)
     wanted = settings.detector
@@ -107,7 +107,7 @@ def train_detector(
     inputs = {**data.inputs, "init": start_identity(init, wanted)}
     join_processes(where)
     first = Ranks.of_this_process().is_first
-    stage = _claim((out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments), first)
+    stage = _claim((out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments), first)
     if stage.done:
         return _summary(out, images, stage.counts, _stored(out)["scores"])
     with stage.released_on_bad_input():
@@ -124,7 +124,7 @@ def train_detector(
         "device": where.type,
     }
     if not first:
-        return Summary(STAGE, out, counts)
+        return Summary(ROW.name, out, counts)
     scores = _finish(model, config, norm, data, out, wanted, curve, counts, where, progress)
     written = [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE]
     stage.finish(counts, [*written, label_codebook.SHAPES] if model_table.MODELS[wanted.model].shapes else written)
@@ -214,7 +214,7 @@ def _prepare(
         write_json(out / VAL, data.val.coco)
         title = model_table.MODELS[wanted.model].title
         text = configs.as_python(
-            config, f"{title} on {data.labels}; written by amodalpl {STAGE}. Start weights: {started}."
+            config, f"{title} on {data.labels}; written by amodalpl {ROW.name}. Start weights: {started}."
         )
         write_whole(out / CONFIG, lambda part: part.write_text(text, encoding="utf-8"))
         if shapes_wanted:
@@ -311,7 +311,7 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         CheckpointError: the weights were changed since training.
         DataError: the photos are gone.
     """
-    record = finished_run(folder, STAGE)
+    record = finished_run(folder, ROW.name)
     require_detector()
     from ..detector import training
 
@@ -358,7 +358,7 @@ def require_detector() -> None:
     Raises:
         MissingPackageError: it does not import.
     """
-    require_mmdetection(STAGE)
+    require_mmdetection(ROW.name)
 
 
 def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
@@ -452,7 +452,7 @@ def _start_file(init: str) -> Path:
     path = Path(init)
     if not path.is_dir():
         return path
-    finished_run(path, STAGE)
+    finished_run(path, ROW.name)
     return path / WEIGHTS
 
 
@@ -517,7 +517,7 @@ def _visible(entry: dict[str, Any]) -> dict[str, Any]:
 def _stored(folder: Path) -> dict[str, Any]:
     stored = read_json(folder / METRICS, "the scores of a finished detector")
     if not isinstance(stored, dict) or not _NEEDED <= set(stored):
-        raise OutputError(f"{folder / METRICS}: expected the scores of a finished `amodalpl {STAGE}`; train again")
+        raise OutputError(f"{folder / METRICS}: expected the scores of a finished `amodalpl {ROW.name}`; train again")
     return stored
 
 
@@ -535,7 +535,7 @@ def _files(out: Path) -> dict[str, Path]:
 
 def _summary(out: Path, images: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
     return Summary(
-        STAGE,
+        ROW.name,
         out,
         counts,
         scores,
