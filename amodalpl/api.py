@@ -28,9 +28,9 @@ from .labelling import assemble
 from .labelling.assemble import DrawnPhoto, complete_photos
 from .labelling.class_rules import class_rules
 from .labelling.detections import label_detections
+from .labelling.gap_tolerance import measured
 from .labelling.plan import plan_labels
 from .masks import ownership, rle
-from .masks.gaps import derive_tolerance, pair_gaps
 from .masks.rle import Rle
 from .runtime.distributed import pick_device
 from .settings_values import resolve
@@ -135,13 +135,10 @@ def _complete(
     if completer.completer.uses_image and photo is None:
         raise DataError("image: expected the photo, since this completer was trained to look at it; got None")
     owned = ownership.resolve(drawn, size)
-    if labels.gap_px is None or labels.contour_inset_px is None:
-        tolerance = derive_tolerance(pair_gaps(owned.masks))
-        labels = labels.measured(tolerance.gap_px, tolerance.contour_inset_px)
+    labels, _ = measured(labels, [owned.masks])
     seen = photo if completer.completer.uses_image else None
-    (completed,) = complete_photos(
-        plan_labels(completer, labels, rules), [DrawnPhoto(drawn, owned, seen, category_ids)]
-    )
+    plan = plan_labels(completer, labels, rules)
+    (completed,) = complete_photos(plan, [DrawnPhoto(owned, seen, category_ids)])
     return CompletedImage.of(completed, photo, category_ids)
 
 
