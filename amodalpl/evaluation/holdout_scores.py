@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from ..calibration.collect import CalibrationSamples
 from ..calibration.completion_counts import count_completions
 from ..calibration.holdout import Case, Holdout, with_tolerance
@@ -138,7 +136,7 @@ def _count_case(
 def _count_order(
     case: Case, found: SceneLabels, radius_px: int, near_px: int
 ) -> Iterator[tuple[str, ordering.OrderCounts]]:
-    modal, amodal = np.asarray(case.scene.masks), np.asarray(case.amodal)
+    modal, amodal = case.scene.masks, case.amodal
     truth_one_way = ordering.one_way_order_from_masks(modal, amodal)
     truth = ordering.order_from_masks(modal, amodal, near_px, rim_px=0)
     bordering = {frozenset(pair) for pair in ordering.bordering_pairs(modal)}

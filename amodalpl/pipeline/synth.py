@@ -21,7 +21,7 @@ from ..errors import DataError
 from ..io.files import write_json, write_whole
 from ..io.images import RecentPhotos, image_path, write_photo
 from ..io.json_stream import finite
-from ..masks import ownership, rle
+from ..masks import boxed, ownership
 from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.boxes import crop_square
 from ..masks.gaps import derive_tolerance, pair_gaps
@@ -217,7 +217,8 @@ def _owners(masks: BoxedMasks, crowds: Sequence[Rle]) -> np.ndarray:
     """Return who owns each pixel, (H, W) uint16 as `surroundings` takes it; crowds own what nobody else does."""
     owners = np.full(masks.size_hw, NOBODY, dtype=np.uint16)
     for crowd in crowds:
-        owners[rle.decode(crowd)] = FIRST_OBJECT + len(masks)
+        mask = boxed.decode(crowd)
+        owners[mask.window][mask.crop] = FIRST_OBJECT + len(masks)
     for number, mask in enumerate(masks):
         owners[mask.window][mask.crop] = FIRST_OBJECT + number
     return owners
