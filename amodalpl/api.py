@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from .builtin import completer_folder
 from .completed_image import CompletedImage
 from .completion import checkpoint
 from .completion.checkpoint import CompleterBundle
@@ -46,7 +47,8 @@ def load_completer(folder: AnyPath, device: str = "auto", backend: str = "torch"
     """Open a trained completer.
 
     Args:
-        folder: output folder of `amodalpl complete`.
+        folder: output folder of `amodalpl complete`, or "builtin" for the completer that comes with the package, with
+            the thresholds that it came with; `labels/refit/completer` of `amodalpl pseudolabel` has those of your data.
         device: "auto", "cpu" or "cuda".
         backend: "torch", or "onnx" to run what `amodalpl export-onnx` wrote by onnxruntime.
 
@@ -56,7 +58,7 @@ def load_completer(folder: AnyPath, device: str = "auto", backend: str = "torch"
         CheckpointError: files are missing, damaged, or do not belong together.
         MissingPackageError: onnxruntime is asked for and not installed.
     """
-    return checkpoint.load_completer(Path(folder), pick_device(device), backend)
+    return checkpoint.load_completer(completer_folder(os.fspath(folder)), pick_device(device), backend)
 
 
 def complete_image(

@@ -141,6 +141,9 @@ class SynthesisSettings(Settings):
     min_side_px: float = Field(5.0, ge=1, description="smallest crop side that is used; 5 in the PCNet code")
     layers: LayerSettings = Field(LayerSettings(), description="of the recipe layers")
     ais: AisSettings = Field(AisSettings(), description="of the recipe ais")
+    photos: int | None = Field(
+        None, ge=2, description="photos with objects that are used at all, drawn by the seed; every one unless given"
+    )
     holdout_fraction: float = Field(0.15, gt=0, lt=1, description="share of the photos that training never sees")
     holdout_scenes: int = Field(3, ge=1, description="hold-out scenes drawn from each held-out photo")
     holdout_occluded: float = Field(0.8, ge=0, le=1, description="share of hold-out targets that get an occluder")
@@ -189,7 +192,12 @@ class CompleterSettings(Settings):
 class TrainingSettings(Settings):
     """How a completer is trained."""
 
-    steps: int = Field(56_000, ge=1, description="optimiser steps; 56 000 for COCOA, 32 000 for KINS")
+    steps: int = Field(
+        56_000,
+        ge=0,
+        description="optimiser steps; 56 000 for COCOA, 32 000 for KINS; 0 keeps the weights of --init and chooses how "
+        "to use them",
+    )
     batch_size: int = Field(32, ge=1, description="patches per step and process")
     workers: int = Field(2, ge=0, description="loader processes; the samples are the same for any number")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd in the papers; adamw for short runs")
@@ -295,6 +303,11 @@ class LabelSettings(Settings):
         gt=1,
         description="whole over visible area, grown where masks are tight, beyond which a label stays as drawn, "
         "with the flag `runaway`",
+    )
+    refit: bool | None = Field(
+        None,
+        description="choose thresholds and calibration of the completer anew, on occlusions made of your own masks; "
+        "unless given, only of the one that comes with the package",
     )
     images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
     low_confidence: float | None = Field(

@@ -78,6 +78,10 @@ class Holdout:
         """Return the image ids of a part ("choose" or "report"); scenes of one part only serve as both."""
         return [r.id for r in self.data.images if r.raw.get("part") in (part, "both")]
 
+    def photo_of(self, image_id: int) -> int:
+        """Return the id of the photo that a scene was drawn on; several may share one."""
+        return int(self.data.image_by_id[image_id].raw.get("photo_id", image_id))
+
     def read(self, image_ids: Iterable[int]) -> Iterator[Case]:
         """Decode scenes."""
         for image_id in image_ids:

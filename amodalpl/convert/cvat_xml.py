@@ -377,8 +377,8 @@ def _write_shape(
 
 def _runs(outline: Mask) -> dict[str, str]:
     assert outline.rle is not None
-    x, y, width, height = rle.box_xywh(outline.rle)
-    flat = rle.decode(outline.rle)[y : y + height, x : x + width].ravel()
+    x, y, width, height = box = rle.box_xywh(outline.rle)
+    flat = rle.decode_box(outline.rle, box).ravel()
     borders = [0, *(np.flatnonzero(np.diff(flat)) + 1).tolist(), len(flat)]
     runs = np.diff(borders).tolist()
     return {

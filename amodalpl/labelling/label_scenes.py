@@ -62,10 +62,7 @@ def label_scenes(
             {target: groups.get(target, []) for target in range(len(scene.masks)) if scene.masks[target].any()}
             for scene, groups in zip(shown, occluders, strict=True)
         ]
-    kept_modal = [
-        {k for k, category_id in enumerate(scene.classes or ()) if category_id in plan.rules.kept_modal}
-        for scene in scenes
-    ]
+    kept_modal = [plan.rules.kept(scene.classes) for scene in scenes]
     occluders = [
         {target: group for target, group in groups.items() if target not in kept}
         for groups, kept in zip(occluders, kept_modal, strict=True)

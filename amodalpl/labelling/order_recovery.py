@@ -27,7 +27,7 @@ from .plan import LabelPlan
 def recover_orders(
     plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours
 ) -> tuple[list[list[OcclusionEdge]], Predictions]:
-    """Recover who hides whom, without circles.
+    """Recover who hides whom, as the rules of classes say, and without circles.
 
     Args:
         plan: order rule, predictor, threshold, further looks, and what is settled of classes.

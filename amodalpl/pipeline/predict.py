@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..builtin import completer_folder
 from ..completion.checkpoint import CARD
 from ..convert.shared.photo_folder import unique_stems
 from ..data import coco
@@ -82,7 +83,7 @@ def predict(
     settings: PipelineSettings,
     *,
     checkpoint: Path | None = None,
-    completer: Path | None = None,
+    completer: Path | str | None = None,
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> Summary:
@@ -95,7 +96,8 @@ def predict(
             masks as the model gives them), `overlays/`, and of a video `frames/` and `video.mp4`.
         settings: `seed`, `left_out_photos` and `predict` are used, `labels` with a completer.
         checkpoint: weights of an MMDetection config.
-        completer: output folder of `amodalpl complete`: the masks are taken as visible ones, and completed.
+        completer: output folder of `amodalpl complete`, or `builtin`: the masks are taken as visible ones, and
+            completed.
         device: auto, cpu or cuda.
         progress: shown while it works.
 
@@ -119,6 +121,7 @@ def predict(
     opened = trained.open_detector(detector, checkpoint, where)
     inputs = {**_identity(found), **opened.identity}
     if completer is not None:
+        completer = completer_folder(completer)
         inputs["completer"] = hash_file(completer / CARD)
         names = {entry["id"]: entry["name"] for entry in opened.categories}
         class_rules(settings.labels.per_class, names, str(detector))

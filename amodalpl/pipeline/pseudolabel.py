@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from ..builtin import completer_folder, is_builtin
 from ..completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer
 from ..completion.onnx_backend import NETWORK
 from ..completion.precision import in_precision
-from ..data.label_folder import DOUBT, LABELS, ORDER, STATS
+from ..data.label_folder import DOUBT, FITTED, LABELS, ORDER, REFIT, STATS
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, Dropped, ImageRecord, Instance
 from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
@@ -46,6 +47,7 @@ from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
 from ..settings import PipelineSettings
 from ..version import __version__
+from .refit import Refitted, refit
 from .stage_table import STAGES
 
 ROW = STAGES["pseudolabel"]
@@ -59,7 +61,7 @@ PIXELS_AT_ONCE = 2**27  # of photos labelled together, counted once for each mas
 def pseudolabel(
     annotations: Path,
     images: Path,
-    completer: Path,
+    completer: Path | str,
     out: Path,
     settings: PipelineSettings,
     fmt: str = "auto",
@@ -76,9 +78,10 @@ def pseudolabel(
     Args:
         annotations: any supported annotation file; its modal masks are completed.
         images: folder of the photos.
-        completer: output folder of `amodalpl complete`.
+        completer: output folder of `amodalpl complete`, or `builtin`: the one that comes with the package, whose
+            thresholds and calibration are fitted to the photos first.
         out: output folder: `pseudo_amodal.json`, `order.json`, `doubt.jsonl`, `stats.json`, `report.html`,
-            `overlays.png`, `run.json`, and `review.json` when a review is given.
+            `overlays.png`, `run.json`, `review.json` when a review is given, and `refit/` where a completer is fitted.
         settings: `seed` and `labels` are used.
         fmt: format of the annotations, or "auto".
         device: "auto", "cpu" or "cuda".
@@ -106,9 +109,10 @@ def pseudolabel(
         progress = SILENT
     decided = read_review(review) if review else None
     where = pick_device(device)
+    by_itself, completer = is_builtin(completer), completer_folder(completer)
+    if by_itself and settings.labels.refit is None:
+        settings = settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
     bundle = load_completer(completer, where, backend)
-    if backend == "torch":
-        bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
     data = read_annotations(annotations, fmt)
     rules = class_rules(settings.labels.per_class, data.category_names, str(annotations))
     data = usable_photos(data, images, progress, settings.left_out_photos)
@@ -125,18 +129,26 @@ def pseudolabel(
         if ranks.is_first:
             _remove_parts_of_other_versions(out, progress)
         run.record |= {"amodalpl": __version__, "git": git_state()}  # of who labels, whoever claimed it
+        fitted = None
+        if settings.labels.refit:
+            fitted = refit(completer, data, images, out / REFIT, settings, device, progress)
+            completer = fitted.folder
+            bundle = replace(load_completer(completer, where), completer=bundle.completer)  # whatever runs the network
+            run.record["fitted completer"] = hash_file(completer / CARD)
+        if backend == "torch":
+            bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
         labels, tolerance = measured(settings.labels, some_photos(data, progress))
-        method = str(read_json(completer / CARD, "the card of a completer")["method"])
+        method = _name_of(completer, by_itself, fitted)
         work = _Work(data, images, bundle.completer.uses_image, plan_labels(bundle, labels, rules), method)
         parts = _make_parts(work, out, labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
         one_way = sanity_checks.OneWay()
         statistics = write_label_files(out, data, _photos(parts, one_way), work.plan.order_rule)
-        counts = _write_statistics(work, statistics, one_way, out, bundle, tolerance, decided)
+        counts = _write_statistics(work, statistics, one_way, out, bundle, tolerance, decided, fitted)
         write_label_page(out, images, completer, progress)
-        made = [LABELS, ORDER, DOUBT, STATS, REPORT_FILE, SHEET_FILE]
-        run.finish(counts, [*made, REVIEW_FILE] if decided else made)
+        made = [LABELS, ORDER, DOUBT, STATS, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}"]
+        run.finish(counts, [name for name in made if (out / name).exists()])
     if ranks.is_first:
         shutil.rmtree(out / PARTS, ignore_errors=True)
     photos = argument(images)
@@ -165,6 +177,18 @@ def _completer_hashes(completer: Path, backend: str) -> dict[str, str]:
     if backend == "onnx":
         return {**card, "network in ONNX": hash_file(completer / NETWORK)}
     return {**card, "weights": hash_file(completer / WEIGHTS)}
+
+
+def _name_of(completer: Path, by_itself: bool, fitted: Refitted | None) -> str:
+    """Return what labels say of who completed them: the method, or `builtin`, and what it was fitted to, if anything.
+
+    >>> _name_of(Path(), True, Refitted(Path(), 209, [])), _name_of(Path(), True, Refitted(Path(), 0, []))
+    ('builtin, fitted to these photos', 'builtin, as it came')
+    """
+    name = "builtin" if by_itself else str(read_json(completer / CARD, "the card of a completer")["method"])
+    if fitted is None:
+        return f"{name}, as it came" if by_itself else name
+    return f"{name}, fitted to these photos" if fitted.objects else f"{name}, as it came"
 
 
 def _remove_parts_of_other_versions(out: Path, progress: Progress) -> None:
@@ -267,6 +291,7 @@ def _write_statistics(
     bundle: CompleterBundle,
     tolerance: GapTolerance | None,
     decided: Review | None,
+    fitted: Refitted | None,
 ) -> dict[str, Any]:
     """Write `stats.json`, and the decisions that still hold; return the counts."""
     stats = statistics.to_json(work.data)
@@ -275,7 +300,13 @@ def _write_statistics(
     counts["tight px"] = work.plan.contour_inset_px
     counts["promise"] = str(bundle.promise or "none: see the completer's hold-out scores")
     stats["promise"] = bundle.promise.to_json() if bundle.promise else None
-    warnings = [*sanity_checks.of_labels(np.array(statistics.growth), statistics.ordered), *one_way.warnings()]
+    if fitted is not None:
+        counts["completer"] = work.method
+    warnings = [
+        *(fitted.warnings if fitted else ()),
+        *sanity_checks.of_labels(np.array(statistics.growth), statistics.ordered),
+        *one_way.warnings(),
+    ]
     if tolerance is not None:
         stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}
         warnings = [*sanity_checks.of_gaps(sum(tolerance.counts), len(work.data.images)), *warnings]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ..errors import DataError
 from ..io.files import write_json, write_whole
 from ..io.images import RecentPhotos, image_path, write_photo
 from ..io.json_stream import finite
-from ..masks import ownership, rle
+from ..masks import boxed, ownership
 from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.boxes import crop_square
 from ..masks.gaps import derive_tolerance, pair_gaps
@@ -85,6 +85,26 @@ def synth(
     """
     arguments = ROW.arguments(annotations=annotations, images=images, fmt=fmt)
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
+    run = synth_of(data, images, out, settings, arguments, progress)
+    return Summary(
+        "synth",
+        out,
+        counts=run.counts,
+        files={"preview": out / PREVIEW, "gaps": out / GAPS, "hold-out": out / HOLDOUT},
+        next=f"amodalpl complete {argument(out)} --out {beside(out, 'synth', 'completer')}",
+    )
+
+
+def synth_of(
+    data: AnnotationSet,
+    images: Path,
+    out: Path,
+    settings: PipelineSettings,
+    arguments: Mapping[str, Any],
+    progress: Progress,
+) -> StageRun:
+    """Do what `synth` does with annotations that were read, and photos that were found usable, already."""
+    data = _drawn_photos(data, settings)
     require_memory(data)
     run = StageRun.open(out, ROW.name, ROW.settings_of(settings), input_hashes(data, images), settings.seed, arguments)
     if not run.done:
@@ -93,12 +113,21 @@ def synth(
         bank = [f"{BANK}/{name}.npy" for name in ("table", "bits", "unknown")]
         outputs = [*bank, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS]
         run.finish(counts, outputs)
-    return Summary(
-        "synth",
-        out,
-        counts=run.counts,
-        files={"preview": out / PREVIEW, "gaps": out / GAPS, "hold-out": out / HOLDOUT},
-        next=f"amodalpl complete {argument(out)} --out {beside(out, 'synth', 'completer')}",
+    return run
+
+
+def _drawn_photos(data: AnnotationSet, settings: PipelineSettings) -> AnnotationSet:
+    """Leave all photos out but `synthesis.photos` of those with objects."""
+    candidates = [i.id for i in data.images if any(not a.is_crowd for a in data.by_image[i.id])]
+    if settings.synthesis.photos is None or settings.synthesis.photos >= len(candidates):
+        return data
+    drawn = np.random.default_rng((settings.seed, 5)).permutation(len(candidates))[: settings.synthesis.photos]
+    kept = {candidates[k] for k in drawn}
+    return replace(
+        data,
+        images=[record for record in data.images if record.id in kept],
+        instances=[instance for instance in data.instances if instance.image_id in kept],
+        dropped=[entry for entry in data.dropped if entry.image_id in kept],
     )
 
 
@@ -217,7 +246,8 @@ def _owners(masks: BoxedMasks, crowds: Sequence[Rle]) -> np.ndarray:
     """Return who owns each pixel, (H, W) uint16 as `surroundings` takes it; crowds own what nobody else does."""
     owners = np.full(masks.size_hw, NOBODY, dtype=np.uint16)
     for crowd in crowds:
-        owners[rle.decode(crowd)] = FIRST_OBJECT + len(masks)
+        mask = boxed.decode(crowd)
+        owners[mask.window][mask.crop] = FIRST_OBJECT + len(masks)
     for number, mask in enumerate(masks):
         owners[mask.window][mask.crop] = FIRST_OBJECT + number
     return owners
