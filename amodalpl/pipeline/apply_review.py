@@ -41,12 +41,12 @@ from ..data.review_file import (
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..io.json_stream import finite
-from ..report.page import CARD, REPORT_FILE, SHEET_FILE, write_label_page
-from ..runtime.next_command import argument, beside
+from ..report.page import CARD, write_label_page
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import require_photos
+from .label_summary import summary_of_labels, training_on
 from .stage_table import STAGES
 
 ROW = STAGES["apply-review"]
@@ -122,21 +122,8 @@ def apply_review(
         counts = _write(read, out, data, _together(before, kept), [*lost, *gone])
         write_label_page(out, images, completer, progress)
         run.finish(counts, [p.name for p in out.iterdir() if p.name != RUN_FILE and not p.name.startswith(".")])
-    return Summary(
-        ROW.name,
-        out,
-        counts=run.counts,
-        files={
-            "labels": out / LABELS,
-            "report": out / REPORT_FILE,
-            "overlays": out / SHEET_FILE,
-            "review": out / REVIEW_FILE,
-            "statistics": out / STATS,
-        },
-        next=f"open {argument(out / REPORT_FILE)}",
-        then=f"amodalpl train-detector {argument(out / LABELS)} {argument(images)} "
-        f"--out {beside(out, 'corrected', 'detector')}",
-    )
+    then = training_on(out, images, "corrected")
+    return summary_of_labels(ROW.name, out, run.counts, then, review=REVIEW_FILE, statistics=STATS)
 
 
 def _finished_labels(folder: Path) -> dict[str, Any]:

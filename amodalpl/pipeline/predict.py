@@ -143,18 +143,22 @@ def predict(
         made = [RESULTS, LABEL_FOLDER, *_pictures(photos, out, video, settings.predict, progress)]
         run.finish({**counts, "device": where.type}, [*made, *([FRAMES] if video else [])])
     shutil.rmtree(out / PARTS, ignore_errors=True)
+    return _summary(out, out / FRAMES if video else found.folder, run.counts)
+
+
+def _summary(out: Path, shown: Path, counts: dict[str, Any]) -> Summary:
     labels = out / LABEL_FOLDER
     files = {
         "labels": labels / LABELS,
         "report": labels / REPORT_FILE,
         "detections": out / RESULTS,
-        **({"video": out / VIDEO} if video else {"overlays": out / OVERLAYS}),
+        "video": out / VIDEO,
+        "overlays": out / OVERLAYS,
     }
-    shown = out / FRAMES if video else found.folder
     return Summary(
         ROW.name,
         out,
-        run.counts,
+        counts,
         files={name: file for name, file in files.items() if file.exists()},
         next=f"open {argument(labels / REPORT_FILE)}",
         then=f"amodalpl apply-review {argument(labels)} {argument(shown)} review.json "
