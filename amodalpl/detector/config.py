@@ -14,7 +14,7 @@ from typing import Any
 
 from ..settings import DetectorSettings
 from . import model_table
-from .base_configs.mask_rcnn import Norm
+from .base_configs.backbones import Norm
 
 
 def optimizer_config(settings: DetectorSettings) -> dict[str, Any]:
@@ -105,21 +105,12 @@ def full_config(
         val: COCO file to be scored against.
         val_images: its image folder.
         weights: of the trained detector, from which mmdet's `tools/train.py` goes on.
-        norm: of the backbone, see `mask_rcnn`.
+        norm: of the backbone, see `base_configs.backbones`.
         seed: of the run.
         turned: some photos fit their masks only when turned as EXIF says.
     """
-
-    def dataset(file: Path, images: Path, pipeline: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-        return {
-            "type": "AmodalCocoDataset",
-            "ann_file": str(file.resolve()),
-            "data_prefix": {"img": str(images.resolve())},
-            "metainfo": {"classes": tuple(class_names)},
-            "pipeline": pipeline,
-            **more,
-        }
-
+    train_set = _data_set(train, train_images, class_names, train_pipeline(settings, turned))
+    val_set = _data_set(val, val_images, class_names, test_pipeline(settings, turned), test_mode=True)
     keep_alive = settings.workers > 0
     val_loader = {
         "batch_size": 1,
@@ -127,7 +118,7 @@ def full_config(
         "persistent_workers": keep_alive,
         "drop_last": False,
         "sampler": {"type": "DefaultSampler", "shuffle": False},
-        "dataset": dataset(val, val_images, test_pipeline(settings, turned), test_mode=True),
+        "dataset": val_set,
     }
     evaluator = {"type": "CocoMetric", "ann_file": str(val.resolve()), "metric": ["bbox", "segm"]}
     return {
@@ -139,7 +130,7 @@ def full_config(
             "num_workers": settings.workers,
             "persistent_workers": keep_alive,
             "sampler": {"type": "InfiniteSampler", "shuffle": True, "seed": seed},
-            "dataset": dataset(train, train_images, train_pipeline(settings, turned)),
+            "dataset": train_set,
         },
         "val_dataloader": val_loader,
         "test_dataloader": val_loader,
@@ -150,13 +141,7 @@ def full_config(
         "test_cfg": {"type": "TestLoop"},
         "optim_wrapper": optimizer_config(settings),
         "param_scheduler": schedule_config(settings),
-        "default_hooks": {
-            "timer": {"type": "IterTimerHook"},
-            "logger": {"type": "LoggerHook", "interval": 50},
-            "param_scheduler": {"type": "ParamSchedulerHook"},
-            "checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": settings.checkpoint_every},
-            "sampler_seed": {"type": "DistSamplerSeedHook"},
-        },
+        "default_hooks": _hooks(settings),
         "visualizer": {
             "type": "DetLocalVisualizer",
             "vis_backends": [{"type": "LocalVisBackend"}],
@@ -167,6 +152,29 @@ def full_config(
         "randomness": {"seed": seed},
         "load_from": str(weights.resolve()),
         "resume": False,
+    }
+
+
+def _data_set(
+    file: Path, images: Path, class_names: Sequence[str], pipeline: list[dict[str, Any]], **more: Any
+) -> dict[str, Any]:
+    return {
+        "type": "AmodalCocoDataset",
+        "ann_file": str(file.resolve()),
+        "data_prefix": {"img": str(images.resolve())},
+        "metainfo": {"classes": tuple(class_names)},
+        "pipeline": pipeline,
+        **more,
+    }
+
+
+def _hooks(settings: DetectorSettings) -> dict[str, Any]:
+    return {
+        "timer": {"type": "IterTimerHook"},
+        "logger": {"type": "LoggerHook", "interval": 50},
+        "param_scheduler": {"type": "ParamSchedulerHook"},
+        "checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": settings.checkpoint_every},
+        "sampler_seed": {"type": "DistSamplerSeedHook"},
     }
 
 

@@ -13,7 +13,7 @@ from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..detector import config as configs
 from ..detector import label_codebook, model_table, ops, pictures, require_mmdetection, weights
-from ..detector.base_configs.mask_rcnn import Norm
+from ..detector.base_configs.backbones import Norm
 from ..detector.data import coco_export
 from ..detector.data.filled_boxes import filled_boxes
 from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
