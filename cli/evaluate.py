@@ -62,9 +62,7 @@ def completion(
 
     Example: [bold]amodalpl evaluate completion truth.json runs/labels/pseudo_amodal.json[/bold]
     """
-    from amodalpl.settings_values import resolve
-
-    gap_px = resolve(options.explicit(config, overrides, seed)).labels.near_px
+    gap_px = options.resolved(config, overrides, seed).labels.near_px
 
     from amodalpl.evaluation.completion import evaluate_completion as stage
 
@@ -98,9 +96,7 @@ def order(
 
     Example: [bold]amodalpl evaluate order truth.json runs/labels/pseudo_amodal.json[/bold]
     """
-    from amodalpl.settings_values import resolve
-
-    gap_px = resolve(options.explicit(config, overrides, seed)).labels.near_px
+    gap_px = options.resolved(config, overrides, seed).labels.near_px
 
     from amodalpl.evaluation.order import evaluate_order as stage
 
@@ -126,9 +122,7 @@ def promise(
 
     Example: [bold]amodalpl evaluate promise truth.json runs/labels[/bold]
     """
-    from amodalpl.settings_values import resolve
-
-    settings = resolve(options.explicit(config, overrides, seed))
+    settings = options.resolved(config, overrides, seed)
 
     from amodalpl.evaluation.promise import evaluate_promise as stage
 
@@ -161,9 +155,7 @@ def completer(
 
     Example: [bold]amodalpl evaluate completer runs/completer runs/pairs --out scores/completer[/bold]
     """
-    from amodalpl.settings_values import resolve
-
-    labels = resolve(options.explicit(config, overrides, seed)).labels
+    labels = options.resolved(config, overrides, seed).labels
 
     from amodalpl.evaluation.completer import evaluate_completer as stage
 
