@@ -1,7 +1,8 @@
 """Amodal instance segmentation for people who have only modal masks.
 
 From Python: `load_completer` and `complete_image` for the masks of one photo, `load_detector` and `detect_image` for a
-photo, `read_annotations` for files; see `docs/api.md`.
+photo, `read_annotations` for files, and the stages `synthesise`, `train_completer`, `label_photos` and
+`train_detector`; see `docs/api.md`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     )
     from .data.read import read_annotations
     from .errors import AmodalplError
+    from .pipeline.from_python import label_photos, synthesise, train_completer, train_detector
 
 __all__ = [
     "AmodalplError",
@@ -31,9 +33,13 @@ __all__ = [
     "complete_image",
     "complete_images",
     "detect_image",
+    "label_photos",
     "load_completer",
     "load_detector",
     "read_annotations",
+    "synthesise",
+    "train_completer",
+    "train_detector",
 ]
 
 _HOMES = {
@@ -43,9 +49,13 @@ _HOMES = {
     "complete_image": "api",
     "complete_images": "api",
     "detect_image": "api",
+    "label_photos": "pipeline.from_python",
     "load_completer": "api",
     "load_detector": "api",
     "read_annotations": "data.read",
+    "synthesise": "pipeline.from_python",
+    "train_completer": "pipeline.from_python",
+    "train_detector": "pipeline.from_python",
 }
 
 

@@ -144,6 +144,8 @@ class CompletionPrediction:
 
 Predictions = Mapping[CompletionRequest, CompletionPrediction]
 NONE_KNOWN: Predictions = MappingProxyType({})
+OfObjects = Mapping[int, CompletionPrediction]
+"""Predictions of the objects of one scene, by their indices."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,29 @@ class CompletionPredictor:
         wanted = dict.fromkeys(requests)
         kept = {r: self._as_own(known[r]) for r in wanted if r in known and known[r].gap_px == self.gap_px}
         return kept | {p.request: p for p in self.stream(r for r in wanted if r not in kept)}
+
+    def predict_behind(
+        self,
+        scenes: Sequence[Scene],
+        occluders: Sequence[Mapping[int, Sequence[int]]],
+        known: Predictions = NONE_KNOWN,
+    ) -> list[OfObjects]:
+        """Return what is predicted of objects, each behind all of some others at once.
+
+        Args:
+            scenes: images with disjoint visible masks.
+            occluders: per scene, by object, those that may hide it; an object that is not named is not asked about.
+            known: as `predict` takes it.
+
+        Returns:
+            Per scene, the prediction of each object that was asked about.
+        """
+        requests = [
+            {target: CompletionRequest(scene, target, tuple(group)) for target, group in groups.items()}
+            for scene, groups in zip(scenes, occluders, strict=True)
+        ]
+        found = self.predict((request for of_scene in requests for request in of_scene.values()), known)
+        return [{target: found[request] for target, request in of_scene.items()} for of_scene in requests]
 
     def stream(self, requests: Iterable[CompletionRequest]) -> Iterator[CompletionPrediction]:
         """Predict batch by batch, for callers that keep little of each prediction.

@@ -24,8 +24,8 @@ from ..errors import DataError
 from ..masks import boxed, rle
 from ..masks.boxed import BoxedMask
 from ..masks.rle import Rle
-from .numbers_png import read_numbers
-from .photo_folder import PhotoFolder
+from .shared.numbers_png import read_numbers
+from .shared.photo_folder import PhotoFolder
 
 POLYGONS, INSTANCES = "_polygons.json", "_instanceIds.png"
 _PHOTO = "_leftImg8bit"

@@ -25,7 +25,7 @@ from ..errors import DataError
 from ..io.files import write_whole
 from ..io.xml import read_xml
 from ..masks import rle
-from .attributes import Value, simple
+from .shared.attributes import Value, simple
 
 _NOT_AREAS = {"polyline", "points", "cuboid", "skeleton", "tag"}
 _CROWD = "is_crowd"  # the attribute by which CVAT's own COCO export knows crowd regions

@@ -9,9 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data.coco_family import reason_kind
+from ..builtin import completer_folder
+from ..data.coco_parsing import reason_kind
 from ..data.label_file import decided_entry, write_label_file
-from ..data.label_folder import DOUBT, LABELS, ORDER, STATS, LabelFolder, check_stats, read_label_folder, read_orders
+from ..data.label_folder import (
+    DOUBT,
+    FITTED,
+    LABELS,
+    ORDER,
+    STATS,
+    LabelFolder,
+    check_stats,
+    read_label_folder,
+    read_orders,
+)
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..data.review_file import (
@@ -30,7 +41,7 @@ from ..data.review_file import (
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..io.json_stream import finite
-from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
+from ..report.page import CARD, REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, StageRun, finished_run, input_hashes
@@ -53,7 +64,7 @@ def apply_review(
     review: Path,
     out: Path,
     *,
-    completer: Path | None = None,
+    completer: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> Summary:
     """Write a label folder in which the decisions of a review are carried out.
@@ -68,7 +79,8 @@ def apply_review(
         images: folder of the photos, for the report.
         review: decisions, as `report.html` exports them.
         out: another folder, for the same files with the decisions carried out, and `review.json`.
-        completer: output folder of `amodalpl complete` that made the labels, for its scores in the report.
+        completer: the completer that made the labels, as `amodalpl pseudolabel` was given it, for its scores in the
+            report.
         progress: shown while it works.
 
     Returns:
@@ -88,7 +100,7 @@ def apply_review(
     require_photos(data, images, progress)
     made_by = record["inputs"].get("completer")
     if completer is not None:
-        _require_same_completer(completer, made_by, labels)
+        completer = _completer_of(completer_folder(completer), record, labels)
     read = read_label_folder(labels)
     read_orders(labels, ())  # which is copied, and must not turn out damaged when the report is drawn
     hashes = input_hashes(data, images)
@@ -150,13 +162,20 @@ def _require_whole(data: AnnotationSet) -> None:
         )
 
 
-def _require_same_completer(completer: Path, made_by: str | None, labels: Path) -> None:
-    card = completer / "completer.json"
-    if hash_file(card) != made_by:
+def _completer_of(completer: Path, record: Mapping[str, Any], labels: Path) -> Path:
+    """Return the completer that made labels: the one that is given, or what was fitted to their photos of it.
+
+    Raises:
+        DataError: the one that is given is neither.
+    """
+    card, fitted = completer / CARD, labels / FITTED
+    given, of_labels = hash_file(card), record["inputs"].get("completer")
+    if given not in (of_labels, record.get("fitted completer")):
         raise DataError(
             f"{card}: expected the completer that made {labels}, got another one; leave --completer out, or give "
             "the folder that `amodalpl pseudolabel` was given"
         )
+    return fitted if given == of_labels and fitted.exists() else completer
 
 
 def _together(before: Review | None, now: Review) -> dict[int, Verdict]:

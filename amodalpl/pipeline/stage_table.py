@@ -17,7 +17,8 @@ from ..errors import OutputError
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 
-Kind = Literal["path", "path or none", "word", "format"]
+Kind = Literal["path", "path or none", "completer", "word", "format"]
+_WORDS = {"path or none": "none", "completer": "builtin"}  # that may stand for a path
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Input:
 
     Attributes:
         name: of the function's parameter, and of the entry under `arguments` in run.json.
-        kind: "path or none" also takes the word `none`; "format" is one of `data.read.FORMATS`.
+        kind: "path or none" also takes the word `none`, "completer" the word `builtin`; "format" is one of
+            `data.read.FORMATS`.
         metavar: what stands for it in help.
         help: one line.
         flag: of the command line, such as `--val`; "" for what is given by its position.
@@ -51,7 +53,7 @@ class Input:
 
     def to_json(self, value: Any) -> str | None:
         """Return a value as run.json holds it: paths in full."""
-        if value is None or self.kind in ("word", "format") or (self.kind == "path or none" and str(value) == "none"):
+        if value is None or self.kind in ("word", "format") or str(value) == _WORDS.get(self.kind):
             return value
         return str(Path(value).resolve())
 
@@ -64,7 +66,7 @@ class Input:
         if value is None and self.optional:
             return self.default
         if not isinstance(value, str) or "\0" in value:
-            expected = "a path" if "path" in self.kind else "a word"
+            expected = "a word" if self.kind in ("word", "format") else "a path"
             found = reprlib.repr(value)
             raise OutputError(
                 f"run.json: arguments.{self.name}: expected {expected}, got {found}; it was changed by hand"
@@ -192,13 +194,20 @@ _ROWS = (
         example="complete runs/synth --out runs/completer --set training.steps=3000",
         inputs=(
             Input("synth_dir", "path", "SYNTH_DIR", "Output folder of `amodalpl synth`."),
-            Input("init", "path", "DIR", "Start from this completer, an output folder of `complete`.", "--init"),
+            Input(
+                "init",
+                "completer",
+                "DIR|builtin",
+                "Start from this completer, an output folder of `complete`, or from that of the package; a tenth of "
+                "the steps is enough then.",
+                "--init",
+            ),
         ),
         sections=("synthesis", "completer", "training", "labels"),
         takes=("values", "device"),
         shared=True,
         folder="completer",
-        choice=Choice("method", "completer.method", "amodalpl.models.completer:METHODS"),
+        choice=Choice("method", "completer.method", "amodalpl.models.completer_table:METHODS"),
     ),
     Stage(
         name="pseudolabel",
@@ -207,11 +216,18 @@ _ROWS = (
 
         The label file is plain COCO; open report.html to judge it by eye. Under `torchrun` the photos are shared out.
         """,
-        example="pseudolabel instances.json images/ --completer runs/completer --out runs/labels",
+        example="pseudolabel instances.json images/ --out runs/labels",
         inputs=(
             _ANNOTATIONS,
             _IMAGES,
-            Input("completer", "path", "DIR", "Output folder of `amodalpl complete`.", "--completer", required=True),
+            Input(
+                "completer",
+                "completer",
+                "DIR",
+                "Output folder of `amodalpl complete`; the package's own completer needs no training.",
+                "--completer",
+                default="builtin",
+            ),
             _FORMAT,
             Input("review", "path", "FILE", "Keep its decisions on labels that come out the same.", "--review"),
             _BACKEND,
@@ -233,7 +249,7 @@ _ROWS = (
             Input("labels", "path", "LABELS_DIR", "Output folder of `pseudolabel`, or labels/ of `predict`."),
             Input("images", "path", "IMAGES", "Folder of its photos."),
             Input("review", "path", "REVIEW", "Decisions, as report.html exports them."),
-            Input("completer", "path", "DIR", "Show its scores in the new report.", "--completer"),
+            Input("completer", "completer", "DIR", "Show its scores in the new report.", "--completer"),
         ),
     ),
     Stage(
@@ -292,7 +308,7 @@ _ROWS = (
         takes=("settings", "device"),
         shared=True,
         folder="detector",
-        choice=Choice("model", "detector.model", "amodalpl.detector.zoo:ZOO"),
+        choice=Choice("model", "detector.model", "amodalpl.detector.model_table:MODELS"),
     ),
     Stage(
         name="predict",
@@ -313,7 +329,13 @@ _ROWS = (
                 required=True,
             ),
             Input("checkpoint", "path", "FILE", "Weights for a config of MMDetection.", "--checkpoint"),
-            Input("completer", "path", "DIR", "Complete the masks by this output of `complete`.", "--completer"),
+            Input(
+                "completer",
+                "completer",
+                "DIR|builtin",
+                "Complete the masks by this output of `complete`.",
+                "--completer",
+            ),
         ),
         sections=("predict", "labels"),
         takes=("settings", "device"),

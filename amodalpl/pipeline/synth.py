@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..calibration.holdout import HOLDOUT, HOLDOUT_IMAGES
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
@@ -48,7 +48,7 @@ from ..synthesis.bank import (
     surroundings,
 )
 from ..synthesis.holdout import Source, draw_scene, scene_entries
-from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
+from ..synthesis.recipe_table import DEFAULT_RECIPE, recipe_of
 from .stage_table import STAGES
 
 BANK, PREVIEW, GAPS = "bank", "preview.png", "gaps.png"
@@ -85,6 +85,26 @@ def synth(
     """
     arguments = ROW.arguments(locals())
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
+    run = synth_of(data, images, out, settings, arguments, progress)
+    return Summary(
+        "synth",
+        out,
+        counts=run.counts,
+        files={"preview": out / PREVIEW, "gaps": out / GAPS, "hold-out": out / HOLDOUT},
+        next=f"amodalpl complete {argument(out)} --out {beside(out, 'synth', 'completer')}",
+    )
+
+
+def synth_of(
+    data: AnnotationSet,
+    images: Path,
+    out: Path,
+    settings: PipelineSettings,
+    arguments: Mapping[str, Any],
+    progress: Progress,
+) -> StageRun:
+    """Do what `synth` does with annotations that were read, and photos that were found usable, already."""
+    data = _drawn_photos(data, settings)
     require_memory(data)
     run = StageRun.open(out, ROW.name, ROW.settings_of(settings), input_hashes(data, images), settings.seed, arguments)
     if not run.done:
@@ -93,12 +113,21 @@ def synth(
         bank = [f"{BANK}/{name}.npy" for name in ("table", "bits", "unknown")]
         outputs = [*bank, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS]
         run.finish(counts, outputs)
-    return Summary(
-        "synth",
-        out,
-        counts=run.counts,
-        files={"preview": out / PREVIEW, "gaps": out / GAPS, "hold-out": out / HOLDOUT},
-        next=f"amodalpl complete {argument(out)} --out {beside(out, 'synth', 'completer')}",
+    return run
+
+
+def _drawn_photos(data: AnnotationSet, settings: PipelineSettings) -> AnnotationSet:
+    """Leave all photos out but `synthesis.photos` of those with objects."""
+    candidates = [i.id for i in data.images if any(not a.is_crowd for a in data.by_image[i.id])]
+    if settings.synthesis.photos is None or settings.synthesis.photos >= len(candidates):
+        return data
+    drawn = np.random.default_rng((settings.seed, 5)).permutation(len(candidates))[: settings.synthesis.photos]
+    kept = {candidates[k] for k in drawn}
+    return replace(
+        data,
+        images=[record for record in data.images if record.id in kept],
+        instances=[instance for instance in data.instances if instance.image_id in kept],
+        dropped=[entry for entry in data.dropped if entry.image_id in kept],
     )
 
 
@@ -182,7 +211,7 @@ def _cut_out_of(
     found: _Found,
 ) -> None:
     """Put the usable instances of a photo into the bank, or the photo among the sources of the hold-out (no writer)."""
-    instances = [i for i in data.by_image[record.id] if not i.is_crowd and i.modal is not None]
+    instances = data.completable(record.id)
     crowds = [i.modal for i in data.by_image[record.id] if i.is_crowd and i.modal is not None]
     owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
     reasons = [why_not_usable(i, m, settings) for i, m in zip(instances, owned.masks, strict=True)]

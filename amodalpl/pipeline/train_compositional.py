@@ -21,6 +21,7 @@ from ..errors import CheckpointError, DataError
 from ..io.files import hash_file
 from ..io.images import image_path, read_image
 from ..runtime.distributed import pick_device
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, input_hashes
 from ..runtime.summary import Summary
@@ -107,7 +108,8 @@ def train_compositional(
         out,
         run.counts,
         files={"card": out / CARD, "model": out / WEIGHTS, "backbone": out / BACKBONE},
-        next=f"amodalpl label-boxes {annotations} {images} --model {out} --out labels",
+        next=f"amodalpl label-boxes {argument(annotations)} {argument(images)} --model {argument(out)} "
+        f"--out {beside(out, 'shapes', 'labels')}",
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.doubtful import SAME_OBJECT_IOU
 from ..data.photo_names import PhotoNames
 from ..data.read import read_annotations
@@ -19,12 +19,14 @@ from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
 from ..io.images import LinkOutError, check_image, image_path, read_image
 from ..io.parallel import map_ranges, usable_cores
+from ..labelling.class_rules import class_rules
 from ..masks import rle
 from ..masks.overlaps import lost_by_sharing_px, overlapping_pairs, sharing_more_than
 from ..masks.rle import Rle
 from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
+from ..settings import ClassSettings
 
 MAX_LISTED = 1000
 PHOTOS_AT_ONCE = 256  # by one process, between two signs of progress
@@ -100,7 +102,13 @@ class _Findings:
 
 
 def check(
-    annotations: Path, images: Path, fmt: str = "auto", progress: Progress = SILENT, *, thorough: bool = False
+    annotations: Path,
+    images: Path,
+    fmt: str = "auto",
+    progress: Progress = SILENT,
+    *,
+    thorough: bool = False,
+    per_class: Mapping[str, ClassSettings] | None = None,
 ) -> Summary:
     """Check an annotation file and its photos.
 
@@ -110,6 +118,7 @@ def check(
         fmt: of `formats.FORMATS`.
         progress: is shown per photo.
         thorough: also decode every photo.
+        per_class: settings of classes, which the file must have.
 
     Returns:
         `ok` is False if there is an error. `counts` has `format`, `images`, `instances` (without crowd), `crowd`,
@@ -117,10 +126,11 @@ def check(
         (the first 1000, errors of the file first) and `findings_total`.
 
     Raises:
-        SettingsError: unknown `fmt`.
+        SettingsError: unknown `fmt`, or class.
         DataError: the file as a whole cannot be read, or none of its photos is in the folder.
     """
     records = read_annotations(Path(annotations), fmt)
+    class_rules(per_class or {}, records.category_names, str(annotations))
     images = Path(images)
     _require_photos(records, images)
     findings = _Findings()

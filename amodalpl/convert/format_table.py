@@ -31,8 +31,8 @@ from . import (
     voc,
     yolo,
 )
-from .mask_choice import Holds
 from .recognised_only import told
+from .shared.mask_choice import Holds
 
 
 @dataclass(frozen=True)
