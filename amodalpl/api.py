@@ -18,7 +18,7 @@ from PIL import Image
 from .completed_image import CompletedImage
 from .completion import checkpoint
 from .completion.checkpoint import CompleterBundle
-from .data.coco_family import check_size
+from .data.coco_parsing import check_size
 from .data.doubtful import same_object
 from .data.mask_parsing import brief, read_masks
 from .detector import require_mmdetection

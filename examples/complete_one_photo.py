@@ -12,8 +12,8 @@ import numpy as np
 from drawn import arguments, completer_of_scenes
 
 from amodalpl import complete_image, load_completer
+from amodalpl.drawn_scenes import draw_scene
 from amodalpl.report import draw
-from amodalpl.scenes import draw_scene
 
 given = arguments(__doc__)
 completer = load_completer(completer_of_scenes(given.out, given.steps), device="cpu")

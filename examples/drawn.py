@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 import amodalpl
-from amodalpl.scenes import SceneFiles, write_scenes
+from amodalpl.drawn_scenes import SceneFiles, write_scenes
 
 SCENES = 40
 

@@ -23,8 +23,8 @@ from ..data.source import Source, files_below, load_json
 from ..errors import DataError
 from ..masks import rle
 from ..masks.rle import Rle
-from .numbers_png import read_numbers
-from .photo_folder import PhotoFolder
+from .shared.numbers_png import read_numbers
+from .shared.photo_folder import PhotoFolder
 
 POLYGONS, INSTANCES = "_polygons.json", "_instanceIds.png"
 _PHOTO = "_leftImg8bit"

@@ -24,7 +24,7 @@ from ..data.source import Source, files_below
 from ..errors import DataError
 from ..io.files import write_whole
 from ..masks import rle
-from .attributes import Value, simple
+from .shared.attributes import Value, simple
 
 _NOT_AREAS = {"polyline", "points", "cuboid", "skeleton", "tag"}
 _CROWD = "is_crowd"  # the attribute by which CVAT's own COCO export knows crowd regions

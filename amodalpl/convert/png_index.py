@@ -27,8 +27,8 @@ from ..data.source import Source, files_below
 from ..errors import DataError
 from ..io.files import read_json, write_json
 from ..masks import rle
-from .numbers_png import read_numbers, write_numbers
-from .photo_folder import PhotoFolder, unique_stems
+from .shared.numbers_png import read_numbers, write_numbers
+from .shared.photo_folder import PhotoFolder, unique_stems
 
 CLASSES_FILE, NAMES_FILE = "classes.json", "classes.txt"
 ANY_CLASS = "object"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..data.coco_family import INSTEAD_OF_PANOPTIC, is_panoptic
+from ..data.coco_parsing import INSTEAD_OF_PANOPTIC, is_panoptic
 from ..data.source import Source
 
 _EXPORT = "export COCO JSON with instance masks"

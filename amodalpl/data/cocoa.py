@@ -22,7 +22,7 @@ from ..io.files import read_json, write_json
 from ..io.images import image_size_hw
 from ..masks import rle
 from ..masks.rle import Rle
-from .coco_family import MISSING, Entry, check_size, is_stuff, make_instances, read_images, whole_id
+from .coco_parsing import MISSING, Entry, check_size, is_stuff, make_instances, read_images, whole_id
 from .coco_write import MaskPair, pairs, photo_entry
 from .dataset_builder import DrawnOn, on_photos
 from .format_losses import UnsupportedFields, unsupported_fields

@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..io.json_stream import finite, read_entries, read_object, write_object
 from ..masks import rle
 from ..masks.boxed import BoxedMask, boxed
-from .coco_family import read_categories, read_images, whole_id
+from .coco_parsing import read_categories, read_images, whole_id
 from .mask_parsing import brief, read_masks
 from .records import AnnotationSet, ImageRecord, Instance
 from .review_file import COMPLETED, Verdict, completed_mask

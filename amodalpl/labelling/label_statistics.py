@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.label_file import NOTHING_IN_FRONT
 from ..data.records import AnnotationSet
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.label_file import decided_entry, write_label_file
 from ..data.label_folder import DOUBT, LABELS, ORDER, STATS, LabelFolder, check_stats, read_label_folder, read_orders
 from ..data.read import read_annotations

@@ -13,8 +13,6 @@ import torch
 
 from ..calibration.choose_thresholds import choose
 from ..calibration.holdout import HOLDOUT, Holdout, read_holdout
-from ..calibration.holdout_scores import quick_score, score
-from ..calibration.uncertainty_report import PROMISE, UncertaintyReport
 from ..completion.checkpoint import (
     CARD,
     SHAPES,
@@ -27,6 +25,8 @@ from ..completion.checkpoint import (
 from ..completion.predictor import CropSpec
 from ..completion.training import train
 from ..errors import DataError
+from ..evaluation.holdout_scores import quick_score, score
+from ..evaluation.uncertainty_report import PROMISE, UncertaintyReport
 from ..io.files import hash_file, read_json, write_json
 from ..models.completer import build_completer
 from ..report import sanity_checks

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from ..completion.checkpoint import CARD
-from ..convert.photo_folder import unique_stems
+from ..convert.shared.photo_folder import unique_stems
 from ..data import coco
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.doubtful import same_object
 from ..data.label_file import label_entry, order_entry, read_label_head, read_labels, write_label_file
 from ..data.label_folder import LABELS, ORDER, STATS, rle_of

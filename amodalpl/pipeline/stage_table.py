@@ -198,7 +198,7 @@ _ROWS = (
         takes=("values", "device"),
         shared=True,
         folder="completer",
-        choice=Choice("method", "completer.method", "amodalpl.models.completer:METHODS"),
+        choice=Choice("method", "completer.method", "amodalpl.models.completer_table:METHODS"),
     ),
     Stage(
         name="pseudolabel",
@@ -292,7 +292,7 @@ _ROWS = (
         takes=("settings", "device"),
         shared=True,
         folder="detector",
-        choice=Choice("model", "detector.model", "amodalpl.detector.zoo:ZOO"),
+        choice=Choice("model", "detector.model", "amodalpl.detector.model_table:MODELS"),
     ),
     Stage(
         name="predict",

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..calibration.holdout import HOLDOUT, HOLDOUT_IMAGES
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
@@ -48,7 +48,7 @@ from ..synthesis.bank import (
     surroundings,
 )
 from ..synthesis.holdout import Source, draw_scene, scene_entries
-from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
+from ..synthesis.recipe_table import DEFAULT_RECIPE, recipe_of
 from .stage_table import STAGES
 
 BANK, PREVIEW, GAPS = "bank", "preview.png", "gaps.png"

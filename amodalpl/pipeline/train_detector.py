@@ -12,11 +12,11 @@ from ..data.exif import any_turned
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..detector import config as configs
-from ..detector import label_codebook, ops, pictures, require_mmdetection, weights, zoo
+from ..detector import label_codebook, model_table, ops, pictures, require_mmdetection, weights
+from ..detector.base_configs.mask_rcnn import Norm
 from ..detector.data import coco_export
 from ..detector.data.filled_boxes import filled_boxes
 from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
-from ..detector.heads.mask_rcnn import Norm
 from ..errors import CheckpointError, DataError, OutputError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..masks import rle
@@ -127,7 +127,7 @@ def train_detector(
         return Summary(STAGE, out, counts)
     scores = _finish(model, config, norm, data, out, wanted, curve, counts, where, progress)
     written = [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE]
-    stage.finish(counts, [*written, label_codebook.SHAPES] if zoo.ZOO[wanted.model].shapes else written)
+    stage.finish(counts, [*written, label_codebook.SHAPES] if model_table.MODELS[wanted.model].shapes else written)
     _forget_checkpoint(out)
     return _summary(out, images, counts, scores)
 
@@ -141,15 +141,15 @@ def _read(
     progress: Progress,
 ) -> _Data:
     """Read and divide everything, and refuse what cannot be used, before anything is written."""
-    from_boxes, boxes_of = zoo.learns_from_boxes(settings.detector), settings.detector.boxes_of
+    from_boxes, boxes_of = model_table.learns_from_boxes(settings.detector), settings.detector.boxes_of
     stated = from_boxes and boxes_of == "file"
     annotations = usable_photos(read_annotations(labels, boxes=stated), images, progress, settings.left_out_photos)
     learnt = filled_boxes(annotations, boxes_of) if from_boxes else annotations
     truth = read_annotations(val) if val else None
     folder = val_images or images
-    wanted = zoo.needs(settings.detector)
+    wanted = model_table.needs(settings.detector)
     notes = read_label_notes(labels, uncertainty="uncertainty" in wanted, doubt="doubt" in wanted)
-    zoo.require_needs(settings.detector, learnt, notes)
+    model_table.require_needs(settings.detector, learnt, notes)
     train_set, val_set, held_back = _divide(
         annotations,
         learnt,
@@ -190,7 +190,7 @@ def _prepare(
     from ..detector import training
 
     wanted = settings.detector
-    shapes_wanted = zoo.ZOO[wanted.model].shapes
+    shapes_wanted = model_table.MODELS[wanted.model].shapes
     state = _start_state(init, wanted)
     norm: Norm = "BN" if state is not None and weights.is_batch_normalised(state) else "GN"
     config = configs.full_config(
@@ -212,7 +212,7 @@ def _prepare(
             progress.warn(warning)
         write_json(out / TRAIN, data.train.coco)
         write_json(out / VAL, data.val.coco)
-        title = zoo.ZOO[wanted.model].title
+        title = model_table.MODELS[wanted.model].title
         text = configs.as_python(
             config, f"{title} on {data.labels}; written by amodalpl {STAGE}. Start weights: {started}."
         )
@@ -289,7 +289,7 @@ def _finish(
 
 def _of_labels(data: _Data, settings: DetectorSettings) -> list[str]:
     """Return warnings of labels from which a model cannot learn what it is for."""
-    return sanity_checks.of_overlaps(data.train.coco) if "both boxes" in zoo.needs(settings) else []
+    return sanity_checks.of_overlaps(data.train.coco) if "both boxes" in model_table.needs(settings) else []
 
 
 def _forget_checkpoint(out: Path) -> None:
@@ -403,7 +403,7 @@ def _divide(
         scored = {i.file_name for i in truth.images} if same_folder else set()
         learn = {i.id for i in annotations.images if i.file_name not in scored}
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
-    visible = zoo.needs_visible(settings.detector)
+    visible = model_table.needs_visible(settings.detector)
     train_set = coco_export.to_coco(
         learnt, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
     )

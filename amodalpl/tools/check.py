@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.doubtful import SAME_OBJECT_IOU
 from ..data.photo_names import PhotoNames
 from ..data.read import read_annotations

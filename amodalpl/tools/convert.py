@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..convert.formats import FORMATS, Format, reader, writer
-from ..convert.mask_choice import known_choice, rejected, with_chosen_masks
-from ..data.coco_family import reason_kind
+from ..convert.format_table import FORMATS, Format, reader, writer
+from ..convert.shared.mask_choice import known_choice, rejected, with_chosen_masks
+from ..data.coco_parsing import reason_kind
 from ..data.dataset_builder import DrawnOn
 from ..data.doubtful import doubtful, merged
 from ..data.format_losses import UnsupportedFields

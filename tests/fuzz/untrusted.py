@@ -21,7 +21,7 @@ from PIL import Image
 from sandbox import Reader
 
 from amodalpl.completion.checkpoint import load_completer
-from amodalpl.convert.formats import FORMATS
+from amodalpl.convert.format_table import FORMATS
 from amodalpl.data.label_folder import read_doubts, read_label_folder
 from amodalpl.data.read import read_annotations
 from amodalpl.data.review_file import (

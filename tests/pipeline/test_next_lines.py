@@ -11,10 +11,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import MissingPackageError
 from amodalpl.pipeline import demo as demo_stage
 from amodalpl.pipeline.stage_table import IN_RUN
-from amodalpl.scenes import write_scenes
 from amodalpl_cli import next_command
 from amodalpl_cli.main import app
 

@@ -19,11 +19,11 @@ from amodalpl import complete_image, load_completer
 from amodalpl.calibration.fit import Calibration
 from amodalpl.completion.checkpoint import CompleterBundle, save_completer
 from amodalpl.completion.predictor import CropSpec
+from amodalpl.drawn_scenes import draw_scene
 from amodalpl.errors import AmodalplError, DataError, SettingsError
 from amodalpl.masks import rle
 from amodalpl.models.completer import build_completer
 from amodalpl.pipeline.pseudolabel import pseudolabel
-from amodalpl.scenes import draw_scene
 from amodalpl.settings import CompleterSettings, SynthesisSettings
 from amodalpl.settings_values import resolve
 

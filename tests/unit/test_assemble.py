@@ -15,7 +15,8 @@ from amodalpl.completion.predictor import CropSpec
 from amodalpl.labelling.assemble import DrawnPhoto, complete_photos
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.masks import ownership, rle
-from amodalpl.models.completer import METHODS, Completer
+from amodalpl.models.completer import Completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.settings import LabelSettings
 
 SIZE_HW = (60, 80)

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 import amodalpl
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import AmodalplError
 from amodalpl.io.files import hash_output
-from amodalpl.scenes import write_scenes
 from amodalpl_cli.main import app
 
 STEPS = {"training": {"steps": 3}}

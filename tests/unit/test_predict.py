@@ -19,13 +19,13 @@ from interruptions import Killed, KillIn
 from amodalpl import detect_image, load_completer, load_detector, read_annotations
 from amodalpl.data.label_folder import read_label_folder
 from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.io.files import hash_file, hash_output
 from amodalpl.masks import rle
 from amodalpl.pipeline.apply_review import apply_review
 from amodalpl.pipeline.predict import predict
 from amodalpl.pipeline.train_detector import train_detector
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 from amodalpl.tools.convert import convert
 from amodalpl.tools.show import show

@@ -17,16 +17,17 @@ from pycocotools.coco import COCO
 
 from amodalpl.data.read import read_annotations
 from amodalpl.data.review_file import Decision, Review, fingerprint, read_review, write_review
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.io.files import hash_file
 from amodalpl.io.json_stream import read_lines
 from amodalpl.masks import rle
 from amodalpl.masks.geometry import dilate
-from amodalpl.models.completer import METHODS, build_completer
+from amodalpl.models.completer import build_completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.pipeline import pseudolabel as stage
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.runtime.progress import Progress
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 from amodalpl.version import __version__
 

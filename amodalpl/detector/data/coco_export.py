@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ...data.coco_family import reason_kind
+from ...data.coco_parsing import reason_kind
 from ...data.records import AnnotationSet, ImageRecord, Instance
 from ...errors import DataError
 from ...masks import rle

@@ -29,8 +29,8 @@ from . import (
     via,
     yolo,
 )
-from .mask_choice import Holds
 from .recognised_only import told
+from .shared.mask_choice import Holds
 
 
 @dataclass(frozen=True)

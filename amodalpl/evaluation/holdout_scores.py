@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..calibration.collect import CalibrationSamples
+from ..calibration.completion_counts import count_completions
+from ..calibration.holdout import Case, Holdout, with_tolerance
 from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CropSpec, Predictions, Scene
 from ..labelling.label_scenes import SceneLabels, label_scenes
@@ -20,9 +23,6 @@ from ..metrics import completion as metrics
 from ..models.completer import Completer
 from ..runtime.progress import SILENT, Progress
 from ..settings import LabelSettings
-from .collect import CalibrationSamples
-from .completion_counts import count_completions
-from .holdout import Case, Holdout, with_tolerance
 from .uncertainty_report import UncertaintyReport, report_uncertainty
 
 ERODED_PX = (1, 2, 3)  # contours drawn too tight, or predicted: they leave gaps of twice as many pixels
