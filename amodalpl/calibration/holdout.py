@@ -19,8 +19,8 @@ from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed
 from ..masks.gaps import derive_tolerance, pair_gaps
 from ..masks.geometry import count_px, dilate
 from ..settings import LabelSettings
+from ..synthesis.holdout import HOLDOUT, HOLDOUT_IMAGES
 
-HOLDOUT, HOLDOUT_IMAGES = "holdout.json", "holdout_images"  # in the folder of `amodalpl synth`
 SCENES_AT_ONCE = 8
 
 

@@ -1,88 +1,19 @@
-"""Completers. `METHODS` says what each method shows its network, how it is trained, and how outputs are read.
-
-PCNet-M, ASBU and the ablations of the ASBU paper differ in two choices only: the second input channel (the occluder's
-mask, or the boundary with it) and the loss. `layered` is ours, and the default: it sees both, learns from richer
-samples (`synthesis/layers.py`), and most where two objects meet.
-"""
+"""Completers: a network and its method (`methods.py`), put together, fed and read."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from . import losses
+from .methods import METHODS, Method
 from .unet import DoubleConv, UNet
 
-Channel = Literal["occluder", "boundary"]
 IMAGE_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, RGB 0-255
 IMAGE_STD = (58.395, 57.12, 57.375)
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row of the table of methods.
-
-    Attributes:
-        channels: what the network sees beside the visible part.
-        loss: see `models.losses`.
-        has_uncertainty: whether channel 1 of the output is an uncertainty.
-        order_from_pairs: recover the order by completing pair by pair, as both reference codes do, not from completions
-            behind all neighbours (the text of ASBU's eq. 3), which takes training on several neighbours at once.
-        order_rule: how completions are compared, unless label settings say otherwise; see `labelling.order_recovery`.
-        recipe: training samples it was made for.
-        init_gain: see `UNet`.
-        inside_weight: weight of the loss under the occluder, where answers are looked for, against 1 elsewhere.
-        contact_weight: factor on it near the visible part, see `losses.pixel_weight`.
-        widens: whether an answer that its crop cuts off is asked for again in a wider one.
-    """
-
-    channels: tuple[Channel, ...]
-    loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-    has_uncertainty: bool
-    order_from_pairs: bool
-    order_rule: Literal["contact", "inside", "whole"] = "inside"
-    recipe: Literal["pair", "layers"] = "pair"
-    init_gain: float = 0.02
-    inside_weight: float = 5.0
-    contact_weight: float = 1.0
-    widens: bool = False
-
-    def describe(self) -> dict[str, str]:
-        """Return what `amodalpl complete --list` prints of it."""
-        return {
-            "sees": ", ".join(("modal", *self.channels)),
-            "loss": self.loss.__name__,
-            "asks": "pair by pair" if self.order_from_pairs else "behind all neighbours",
-            "samples": self.recipe,
-        }
-
-
-METHODS: dict[str, Method] = {
-    "layered": Method(
-        ("occluder", "boundary"),
-        losses.weighted_cross_entropy,
-        has_uncertainty=False,
-        order_from_pairs=False,
-        order_rule="contact",
-        recipe="layers",
-        init_gain=1.4,
-        inside_weight=50.0,
-        contact_weight=3.0,
-        widens=True,
-    ),
-    "pcnet-m": Method(("occluder",), losses.weighted_cross_entropy, False, True),
-    "asbu": Method(("boundary",), losses.asbu, True, True),
-    "boundary-pcnet-m": Method(("boundary",), losses.weighted_cross_entropy, False, True),
-    "uncertainty-pcnet-m": Method(("occluder",), losses.asbu, True, True),
-    "asbu-ubce": Method(("boundary",), losses.asbu_ubce, True, True),
-    "asbu-gaussian": Method(("boundary",), losses.asbu_gaussian, True, True),
-}
 
 
 class Completer(nn.Module):

@@ -82,16 +82,23 @@ class Choice:
         name: of the option.
         setting: as `--set` takes it.
         table: "module:NAME" of a mapping from names to rows, each with `describe()` -> what to print beside the name.
+        starts: another option, and the table of what is there to give to it, which --list shows below.
     """
 
     name: str
     setting: str
     table: str
+    starts: tuple[str, str] | None = None
 
-    def rows(self) -> dict[str, dict[str, str]]:
-        """Return what can be chosen: name -> column -> text."""
-        module, _, name = self.table.partition(":")
-        return {key: row.describe() for key, row in getattr(import_module(module), name).items()}
+    def tables(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Return what can be chosen: option -> name -> column -> text."""
+        tables = dict([(self.name, self.table), *([self.starts] if self.starts else [])])
+        return {option: _described(table) for option, table in tables.items()}
+
+
+def _described(table: str) -> dict[str, dict[str, str]]:
+    module, _, name = table.partition(":")
+    return {key: row.describe() for key, row in getattr(import_module(module), name).items()}
 
 
 @dataclass(frozen=True)
@@ -207,7 +214,9 @@ _ROWS = (
         takes=("values", "device"),
         shared=True,
         folder="completer",
-        choice=Choice("method", "completer.method", "amodalpl.models.completer:METHODS"),
+        choice=Choice(
+            "method", "completer.method", "amodalpl.models.methods:METHODS", ("init", "amodalpl.builtin:STARTS")
+        ),
     ),
     Stage(
         name="pseudolabel",
