@@ -179,7 +179,27 @@ _BACKEND = Input(
     "backend", "word", "torch|onnx", "What runs it; for onnx see `amodalpl export-onnx`.", "--backend", default="torch"
 )
 
+ADVISED = ("ready-made", "fine-tuned", "own")
+"""Completers that `amodalpl advise` compares, the cheapest first."""
+
 _ROWS = (
+    Stage(
+        name="advise",
+        function="amodalpl.pipeline.advise:advise",
+        help="""Measure on your own masks whether the ready-made completer will do, or what training would bring.
+
+        Scores of the ready-made one, of one fine-tuned in a tenth of the steps and, with --until own, of one trained
+        from scratch stand beside those of the convex hull, on occlusions made of your masks.""",
+        example="advise instances.json images/ --out runs/advice --config coco_cpu",
+        inputs=(
+            _ANNOTATIONS,
+            _IMAGES,
+            _FORMAT,
+            Input("until", "word", "|".join(ADVISED), "The costliest to measure.", "--until", default="fine-tuned"),
+        ),
+        sections=("synthesis", "completer", "training", "labels"),
+        takes=("values", "device"),
+    ),
     Stage(
         name="synth",
         function="amodalpl.pipeline.synth:synth",
