@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..calibration.holdout import HOLDOUT, HOLDOUT_IMAGES
 from ..data.coco_parsing import reason_kind
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
@@ -47,7 +46,7 @@ from ..synthesis.bank import (
     sure_to_be_whole,
     surroundings,
 )
-from ..synthesis.holdout import Source, draw_scene, scene_entries
+from ..synthesis.holdout import HOLDOUT, HOLDOUT_IMAGES, Source, draw_scene, scene_entries
 from ..synthesis.recipe_table import DEFAULT_RECIPE, recipe_of
 from .stage_table import STAGES
 
