@@ -221,6 +221,7 @@ _ROWS = (
         sections=("synthesis",),
         takes=("settings",),
         folder="synth",
+        choice=Choice("recipe", "synthesis.recipe", "amodalpl.synthesis.recipe_table:CHOICES"),
     ),
     Stage(
         name="complete",
