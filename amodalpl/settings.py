@@ -115,12 +115,31 @@ class AisSettings(Settings):
         return self
 
 
+class OccludedSettings(Settings):
+    """Test photos of objects that unannotated things hide; see `synthesis/occluded_objects.py`."""
+
+    objects: int = Field(100, ge=1, description="objects of held-out photos that are shown, each in ten levels")
+    least_side_px: int = Field(32, ge=1, description="shorter side of the box of an object, at least")
+    context: float = Field(
+        0.5, gt=0, le=4, description="surroundings: the box widened by this share of its sides, each way"
+    )
+    size: Fraction = Field((0.3, 1.2), description="least and most size of a pasted occluder relative to the object")
+    tries: int = Field(300, ge=1, description="placements tried for one photo")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> OccludedSettings:
+        if not 0 < self.size[0] <= self.size[1]:
+            raise ValueError(f"size: expected 0 < least <= most, got {self.size[0]}, {self.size[1]}")
+        return self
+
+
 class SynthesisSettings(Settings):
     """The cut-out bank, the training samples drawn from it, and the frozen hold-out."""
 
-    recipe: Literal["method", "pair", "layers", "ais"] = Field(
+    recipe: Literal["method", "pair", "layers", "ais", "occluded-objects"] = Field(
         "method",
-        description="training samples: pair (PCNet-M, ASBU), layers (richer), ais (Li and Malik), or the method's own",
+        description="training samples: pair (PCNet-M, ASBU), layers (richer), ais (Li and Malik), or the method's own; "
+        "or occluded-objects, test photos for methods that are given boxes",
     )
     only_unoccluded: bool = Field(
         False, description="training samples only from objects that nothing is near and no border of the photo cuts off"
@@ -141,6 +160,7 @@ class SynthesisSettings(Settings):
     min_side_px: float = Field(5.0, ge=1, description="smallest crop side that is used; 5 in the PCNet code")
     layers: LayerSettings = Field(LayerSettings(), description="of the recipe layers")
     ais: AisSettings = Field(AisSettings(), description="of the recipe ais")
+    occluded: OccludedSettings = Field(OccludedSettings(), description="of the recipe occluded-objects")
     photos: int | None = Field(
         None, ge=2, description="photos with objects that are used at all, drawn by the seed; every one unless given"
     )

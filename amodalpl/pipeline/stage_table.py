@@ -82,16 +82,23 @@ class Choice:
         name: of the option.
         setting: as `--set` takes it.
         table: "module:NAME" of a mapping from names to rows, each with `describe()` -> what to print beside the name.
+        starts: another option, and the table of what is there to give to it, which --list shows below.
     """
 
     name: str
     setting: str
     table: str
+    starts: tuple[str, str] | None = None
 
-    def rows(self) -> dict[str, dict[str, str]]:
-        """Return what can be chosen: name -> column -> text."""
-        module, _, name = self.table.partition(":")
-        return {key: row.describe() for key, row in getattr(import_module(module), name).items()}
+    def tables(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Return what can be chosen: option -> name -> column -> text."""
+        tables = dict([(self.name, self.table), *([self.starts] if self.starts else [])])
+        return {option: _described(table) for option, table in tables.items()}
+
+
+def _described(table: str) -> dict[str, dict[str, str]]:
+    module, _, name = table.partition(":")
+    return {key: row.describe() for key, row in getattr(import_module(module), name).items()}
 
 
 @dataclass(frozen=True)
@@ -182,7 +189,27 @@ _BACKEND = Input(
     "backend", "word", "torch|onnx", "What runs it; for onnx see `amodalpl export-onnx`.", "--backend", default="torch"
 )
 
+ADVISED = ("ready-made", "fine-tuned", "own")
+"""Completers that `amodalpl advise` compares, the cheapest first."""
+
 _ROWS = (
+    Stage(
+        name="advise",
+        function="amodalpl.pipeline.advise:advise",
+        help="""Measure on your own masks whether the ready-made completer will do, or what training would bring.
+
+        Scores of the ready-made one, of one fine-tuned in a tenth of the steps and, with --until own, of one trained
+        from scratch stand beside those of the convex hull, on occlusions made of your masks.""",
+        example="advise instances.json images/ --out runs/advice --config coco_cpu",
+        inputs=(
+            _ANNOTATIONS,
+            _IMAGES,
+            _FORMAT,
+            Input("until", "word", "|".join(ADVISED), "The costliest to measure.", "--until", default="fine-tuned"),
+        ),
+        sections=("synthesis", "completer", "training", "labels"),
+        takes=("values", "device"),
+    ),
     Stage(
         name="synth",
         function="amodalpl.pipeline.synth:synth",
@@ -194,6 +221,7 @@ _ROWS = (
         sections=("synthesis",),
         takes=("settings",),
         folder="synth",
+        choice=Choice("recipe", "synthesis.recipe", "amodalpl.synthesis.recipe_table:CHOICES"),
     ),
     Stage(
         name="complete",
@@ -217,7 +245,9 @@ _ROWS = (
         takes=("values", "device"),
         shared=True,
         folder="completer",
-        choice=Choice("method", "completer.method", "amodalpl.models.completer_table:METHODS"),
+        choice=Choice(
+            "method", "completer.method", "amodalpl.models.completer_table:METHODS", ("init", "amodalpl.builtin:STARTS")
+        ),
     ),
     Stage(
         name="pseudolabel",

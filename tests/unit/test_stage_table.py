@@ -30,7 +30,7 @@ def test_a_row_names_the_parameters_of_its_function_and_their_defaults(stage):
     for given in stage.inputs:
         default = parameters[given.name].default
         if given.default != "builtin":  # Python says which completer it means
-            assert default is (inspect.Parameter.empty if not given.optional else given.default), given.name
+            assert default == (inspect.Parameter.empty if not given.optional else given.default), given.name
 
 
 @ROWS
