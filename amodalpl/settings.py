@@ -520,6 +520,11 @@ class DetectorSettings(Settings):
     validation_fraction: float = Field(
         0.15, gt=0, lt=1, description="share of photos kept for scoring when no --val is given"
     )
+    background_photos: bool = Field(
+        False,
+        description="photos without any annotation take part and teach what is no object; right only where every "
+        "object of the classes is annotated",
+    )
     checkpoint_every: int = Field(500, ge=1, description="steps between two checkpoints")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
     trust: TrustSettings = Field(TrustSettings(), description="how far labels are believed")
