@@ -6,6 +6,7 @@ A file in `configs/` is flat and complete YAML with one section per class here; 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -114,12 +115,31 @@ class AisSettings(Settings):
         return self
 
 
+class OccludedSettings(Settings):
+    """Test photos of objects that unannotated things hide; see `synthesis/occluded_objects.py`."""
+
+    objects: int = Field(100, ge=1, description="objects of held-out photos that are shown, each in ten levels")
+    least_side_px: int = Field(32, ge=1, description="shorter side of the box of an object, at least")
+    context: float = Field(
+        0.5, gt=0, le=4, description="surroundings: the box widened by this share of its sides, each way"
+    )
+    size: Fraction = Field((0.3, 1.2), description="least and most size of a pasted occluder relative to the object")
+    tries: int = Field(300, ge=1, description="placements tried for one photo")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> OccludedSettings:
+        if not 0 < self.size[0] <= self.size[1]:
+            raise ValueError(f"size: expected 0 < least <= most, got {self.size[0]}, {self.size[1]}")
+        return self
+
+
 class SynthesisSettings(Settings):
     """The cut-out bank, the training samples drawn from it, and the frozen hold-out."""
 
-    recipe: Literal["method", "pair", "layers", "ais"] = Field(
+    recipe: Literal["method", "pair", "layers", "ais", "occluded-objects"] = Field(
         "method",
-        description="training samples: pair (PCNet-M, ASBU), layers (richer), ais (Li and Malik), or the method's own",
+        description="training samples: pair (PCNet-M, ASBU), layers (richer), ais (Li and Malik), or the method's own; "
+        "or occluded-objects, test photos for methods that are given boxes",
     )
     only_unoccluded: bool = Field(
         False, description="training samples only from objects that nothing is near and no border of the photo cuts off"
@@ -140,6 +160,10 @@ class SynthesisSettings(Settings):
     min_side_px: float = Field(5.0, ge=1, description="smallest crop side that is used; 5 in the PCNet code")
     layers: LayerSettings = Field(LayerSettings(), description="of the recipe layers")
     ais: AisSettings = Field(AisSettings(), description="of the recipe ais")
+    occluded: OccludedSettings = Field(OccludedSettings(), description="of the recipe occluded-objects")
+    photos: int | None = Field(
+        None, ge=2, description="photos with objects that are used at all, drawn by the seed; every one unless given"
+    )
     holdout_fraction: float = Field(0.15, gt=0, lt=1, description="share of the photos that training never sees")
     holdout_scenes: int = Field(3, ge=1, description="hold-out scenes drawn from each held-out photo")
     holdout_occluded: float = Field(0.8, ge=0, le=1, description="share of hold-out targets that get an occluder")
@@ -188,7 +212,12 @@ class CompleterSettings(Settings):
 class TrainingSettings(Settings):
     """How a completer is trained."""
 
-    steps: int = Field(56_000, ge=1, description="optimiser steps; 56 000 for COCOA, 32 000 for KINS")
+    steps: int = Field(
+        56_000,
+        ge=0,
+        description="optimiser steps; 56 000 for COCOA, 32 000 for KINS; 0 keeps the weights of --init and chooses how "
+        "to use them",
+    )
     batch_size: int = Field(32, ge=1, description="patches per step and process")
     workers: int = Field(2, ge=0, description="loader processes; the samples are the same for any number")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd in the papers; adamw for short runs")
@@ -211,6 +240,25 @@ class TrainingSettings(Settings):
     )
     validate_every: int = Field(2000, ge=1, description="steps between two scores on the hold-out")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints; a killed run loses no more")
+
+
+class ClassSettings(Settings):
+    """What is known of one class before anybody looks at a photo."""
+
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="probability above which a pixel belongs to an object of this class"
+    )
+    keep_modal: bool = Field(False, description="never complete objects of this class, with the flag `kept_modal`")
+    in_front_of: tuple[str, ...] = Field(
+        (), description="classes that this one always hides, where two objects meet and one of them hides the other"
+    )
+
+    @field_validator("in_front_of", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        """Take classes that are called by a number, too."""
+        numbers = isinstance(value, (list, tuple)) and any(type(name) in (int, float) for name in value)
+        return [f"{name:g}" if type(name) in (int, float) else name for name in value] if numbers else value
 
 
 class LabelSettings(Settings):
@@ -276,6 +324,11 @@ class LabelSettings(Settings):
         description="whole over visible area, grown where masks are tight, beyond which a label stays as drawn, "
         "with the flag `runaway`",
     )
+    refit: bool | None = Field(
+        None,
+        description="choose thresholds and calibration of the completer anew, on occlusions made of your own masks; "
+        "unless given, only of the one that comes with the package",
+    )
     images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
     low_confidence: float | None = Field(
         None,
@@ -283,6 +336,21 @@ class LabelSettings(Settings):
         le=1,
         description="uncertainty above which labels carry `low_confidence`; the promise's bound unless given",
     )
+    per_class: Mapping[str, ClassSettings] = Field(
+        {},
+        description="by name of a class: `threshold`, `keep_modal` (never complete it) and `in_front_of` (classes that "
+        "it always hides); no part of a completer's training or scores",
+    )
+
+    @model_validator(mode="after")
+    def _classes_in_line(self) -> LabelSettings:
+        behind = TopologicalSorter({name: ours.in_front_of for name, ours in self.per_class.items()})
+        try:
+            behind.prepare()
+        except CycleError as circle:
+            line = " in front of ".join(reversed(circle.args[1]))
+            raise ValueError(f"per_class: expected an order of classes without a circle, got {line}") from None
+        return self
 
     @property
     def near_px(self) -> int:

@@ -29,8 +29,8 @@ REFINED = "refined"
 """Key of `amodalpl` in a label of `refine`: where its mask is from, and what was last said of it."""
 DECISION = "decision"
 """Key of `amodalpl` in a label that was decided on."""
-NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only"})
-"""Flags of labels that have nothing in front of them by the order."""
+NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only", "kept_modal"})
+"""Flags of labels that nothing is in front of by the order, or whose class is never completed."""
 UNASKED = NOTHING_IN_FRONT | {"fully_shared"}
 """Flags of labels that the network was not asked about."""
 _MASKS = ("segmentation", "visible_mask")

@@ -41,7 +41,7 @@ from .predict import PARTS, Photos, make_parts
 from .stage_table import STAGES
 from .train_detector import DETECTIONS, VAL, start_identity, train_detector
 
-STAGE = "refine"
+ROW = STAGES["refine"]
 HISTORY, FOLDER, LEARNT, DETECTOR = "rounds.json", "labels", "learnt.json", "detector"
 CHOOSE, REPORT = "choose", "report"
 """Halves of the hold-out: on the first rounds are chosen, the second says how good the choice is."""
@@ -99,8 +99,8 @@ def refine(
         CheckpointError: the start weights cannot be used.
         OutputError: a folder is unfinished, or belongs to another run.
     """
-    arguments = STAGES[STAGE].arguments(locals())
-    require_mmdetection(STAGE)
+    arguments = ROW.arguments(labels=labels, images=images, synth_dir=synth_dir, init=init)
+    require_mmdetection(ROW.name)
     pick_device(device)
     record = finished_labels(labels)
     data = read_annotations(labels / LABELS)
@@ -118,7 +118,7 @@ def refine(
     }
     if (labels / DOUBT).exists():
         inputs["doubt"] = hash_file(labels / DOUBT)
-    run = StageRun.open(out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments)
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
     if not run.done:
         history = _rounds(work, labels, out)
         best = _best(history)
@@ -143,7 +143,7 @@ def refine(
         }
     }
     return Summary(
-        STAGE,
+        ROW.name,
         out,
         counts=run.counts,
         scores=rows,
@@ -311,7 +311,7 @@ def _write_labels(work: _Work, before: Path, folder: Path, number: int, parts: S
         lines = read_lines(before / DOUBT, "maps of doubt")
         write_lines(folder / DOUBT, (line for line in lines if line["id"] not in replaced))
     stats = read_json(before / STATS, "the statistics of a label folder") if (before / STATS).exists() else {}
-    counts = {action: actions[action] for action in _ACTIONS}
+    counts: dict[str, int] = {action: actions[action] for action in _ACTIONS}
     write_json(folder / STATS, {**check_stats(before / STATS, stats), "refined": {"round": number, **counts}})
     return counts
 
@@ -351,7 +351,7 @@ def _judged(
         matches = dict(zip(judged, found, strict=True))
     for k, entry in enumerate(entries):
         notes, uncertainty = entry["amodalpl"], float(entry["amodalpl"].get("uncertainty") or 0.0)
-        before = {"source": str(notes.get("completer", "unknown")), "round": 0, "uncertainty": uncertainty}
+        before: dict[str, Any] = {"source": str(notes.get("completer", "unknown")), "round": 0, "uncertainty": uncertainty}
         before |= {key: value for key, value in (notes.get(REFINED) or {}).items() if key in before}
         if k not in matches:
             yield refined_entry(entry, None, uncertainty, {**before, "judged": number, "action": "kept"}), "kept"

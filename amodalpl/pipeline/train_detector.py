@@ -24,7 +24,7 @@ from ..metrics.detection import coco_scores, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
-from ..runtime.next_command import argument
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
@@ -35,7 +35,7 @@ from .stage_table import STAGES
 if TYPE_CHECKING:
     from ..detector.stock_config import StockModel
 
-STAGE = "train-detector"
+ROW = STAGES["train-detector"]
 WEIGHTS, CONFIG, METRICS, DETECTIONS = "weights.pth", "mmdet_config.py", "metrics.json", "detections.json"
 TRAIN, VAL = "train.json", "val.json"
 CURVES, SHEET = "curves.png", "detections.png"
@@ -104,7 +104,9 @@ def train_detector(
         OutputError: the folder belongs to another run.
         SettingsError: settings that do not go with each other.
     """
-    arguments = STAGES[STAGE].arguments(locals())
+    arguments = ROW.arguments(
+        labels=labels, images=images, val=val, val_images=val_images, init=init, mmdet_config=mmdet_config
+    )
     require_detector()
     where = pick_device(device)
     settings, stock = with_model_of(mmdet_config, settings)
@@ -116,9 +118,9 @@ def train_detector(
         inputs["mmdet config"] = stock.identity
     join_processes(where)
     first = Ranks.of_this_process().is_first
-    stage = _claim((out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments), first)
+    stage = _claim((out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments), first)
     if stage.done:
-        return _summary(out, stage.counts, _stored(out)["scores"])
+        return _summary(out, images, stage.counts, _stored(out)["scores"])
     with stage.released_on_bad_input():
         model, config, started = _prepare(data, out, settings, init, stock, first, progress if first else SILENT)
     curve = _learn(model, config, out, settings, where, progress if first else SILENT)
@@ -133,12 +135,12 @@ def train_detector(
         "device": where.type,
     }
     if not first:
-        return Summary(STAGE, out, counts)
+        return Summary(ROW.name, out, counts)
     scores = _finish(model, config, data, out, wanted, curve, counts, where, progress)
     written = [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE]
     stage.finish(counts, [*written, label_codebook.SHAPES] if model_table.row(wanted).shapes else written)
     _forget_checkpoint(out)
-    return _summary(out, counts, scores)
+    return _summary(out, images, counts, scores)
 
 
 def _read(
@@ -238,7 +240,7 @@ def _prepare(
         write_json(out / VAL, data.val.coco)
         title = network["type"] if stock else model_table.row(wanted).title
         text = configs.as_python(
-            config, f"{title} on {data.labels}; written by amodalpl {STAGE}. Start weights: {started}."
+            config, f"{title} on {data.labels}; written by amodalpl {ROW.name}. Start weights: {started}."
         )
         write_whole(out / CONFIG, lambda part: part.write_text(text, encoding="utf-8"))
         if shapes_wanted:
@@ -386,7 +388,7 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         CheckpointError: the weights were changed since training.
         DataError: the photos are gone.
     """
-    record = finished_run(folder, STAGE)
+    record = finished_run(folder, ROW.name)
     require_detector()
     from ..detector import training
     from ..detector.stock_config import read_written_config
@@ -435,7 +437,7 @@ def require_detector() -> None:
     Raises:
         MissingPackageError: it does not import.
     """
-    require_mmdetection(STAGE)
+    require_mmdetection(ROW.name)
 
 
 def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
@@ -533,7 +535,7 @@ def _start_file(init: str) -> Path:
     path = Path(init)
     if not path.is_dir():
         return path
-    finished_run(path, STAGE)
+    finished_run(path, ROW.name)
     return path / WEIGHTS
 
 
@@ -598,7 +600,7 @@ def _visible(entry: dict[str, Any]) -> dict[str, Any]:
 def _stored(folder: Path) -> dict[str, Any]:
     stored = read_json(folder / METRICS, "the scores of a finished detector")
     if not isinstance(stored, dict) or not _NEEDED <= set(stored):
-        raise OutputError(f"{folder / METRICS}: expected the scores of a finished `amodalpl {STAGE}`; train again")
+        raise OutputError(f"{folder / METRICS}: expected the scores of a finished `amodalpl {ROW.name}`; train again")
     return stored
 
 
@@ -614,5 +616,13 @@ def _files(out: Path) -> dict[str, Path]:
     }
 
 
-def _summary(out: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
-    return Summary(STAGE, out, counts, scores, _files(out), next=f"amodalpl evaluate detector {argument(out)}")
+def _summary(out: Path, images: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
+    return Summary(
+        ROW.name,
+        out,
+        counts,
+        scores,
+        _files(out),
+        next=f"open {argument(out / REPORT_FILE)}",
+        then=f"amodalpl predict {argument(images)} --detector {argument(out)} --out {beside(out, 'detector', 'found')}",
+    )
