@@ -3,15 +3,17 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),$(CURDIR)/.venv/bin/python,python3)
 PYTEST = $(PYTHON) -m pytest
 export PYTHON
 
-.PHONY: help check format lint types imports test slow fuzz gpu gpu-measure gpu-wheels bench bench-check audit
+.PHONY: help check format lint types imports test site slow fuzz gpu gpu-measure gpu-wheels builtin bench bench-check audit
 
 help:
 	@echo "make check   format, lint, types, imports, fast tests: what CI runs"
 	@echo "make format  rewrite the files in the one format"
 	@echo "make test    fast tests     make slow   slow tests     make gpu   tests on a GPU"
+	@echo "make site    the pages of docs/ and the reference of the Python interface as a site, in build/site"
 	@echo "make gpu-measure   everything that runs on a GPU, measured; ARGS=\"--help\" says how"
 	@echo "make gpu-wheels    what a GPU machine without a network lacks, in runs/wheels"
 	@echo "make fuzz    100 000 spoilt inputs    make audit  known vulnerabilities of what is installed"
+	@echo "make builtin COMPLETER=DIR   put a trained completer into the package"
 	@echo "make bench   how fast, beside what the machine can do  make bench-check   fails when slower than stored"
 
 check:
@@ -33,6 +35,9 @@ imports:
 test:
 	$(PYTEST) -q
 
+site:
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build
+
 slow:
 	$(PYTEST) -q -m "slow and not gpu"
 
@@ -47,6 +52,9 @@ gpu-measure:
 
 gpu-wheels:
 	$(PYTHON) -m benchmarks.gpu.wheels runs/wheels
+
+builtin:
+	$(PYTHON) -m benchmarks.builtin pack $(COMPLETER)
 
 bench:
 	$(PYTHON) -m benchmarks --out runs/benchmarks.json

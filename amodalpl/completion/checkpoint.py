@@ -62,6 +62,13 @@ def save_completer(
     write_whole(folder / WEIGHTS, lambda part: torch.save(weights, part))
     if trained.shapes is not None:
         save_shape_prior(folder / SHAPES, trained.shapes)
+    write_card(folder, trained, completer, synthesis)
+
+
+def write_card(
+    folder: Path, trained: CompleterBundle, completer: CompleterSettings, synthesis: SynthesisSettings
+) -> None:
+    """Write how to use the weights, and the shapes if there are any, that lie in a folder."""
     card = {
         "format": FORMAT,
         "method": completer.method,
@@ -117,15 +124,18 @@ def _card_of(folder: Path) -> Any:
 
 
 def read_network_settings(folder: Path) -> dict[str, Any]:
-    """Return the settings that a completer's weights fit: method, width, image.
+    """Return the settings that a completer's weights fit, by section: its network, and the crops that it was shown.
 
     Raises:
         DataError: the folder has no `completer.json`.
         CheckpointError: the card is of another version, or damaged.
     """
     card = _card_of(folder)
-    method, width, _, _ = _read_card(folder / CARD, card)
-    return {"method": method, "width": width, "image": bool(card["image"])}
+    method, width, crop, _ = _read_card(folder / CARD, card)
+    return {
+        "completer": {"method": method, "width": width, "image": bool(card["image"])},
+        "synthesis": {"patch_px": crop.patch_px, "enlarge_box": crop.enlarge_box, "boundary_px": crop.boundary_px},
+    }
 
 
 def start_from(completer: Completer, folder: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..data.records import AnnotationSet, Instance
 from ..errors import DataError
-from ..masks import rle
+from ..masks import boxed
 from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.boxes import crop_square
 from ..masks.rle import Rle
@@ -31,7 +31,8 @@ def owners_of(masks: BoxedMasks, crowds: Sequence[Rle]) -> np.ndarray:
     """Return who owns each pixel, (H, W) uint16 as `surroundings` takes it; crowds own what nobody else does."""
     owners = np.full(masks.size_hw, NOBODY, dtype=np.uint16)
     for crowd in crowds:
-        owners[rle.decode(crowd)] = FIRST_OBJECT + len(masks)
+        mask = boxed.decode(crowd)
+        owners[mask.window][mask.crop] = FIRST_OBJECT + len(masks)
     for number, mask in enumerate(masks):
         owners[mask.window][mask.crop] = FIRST_OBJECT + number
     return owners

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..calibration.holdout import HOLDOUT, HOLDOUT_IMAGES
 from ..data.coco_parsing import reason_kind
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord
@@ -34,7 +34,7 @@ from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
 from ..settings import PipelineSettings, SynthesisSettings
 from ..synthesis.bank import FIRST_OBJECT, Bank, BankWriter, cut_out, image_square, sure_to_be_whole, surroundings
-from ..synthesis.holdout import Source, draw_scene, scene_entries
+from ..synthesis.holdout import HOLDOUT, HOLDOUT_IMAGES, Source, draw_scene, scene_entries
 from ..synthesis.recipe_table import DEFAULT_RECIPE, recipe_of
 from . import occluded_objects
 from .cutting_out import held_out_photos, owners_of, why_not_usable
@@ -74,12 +74,33 @@ def synth(
             not fit into memory.
         OutputError: the folder belongs to another run.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(annotations=annotations, images=images, fmt=fmt)
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
+    run = synth_of(data, images, out, settings, arguments, progress)
+    if settings.synthesis.recipe == occluded_objects.RECIPE:
+        return _hidden_summary(out, run.counts)
+    return Summary(
+        "synth",
+        out,
+        counts=run.counts,
+        files={"preview": out / PREVIEW, "gaps": out / GAPS, "hold-out": out / HOLDOUT},
+        next=f"amodalpl complete {argument(out)} --out {beside(out, 'synth', 'completer')}",
+    )
+
+
+def synth_of(
+    data: AnnotationSet,
+    images: Path,
+    out: Path,
+    settings: PipelineSettings,
+    arguments: Mapping[str, Any],
+    progress: Progress,
+) -> StageRun:
+    """Do what `synth` does with annotations that were read, and photos that were found usable, already."""
+    data = _drawn_photos(data, settings)
     require_memory(data)
     run = StageRun.open(out, ROW.name, ROW.settings_of(settings), input_hashes(data, images), settings.seed, arguments)
-    hides = settings.synthesis.recipe == occluded_objects.RECIPE
-    if hides and not run.done:
+    if settings.synthesis.recipe == occluded_objects.RECIPE and not run.done:
         with run.released_on_bad_input():
             counts = occluded_objects.build_occluded(data, images, out, settings, progress)
         run.finish(counts, occluded_objects.OUTPUTS)
@@ -89,14 +110,21 @@ def synth(
         bank = [f"{BANK}/{name}.npy" for name in ("table", "bits", "unknown")]
         outputs = [*bank, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS]
         run.finish(counts, outputs)
-    if hides:
-        return _hidden_summary(out, run.counts)
-    return Summary(
-        "synth",
-        out,
-        counts=run.counts,
-        files={"preview": out / PREVIEW, "gaps": out / GAPS, "hold-out": out / HOLDOUT},
-        next=f"amodalpl complete {argument(out)} --out {beside(out, 'synth', 'completer')}",
+    return run
+
+
+def _drawn_photos(data: AnnotationSet, settings: PipelineSettings) -> AnnotationSet:
+    """Leave all photos out but `synthesis.photos` of those with objects."""
+    candidates = [i.id for i in data.images if any(not a.is_crowd for a in data.by_image[i.id])]
+    if settings.synthesis.photos is None or settings.synthesis.photos >= len(candidates):
+        return data
+    drawn = np.random.default_rng((settings.seed, 5)).permutation(len(candidates))[: settings.synthesis.photos]
+    kept = {candidates[k] for k in drawn}
+    return replace(
+        data,
+        images=[record for record in data.images if record.id in kept],
+        instances=[instance for instance in data.instances if instance.image_id in kept],
+        dropped=[entry for entry in data.dropped if entry.image_id in kept],
     )
 
 
@@ -180,7 +208,7 @@ def _cut_out_of(
     found: _Found,
 ) -> None:
     """Put the usable instances of a photo into the bank, or the photo among the sources of the hold-out (no writer)."""
-    instances = [i for i in data.by_image[record.id] if not i.is_crowd and i.modal is not None]
+    instances = data.completable(record.id)
     crowds = [i.modal for i in data.by_image[record.id] if i.is_crowd and i.modal is not None]
     owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
     reasons = [why_not_usable(i, m, settings) for i, m in zip(instances, owned.masks, strict=True)]

@@ -22,6 +22,7 @@ from ..settings import SynthesisSettings
 from .placement import draw_offset
 from .placement_geometry import draw_view, feather_reach_px, paste
 
+HOLDOUT, HOLDOUT_IMAGES = "holdout.json", "holdout_images"  # in the folder of `amodalpl synth`
 APART_PX = 4  # free pixels, at least, between kept objects: none touches another, whatever is pasted over them
 PASTE_TRIES = 60
 

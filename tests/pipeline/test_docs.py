@@ -20,6 +20,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import amodalpl
 from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
 from amodalpl.detector.model_table import MODELS
 from amodalpl.drawn_scenes import write_scenes
@@ -350,6 +351,12 @@ def test_models_page_has_every_method_backbone_and_settings_file():
     backbones = get_args(DetectorSettings.model_fields["backbone"].annotation)
     names = [*METHODS, *MODELS, *backbones, *(path.stem for path in (ROOT / "configs").glob("*.yaml"))]
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_reference_page_has_all_that_import_offers():
+    """What it names and is not there, mkdocstrings refuses."""
+    listed = re.findall(r"^::: amodalpl\..*?(\w+)$", PAGES["docs/reference.md"], re.MULTILINE)
+    assert [name for name in amodalpl.__all__ if name not in listed] == []
 
 
 def test_methods_page_names_what_is_there():

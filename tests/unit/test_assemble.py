@@ -44,8 +44,8 @@ def bundle(grows, **more):
 
 
 def photo(*masks, category_ids=None):
-    drawn = [rle.encode(mask) for mask in masks]
-    return DrawnPhoto(drawn, ownership.resolve(drawn, SIZE_HW), category_ids=category_ids)
+    owned = ownership.resolve([rle.encode(mask) for mask in masks], SIZE_HW)
+    return DrawnPhoto(owned, category_ids=category_ids)
 
 
 def complete(grows, *masks, **settings):

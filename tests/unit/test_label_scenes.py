@@ -65,7 +65,7 @@ def labels_of(completer, scenes, settings, true_order=None):
 
 def with_rules(method, grows, classes, **rules):
     plan = plan_labels(trained(method, grows), NO_GAP, ClassRules(**rules))
-    (found,) = label_scenes(plan, [SCENE], classes=[classes])
+    (found,) = label_scenes(plan, [Scene(SCENE.masks, classes=classes)])
     return found
 
 
@@ -133,7 +133,7 @@ def test_a_class_has_a_threshold_of_its_own():
     completer.completer.network.sure = 0.5
     for thresholds, expected in ({}, SQUARE | BAR), ({SQUARE_CLASS: 0.8}, SQUARE), ({OTHER: 0.8}, SQUARE | BAR):
         plan = plan_labels(completer, NO_GAP, ClassRules(thresholds=thresholds))
-        (found,) = label_scenes(plan, [SCENE], [behind_the_bar("layered")], classes=[CLASSES])
+        (found,) = label_scenes(plan, [Scene(SCENE.masks, classes=CLASSES)], [behind_the_bar("layered")])
         np.testing.assert_array_equal(found.labels[2].amodal, expected)
 
 
@@ -283,7 +283,7 @@ def test_a_given_order_decides_who_is_in_front(method, occluders, expected):
 def test_a_circle_is_broken_where_it_is_weakest(monkeypatch):
     """A hides B, B hides C, and a few pixels say that C hides A: it is A that hides C, and nobody hides A."""
     circle = [OcclusionEdge(0, 1, 90.0), OcclusionEdge(1, 2, 80.0), OcclusionEdge(2, 0, 3.0)]
-    monkeypatch.setattr("amodalpl.labelling.label_scenes.order_pairwise", lambda *args: [circle])
+    monkeypatch.setattr("amodalpl.labelling.order_recovery.order_pairwise", lambda *args: [circle])
     (found,) = labels_of(trained("pcnet-m", squares_only), [CHAIN], NO_GAP)
     assert [(pair.front, pair.back) for pair in found.order] == [(0, 1), (1, 2), (0, 2)]
     assert not found.labels[0].asked
