@@ -157,7 +157,7 @@ def _read(
     data = read_annotations(annotations, fmt)
     rules = class_rules(settings.labels.per_class, data.category_names, str(annotations))
     data = usable_photos(data, images, progress, settings.left_out_photos)
-    if not any(data.completable(record.id) for record in data.images):
+    if not any(data.completable[record.id] for record in data.images):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     require_memory(data)
     return data, rules
@@ -242,7 +242,7 @@ def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[
         photos = [_read_photo(work, record) for record in group]
         for record, photo, found in zip(group, photos, complete_photos(work.plan, photos), strict=True):
             drawn_px = [mask.area_px for mask in photo.owned.drawn]
-            instances = work.data.completable(record.id)
+            instances = work.data.completable[record.id]
             yield {
                 **photo_entries(found, record.id, instances, drawn_px, work.method),
                 "left_out": [asdict(entry) for entry in _left_out(work.data.by_image[record.id])],
@@ -254,7 +254,7 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
     group: list[ImageRecord] = []
     held = 0
     for record in records:
-        needed = record.size_hw[0] * record.size_hw[1] * len(data.completable(record.id))
+        needed = record.size_hw[0] * record.size_hw[1] * len(data.completable[record.id])
         if group and held + needed > PIXELS_AT_ONCE:
             yield group
             group, held = [], 0
@@ -265,7 +265,7 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
 
 
 def _read_photo(work: _Work, record: ImageRecord) -> DrawnPhoto:
-    instances = work.data.completable(record.id)
+    instances = work.data.completable[record.id]
     owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
     image = None
     if work.bundle.completer.uses_image:
