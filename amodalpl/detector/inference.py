@@ -146,7 +146,7 @@ def detect_photos(
     groups: defaultdict[tuple[int, ...], list[tuple[int, Any]]] = defaultdict(list)
     with third_party_quiet():
         for index, image in enumerate(images):
-            prepared = _prepare(detector, image)
+            prepared = prepare_photo(detector, image)
             groups[tuple(prepared["inputs"].shape)].append((index, prepared))
         for group in groups.values():
             for start in range(0, len(group), batch_size):
@@ -158,7 +158,7 @@ def detect_photos(
     return found
 
 
-def _prepare(detector: Detector, image: np.ndarray) -> Any:
+def prepare_photo(detector: Detector, image: np.ndarray) -> Any:
     """Apply the transforms to a photo; MMDetection takes BGR."""
     size_hw = image.shape[:2]
     results: Any = {
