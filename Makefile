@@ -3,7 +3,7 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),$(CURDIR)/.venv/bin/python,python3)
 PYTEST = $(PYTHON) -m pytest
 export PYTHON
 
-.PHONY: help check format lint types imports test site slow fuzz gpu gpu-measure gpu-wheels bench bench-check audit
+.PHONY: help check format lint types imports test site slow fuzz gpu gpu-measure gpu-wheels builtin bench bench-check audit
 
 help:
 	@echo "make check   format, lint, types, imports, fast tests: what CI runs"
@@ -13,6 +13,7 @@ help:
 	@echo "make gpu-measure   everything that runs on a GPU, measured; ARGS=\"--help\" says how"
 	@echo "make gpu-wheels    what a GPU machine without a network lacks, in runs/wheels"
 	@echo "make fuzz    100 000 spoilt inputs    make audit  known vulnerabilities of what is installed"
+	@echo "make builtin COMPLETER=DIR   put a trained completer into the package"
 	@echo "make bench   how fast, beside what the machine can do  make bench-check   fails when slower than stored"
 
 check:
@@ -51,6 +52,9 @@ gpu-measure:
 
 gpu-wheels:
 	$(PYTHON) -m benchmarks.gpu.wheels runs/wheels
+
+builtin:
+	$(PYTHON) -m benchmarks.builtin pack $(COMPLETER)
 
 bench:
 	$(PYTHON) -m benchmarks --out runs/benchmarks.json

@@ -25,15 +25,14 @@ from .plan import LabelPlan
 
 
 def recover_orders(
-    plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours, classes: Sequence[Sequence[int] | None]
+    plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours
 ) -> tuple[list[list[OcclusionEdge]], Predictions]:
     """Recover who hides whom, as the rules of classes say, and without circles.
 
     Args:
-        plan: order rule, predictor, threshold and further looks.
+        plan: order rule, predictor, threshold, further looks, and what is settled of classes.
         scenes: images with disjoint visible masks.
         neighbours: of each scene.
-        classes: of the objects of each scene; None where nobody knows.
 
     Returns:
         The order of each scene, and what was predicted for it that labels may be read from too.
@@ -44,11 +43,13 @@ def recover_orders(
         predictions = predict_behind_neighbours(plan, scenes, neighbours)
         (orders,) = orders_completed(plan, scenes, neighbours, predictions, [plan.order_threshold])
         known = {prediction.request: prediction for of_scene in predictions for prediction in of_scene.values()}
-    settled = [set() if c is None else plan.rules.settled(c, order) for c, order in zip(classes, orders, strict=True)]
-    return [
-        without_circles(in_settled_directions(order, arrows), arrows)
-        for order, arrows in zip(orders, settled, strict=True)
-    ], known
+    return [_settled(plan, scene, order) for scene, order in zip(scenes, orders, strict=True)], known
+
+
+def _settled(plan: LabelPlan, scene: Scene, order: Sequence[OcclusionEdge]) -> list[OcclusionEdge]:
+    """Return an order without circles that goes as the settings of classes say."""
+    arrows = set() if scene.classes is None else plan.rules.settled(scene.classes, order)
+    return without_circles(in_settled_directions(order, arrows), arrows)
 
 
 def order_pairwise(plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours) -> list[list[OcclusionEdge]]:

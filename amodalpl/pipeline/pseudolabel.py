@@ -29,9 +29,8 @@ from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
 from ..io.json_stream import read_entries, read_lines, write_lines
 from ..labelling.assemble import DrawnPhoto, complete_photos, photo_entries
-from ..labelling.class_rules import class_rules
+from ..labelling.class_rules import ClassRules, class_rules
 from ..labelling.gap_tolerance import measured, some_photos
-from ..labelling.label_statistics import LabelStatistics
 from ..labelling.plan import LabelPlan, plan_labels
 from ..labelling.write_files import write_label_files
 from ..masks import ownership
@@ -47,6 +46,7 @@ from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
 from ..settings import PipelineSettings
 from ..version import __version__
+from .label_summary import summary_of_labels, training_on
 from .refit import Refitted, refit
 from .stage_table import STAGES
 
@@ -100,7 +100,9 @@ def pseudolabel(
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(
+        annotations=annotations, images=images, completer=completer, fmt=fmt, review=review, backend=backend
+    )
     ranks = Ranks.of_this_process()
     ranks.settle()
     if not ranks.is_first:
@@ -111,12 +113,7 @@ def pseudolabel(
     if by_itself and settings.labels.refit is None:
         settings = settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
     bundle = load_completer(completer, where, backend)
-    data = read_annotations(annotations, fmt)
-    rules = class_rules(settings.labels.per_class, data.category_names, str(annotations))
-    data = usable_photos(data, images, progress, settings.left_out_photos)
-    if not any(data.completable(record.id) for record in data.images):
-        raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
-    require_memory(data)
+    data, rules = _read(annotations, fmt, images, settings, progress)
     inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
     if review:
         inputs["review"] = hash_file(review)
@@ -137,37 +134,33 @@ def pseudolabel(
             bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
         labels, tolerance = measured(settings.labels, some_photos(data, progress))
         method = _name_of(completer, by_itself, fitted)
-        work = _Work(data, images, bundle.completer.uses_image, plan_labels(bundle, labels, rules), method)
-        parts = _make_parts(work, out, labels.images_per_part, ranks, progress)
+        work = _Work(data, images, bundle, plan_labels(bundle, labels, rules), tolerance, method, fitted)
+        parts = _make_parts(work, out, settings.labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
-        one_way = sanity_checks.OneWay()
-        statistics = write_label_files(out, data, _photos(parts, one_way), work.plan.order_rule)
-        counts = _write_statistics(work, statistics, one_way, out, bundle, tolerance, decided, fitted)
+        counts = _put_together(work, parts, out, decided)
         write_label_page(out, images, completer, progress)
         made = [LABELS, ORDER, DOUBT, STATS, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}"]
         run.finish(counts, [name for name in made if (out / name).exists()])
     if ranks.is_first:
         shutil.rmtree(out / PARTS, ignore_errors=True)
-    photos = argument(images)
-    train = f"amodalpl train-detector {argument(out / LABELS)} {photos} --out {beside(out, 'labels', 'detector')}"
-    decide = f"amodalpl apply-review {argument(out)} {photos} {argument(out / REVIEW_FILE)} "
+    decide = f"amodalpl apply-review {argument(out)} {argument(images)} {argument(out / REVIEW_FILE)} "
     decide += f"--out {beside(out, 'labels', 'corrected')}"
-    return Summary(
-        "pseudolabel",
-        out,
-        counts=run.counts,
-        files={
-            "labels": out / LABELS,
-            "report": out / REPORT_FILE,
-            "overlays": out / SHEET_FILE,
-            "order": out / ORDER,
-            "doubt": out / DOUBT,
-            "statistics": out / STATS,
-        },
-        next=f"open {argument(out / REPORT_FILE)}",
-        then=decide if decided else train,
-    )
+    then = decide if decided else training_on(out, images, "labels")
+    return summary_of_labels(ROW.name, out, run.counts, then, order=ORDER, doubt=DOUBT, statistics=STATS)
+
+
+def _read(
+    annotations: Path, fmt: str, images: Path, settings: PipelineSettings, progress: Progress
+) -> tuple[AnnotationSet, ClassRules]:
+    """Read what is to be labelled, and refuse what cannot be."""
+    data = read_annotations(annotations, fmt)
+    rules = class_rules(settings.labels.per_class, data.category_names, str(annotations))
+    data = usable_photos(data, images, progress, settings.left_out_photos)
+    if not any(data.completable(record.id) for record in data.images):
+        raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
+    require_memory(data)
+    return data, rules
 
 
 def _completer_hashes(completer: Path, backend: str) -> dict[str, str]:
@@ -198,13 +191,25 @@ def _remove_parts_of_other_versions(out: Path, progress: Progress) -> None:
 
 @dataclass(frozen=True)
 class _Work:
-    """What is labelled, and how."""
+    """What is labelled, and how.
+
+    Attributes:
+        data: the annotations.
+        images: folder of their photos.
+        bundle: the completer.
+        plan: how it labels.
+        tolerance: what was measured of gaps, if anything.
+        method: name of the completer in labels.
+        fitted: how the completer was fitted to the photos, if it was.
+    """
 
     data: AnnotationSet
     images: Path
-    uses_image: bool
+    bundle: CompleterBundle
     plan: LabelPlan
+    tolerance: GapTolerance | None
     method: str
+    fitted: Refitted | None
 
 
 def _make_parts(work: _Work, out: Path, photos_per_part: int, ranks: Ranks, progress: Progress) -> list[Path]:
@@ -262,7 +267,9 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
 def _read_photo(work: _Work, record: ImageRecord) -> DrawnPhoto:
     instances = work.data.completable(record.id)
     owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
-    image = read_image(image_path(work.images, record.file_name), record.size_hw) if work.uses_image else None
+    image = None
+    if work.bundle.completer.uses_image:
+        image = read_image(image_path(work.images, record.file_name), record.size_hw)
     return DrawnPhoto(owned, image, [i.category_id for i in instances])
 
 
@@ -281,26 +288,20 @@ def _photos(parts: Sequence[Path], one_way: sanity_checks.OneWay) -> Iterator[di
         yield photo
 
 
-def _write_statistics(
-    work: _Work,
-    statistics: LabelStatistics,
-    one_way: sanity_checks.OneWay,
-    out: Path,
-    bundle: CompleterBundle,
-    tolerance: GapTolerance | None,
-    decided: Review | None,
-    fitted: Refitted | None,
-) -> dict[str, Any]:
-    """Write `stats.json`, and the decisions that still hold; return the counts."""
+def _put_together(work: _Work, parts: Sequence[Path], out: Path, decided: Review | None) -> dict[str, Any]:
+    """Write the label file, the order, the doubts, the statistics, and the decisions that still hold; return counts."""
+    one_way = sanity_checks.OneWay()
+    statistics = write_label_files(out, work.data, _photos(parts, one_way), work.plan.order_rule)
     stats = statistics.to_json(work.data)
-    counts = stats["counts"]
+    counts, promise, tolerance = stats["counts"], work.bundle.promise, work.tolerance
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
-    counts["promise"] = str(bundle.promise or "none: see the completer's hold-out scores")
-    if fitted is not None:
+    counts["promise"] = str(promise or "none: see the completer's hold-out scores")
+    stats["promise"] = promise.to_json() if promise else None
+    if work.fitted is not None:
         counts["completer"] = work.method
     warnings = [
-        *(fitted.warnings if fitted else ()),
+        *(work.fitted.warnings if work.fitted else ()),
         *sanity_checks.of_labels(np.array(statistics.growth), statistics.ordered),
         *one_way.warnings(),
     ]

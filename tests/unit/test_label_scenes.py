@@ -65,7 +65,7 @@ def labels_of(completer, scenes, settings, true_order=None):
 
 def with_rules(method, grows, classes, **rules):
     plan = plan_labels(trained(method, grows), NO_GAP, ClassRules(**rules))
-    (found,) = label_scenes(plan, [SCENE], classes=[classes])
+    (found,) = label_scenes(plan, [Scene(SCENE.masks, classes=classes)])
     return found
 
 
@@ -133,7 +133,7 @@ def test_a_class_has_a_threshold_of_its_own():
     completer.completer.network.sure = 0.5
     for thresholds, expected in ({}, SQUARE | BAR), ({SQUARE_CLASS: 0.8}, SQUARE), ({OTHER: 0.8}, SQUARE | BAR):
         plan = plan_labels(completer, NO_GAP, ClassRules(thresholds=thresholds))
-        (found,) = label_scenes(plan, [SCENE], [behind_the_bar("layered")], classes=[CLASSES])
+        (found,) = label_scenes(plan, [Scene(SCENE.masks, classes=CLASSES)], [behind_the_bar("layered")])
         np.testing.assert_array_equal(found.labels[2].amodal, expected)
 
 

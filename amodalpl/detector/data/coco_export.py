@@ -18,6 +18,7 @@ from ...data.records import AnnotationSet, ImageRecord, Instance
 from ...errors import DataError
 from ...io.files import read_json
 from ...masks import rle
+from ...masks.rle import Rle
 from .label_notes import LabelNotes
 
 AGNOSTIC_NAME = "object"
@@ -146,19 +147,8 @@ def to_coco(
             elif needs_visible and instance.modal is None and not instance.is_crowd:
                 left_out["no visible mask"] += 1
             else:
-                kept[image.id].append(
-                    {
-                        "id": instance.id,
-                        "image_id": image.id,
-                        "category_id": category,
-                        "segmentation": rle.to_json(mask),
-                        "bbox": list(rle.box_xywh(mask)),
-                        "area": rle.area_px(mask),
-                        "iscrowd": int(instance.is_crowd),
-                        **_visible(instance, with_visible),
-                        **_noted(instance.id, notes),
-                    }
-                )
+                entry = _entry(instance, category, mask)
+                kept[image.id].append(entry | _visible(instance, with_visible) | _noted(instance.id, notes))
     used = [i for i in chosen if keep_empty or i.id in background or any(not a["iscrowd"] for a in kept[i.id])]
     if len(used) < len(chosen):
         left_out["image without instances"] += len(chosen) - len(used)
@@ -170,6 +160,18 @@ def to_coco(
         },
         dict(left_out),
     )
+
+
+def _entry(instance: Instance, category_id: int, mask: Rle) -> dict[str, Any]:
+    return {
+        "id": instance.id,
+        "image_id": instance.image_id,
+        "category_id": category_id,
+        "segmentation": rle.to_json(mask),
+        "bbox": list(rle.box_xywh(mask)),
+        "area": rle.area_px(mask),
+        "iscrowd": int(instance.is_crowd),
+    }
 
 
 def _visible(instance: Instance, wanted: bool) -> dict[str, Any]:
