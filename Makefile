@@ -3,12 +3,13 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),$(CURDIR)/.venv/bin/python,python3)
 PYTEST = $(PYTHON) -m pytest
 export PYTHON
 
-.PHONY: help check format lint types imports test slow fuzz gpu gpu-measure gpu-wheels builtin bench bench-check audit
+.PHONY: help check format lint types imports test site slow fuzz gpu gpu-measure gpu-wheels builtin bench bench-check audit
 
 help:
 	@echo "make check   format, lint, types, imports, fast tests: what CI runs"
 	@echo "make format  rewrite the files in the one format"
 	@echo "make test    fast tests     make slow   slow tests     make gpu   tests on a GPU"
+	@echo "make site    the pages of docs/ and the reference of the Python interface as a site, in build/site"
 	@echo "make gpu-measure   everything that runs on a GPU, measured; ARGS=\"--help\" says how"
 	@echo "make gpu-wheels    what a GPU machine without a network lacks, in runs/wheels"
 	@echo "make fuzz    100 000 spoilt inputs    make audit  known vulnerabilities of what is installed"
@@ -33,6 +34,9 @@ imports:
 
 test:
 	$(PYTEST) -q
+
+site:
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build
 
 slow:
 	$(PYTEST) -q -m "slow and not gpu"

@@ -1,7 +1,8 @@
 """Amodal instance segmentation for people who have only modal masks.
 
 From Python: `load_completer` and `complete_image` for the masks of one photo, `load_detector` and `detect_image` for a
-photo, `read_annotations` for files; see `docs/api.md`.
+photo, `read_annotations` for files, and the stages `synthesise`, `train_completer`, `label_photos` and
+`train_detector`; see `docs/api.md`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     )
     from .data.read import read_annotations
     from .errors import AmodalplError
+    from .pipeline.from_python import label_photos, synthesise, train_completer, train_detector
 
 __all__ = [
     "AmodalplError",
@@ -31,29 +33,23 @@ __all__ = [
     "complete_image",
     "complete_images",
     "detect_image",
+    "label_photos",
     "load_completer",
     "load_detector",
     "read_annotations",
+    "synthesise",
+    "train_completer",
+    "train_detector",
 ]
-
-_HOMES = {
-    "AmodalplError": "errors",
-    "CompletedImage": "api",
-    "DetectedImage": "api",
-    "complete_image": "api",
-    "complete_images": "api",
-    "detect_image": "api",
-    "load_completer": "api",
-    "load_detector": "api",
-    "read_annotations": "data.read",
-}
+_STAGES = {"label_photos", "synthesise", "train_completer", "train_detector"}
+_HOMES = {"AmodalplError": "errors", "read_annotations": "data.read", **dict.fromkeys(_STAGES, "pipeline.from_python")}
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then, so that `amodalpl --help` need not wait for torch."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{_HOMES.get(name, 'api')}", __name__), name)
 
 
 def __dir__() -> list[str]:

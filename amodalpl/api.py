@@ -19,7 +19,7 @@ from .builtin import completer_folder
 from .completed_image import CompletedImage
 from .completion import checkpoint
 from .completion.checkpoint import CompleterBundle
-from .data.coco_family import check_size
+from .data.coco_parsing import check_size
 from .data.doubtful import same_object
 from .data.mask_parsing import brief, read_masks
 from .detector import require_mmdetection
@@ -27,26 +27,17 @@ from .errors import DataError
 from .io.images import image_size_hw, read_image
 from .labelling import assemble
 from .labelling.assemble import DrawnPhoto, complete_photos
+from .labelling.class_rules import class_rules
 from .labelling.detections import label_detections
+from .labelling.gap_tolerance import measured
 from .labelling.plan import plan_labels
 from .masks import ownership, rle
-from .masks.gaps import derive_tolerance, pair_gaps
 from .masks.rle import Rle
 from .runtime.distributed import pick_device
 from .settings_values import resolve
 
 if TYPE_CHECKING:
     from .detector.trained import Detector
-
-__all__ = [
-    "CompletedImage",
-    "DetectedImage",
-    "complete_image",
-    "complete_images",
-    "detect_image",
-    "load_completer",
-    "load_detector",
-]
 
 AnyPath = str | os.PathLike[str]
 Masks = np.ndarray | Sequence[Any]
@@ -93,11 +84,11 @@ def complete_image(
         image: the photo, (H, W, 3) uint8 RGB, a picture of PIL or a file; needed only by completers that were trained
             to look at it, and by `plot`. A file is read as the stages do: its pixels as stored, but turned as its EXIF
             note says where the size of the masks fits only the turned photo.
-        category_ids: N classes, for `plausibility`.
+        category_ids: N classes, for `plausibility` and `per_class`.
         size_hw: height and width of the photo, for polygons without an image, or drawn on a turned one.
         settings: those of the section `labels`, such as `occluders="parents"`; `amodalpl settings` lists them.
             `gap_px` and `contour_inset_px` are measured on this photo unless given: take them from `stats.json` to
-            label as `amodalpl pseudolabel` did for a whole file.
+            label as `amodalpl pseudolabel` did for a whole file. In `per_class`, classes are called by their ids.
 
     Returns:
         The masks of whole objects, and what is to be known of them.
@@ -106,8 +97,26 @@ def complete_image(
         DataError: masks, image or classes have the wrong type or shape, do not fit together, or a mask is empty.
         SettingsError: an unknown setting, or one out of range.
     """
+    names = {} if category_ids is None else {c: str(c) for c in category_ids}
+    return _complete(completer, masks, image, category_ids=category_ids, size_hw=size_hw, names=names, **settings)
+
+
+def _complete(
+    completer: CompleterBundle,
+    masks: Masks,
+    image: np.ndarray | Image.Image | AnyPath | None,
+    *,
+    category_ids: Sequence[int] | None,
+    size_hw: tuple[int, int] | None,
+    names: Mapping[int, str],
+    **settings: Any,
+) -> CompletedImage:
+    """Complete all objects of one photo; `names` are those of the classes, which settings may call them by."""
     _require_completer(completer)
     labels = resolve({"labels": settings}).labels
+    if labels.per_class and category_ids is None:
+        raise DataError("category_ids: expected the class of each mask, since per_class names classes; got None")
+    rules = class_rules(labels.per_class, names, "category_ids")
     masks = _from_pictures(masks)
     size_hw = None if size_hw is None else _checked("size_hw", size_hw)
     photo = None if image is None else _read_photo(image, size_hw or _stated_size(masks))
@@ -118,11 +127,10 @@ def complete_image(
     if completer.completer.uses_image and photo is None:
         raise DataError("image: expected the photo, since this completer was trained to look at it; got None")
     owned = ownership.resolve(drawn, size)
-    if labels.gap_px is None or labels.contour_inset_px is None:
-        tolerance = derive_tolerance(pair_gaps(owned.masks))
-        labels = labels.measured(tolerance.gap_px, tolerance.contour_inset_px)
+    labels, _ = measured(labels, [owned.masks])
     seen = photo if completer.completer.uses_image else None
-    (completed,) = complete_photos(plan_labels(completer, labels), [DrawnPhoto(drawn, owned, seen, category_ids)])
+    plan = plan_labels(completer, labels, rules)
+    (completed,) = complete_photos(plan, [DrawnPhoto(owned, seen, category_ids)])
     return CompletedImage.of(completed, photo, category_ids)
 
 
@@ -211,7 +219,10 @@ def detect_image(
         whole = label_detections(_decoded([o.mask for o in objects], size_hw), visible, scores)
     else:
         seen = [o.visible_mask if o.visible_mask and rle.area_px(o.visible_mask) else o.mask for o in objects]
-        whole = complete_image(completer, seen, photo, category_ids=category_ids, **settings)
+        whole = _complete(
+            completer, seen, photo, category_ids=category_ids, size_hw=None, names=detector.class_names,
+            **settings,
+        )  # fmt: skip
     return DetectedImage(
         **{field.name: getattr(whole, field.name) for field in fields(assemble.CompletedImage)},
         image=photo,

@@ -6,6 +6,7 @@ A file in `configs/` is flat and complete YAML with one section per class here; 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -221,6 +222,25 @@ class TrainingSettings(Settings):
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints; a killed run loses no more")
 
 
+class ClassSettings(Settings):
+    """What is known of one class before anybody looks at a photo."""
+
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="probability above which a pixel belongs to an object of this class"
+    )
+    keep_modal: bool = Field(False, description="never complete objects of this class, with the flag `kept_modal`")
+    in_front_of: tuple[str, ...] = Field(
+        (), description="classes that this one always hides, where two objects meet and one of them hides the other"
+    )
+
+    @field_validator("in_front_of", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        """Take classes that are called by a number, too."""
+        numbers = isinstance(value, (list, tuple)) and any(type(name) in (int, float) for name in value)
+        return [f"{name:g}" if type(name) in (int, float) else name for name in value] if numbers else value
+
+
 class LabelSettings(Settings):
     """How a completer is used to label photos."""
 
@@ -296,6 +316,21 @@ class LabelSettings(Settings):
         le=1,
         description="uncertainty above which labels carry `low_confidence`; the promise's bound unless given",
     )
+    per_class: Mapping[str, ClassSettings] = Field(
+        {},
+        description="by name of a class: `threshold`, `keep_modal` (never complete it) and `in_front_of` (classes that "
+        "it always hides); no part of a completer's training or scores",
+    )
+
+    @model_validator(mode="after")
+    def _classes_in_line(self) -> LabelSettings:
+        behind = TopologicalSorter({name: ours.in_front_of for name, ours in self.per_class.items()})
+        try:
+            behind.prepare()
+        except CycleError as circle:
+            line = " in front of ".join(reversed(circle.args[1]))
+            raise ValueError(f"per_class: expected an order of classes without a circle, got {line}") from None
+        return self
 
     @property
     def near_px(self) -> int:

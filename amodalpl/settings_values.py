@@ -150,6 +150,8 @@ def _nearest_setting(model: type[PipelineSettings], loc: tuple[int | str, ...]) 
         wanted = str(loc[0])
         owners = sorted(name for name in sections if name.endswith(f".{wanted}"))
         return f"; did you mean '{owners[0]}'?" if owners else nearest(wanted, fields)
-    for part in loc[:-1]:
-        fields = getattr(fields[str(part)].annotation, "model_fields", {})
-    return nearest(str(loc[-1]), fields)
+    section: Any = model
+    for part in loc[:-1]:  # of a mapping, such as `labels.per_class`, any name is one
+        known = getattr(section, "model_fields", None)
+        section = get_args(section)[-1] if known is None else known[str(part)].annotation
+    return nearest(str(loc[-1]), section.model_fields)

@@ -29,7 +29,7 @@ from amodalpl.settings import TrainingSettings
 from amodalpl.settings_values import merge, read_config, resolve
 from amodalpl.synthesis.dataset import SampleStream
 from amodalpl.synthesis.gpu_pairs import DeviceLoader, Drawn
-from amodalpl.synthesis.recipes import RECIPES
+from amodalpl.synthesis.recipe_table import RECIPES
 from amodalpl.tools.check import check
 from amodalpl.tools.export_onnx import export_onnx
 

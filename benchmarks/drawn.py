@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from amodalpl import scenes
+from amodalpl import drawn_scenes
 from amodalpl.models.completer import build_completer
 from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.synth import BANK, synth
@@ -26,19 +26,19 @@ _COARSENED_PX = 0.7  # of an outline, for about as many points as COCO's have
 _ENLARGED = 4  # drawn at a quarter of that, which is enough for an outline
 
 
-def draw_photos(folder: Path, count: int, size_hw: tuple[int, int] = (240, 320)) -> scenes.SceneFiles:
+def draw_photos(folder: Path, count: int, size_hw: tuple[int, int] = (240, 320)) -> drawn_scenes.SceneFiles:
     """Write drawn photos with modal masks."""
-    return scenes.write_scenes(folder, count, SEED, size_hw)
+    return drawn_scenes.write_scenes(folder, count, SEED, size_hw)
 
 
-def build_bank(folder: Path, photos: scenes.SceneFiles, with_image: bool) -> tuple[Path, PipelineSettings]:
+def build_bank(folder: Path, photos: drawn_scenes.SceneFiles, with_image: bool) -> tuple[Path, PipelineSettings]:
     """Run `synth` on drawn photos; returns the folder of the bank and the settings, which are the defaults."""
     settings = resolve({"seed": SEED, "synthesis": {"with_image": with_image, "holdout_scenes": 1}})
     synth(photos.annotations, photos.images, folder, settings)
     return folder / BANK, settings
 
 
-def train_briefly(folder: Path, photos: scenes.SceneFiles, method: str, steps: int, patch_px: int = 64) -> Path:
+def train_briefly(folder: Path, photos: drawn_scenes.SceneFiles, method: str, steps: int, patch_px: int = 64) -> Path:
     """Train a completer until its answers are no longer noise, on small patches, and return its folder.
 
     The network is of full size; what matters for speed is that masks grow about as they would in use.
@@ -78,7 +78,7 @@ def scene_of_eight(seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
         image: (H, W, 3) uint8 RGB.
     """
     for number in range(1000):
-        scene = scenes.draw_scene(np.random.default_rng([seed, number]), _small_hw(), objects=(9, 11))
+        scene = drawn_scenes.draw_scene(np.random.default_rng([seed, number]), _small_hw(), objects=(9, 11))
         seen = scene.modal[scene.modal.any(axis=(1, 2))]
         if len(seen) >= 8:
             return _enlarge(seen[:8], axes=(1, 2)), _enlarge(scene.image, axes=(0, 1))
@@ -100,7 +100,7 @@ def write_large_file(folder: Path, instances: int) -> tuple[Path, Path]:
     drawn = [_outlines(number) for number in range(SCENES_REPEATED)]
     sources = []
     for number in range(SCENES_REPEATED):
-        scene = scenes.draw_scene(np.random.default_rng([SEED, number]), _small_hw(), objects=(9, 11))
+        scene = drawn_scenes.draw_scene(np.random.default_rng([SEED, number]), _small_hw(), objects=(9, 11))
         sources.append(folder / f"{number}.jpg")
         sources[-1].write_bytes(cv2.imencode(".jpg", _enlarge(scene.image, axes=(0, 1))[:, :, ::-1])[1].tobytes())
     rng = np.random.default_rng(SEED)
@@ -108,7 +108,7 @@ def write_large_file(folder: Path, instances: int) -> tuple[Path, Path]:
     written = 0
     file = folder / "instances.json"
     with file.open("w", encoding="utf-8") as handle:
-        handle.write(f'{{"categories":{json.dumps(scenes.CATEGORIES)},"annotations":[')
+        handle.write(f'{{"categories":{json.dumps(drawn_scenes.CATEGORIES)},"annotations":[')
         while written < instances:
             number = len(entries)
             name = f"{number + 1:07d}.jpg"
@@ -156,7 +156,7 @@ def write_large_photos(
         middle = step * (np.array([number % columns, number // columns]) + 0.5)
         outline = middle + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
         outlines.append(np.clip(outline, 0, (width, height)).round(2).reshape(-1).tolist())
-    content: dict[str, Any] = {"categories": scenes.CATEGORIES, "images": [], "annotations": []}
+    content: dict[str, Any] = {"categories": drawn_scenes.CATEGORIES, "images": [], "annotations": []}
     for number in range(1, photos + 1):
         os.link(folder / "photo.jpg", images / f"{number}.jpg")
         content["images"].append({"id": number, "file_name": f"{number}.jpg", "height": height, "width": width})
@@ -169,7 +169,7 @@ def write_large_photos(
 
 def _outlines(number: int) -> list[np.ndarray]:
     """Return the (P, 2) float outline of each object of a scene, in photo pixels."""
-    scene = scenes.draw_scene(np.random.default_rng([SEED, number]), _small_hw(), objects=(9, 11))
+    scene = drawn_scenes.draw_scene(np.random.default_rng([SEED, number]), _small_hw(), objects=(9, 11))
     outlines = []
     for mask in scene.modal:
         parts = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]

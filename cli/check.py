@@ -31,12 +31,15 @@ def check(
 
     Example: [bold]amodalpl check instances.json images/[/bold]
     """
-    options.explicit(config, overrides, seed)
+    values = options.explicit(config, overrides, seed)
 
+    from amodalpl.settings_values import resolve
     from amodalpl.tools.check import check as stage
 
+    per_class = resolve(values).labels.per_class
+
     def act(progress: Progress) -> Summary:
-        summary = stage(annotations, images, fmt=format, progress=progress, thorough=thorough)
+        summary = stage(annotations, images, fmt=format, progress=progress, thorough=thorough, per_class=per_class)
         return repeating(summary, config, overrides, seed, device.value)
 
     show(act, as_json)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from amodalpl.runtime.progress import Progress
+from amodalpl.runtime.summary import Summary
+
 from . import options
 from .display import show
+from .next_command import repeating
 
 
 def demo(
@@ -24,4 +30,8 @@ def demo(
 
     from amodalpl.pipeline.demo import demo as stage
 
-    show(lambda progress: stage(out, values, device.value, progress), as_json, computes=True)
+    def act(progress: Progress) -> Summary:
+        summary = stage(out, values, device.value, progress)
+        return repeating(summary, config or Path("demo"), overrides, seed, device.value)
+
+    show(act, as_json, computes=True)

@@ -16,7 +16,7 @@ from amodalpl.runtime.summary import Summary
 
 from . import options
 from .display import show
-from .next_command import settings_words
+from .next_command import repeating, settings_words
 
 
 def known_stage(name: str) -> str:
@@ -72,7 +72,7 @@ def run(
     def act(progress: Progress) -> Summary:
         summary = stage(values, out, device.value, progress, until)
         if until == IN_RUN[-1]:
-            return summary
+            return repeating(summary, config, overrides, seed, device.value)
         again = ["amodalpl run", shlex.quote(str(config)), "--out", shlex.quote(str(out))]
         for name, path in paths.items():
             again += [f"--{name}", shlex.quote(str(path))] if path is not None else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -63,6 +63,9 @@ def _rows(name: str, section: Any) -> Iterator[tuple[str, Any, str]]:
         value = getattr(section, key)
         if hasattr(value, "model_fields_set"):
             yield from _rows(f"{name}.{key}", value)
+        elif isinstance(value, Mapping) and value:
+            for entry, inner in value.items():
+                yield from _rows(f"{name}.{key}.{entry}", inner)
         else:
             yield f"{name}.{key}", value, field.description or ""
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from drawn import arguments, train_completer
+from drawn import arguments, completer_of_scenes
 
 from amodalpl import complete_image, load_completer
+from amodalpl.drawn_scenes import draw_scene
 from amodalpl.report import draw
-from amodalpl.scenes import draw_scene
 
 given = arguments(__doc__)
-completer = load_completer(train_completer(given.out, given.steps), device="cpu")
+completer = load_completer(completer_of_scenes(given.out, given.steps), device="cpu")
 
 scene = draw_scene(np.random.default_rng(10_000))  # a photo that training has not seen
 found = complete_image(completer, scene.modal)  # (N, H, W) bool: the visible masks of all its objects

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from amodalpl.pipeline.complete import complete
-from amodalpl.pipeline.synth import synth
-from amodalpl.scenes import SceneFiles, write_scenes
-from amodalpl.settings_values import explicit_values, resolve
+import amodalpl
+from amodalpl.drawn_scenes import SceneFiles, write_scenes
 
 SCENES = 40
 
@@ -18,12 +16,11 @@ def scene_files(out: Path) -> SceneFiles:
     return write_scenes(out / "scenes", SCENES, seed=0)  # the same seed gives the same files, byte for byte
 
 
-def train_completer(out: Path, steps: int) -> Path:
+def completer_of_scenes(out: Path, steps: int) -> Path:
     """Cut out the objects, train a completer on them, and return its folder; what was made before is kept."""
     files = scene_files(out)
-    values = explicit_values(Path("demo"), [f"training.steps={steps}"])  # `amodalpl settings` lists all settings
-    synth(files.annotations, files.images, out / "synth", resolve(values))
-    complete(out / "synth", out / "completer", values)
+    amodalpl.synthesise(files.annotations, files.images, out / "synth", config="demo")
+    amodalpl.train_completer(out / "synth", out / "completer", config="demo", training={"steps": steps})
     return out / "completer"
 
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 
-from drawn import arguments, scene_files, train_completer
+from drawn import arguments, completer_of_scenes, scene_files
 
-from amodalpl.pipeline.pseudolabel import pseudolabel
-from amodalpl.settings_values import resolve
+import amodalpl
 
 given = arguments(__doc__)
 files = scene_files(given.out)
-completer = train_completer(given.out, given.steps)
+completer = completer_of_scenes(given.out, given.steps)
 
-summary = pseudolabel(files.annotations, files.images, completer, given.out / "labels", resolve({}), device="cpu")
+summary = amodalpl.label_photos(files.annotations, files.images, completer, given.out / "labels", device="cpu")
 
 labels = json.loads(summary.files["labels"].read_text(encoding="utf-8"))["annotations"]
 completed = [label for label in labels if label["amodalpl"]["added_px"]]

@@ -5,18 +5,17 @@ python examples/score_labels.py --out runs/example
 
 from __future__ import annotations
 
-from drawn import arguments, scene_files, train_completer
+from drawn import arguments, completer_of_scenes, scene_files
 
+import amodalpl
 from amodalpl.evaluation.completion import evaluate_completion
 from amodalpl.evaluation.order import evaluate_order
-from amodalpl.pipeline.pseudolabel import pseudolabel
-from amodalpl.settings_values import resolve
 
 given = arguments(__doc__)
 files = scene_files(given.out)
-completer = train_completer(given.out, given.steps)
+completer = completer_of_scenes(given.out, given.steps)
 labels = given.out / "labels"
-pseudolabel(files.annotations, files.images, completer, labels, resolve({}), device="cpu")
+amodalpl.label_photos(files.annotations, files.images, completer, labels, device="cpu")
 
 completion = evaluate_completion(files.truth, labels).scores["completion, micro (PCNet/ASBU): all"]
 order = evaluate_order(files.truth, labels).scores["order, O-Acc (PCNet/ASBU)"]

@@ -13,7 +13,8 @@ from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CropSpec
 from amodalpl.data.read import read_annotations
 from amodalpl.masks import rle
-from amodalpl.models.completer import METHODS, Completer
+from amodalpl.models.completer import Completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.settings import LabelSettings
 
 SIZE_HW = (60, 80)

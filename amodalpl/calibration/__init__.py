@@ -1,1 +1,1 @@
-"""Thresholds, calibration and scores of a completer, from the hold-out."""
+"""Thresholds and calibration of a completer, fitted on one half of its hold-out."""

@@ -13,10 +13,10 @@ from ..completion.predictor import Scene
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..io.images import image_path, read_image
+from ..labelling.gap_tolerance import measured
 from ..labelling.ordering import OcclusionEdge
 from ..masks import boxed
 from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed
-from ..masks.gaps import derive_tolerance, pair_gaps
 from ..masks.geometry import count_px, dilate
 from ..settings import LabelSettings
 from ..synthesis.holdout import HOLDOUT, HOLDOUT_IMAGES
@@ -123,10 +123,5 @@ def with_tolerance(
         settings: kept as they are when `gap_px` and `contour_inset_px` are given.
         eroded_px: measure with every visible mask shrunk by so many pixels.
     """
-    if settings.gap_px is not None and settings.contour_inset_px is not None:
-        return settings
-    gaps: list[int] = []
-    for case in holdout.read(image_ids):
-        gaps += pair_gaps((case.eroded(eroded_px) if eroded_px else case.scene).masks)
-    tolerance = derive_tolerance(gaps)
-    return settings.measured(tolerance.gap_px, tolerance.contour_inset_px)
+    scenes = (case.eroded(eroded_px) if eroded_px else case.scene for case in holdout.read(image_ids))
+    return measured(settings, (scene.masks for scene in scenes))[0]

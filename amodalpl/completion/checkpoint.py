@@ -16,7 +16,8 @@ from ..calibration.fit import Calibration, RiskGuarantee
 from ..errors import CheckpointError, DataError, SettingsError, nearest
 from ..io.checkpoints import load_plain
 from ..io.files import hash_file, read_json, write_json, write_whole
-from ..models.completer import METHODS, Completer, build_completer, fuse_for_use
+from ..models.completer import Completer, build_completer, fuse_for_use
+from ..models.completer_table import METHODS
 from ..settings import CompleterSettings, LabelSettings, SynthesisSettings
 from ..shape_prior.plausibility import ShapePrior, load_shape_prior, save_shape_prior
 from .onnx_backend import BACKENDS, read_network

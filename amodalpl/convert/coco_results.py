@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.coco_family import mask_of, read_categories, read_images, score_of
 from ..data.coco_mend import with_whole_ids
+from ..data.coco_parsing import mask_of, read_categories, read_images, score_of
 from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, LeftOut
 from ..data.source import Source
 from ..errors import DataError
 from ..io.files import read_json
-from .detections import without_doubles
-from .photo_folder import PhotoFolder
+from .shared.doubles import without_doubles
+from .shared.photo_folder import PhotoFolder
 
 _KNOWN = {"id", "image_id", "category_id", "segmentation", "score", "bbox", "area", "iscrowd"}
 

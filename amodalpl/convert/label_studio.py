@@ -1,8 +1,8 @@
 """Label Studio: its JSON export (a list of tasks, each with annotations), and the same for import.
 
 Outlines are in percent of the photo as the browser shows it, brush masks in Label Studio's own run lengths
-(`label_studio_rle`). Where several people annotated a photo, the one marked as ground truth counts, else the last; the
-others are listed as left out.
+(`shared/label_studio_rle.py`). Where several people annotated a photo, the one marked as ground truth counts, else the
+last; the others are listed as left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import numpy as np
 from PIL import Image
 
-from ..data.coco_family import score_of
+from ..data.coco_parsing import score_of
 from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, number, rectangle, ring
 from ..data.format_losses import UnsupportedFields, unsupported_fields
 from ..data.mask_parsing import as_number, brief
@@ -30,7 +30,7 @@ from ..errors import DataError
 from ..io.files import read_json, write_json
 from ..io.images import MAX_IMAGE_PX
 from ..masks import rle
-from .label_studio_rle import decode, encode
+from .shared.label_studio_rle import decode, encode
 
 _KINDS = {
     "polygonlabels": "polygon",

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.coco_family import crowd_flag, score_of
+from ..data.coco_parsing import crowd_flag, score_of
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, is_text, join, rectangle, ring
 from ..data.format_losses import UnsupportedFields, unsupported_fields
 from ..data.mask_parsing import as_number, brief
@@ -28,7 +28,7 @@ from ..data.source import Source, files_below, load_json
 from ..errors import DataError
 from ..io.files import write_json
 from ..masks import rle
-from .attributes import attributes_of
+from .shared.attributes import attributes_of
 
 VERSION = "5.5.0"  # whose files are written
 _NO_OBJECTS = {"__ignore__", "_background_"}
@@ -306,8 +306,8 @@ def _shapes(instances: list[Instance], names: dict[int, str], losses: Unsupporte
 
 def _mask_shape(outline: Mask) -> dict[str, Any]:
     assert outline.rle is not None
-    x, y, width, height = rle.box_xywh(outline.rle)
-    crop = rle.decode(outline.rle)[y : y + height, x : x + width]
+    x, y, width, height = box = rle.box_xywh(outline.rle)
+    crop = rle.decode_box(outline.rle, box)
     buffer = io.BytesIO()
     Image.fromarray(crop.view(np.uint8) * 255).convert("1").save(buffer, "PNG")
     return {

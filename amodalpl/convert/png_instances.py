@@ -22,9 +22,9 @@ from ..data.source import files_below
 from ..errors import DataError
 from ..io.files import write_whole
 from ..masks import rle
-from .numbers_png import read_numbers
-from .photo_folder import PhotoFolder, unique_stems
 from .png_index import ANY_CLASS
+from .shared.numbers_png import read_numbers
+from .shared.photo_folder import PhotoFolder, unique_stems
 
 _NUMBERED = re.compile(r"(\d{1,9})(?:_(.+))?", re.DOTALL)
 _REFUSED = re.compile(r'[\\/:*?"<>|%\x00-\x1f]')

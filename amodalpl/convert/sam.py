@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..data.coco_family import mask_of
+from ..data.coco_parsing import mask_of
 from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.mask_parsing import brief
 from ..data.records import AnnotationSet, LeftOut
@@ -21,9 +21,9 @@ from ..data.source import Source, files_below, load_json
 from ..errors import DataError
 from . import png_instances
 from .coco_results import mask_size
-from .detections import without_doubles
-from .photo_folder import PhotoFolder
 from .png_index import ANY_CLASS
+from .shared.doubles import without_doubles
+from .shared.photo_folder import PhotoFolder
 
 _KNOWN = {"id", "segmentation", "area", "bbox", "predicted_iou"}
 _SCORE = "predicted_iou"

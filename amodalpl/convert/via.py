@@ -20,7 +20,7 @@ from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source
 from ..errors import DataError
 from ..io.files import read_json, write_json
-from .attributes import attributes_of, simple
+from .shared.attributes import attributes_of, simple
 
 CLASS_NAMES = ("class", "label", "category", "name", "type", "object")
 _NOT_AREAS = {"point", "polyline", "line"}

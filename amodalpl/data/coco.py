@@ -11,8 +11,8 @@ from typing import Any
 
 from ..io.files import read_json
 from ..masks import rle
-from .coco_family import Fields, read_coco_like
 from .coco_mend import with_whole_ids
+from .coco_parsing import Fields, read_coco_like
 from .coco_splits import is_coco, read_splits
 from .coco_write import MaskPair, annotation, segmentation, write_frame, write_pairs
 from .dataset_builder import DrawnOn, on_photos
@@ -52,7 +52,7 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto", fields: Fi
         fields: where the masks are.
 
     Raises:
-        DataError: as `coco_family.read_coco_like` does, or none of the photos is there.
+        DataError: as `coco_parsing.read_coco_like` does, or none of the photos is there.
     """
     if path.is_dir() and fields is FIELDS:
         return read_splits(path, images, lambda file, own: read(file, own, drawn_on))

@@ -18,7 +18,7 @@ from ..errors import DataError
 from ..io.images import image_path, image_size_hw
 from ..masks import rle
 from . import exif
-from .coco_family import check_size
+from .coco_parsing import check_size
 from .mask_parsing import MAX_COORDINATE_PX, as_number, brief
 from .photo_names import PhotoNames
 from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mask

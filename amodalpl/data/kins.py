@@ -12,7 +12,7 @@ from typing import Any
 
 from ..masks import rle
 from . import coco
-from .coco_family import Fields
+from .coco_parsing import Fields
 from .coco_write import MaskPair, annotation, segmentation, write_pairs
 from .dataset_builder import DrawnOn
 from .format_losses import UnsupportedFields, unsupported_fields

@@ -20,15 +20,15 @@ from ..errors import DataError
 from ..io.json_stream import finite, read_entries, read_object, write_object
 from ..masks import rle
 from ..masks.boxed import BoxedMask, boxed
-from .coco_family import read_categories, read_images, whole_id
+from .coco_parsing import read_categories, read_images, whole_id
 from .mask_parsing import brief, read_masks
 from .records import AnnotationSet, ImageRecord, Instance
 from .review_file import COMPLETED, Verdict, completed_mask
 
 DECISION = "decision"
 """Key of `amodalpl` in a label that was decided on."""
-NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only"})
-"""Flags of labels that have nothing in front of them by the order."""
+NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only", "kept_modal"})
+"""Flags of labels that nothing is in front of by the order, or whose class is never completed."""
 UNASKED = NOTHING_IN_FRONT | {"fully_shared"}
 """Flags of labels that the network was not asked about."""
 _MASKS = ("segmentation", "visible_mask")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..io.files import write_json
 from . import coco
-from .coco_family import Fields
+from .coco_parsing import Fields
 from .coco_write import annotation, photo_entry
 from .dataset_builder import DrawnOn
 from .format_losses import UnsupportedFields, unsupported_fields

@@ -16,7 +16,7 @@ from ..errors import DataError, SettingsError, nearest
 from ..io.files import read_json
 from ..io.parallel import helpers, usable_cores
 from . import coco, d2sa, kins
-from .coco_family import read_coco_like
+from .coco_parsing import read_coco_like
 from .cocoa import is_cocoa, read_cocoa, read_record_folder
 from .records import AnnotationSet
 

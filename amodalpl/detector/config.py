@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..settings import DetectorSettings
-from . import zoo
-from .heads.mask_rcnn import Norm
+from . import model_table
+from .base_configs.mask_rcnn import Norm
 
 
 def optimizer_config(settings: DetectorSettings) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def train_pipeline(settings: DetectorSettings, turned: bool = False) -> list[dic
 
     Only the reading is ours where photos must be turned, or where more than the whole masks is learnt from.
     """
-    masks = "LoadPairedMasks" if zoo.reads_companions(settings) else "LoadAnnotations"
+    masks = "LoadPairedMasks" if model_table.reads_companions(settings) else "LoadAnnotations"
     return [
         _reading(turned),
         {"type": masks, "with_bbox": True, "with_mask": True, "poly2mask": True},
@@ -133,7 +133,7 @@ def full_config(
     return {
         "default_scope": "mmdet",
         "custom_imports": {"imports": ["amodalpl.detector.registered"], "allow_failed_imports": False},
-        "model": zoo.model_config(settings, len(class_names), norm),
+        "model": model_table.model_config(settings, len(class_names), norm),
         "train_dataloader": {
             "batch_size": settings.batch_size,
             "num_workers": settings.workers,

@@ -21,8 +21,8 @@ from ..io.files import hash_file, read_json
 from ..runtime.stage_run import RUN_FILE, finished_run
 from ..settings_values import resolve
 from . import config as configs
+from . import model_table, weights
 from . import registered as _registered  # noqa: F401  # MMDetection knows our parts from here on
-from . import weights, zoo
 from .mmdetection import MODELS, TRANSFORMS
 from .quiet import muted, third_party_quiet
 from .training import pool_in_full_precision
@@ -106,7 +106,7 @@ def _of_folder(folder: Path, device: torch.device) -> Detector:
         {"id": int(entry["id"]), "name": str(entry["name"])}
         for entry in read_json(folder / VAL, "the validation annotations")["categories"]
     ]
-    model = _build(zoo.model_config(settings, len(categories), stored["norm"]), folder)
+    model = _build(model_table.model_config(settings, len(categories), stored["norm"]), folder)
     names = _load(model, folder / WEIGHTS)
     told = [entry["name"] for entry in categories]
     if names is not None and list(names) != told:

@@ -43,7 +43,7 @@ def build(config: Mapping[str, Any], seed: int) -> Any:
     """Build a network from a model config, with seeded random weights.
 
     Args:
-        config: of `zoo.model_config`.
+        config: of `model_table.model_config`.
         seed: the same gives the same weights.
     """
     init_default_scope("mmdet")

@@ -112,7 +112,7 @@ def load_start(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
     head of Mask R-CNN starts both heads of models that have two.
 
     Args:
-        model: any of the zoo.
+        model: any of the table.
         state: of a whole detector, or of its backbone with or without the prefix `backbone.`.
         source: named in messages.
 

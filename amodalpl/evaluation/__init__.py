@@ -1,1 +1,1 @@
-"""The `evaluate` commands: files in, scores out, each under the name of its protocol."""
+"""Scores, each under the name of its protocol: a file per `evaluate` command, and a completer on its hold-out."""

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..calibration.audit import Statement, Stratum, draw_sample, state
 from ..data.label_file import NOTHING_IN_FRONT, read_label_head, read_labels
 from ..data.label_folder import ShownLabel
 from ..errors import DataError, OutputError, nearest
 from ..io.files import hash_file, read_json
+from ..metrics.label_audit import Statement, Stratum, draw_sample, state
 from ..report.audit_page import write_audit_page
 from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..calibration.holdout import HOLDOUT, read_holdout
-from ..calibration.holdout_scores import score
 from ..completion.checkpoint import CARD, load_completer
 from ..errors import DataError
 from ..runtime.distributed import pick_device
@@ -13,6 +12,7 @@ from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import finished_run
 from ..runtime.summary import Summary
 from ..settings import LabelSettings
+from .holdout_scores import score
 from .scores_file import Digest, write_evaluation
 
 

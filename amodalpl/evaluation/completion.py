@@ -12,9 +12,10 @@ import numpy as np
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, Instance
 from ..errors import DataError
-from ..masks import rle
+from ..masks import boxed, rle
+from ..masks.boxed import BoxedMasks, common_window
 from ..masks.geometry import count_px
-from ..masks.neighbours import near_pairs
+from ..masks.neighbours import near_pairs, neighbours_both_ways
 from ..masks.rle import Rle
 from ..metrics import baselines, completion
 from ..metrics.levels import LevelSet, choose_levels, compute_levels
@@ -282,33 +283,25 @@ def _completion_of_image(
     pairs: list[_Matched], gap_px: int
 ) -> tuple[dict[str, list[completion.Counts]], dict[int, int]]:
     """Return the counts of each row; and by index, how many hidden pixels lie where another object is seen."""
-    modal = np.stack([rle.decode(pair.modal) for pair in pairs])  # (N, H, W)
-    neighbours: dict[int, list[int]] = defaultdict(list)
-    for i, j in near_pairs(modal, gap_px):
-        neighbours[i].append(j)
-        neighbours[j].append(i)
+    height, width = pairs[0].modal["size"]
+    modal = BoxedMasks((boxed.decode(pair.modal) for pair in pairs), (height, width))
+    neighbours = neighbours_both_ways(near_pairs(modal, gap_px))
     rows: dict[str, list[completion.Counts]] = {name: [] for name in (*baselines.COMPLETION, LABELS)}
     under_px: dict[int, int] = {}
     for index, pair in enumerate(pairs):
         if not pair.score or pair.truth.amodal is None or pair.predicted is None:
             continue
-        rows_in, columns_in = window = _window([pair.modal, pair.truth.amodal, pair.predicted])
-        cropped = modal[:, rows_in, columns_in]  # (N, h, w)
-        mine, around = cropped[index], np.logical_or.reduce(cropped[neighbours[index]], axis=0)
-        whole = rle.decode(pair.truth.amodal)[window]
+        truth, predicted = boxed.decode(pair.truth.amodal), boxed.decode(pair.predicted)
+        window = common_window(modal[index], truth, predicted)  # nothing is true outside
+        mine, whole = modal[index][window], truth[window]
+        around = modal.any_of(neighbours.get(index, []), window)
         guesses = {name: complete(mine, around) for name, complete in baselines.COMPLETION.items()}
-        guesses[LABELS] = rle.decode(pair.predicted)[window]
+        guesses[LABELS] = predicted[window]
         for name, guess in guesses.items():
             rows[name].append(completion.count_instance(guess, whole, mine))
-        under_px[index] = count_px(whole & ~mine & np.any(np.delete(cropped, index, axis=0), axis=0))
+        others = modal.any_of((k for k in modal.meeting(window) if k != index), window)
+        under_px[index] = count_px(whole & ~mine & others)
     return rows, under_px
-
-
-def _window(masks: list[Rle]) -> tuple[slice, slice]:
-    """Return rows and columns of the smallest window that holds all masks."""
-    boxes = np.array([rle.box_xywh(m) for m in masks if rle.area_px(m)])
-    (x, y), (x1, y1) = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
-    return slice(int(y), int(y1)), slice(int(x), int(x1))
 
 
 def _completion_scores(

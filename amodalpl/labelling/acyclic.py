@@ -9,7 +9,7 @@ single objects are moved as long as that helps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -20,7 +20,7 @@ Arrow = tuple[int, int]  # front, back
 EXACT_UP_TO = 12  # objects; 4 096 sets take some 20 ms, each further object twice as long
 
 
-def without_circles(pairs: Iterable[OcclusionEdge]) -> list[OcclusionEdge]:
+def without_circles(pairs: Iterable[OcclusionEdge], settled: Set[Arrow] = frozenset()) -> list[OcclusionEdge]:
     """Return an order whose one-way pairs make no circle, by turning those round that have the least evidence.
 
     Two neighbours in contact do hide one the other, mostly; where a chain says that it is not this way, it is the other
@@ -28,6 +28,7 @@ def without_circles(pairs: Iterable[OcclusionEdge]) -> list[OcclusionEdge]:
 
     Args:
         pairs: in any order, which is kept.
+        settled: front and back of those that are never turned; they make no circle by themselves.
 
     Returns:
         The pairs; of those that were turned, evidence is below 0: what speaks against them.
@@ -37,32 +38,36 @@ def without_circles(pairs: Iterable[OcclusionEdge]) -> list[OcclusionEdge]:
     OcclusionEdge(front=0, back=2, evidence_px=-5.0, score=0.2)
     """
     pairs = list(pairs)
-    wrong = feedback_arrows({(pair.front, pair.back): pair.evidence_px for pair in one_way(pairs)})
-    return [_turned(pair) if (pair.front, pair.back) in wrong else pair for pair in pairs]
+    wrong = feedback_arrows({(pair.front, pair.back): pair.evidence_px for pair in one_way(pairs)}, settled)
+    return [turned(pair) if (pair.front, pair.back) in wrong else pair for pair in pairs]
 
 
-def _turned(pair: OcclusionEdge) -> OcclusionEdge:
+def turned(pair: OcclusionEdge) -> OcclusionEdge:
+    """Return a pair the other way round; what spoke for it speaks against it now."""
     return OcclusionEdge(pair.back, pair.front, -pair.evidence_px, round(1 - pair.score, 12))
 
 
-def feedback_arrows(weights: Mapping[Arrow, float]) -> set[Arrow]:
+def feedback_arrows(weights: Mapping[Arrow, float], settled: Set[Arrow] = frozenset()) -> set[Arrow]:
     """Return the lightest set of arrows without which, and with which turned round, no circle is left.
 
     Args:
         weights: (front, back) to what speaks for it, above 0; of two objects one direction only. The lightest set is
             found for circles of up to `EXACT_UP_TO` objects, a light one beyond.
+        settled: those that are never left out, whatever they weigh; they make no circle by themselves.
 
     >>> feedback_arrows({(0, 1): 2.0, (1, 2): 3.0, (2, 0): 1.0, (2, 3): 0.5})
     {(2, 0)}
     """
     left_out: set[Arrow] = set()
+    more_than_all = 1 + sum(abs(value) for value in weights.values())
+    weights = {arrow: more_than_all if arrow in settled else value for arrow, value in weights.items()}
     for group in cycles(OcclusionEdge(front, back, weight) for (front, back), weight in weights.items()):
         place = {node: n for n, node in enumerate(group)}
         weight = np.zeros((len(group), len(group)))
         for (front, back), value in weights.items():
             if front in place and back in place:
                 weight[place[front], place[back]] = value
-        line = _best_line(weight) if len(group) <= EXACT_UP_TO else _good_line(weight)
+        line = _best_line(weight) if len(group) <= EXACT_UP_TO else _good_line(weight, weight == more_than_all)
         rank = {group[k]: n for n, k in enumerate(line)}
         left_out |= {a for a in weights if a[0] in rank and a[1] in rank and rank[a[0]] > rank[a[1]]}
     return left_out
@@ -95,13 +100,20 @@ def _best_line(weight: np.ndarray) -> list[int]:
     return line[::-1]
 
 
-def _good_line(weight: np.ndarray) -> list[int]:
-    """Return a line, front first, in which little weight points backward; see `_best_line`."""
+def _good_line(weight: np.ndarray, settled: np.ndarray) -> list[int]:
+    """Return a line, front first, in which little weight points backward; see `_best_line`.
+
+    Args:
+        weight: (N, N) float, [front, back].
+        settled: (N, N) bool, arrows that never point backward; each weighs more than all others together, so that no
+            move that helps turns one.
+    """
     left = list(range(len(weight)))
     line: list[int] = []
     while left:
         among = weight[np.ix_(left, left)]
-        line.append(left.pop(int(np.argmax(among.sum(axis=1) - among.sum(axis=0)))))
+        may_be_next = ~settled[np.ix_(left, left)].any(axis=0)
+        line.append(left.pop(int(np.argmax(np.where(may_be_next, among.sum(axis=1) - among.sum(axis=0), -np.inf)))))
     improved = True
     while improved:
         improved = False

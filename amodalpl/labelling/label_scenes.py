@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from ..completion.predictor import NONE_KNOWN, Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from .acyclic import without_circles
 from .label import Label, read_label
-from .order_recovery import Neighbours, order_pairwise, orders_completed, predict_behind_neighbours, requests_behind
+from .order_recovery import recover_orders
 from .ordering import OcclusionEdge, ancestors, parents
 from .plan import LabelPlan
 
@@ -51,7 +50,7 @@ def label_scenes(
     neighbours = [near_pairs(scene.masks, plan.ordering.gap_px) for scene in shown]
     around = [neighbours_both_ways(pairs) for pairs in neighbours]
     if true_order is None:
-        orders, known = _recover_orders(plan, shown, neighbours)
+        orders, known = recover_orders(plan, shown, neighbours)
     else:
         orders = [list(order) for order in true_order]
     if plan.occluders == "neighbours" and true_order is None:
@@ -63,30 +62,23 @@ def label_scenes(
             {target: groups.get(target, []) for target in range(len(scene.masks)) if scene.masks[target].any()}
             for scene, groups in zip(shown, occluders, strict=True)
         ]
-    requests = [requests_behind(scene, groups) for scene, groups in zip(shown, occluders, strict=True)]
-    predictions = plan.completing.predict((r for of_scene in requests for r in of_scene.values()), known)
+    kept_modal = [plan.rules.kept(scene.classes) for scene in scenes]
+    occluders = [
+        {target: group for target, group in groups.items() if target not in kept}
+        for groups, kept in zip(occluders, kept_modal, strict=True)
+    ]
+    predictions = plan.completing.predict_behind(shown, occluders, known)
 
     def label(number: int, target: int) -> Label | None:
-        visible = scenes[number].masks[target]
-        if target in requests[number]:
-            return read_label(plan, visible, predictions[requests[number][target]])
+        visible, classes = scenes[number].masks[target], scenes[number].classes
+        if target in predictions[number]:
+            threshold = plan.threshold_of(None if classes is None else classes[target])
+            return read_label(plan, visible, predictions[number][target], threshold)
         uncertainty = plan.calibration.unasked if target in around[number] else 0.0
-        return Label(visible, uncertainty) if visible.any() else None
+        kept = target in kept_modal[number]
+        return Label(visible, uncertainty, kept_modal=kept) if visible.any() else None
 
     return [
         SceneLabels([label(number, target) for target in range(len(scene.masks))], order)
         for number, (scene, order) in enumerate(zip(scenes, orders, strict=True))
     ]
-
-
-def _recover_orders(
-    plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours
-) -> tuple[list[list[OcclusionEdge]], Predictions]:
-    """Return the order of each scene, and what was predicted for it that labels may be read from too."""
-    predictions: Predictions = {}
-    if plan.order_rule == "pairs":
-        orders = order_pairwise(plan, scenes, neighbours)
-    else:
-        predictions = predict_behind_neighbours(plan, scenes, neighbours)
-        (orders,) = orders_completed(plan, scenes, neighbours, predictions, [plan.order_threshold])
-    return [without_circles(order) for order in orders], predictions

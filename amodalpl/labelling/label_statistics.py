@@ -5,12 +5,12 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.label_file import NOTHING_IN_FRONT
 from ..data.records import AnnotationSet
 
@@ -30,6 +30,7 @@ class LabelStatistics:
         uncertainty: of the same.
         order: ordered pairs, mutual pairs and cycles.
         ordered: objects that are in any pair.
+        left_out: a row for each annotation of a photo that got no label, with its reason.
     """
 
     labels: int = 0
@@ -40,6 +41,14 @@ class LabelStatistics:
     uncertainty: array = field(default_factory=lambda: array("d"))
     order: Counter[str] = field(default_factory=Counter)
     ordered: int = 0
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_photo(self, photo: Mapping[str, Any]) -> None:
+        """Count the entries of a photo, as `write_label_files` takes them."""
+        self.add_order(photo["order"])
+        self.left_out += photo["left_out"]
+        for label in photo["labels"]:
+            self.add_label(label)
 
     def add_label(self, label: Mapping[str, Any]) -> None:
         """Count an annotation of a label file."""
@@ -58,13 +67,13 @@ class LabelStatistics:
             self.order[kind] += len(photo[kind])
         self.ordered += len({pair[side] for pair in photo["pairs"] for side in ("front", "back")})
 
-    def to_json(self, data: AnnotationSet, left_out: list[dict[str, Any]]) -> dict[str, Any]:
+    def to_json(self, data: AnnotationSet) -> dict[str, Any]:
         """Return the content of `stats.json`.
 
         Args:
-            data: what was labelled.
-            left_out: a row for each annotation that got no label, with its reason.
+            data: what was labelled; what its reader left out is listed first.
         """
+        left_out = [*map(asdict, data.dropped), *self.left_out]
         growth, uncertainty = np.array(self.growth), np.array(self.uncertainty)
         return {
             "counts": {

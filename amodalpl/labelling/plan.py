@@ -10,7 +10,7 @@ from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CompletionPredictor
 from ..settings import LabelSettings
 from ..shape_prior.plausibility import ShapePrior
-from .tight_masks import gaps_of_grown
+from .class_rules import NO_RULES, ClassRules
 
 UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
 
@@ -36,6 +36,7 @@ class LabelPlan:
         low_confidence: uncertainty above which labels carry that flag.
         calibration: from the network's probabilities to the expected error of labels.
         shapes: how ordinary a shape is; None where nobody knows.
+        rules: what the settings say of single classes.
     """
 
     gap_px: int
@@ -53,15 +54,21 @@ class LabelPlan:
     low_confidence: float
     calibration: Calibration
     shapes: ShapePrior | None
+    rules: ClassRules
+
+    def threshold_of(self, category_id: int | None) -> float:
+        """Return the probability above which a pixel belongs to an object of a class."""
+        return self.threshold if category_id is None else self.rules.thresholds.get(category_id, self.threshold)
 
 
-def plan_labels(bundle: CompleterBundle, settings: LabelSettings) -> LabelPlan:
+def plan_labels(bundle: CompleterBundle, settings: LabelSettings, rules: ClassRules = NO_RULES) -> LabelPlan:
     """Settle how a completer labels.
 
     Args:
         bundle: the completer, and what was chosen for it.
         settings: what they leave open is the completer's; gaps that were neither given nor measured are those of
             hand-drawn polygons.
+        rules: of single classes.
     """
     method = bundle.completer.method
     gap_px, contour_inset_px = settings.near_px, settings.grown_px
@@ -86,6 +93,7 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings) -> LabelPlan:
         low_confidence=_low_confidence(settings.low_confidence, bundle.promise),
         calibration=bundle.calibration,
         shapes=bundle.shapes,
+        rules=rules,
     )
 
 
@@ -93,3 +101,23 @@ def _low_confidence(given: float | None, promise: RiskGuarantee | None) -> float
     if given is not None:
         return given
     return promise.uncertainty_at_most if promise else UNPROMISED
+
+
+def gaps_of_grown(gap_px: int, contour_inset_px: int) -> tuple[int, int]:
+    """Return the tolerances for gaps between masks that were grown: to recover the order, and to complete.
+
+    Each gap is narrower from both sides. Growing brings nothing back that was too narrow, and leaves clefts along
+    ragged contacts, where the contour of an object then seems to turn away from its occluder. To complete, they are
+    closed; the order is better without.
+
+    Args:
+        gap_px: tolerance for gaps between the masks as drawn.
+        contour_inset_px: by how much each mask is grown.
+
+    >>> gaps_of_grown(7, 3)
+    (1, 4)
+    >>> gaps_of_grown(2, 0)
+    (2, 2)
+    """
+    ordering_px = max(0, gap_px - 2 * contour_inset_px)
+    return ordering_px, ordering_px + contour_inset_px

@@ -1,4 +1,4 @@
-"""Completers: a network and its method (`methods.py`), put together, fed and read."""
+"""Completers: a network with its method, a row of `completer_table.py`, which says how it is fed and read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from . import losses
-from .methods import METHODS, Method
+from .completer_table import METHODS, Method
 from .unet import DoubleConv, UNet
 
 IMAGE_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, RGB 0-255
@@ -68,7 +68,7 @@ class Completer(nn.Module):
         """Read raw outputs.
 
         ASBU's u shapes its training only: what a label is worth comes from calibrated probabilities, for all methods
-        alike (`calibration.fit`, `labelling.uncertainty_map`).
+        alike (`calibration.fit`, `labelling.label`).
 
         Returns:
             (B, P, P) float in [0, 1], the probability that a pixel belongs to the object.
@@ -82,7 +82,7 @@ def build_completer(method: str, width: int, uses_image: bool, init_gain: float 
     """Put a completer together, with fresh weights.
 
     Args:
-        method: a key of `METHODS`.
+        method: a key of `completer_table.METHODS`.
         width: channels of the first level.
         uses_image: whether the photo is given too.
         init_gain: gain of the start weights; None takes the method's own.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..builtin import completer_folder
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.label_file import decided_entry, write_label_file
 from ..data.label_folder import (
     DOUBT,
@@ -41,15 +41,15 @@ from ..data.review_file import (
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..io.json_stream import finite
-from ..report.page import CARD, REPORT_FILE, SHEET_FILE, write_label_page
-from ..runtime.next_command import argument, beside
+from ..report.page import CARD, write_label_page
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import require_photos
+from .label_summary import summary_of_labels, training_on
 from .stage_table import STAGES
 
-STAGE = "apply-review"
+ROW = STAGES["apply-review"]
 _COUNTED: dict[Verdict | None, str] = {
     "accept": "accepted",
     "reject": "rejected",
@@ -91,7 +91,7 @@ def apply_review(
         DataError: the review is damaged or of other labels, or the labels or photos cannot be used.
         OutputError: `labels` is no finished folder, or `out` belongs to another run.
     """
-    arguments = STAGES[STAGE].arguments(locals())
+    arguments = ROW.arguments(labels=labels, images=images, review=review, completer=completer)
     decided = read_review(review)
     record = _finished_labels(labels)
     file = labels / LABELS
@@ -113,7 +113,7 @@ def apply_review(
     if made_by:
         inputs["completer"] = made_by
     settings = {"report": {"with_scores": completer is not None}}
-    run = StageRun.open(out, STAGE, settings, inputs, record["seed"], arguments)
+    run = StageRun.open(out, ROW.name, settings, inputs, record["seed"], arguments)
     if not run.done:
         before: Review | None = None
         gone: list[Lost] = []
@@ -122,21 +122,8 @@ def apply_review(
         counts = _write(read, out, data, _together(before, kept), [*lost, *gone])
         write_label_page(out, images, completer, progress)
         run.finish(counts, [p.name for p in out.iterdir() if p.name != RUN_FILE and not p.name.startswith(".")])
-    return Summary(
-        STAGE,
-        out,
-        counts=run.counts,
-        files={
-            "labels": out / LABELS,
-            "report": out / REPORT_FILE,
-            "overlays": out / SHEET_FILE,
-            "review": out / REVIEW_FILE,
-            "statistics": out / STATS,
-        },
-        next=f"open {argument(out / REPORT_FILE)}",
-        then=f"amodalpl train-detector {argument(out / LABELS)} {argument(images)} "
-        f"--out {beside(out, 'corrected', 'detector')}",
-    )
+    then = training_on(out, images, "corrected")
+    return summary_of_labels(ROW.name, out, run.counts, then, review=REVIEW_FILE, statistics=STATS)
 
 
 def _finished_labels(folder: Path) -> dict[str, Any]:
@@ -145,8 +132,8 @@ def _finished_labels(folder: Path) -> dict[str, Any]:
         record = finished_run(folder.parent, "predict")
     else:
         record = read_json(folder / RUN_FILE, "the record of a finished `amodalpl pseudolabel`")
-        again = isinstance(record, dict) and record.get("stage") == STAGE
-        record = finished_run(folder, STAGE if again else "pseudolabel")
+        again = isinstance(record, dict) and record.get("stage") == ROW.name
+        record = finished_run(folder, ROW.name if again else "pseudolabel")
     if not isinstance(record.get("inputs"), dict) or type(record.get("seed")) is not int:
         raise DataError(f"{folder / RUN_FILE}: expected inputs and a seed, found none; it was changed by hand")
     return record

@@ -16,8 +16,6 @@ import torch
 from ..builtin import completer_folder
 from ..calibration.choose_thresholds import choose
 from ..calibration.holdout import HOLDOUT, Holdout, read_holdout
-from ..calibration.holdout_scores import quick_score, score
-from ..calibration.uncertainty_report import PROMISE, UncertaintyReport
 from ..completion.checkpoint import (
     CARD,
     SHAPES,
@@ -32,6 +30,8 @@ from ..completion.checkpoint import (
 from ..completion.predictor import CropSpec
 from ..completion.training import train
 from ..errors import DataError, SettingsError
+from ..evaluation.holdout_scores import quick_score, score
+from ..evaluation.uncertainty_report import PROMISE, UncertaintyReport
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..models.completer import build_completer
 from ..report import sanity_checks
@@ -91,7 +91,7 @@ def complete(
         CheckpointError: the checkpoint in `out` is damaged, or the weights of `init` do not fit.
         TrainingError: the loss is no longer a number.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(synth_dir=synth_dir, init=init)
     init = completer_folder(init) if init else None
     settings = _settings_beside(synth_dir, values, init, progress)
     where = pick_device(device)
@@ -142,6 +142,8 @@ def _settings_beside(
     if init:
         inherited = merge(inherited, read_network_settings(init))
     settings = resolve(merge(inherited, values))
+    of_all_classes = settings.labels.model_copy(update={"per_class": {}})  # a completer serves any file
+    settings = settings.model_copy(update={"labels": of_all_classes})
     if not settings.training.steps and not init:
         raise SettingsError("training.steps: expected at least 1, got 0; without steps there is only a start, --init")
     if settings.completer.image and not Bank(synth_dir / BANK).has_images:

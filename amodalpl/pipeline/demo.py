@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..drawn_scenes import SceneFiles, write_scenes
 from ..errors import MissingPackageError
 from ..runtime.parent_folder import require_own_folder
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
-from ..scenes import SceneFiles, write_scenes
 from ..settings_values import merge, read_config
 from .run_all import run_pipeline
 from .train_detector import require_detector

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.label_file import label_entry, order_entry, write_label_file
+from ..data.label_file import label_entry, order_entry
 from ..data.label_folder import DOUBT, LABELS, ORDER, STATS
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, Box, ImageRecord, Instance
@@ -18,11 +18,12 @@ from ..detector.compositional.whole_objects import amodal_box, visible_box
 from ..errors import DataError
 from ..io.files import hash_file, write_json
 from ..io.images import image_path, read_image
-from ..io.json_stream import open_list, read_lines, write_lines
-from ..labelling.label_statistics import LabelStatistics
+from ..io.json_stream import read_lines, write_lines
+from ..labelling.write_files import write_label_files
 from ..masks.geometry import count_px
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import pick_device
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
@@ -84,7 +85,7 @@ def label_boxes(
         CheckpointError: the model is missing or damaged.
         OutputError: the folder belongs to another run, or the model's stage is unfinished.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(annotations=annotations, images=images, model=model, fmt=fmt)
     finished_run(model, "train-compositional")
     segmenter = read_segmenter(model, pick_device(device))
     data = usable_photos(read_annotations(annotations, fmt, boxes=True), images, progress, settings.left_out_photos)
@@ -106,7 +107,9 @@ def label_boxes(
         out,
         run.counts,
         files={"labels": out / LABELS, "report": out / REPORT_FILE, "statistics": out / STATS},
-        next=f"amodalpl train-detector {out / LABELS} {images} --out detector",
+        next=f"open {argument(out / REPORT_FILE)}",
+        then=f"amodalpl train-detector {argument(out / LABELS)} {argument(images)} "
+        f"--out {beside(out, 'labels', 'detector')}",
     )
 
 
@@ -148,7 +151,7 @@ def _label_photo(work: _Work, record: ImageRecord) -> dict[str, Any]:
         if reason is None and box is not None:
             asked.append((instance, box))
         else:
-            left_out.append(_left_out(instance, reason or "no box"))
+            left_out.append(instance.left_out(reason or "no box"))
     labels = []
     if asked:
         image = read_image(image_path(work.images, record.file_name), record.size_hw)
@@ -165,8 +168,13 @@ def _label_photo(work: _Work, record: ImageRecord) -> dict[str, Any]:
             if prediction.visible.any():
                 labels.append(_entry(instance, prediction))
             else:
-                left_out.append(_left_out(instance, "nothing of the object was found in its box"))
-    return {"image_id": record.id, "ids": [label["id"] for label in labels], "labels": labels, "left_out": left_out}
+                left_out.append(instance.left_out("nothing of the object was found in its box"))
+    return {
+        "labels": labels,
+        "order": order_entry(record.id, [label["id"] for label in labels], [], [], []),
+        "doubt": [],
+        "left_out": [asdict(entry) for entry in left_out],
+    }
 
 
 def _entry(instance: Instance, prediction: BoxPrediction) -> dict[str, Any]:
@@ -186,31 +194,9 @@ def _entry(instance: Instance, prediction: BoxPrediction) -> dict[str, Any]:
     )
 
 
-def _left_out(instance: Instance, reason: str) -> dict[str, Any]:
-    return {"place": instance.place, "annotation_id": instance.id, "image_id": instance.image_id, "reason": reason}
-
-
 def _put_together(work: _Work, parts: Sequence[Path], out: Path) -> dict[str, Any]:
-    statistics = LabelStatistics()
-    left_out = [
-        {"place": d.place, "annotation_id": d.annotation_id, "image_id": d.image_id, "reason": d.reason}
-        for d in work.data.dropped
-    ]
-
-    def labels() -> Iterator[dict[str, Any]]:
-        with open_list(out / ORDER, {"rule": "none"}, "images") as add_order:
-            for photo in (photo for part in parts for photo in read_lines(part, _PART)):
-                order = order_entry(photo["image_id"], photo["ids"], [], [], [])
-                statistics.add_order(order)
-                add_order(order)
-                left_out.extend(photo["left_out"])
-                for label in photo["labels"]:
-                    statistics.add_label(label)
-                    yield label
-
-    write_label_file(out / LABELS, work.data, labels())
-    write_lines(out / DOUBT, [])
-    stats = statistics.to_json(work.data, left_out)
+    photos = (photo for part in parts for photo in read_lines(part, _PART))
+    stats = write_label_files(out, work.data, photos, "none").to_json(work.data)
     stats["counts"]["uncertainty"] = "not calibrated"
     write_json(out / STATS, stats)
     return stats["counts"]

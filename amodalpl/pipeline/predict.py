@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -20,29 +20,31 @@ import numpy as np
 
 from ..builtin import completer_folder
 from ..completion.checkpoint import CARD
-from ..convert.photo_folder import unique_stems
+from ..convert.shared.photo_folder import unique_stems
 from ..data import coco
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.doubtful import same_object
-from ..data.label_file import label_entry, order_entry, read_label_head, read_labels, write_label_file
-from ..data.label_folder import LABELS, ORDER, STATS, rle_of
+from ..data.label_file import read_label_head, read_labels
+from ..data.label_folder import LABELS, STATS, rle_of
 from ..data.photo_source import PhotoSource, find_photos
 from ..data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
 from ..detector import require_mmdetection
 from ..errors import CheckpointError, DataError, SettingsError
 from ..io.files import hash_file, hash_listing, write_json, write_whole
 from ..io.images import check_image, image_path, opencv_silent, read_image
-from ..io.json_stream import open_list, read_lines, write_lines
+from ..io.json_stream import read_lines, write_lines
 from ..io.parallel import usable_cores
 from ..io.video import Video, write_video
+from ..labelling.assemble import photo_entries
+from ..labelling.class_rules import class_rules
 from ..labelling.detections import label_detections
-from ..labelling.label_statistics import LabelStatistics
-from ..labelling.ordering import cycles, mutual
+from ..labelling.write_files import write_label_files
 from ..masks import rle
 from ..report import draw
 from ..report.objects_picture import PicturedObject, draw_objects
 from ..report.page import REPORT_FILE, write_label_page
 from ..runtime.distributed import pick_device
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun
 from ..runtime.summary import Summary
@@ -51,7 +53,7 @@ from ..version import __version__
 from .pseudolabel import pseudolabel
 from .stage_table import STAGES
 
-STAGE = "predict"
+ROW = STAGES["predict"]
 LABEL_FOLDER, FRAMES, OVERLAYS = "labels", "frames", "overlays"
 RESULTS, MODAL, VIDEO = "detections.json", "modal.json", "video.mp4"
 PARTS = f".parts-{__version__}"
@@ -106,8 +108,8 @@ def predict(
         SettingsError: float16 without a GPU, or a checkpoint that does not go with the detector.
         OutputError: the folder belongs to another run.
     """
-    arguments = STAGES[STAGE].arguments(locals())
-    require_mmdetection(STAGE)
+    arguments = ROW.arguments(source=source, detector=detector, checkpoint=checkpoint, completer=completer)
+    require_mmdetection(ROW.name)
     from ..detector import inference, trained
 
     where = pick_device(device)
@@ -121,7 +123,9 @@ def predict(
     if completer is not None:
         completer = completer_folder(completer)
         inputs["completer"] = hash_file(completer / CARD)
-    run = StageRun.open(out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments)
+        names = {entry["id"]: entry["name"] for entry in opened.categories}
+        class_rules(settings.labels.per_class, names, str(detector))
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
     if run.is_new:
         shutil.rmtree(out / PARTS, ignore_errors=True)  # of a run on other photos that was given up
     if not run.done:
@@ -139,16 +143,27 @@ def predict(
         made = [RESULTS, LABEL_FOLDER, *_pictures(photos, out, video, settings.predict, progress)]
         run.finish({**counts, "device": where.type}, [*made, *([FRAMES] if video else [])])
     shutil.rmtree(out / PARTS, ignore_errors=True)
+    return _summary(out, out / FRAMES if video else found.folder, run.counts)
+
+
+def _summary(out: Path, shown: Path, counts: dict[str, Any]) -> Summary:
     labels = out / LABEL_FOLDER
     files = {
         "labels": labels / LABELS,
         "report": labels / REPORT_FILE,
         "detections": out / RESULTS,
-        **({"video": out / VIDEO} if video else {"overlays": out / OVERLAYS}),
+        "video": out / VIDEO,
+        "overlays": out / OVERLAYS,
     }
-    shown = out / FRAMES if video else found.folder
-    review = f"amodalpl apply-review {labels} {shown} review.json --out corrected"
-    return Summary(STAGE, out, run.counts, files={k: f for k, f in files.items() if f.exists()}, next=review)
+    return Summary(
+        ROW.name,
+        out,
+        counts,
+        files={name: file for name, file in files.items() if file.exists()},
+        next=f"open {argument(labels / REPORT_FILE)}",
+        then=f"amodalpl apply-review {argument(labels)} {argument(shown)} review.json "
+        f"--out {beside(out, 'found', 'corrected')}",
+    )
 
 
 @contextmanager
@@ -329,50 +344,23 @@ def _write_labels(
     folder: Path, data: AnnotationSet, objects: dict[int, list[tuple[int, dict[str, Any]]]], model: str
 ) -> dict[str, Any]:
     """Write the label file, the order and the statistics of what the detector says by itself."""
-    statistics = LabelStatistics()
-
-    def entries() -> Iterator[dict[str, Any]]:
-        with open_list(folder / ORDER, {"rule": "inside"}, "images") as add_order:
-            for record in data.images:
-                labels, order = _photo_labels(record, objects[record.id], model)
-                statistics.add_order(order)
-                add_order(order)
-                for label in labels:
-                    statistics.add_label(label)
-                    yield label
-
-    write_label_file(folder / LABELS, data, entries())
-    left_out = [asdict(entry) for entry in data.dropped]
-    stats = statistics.to_json(data, left_out)
+    photos = (_photo_labels(record, objects[record.id], model) for record in data.images)
+    stats = write_label_files(folder, data, photos, "inside").to_json(data)
     write_json(folder / STATS, stats)
     return {name: stats["counts"][name] for name in ("labels", "ordered pairs", "flags")}
 
 
-def _photo_labels(
-    record: ImageRecord, group: Sequence[tuple[int, dict[str, Any]]], model: str
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the entries of a photo in the label file and in the order."""
-    ids = [number for number, _ in group]
-    scores = [result["score"] for _, result in group]
+def _photo_labels(record: ImageRecord, group: Sequence[tuple[int, dict[str, Any]]], model: str) -> dict[str, Any]:
+    """Return the entries of a photo in the files of the label folder."""
     amodal = _stack([result["segmentation"] for _, result in group], record)
     told = [result["visible_mask"] for _, result in group if "visible_mask" in result]
+    scores = [result["score"] for _, result in group]
     found = label_detections(amodal, _stack(told, record) if told else None, scores)
-    labels = [
-        label_entry(
-            Instance(number, record.id, result["category_id"], None, score=result["score"]),
-            found.amodal[k],
-            found.visible[k],
-            drawn_px=int(np.count_nonzero(found.visible[k])),
-            completer=model,
-            occluders=[ids[front] for front in found.occluders[k]],
-            uncertainty=float(found.uncertainty[k]),
-            plausibility=None,
-            flags=found.flags[k],
-        )
-        for k, (number, result) in enumerate(group)
+    instances = [
+        Instance(number, record.id, result["category_id"], None, score=result["score"]) for number, result in group
     ]
-    pairs = [(pair.front, pair.back, pair.evidence_px, pair.score) for pair in found.order]
-    return labels, order_entry(record.id, ids, pairs, mutual(found.order), cycles(found.order))
+    visible_px = [mask.area_px for mask in found.seen]
+    return {**photo_entries(found, record.id, instances, visible_px, model), "left_out": []}
 
 
 def _stack(masks: Sequence[dict[str, Any]], record: ImageRecord) -> np.ndarray:

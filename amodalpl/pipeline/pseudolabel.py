@@ -9,8 +9,8 @@ label.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,20 @@ from ..builtin import completer_folder, is_builtin
 from ..completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer
 from ..completion.onnx_backend import NETWORK
 from ..completion.precision import in_precision
-from ..data.label_file import doubt_entry, label_entry, order_entry, write_label_file
 from ..data.label_folder import DOUBT, FITTED, LABELS, ORDER, REFIT, STATS
 from ..data.read import read_annotations
-from ..data.records import AnnotationSet, ImageRecord, Instance
+from ..data.records import AnnotationSet, Dropped, ImageRecord, Instance
 from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
-from ..io.json_stream import open_lines, open_list, read_entries, read_lines, write_lines
-from ..labelling.assemble import CompletedImage, DrawnPhoto, complete_photos
-from ..labelling.gap_tolerance import instances_to_label, measure_gaps
-from ..labelling.label_statistics import LabelStatistics
-from ..labelling.ordering import cycles, mutual
+from ..io.json_stream import read_entries, read_lines, write_lines
+from ..labelling.assemble import DrawnPhoto, complete_photos, photo_entries
+from ..labelling.class_rules import ClassRules, class_rules
+from ..labelling.gap_tolerance import measured, some_photos
 from ..labelling.plan import LabelPlan, plan_labels
-from ..masks import ownership, rle
+from ..labelling.write_files import write_label_files
+from ..masks import ownership
 from ..masks.gaps import GapTolerance
 from ..report import sanity_checks
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
@@ -45,8 +44,9 @@ from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, StageRun, git_state, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
-from ..settings import LabelSettings, PipelineSettings
+from ..settings import PipelineSettings
 from ..version import __version__
+from .label_summary import summary_of_labels, training_on
 from .refit import Refitted, refit
 from .stage_table import STAGES
 
@@ -96,11 +96,13 @@ def pseudolabel(
         DataError: annotations, photos or the review cannot be read, no instance can be labelled, or a photo does not
             fit into memory.
         CheckpointError: the completer is missing or damaged.
-        SettingsError: an unknown backend, or a device that is not there.
+        SettingsError: an unknown backend, a device that is not there, or settings of a class that the file has not.
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(
+        annotations=annotations, images=images, completer=completer, fmt=fmt, review=review, backend=backend
+    )
     ranks = Ranks.of_this_process()
     ranks.settle()
     if not ranks.is_first:
@@ -111,10 +113,7 @@ def pseudolabel(
     if by_itself and settings.labels.refit is None:
         settings = settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
     bundle = load_completer(completer, where, backend)
-    data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
-    if not any(i.modal is not None and not i.is_crowd for i in data.instances):
-        raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
-    require_memory(data)
+    data, rules = _read(annotations, fmt, images, settings, progress)
     inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
     if review:
         inputs["review"] = hash_file(review)
@@ -133,38 +132,35 @@ def pseudolabel(
             run.record["fitted completer"] = hash_file(completer / CARD)
         if backend == "torch":
             bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
-        labels, tolerance = _measured(data, settings.labels, progress)
+        labels, tolerance = measured(settings.labels, some_photos(data, progress))
         method = _name_of(completer, by_itself, fitted)
-        work = _Work(data, images, bundle.completer.uses_image, plan_labels(bundle, labels), method)
-        parts = _make_parts(work, out, labels.images_per_part, ranks, progress)
+        work = _Work(data, images, bundle, plan_labels(bundle, labels, rules), tolerance, method, fitted)
+        parts = _make_parts(work, out, settings.labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
-        collected = _put_together(work, parts, out)
-        counts = _write_statistics(work, collected, out, bundle, tolerance, decided, fitted)
+        counts = _put_together(work, parts, out, decided)
         write_label_page(out, images, completer, progress)
         made = [LABELS, ORDER, DOUBT, STATS, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}"]
         run.finish(counts, [name for name in made if (out / name).exists()])
     if ranks.is_first:
         shutil.rmtree(out / PARTS, ignore_errors=True)
-    photos = argument(images)
-    train = f"amodalpl train-detector {argument(out / LABELS)} {photos} --out {beside(out, 'labels', 'detector')}"
-    decide = f"amodalpl apply-review {argument(out)} {photos} {argument(out / REVIEW_FILE)} "
+    decide = f"amodalpl apply-review {argument(out)} {argument(images)} {argument(out / REVIEW_FILE)} "
     decide += f"--out {beside(out, 'labels', 'corrected')}"
-    return Summary(
-        "pseudolabel",
-        out,
-        counts=run.counts,
-        files={
-            "labels": out / LABELS,
-            "report": out / REPORT_FILE,
-            "overlays": out / SHEET_FILE,
-            "order": out / ORDER,
-            "doubt": out / DOUBT,
-            "statistics": out / STATS,
-        },
-        next=f"open {argument(out / REPORT_FILE)}",
-        then=decide if decided else train,
-    )
+    then = decide if decided else training_on(out, images, "labels")
+    return summary_of_labels(ROW.name, out, run.counts, then, order=ORDER, doubt=DOUBT, statistics=STATS)
+
+
+def _read(
+    annotations: Path, fmt: str, images: Path, settings: PipelineSettings, progress: Progress
+) -> tuple[AnnotationSet, ClassRules]:
+    """Read what is to be labelled, and refuse what cannot be."""
+    data = read_annotations(annotations, fmt)
+    rules = class_rules(settings.labels.per_class, data.category_names, str(annotations))
+    data = usable_photos(data, images, progress, settings.left_out_photos)
+    if not any(data.completable(record.id) for record in data.images):
+        raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
+    require_memory(data)
+    return data, rules
 
 
 def _completer_hashes(completer: Path, backend: str) -> dict[str, str]:
@@ -186,16 +182,6 @@ def _name_of(completer: Path, by_itself: bool, fitted: Refitted | None) -> str:
     return f"{name}, fitted to these photos" if fitted.objects else f"{name}, as it came"
 
 
-def _measured(
-    data: AnnotationSet, settings: LabelSettings, progress: Progress
-) -> tuple[LabelSettings, GapTolerance | None]:
-    """Measure what the settings leave open of the gaps; every process does, and finds the same."""
-    if settings.gap_px is not None and settings.contour_inset_px is not None:
-        return settings, None
-    tolerance = measure_gaps(data, progress)
-    return settings.measured(tolerance.gap_px, tolerance.contour_inset_px), tolerance
-
-
 def _remove_parts_of_other_versions(out: Path, progress: Progress) -> None:
     for folder in sorted(out.glob(_ANY_PARTS)):
         if folder.name != PARTS:
@@ -205,13 +191,25 @@ def _remove_parts_of_other_versions(out: Path, progress: Progress) -> None:
 
 @dataclass(frozen=True)
 class _Work:
-    """What is labelled, and how."""
+    """What is labelled, and how.
+
+    Attributes:
+        data: the annotations.
+        images: folder of their photos.
+        bundle: the completer.
+        plan: how it labels.
+        tolerance: what was measured of gaps, if anything.
+        method: name of the completer in labels.
+        fitted: how the completer was fitted to the photos, if it was.
+    """
 
     data: AnnotationSet
     images: Path
-    uses_image: bool
+    bundle: CompleterBundle
     plan: LabelPlan
+    tolerance: GapTolerance | None
     method: str
+    fitted: Refitted | None
 
 
 def _make_parts(work: _Work, out: Path, photos_per_part: int, ranks: Ranks, progress: Progress) -> list[Path]:
@@ -241,18 +239,14 @@ def _make_parts(work: _Work, out: Path, photos_per_part: int, ranks: Ranks, prog
 def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
     """Label photos; yields what is kept of each, a line of a part."""
     for group in _fitting_groups(work.data, records):
-        photos = []
-        for record in group:
-            instances = instances_to_label(work.data, record)
-            drawn = [i.modal for i in instances if i.modal is not None]
-            image = None
-            if work.uses_image:
-                image = read_image(image_path(work.images, record.file_name), record.size_hw)
-            owned = ownership.resolve(drawn, record.size_hw)
-            photos.append(DrawnPhoto(drawn, owned, image, [i.category_id for i in instances]))
-        completed = complete_photos(work.plan, photos)
-        for record, photo, found in zip(group, photos, completed, strict=True):
-            yield _photo_entries(work, record, photo, found)
+        photos = [_read_photo(work, record) for record in group]
+        for record, photo, found in zip(group, photos, complete_photos(work.plan, photos), strict=True):
+            drawn_px = [mask.area_px for mask in photo.owned.drawn]
+            instances = work.data.completable(record.id)
+            yield {
+                **photo_entries(found, record.id, instances, drawn_px, work.method),
+                "left_out": [asdict(entry) for entry in _left_out(work.data.by_image[record.id])],
+            }
 
 
 def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iterator[list[ImageRecord]]:
@@ -260,7 +254,7 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
     group: list[ImageRecord] = []
     held = 0
     for record in records:
-        needed = record.size_hw[0] * record.size_hw[1] * len(instances_to_label(data, record))
+        needed = record.size_hw[0] * record.size_hw[1] * len(data.completable(record.id))
         if group and held + needed > PIXELS_AT_ONCE:
             yield group
             group, held = [], 0
@@ -270,126 +264,50 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
         yield group
 
 
-def _photo_entries(work: _Work, record: ImageRecord, photo: DrawnPhoto, found: CompletedImage) -> dict[str, Any]:
-    """Return the entries of a photo in all files, and a row for each of its annotations that got no label."""
-    instances = instances_to_label(work.data, record)
-    ids = [instance.id for instance in instances]
-    everything = work.data.by_image[record.id]
-    return {
-        "labels": [
-            label_entry(
-                instance,
-                found.whole[k],
-                found.seen[k],
-                drawn_px=rle.area_px(photo.drawn[k]),
-                completer=work.method,
-                occluders=[ids[occluder] for occluder in found.occluders[k]],
-                uncertainty=float(found.uncertainty[k]),
-                plausibility=None if found.plausibility is None else float(found.plausibility[k]),
-                flags=found.flags[k],
-            )
-            for k, instance in enumerate(instances)
-        ],
-        "order": order_entry(
-            record.id,
-            ids,
-            [(pair.front, pair.back, pair.evidence_px, pair.score) for pair in found.order],
-            mutual(found.order),
-            cycles(found.order),
-        ),
-        "doubt": [
-            doubt_entry(annotation_id, doubt.box_xywh, doubt.levels)
-            for annotation_id, doubt in zip(ids, found.uncertainty_maps, strict=True)
-            if doubt is not None
-        ],
-        "left_out": [
-            *(_left_out(i, "crowd region") for i in everything if i.is_crowd),
-            *(_left_out(i, "no modal mask") for i in everything if not i.is_crowd and i.modal is None),
-        ],
-    }
+def _read_photo(work: _Work, record: ImageRecord) -> DrawnPhoto:
+    instances = work.data.completable(record.id)
+    owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
+    image = None
+    if work.bundle.completer.uses_image:
+        image = read_image(image_path(work.images, record.file_name), record.size_hw)
+    return DrawnPhoto(owned, image, [i.category_id for i in instances])
 
 
-def _left_out(instance: Instance, reason: str) -> dict[str, Any]:
-    return {
-        "place": instance.place,
-        "annotation_id": instance.id,
-        "image_id": instance.image_id,
-        "reason": reason,
-    }
+def _left_out(instances: Iterable[Instance]) -> Iterator[Dropped]:
+    instances = list(instances)
+    yield from (i.left_out("crowd region") for i in instances if i.is_crowd)
+    yield from (i.left_out("no modal mask") for i in instances if not i.is_crowd and i.modal_mask is None)
 
 
-@dataclass
-class _Collected:
-    """What is added up while the parts are put together."""
-
-    statistics: LabelStatistics = field(default_factory=LabelStatistics)
-    one_way: sanity_checks.OneWay = field(default_factory=sanity_checks.OneWay)
-    left_out: list[dict[str, Any]] = field(default_factory=list)
-
-
-def _put_together(work: _Work, parts: Sequence[Path], out: Path) -> _Collected:
-    """Write the label file, the order and the doubts from the parts, photo by photo; each part is read once."""
-    collected = _Collected()
-    with (
-        open_list(out / ORDER, {"rule": work.plan.order_rule}, "images") as add_order,
-        open_lines(out / DOUBT) as add_doubt,
-    ):
-        write_label_file(out / LABELS, work.data, _spread(parts, collected, add_order, add_doubt))
-    return collected
-
-
-def _spread(
-    parts: Sequence[Path],
-    collected: _Collected,
-    add_order: Callable[[Any], object],
-    add_doubt: Callable[[Any], object],
-) -> Iterator[dict[str, Any]]:
-    """Yield the labels, photo by photo, and hand everything else on."""
+def _photos(parts: Sequence[Path], one_way: sanity_checks.OneWay) -> Iterator[dict[str, Any]]:
+    """Read the photos of all parts, each part once, and look whether the order goes one way only."""
     for photo in (photo for part in parts for photo in read_lines(part, _PART)):
         boxes = {label["id"]: label["visible_bbox"] for label in photo["labels"]}
         for pair in photo["order"]["pairs"]:
-            collected.one_way.add(boxes[pair["front"]], boxes[pair["back"]])
-        collected.statistics.add_order(photo["order"])
-        add_order(photo["order"])
-        for doubt in photo["doubt"]:
-            add_doubt(doubt)
-        collected.left_out += photo["left_out"]
-        for label in photo["labels"]:
-            collected.statistics.add_label(label)
-            yield label
+            one_way.add(boxes[pair["front"]], boxes[pair["back"]])
+        yield photo
 
 
-def _write_statistics(
-    work: _Work,
-    collected: _Collected,
-    out: Path,
-    bundle: CompleterBundle,
-    tolerance: GapTolerance | None,
-    decided: Review | None,
-    fitted: Refitted | None,
-) -> dict[str, Any]:
-    """Write `stats.json`, and the decisions that still hold; return the counts."""
-    data, statistics = work.data, collected.statistics
-    left_out = [
-        {"place": d.place, "annotation_id": d.annotation_id, "image_id": d.image_id, "reason": d.reason}
-        for d in data.dropped
-    ]
-    stats = statistics.to_json(data, [*left_out, *collected.left_out])
-    counts = stats["counts"]
+def _put_together(work: _Work, parts: Sequence[Path], out: Path, decided: Review | None) -> dict[str, Any]:
+    """Write the label file, the order, the doubts, the statistics, and the decisions that still hold; return counts."""
+    one_way = sanity_checks.OneWay()
+    statistics = write_label_files(out, work.data, _photos(parts, one_way), work.plan.order_rule)
+    stats = statistics.to_json(work.data)
+    counts, promise, tolerance = stats["counts"], work.bundle.promise, work.tolerance
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
-    stats["promise"] = bundle.promise.to_json() if bundle.promise else None
-    counts["promise"] = str(bundle.promise or "none: see the completer's hold-out scores")
-    if fitted is not None:
+    counts["promise"] = str(promise or "none: see the completer's hold-out scores")
+    stats["promise"] = promise.to_json() if promise else None
+    if work.fitted is not None:
         counts["completer"] = work.method
     warnings = [
-        *(fitted.warnings if fitted else ()),
+        *(work.fitted.warnings if work.fitted else ()),
         *sanity_checks.of_labels(np.array(statistics.growth), statistics.ordered),
-        *collected.one_way.warnings(),
+        *one_way.warnings(),
     ]
     if tolerance is not None:
         stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}
-        warnings = [*sanity_checks.of_gaps(sum(tolerance.counts), len(data.images)), *warnings]
+        warnings = [*sanity_checks.of_gaps(sum(tolerance.counts), len(work.data.images)), *warnings]
     if decided is not None:
         labels = read_entries(out / LABELS, "a label file", "annotations")
         kept, lost = carry_over(decided, labels, hash_file(out / LABELS))

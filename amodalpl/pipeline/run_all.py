@@ -6,10 +6,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..data.read import read_annotations
 from ..errors import DataError
 from ..evaluation.completion import evaluate_completion
 from ..evaluation.order import evaluate_order
 from ..io.files import write_json
+from ..labelling.class_rules import class_rules
 from ..runtime.parent_folder import require_own_folder
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE
@@ -54,6 +56,9 @@ def run_pipeline(
     wanted = [stage for stage in IN_RUN[: IN_RUN.index(until) + 1] if data.detector or stage != "train-detector"]
     require_own_folder(out, "run", [*(f"{STAGES[name].folder}/{RUN_FILE}" for name in IN_RUN), *own])
     _require_data(data)
+    if settings.labels.per_class:
+        read = read_annotations(data.annotations, data.format)
+        class_rules(settings.labels.per_class, read.category_names, str(data.annotations))
     if "train-detector" in wanted:
         require_detector()  # both before hours of work, not after
         start_identity(data.init, settings.detector)

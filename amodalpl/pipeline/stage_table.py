@@ -161,8 +161,18 @@ class Stage:
         beside = {"settings": lambda: resolve(values), "values": lambda: values, "device": lambda: device}
         return self.load()(**given, out=out, progress=progress, **{name: beside[name]() for name in self.takes})
 
-    def arguments(self, given: Mapping[str, Any]) -> dict[str, str | None]:
-        """Return the inputs as run.json holds them; other names in `given` are left out."""
+    def arguments(self, **given: Path | str | None) -> dict[str, str | None]:
+        """Return the inputs as run.json holds them.
+
+        Args:
+            given: every input of the row, by its name.
+
+        Raises:
+            TypeError: an input is missing, or something else is given.
+        """
+        names = [i.name for i in self.inputs]
+        if given.keys() != set(names):
+            raise TypeError(f"{self.name}: expected the inputs {', '.join(names)}, got {', '.join(given)}")
         return {i.name: i.to_json(given[i.name]) for i in self.inputs}
 
     def settings_of(self, settings: Any) -> dict[str, Any]:
@@ -235,7 +245,7 @@ _ROWS = (
         shared=True,
         folder="completer",
         choice=Choice(
-            "method", "completer.method", "amodalpl.models.methods:METHODS", ("init", "amodalpl.builtin:STARTS")
+            "method", "completer.method", "amodalpl.models.completer_table:METHODS", ("init", "amodalpl.builtin:STARTS")
         ),
     ),
     Stage(
@@ -337,7 +347,7 @@ _ROWS = (
         takes=("settings", "device"),
         shared=True,
         folder="detector",
-        choice=Choice("model", "detector.model", "amodalpl.detector.zoo:ZOO"),
+        choice=Choice("model", "detector.model", "amodalpl.detector.model_table:MODELS"),
     ),
     Stage(
         name="predict",

@@ -13,14 +13,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
 from ..io.files import write_json, write_whole
 from ..io.images import RecentPhotos, image_path, write_photo
 from ..io.json_stream import finite
-from ..masks import ownership, rle
+from ..masks import boxed, ownership
 from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.boxes import crop_square
 from ..masks.gaps import derive_tolerance, pair_gaps
@@ -47,7 +47,7 @@ from ..synthesis.bank import (
     surroundings,
 )
 from ..synthesis.holdout import HOLDOUT, HOLDOUT_IMAGES, Source, draw_scene, scene_entries
-from ..synthesis.recipes import DEFAULT_RECIPE, recipe_of
+from ..synthesis.recipe_table import DEFAULT_RECIPE, recipe_of
 from .stage_table import STAGES
 
 BANK, PREVIEW, GAPS = "bank", "preview.png", "gaps.png"
@@ -82,7 +82,7 @@ def synth(
             not fit into memory.
         OutputError: the folder belongs to another run.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(annotations=annotations, images=images, fmt=fmt)
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
     run = synth_of(data, images, out, settings, arguments, progress)
     return Summary(
@@ -210,7 +210,7 @@ def _cut_out_of(
     found: _Found,
 ) -> None:
     """Put the usable instances of a photo into the bank, or the photo among the sources of the hold-out (no writer)."""
-    instances = [i for i in data.by_image[record.id] if not i.is_crowd and i.modal is not None]
+    instances = data.completable(record.id)
     crowds = [i.modal for i in data.by_image[record.id] if i.is_crowd and i.modal is not None]
     owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
     reasons = [why_not_usable(i, m, settings) for i, m in zip(instances, owned.masks, strict=True)]
@@ -245,7 +245,8 @@ def _owners(masks: BoxedMasks, crowds: Sequence[Rle]) -> np.ndarray:
     """Return who owns each pixel, (H, W) uint16 as `surroundings` takes it; crowds own what nobody else does."""
     owners = np.full(masks.size_hw, NOBODY, dtype=np.uint16)
     for crowd in crowds:
-        owners[rle.decode(crowd)] = FIRST_OBJECT + len(masks)
+        mask = boxed.decode(crowd)
+        owners[mask.window][mask.crop] = FIRST_OBJECT + len(masks)
     for number, mask in enumerate(masks):
         owners[mask.window][mask.crop] = FIRST_OBJECT + number
     return owners

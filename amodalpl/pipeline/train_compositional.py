@@ -21,6 +21,7 @@ from ..errors import CheckpointError, DataError
 from ..io.files import hash_file
 from ..io.images import image_path, read_image
 from ..runtime.distributed import pick_device
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, input_hashes
 from ..runtime.summary import Summary
@@ -63,7 +64,7 @@ def train_compositional(
         MissingPackageError: MMDetection, which builds the backbone, is not installed.
         OutputError: the folder belongs to another run.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(annotations=annotations, images=images, fmt=fmt, init=init)
     wanted = settings.compositional
     where = pick_device(device)
     start = _start(init, wanted)
@@ -107,7 +108,8 @@ def train_compositional(
         out,
         run.counts,
         files={"card": out / CARD, "model": out / WEIGHTS, "backbone": out / BACKBONE},
-        next=f"amodalpl label-boxes {annotations} {images} --model {out} --out labels",
+        next=f"amodalpl label-boxes {argument(annotations)} {argument(images)} --model {argument(out)} "
+        f"--out {beside(out, 'shapes', 'labels')}",
     )
 
 

@@ -12,11 +12,11 @@ from ..data.exif import any_turned
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..detector import config as configs
-from ..detector import label_codebook, ops, pictures, require_mmdetection, weights, zoo
+from ..detector import label_codebook, model_table, ops, pictures, require_mmdetection, weights
+from ..detector.base_configs.mask_rcnn import Norm
 from ..detector.data import coco_export
 from ..detector.data.filled_boxes import filled_boxes
 from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
-from ..detector.heads.mask_rcnn import Norm
 from ..errors import CheckpointError, DataError, OutputError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..masks import rle
@@ -24,7 +24,7 @@ from ..metrics.detection import coco_scores, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
-from ..runtime.next_command import argument
+from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
@@ -32,7 +32,7 @@ from ..runtime.usable_photos import require_photos, usable_photos
 from ..settings import DetectorSettings, PipelineSettings
 from .stage_table import STAGES
 
-STAGE = "train-detector"
+ROW = STAGES["train-detector"]
 WEIGHTS, CONFIG, METRICS, DETECTIONS = "weights.pth", "mmdet_config.py", "metrics.json", "detections.json"
 TRAIN, VAL = "train.json", "val.json"
 CURVES, SHEET = "curves.png", "detections.png"
@@ -98,7 +98,7 @@ def train_detector(
         CheckpointError: the start weights cannot be used.
         OutputError: the folder belongs to another run.
     """
-    arguments = STAGES[STAGE].arguments(locals())
+    arguments = ROW.arguments(labels=labels, images=images, val=val, val_images=val_images, init=init)
     require_detector()
     where = pick_device(device)
     wanted = settings.detector
@@ -107,9 +107,9 @@ def train_detector(
     inputs = {**data.inputs, "init": start_identity(init, wanted)}
     join_processes(where)
     first = Ranks.of_this_process().is_first
-    stage = _claim((out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments), first)
+    stage = _claim((out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments), first)
     if stage.done:
-        return _summary(out, stage.counts, _stored(out)["scores"])
+        return _summary(out, images, stage.counts, _stored(out)["scores"])
     with stage.released_on_bad_input():
         model, config, norm, started = _prepare(data, out, settings, init, first, progress if first else SILENT)
     curve = _learn(model, config, out, settings, where, progress if first else SILENT)
@@ -124,12 +124,12 @@ def train_detector(
         "device": where.type,
     }
     if not first:
-        return Summary(STAGE, out, counts)
+        return Summary(ROW.name, out, counts)
     scores = _finish(model, config, norm, data, out, wanted, curve, counts, where, progress)
     written = [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE]
-    stage.finish(counts, [*written, label_codebook.SHAPES] if zoo.ZOO[wanted.model].shapes else written)
+    stage.finish(counts, [*written, label_codebook.SHAPES] if model_table.MODELS[wanted.model].shapes else written)
     _forget_checkpoint(out)
-    return _summary(out, counts, scores)
+    return _summary(out, images, counts, scores)
 
 
 def _read(
@@ -141,15 +141,15 @@ def _read(
     progress: Progress,
 ) -> _Data:
     """Read and divide everything, and refuse what cannot be used, before anything is written."""
-    from_boxes, boxes_of = zoo.learns_from_boxes(settings.detector), settings.detector.boxes_of
+    from_boxes, boxes_of = model_table.learns_from_boxes(settings.detector), settings.detector.boxes_of
     stated = from_boxes and boxes_of == "file"
     annotations = usable_photos(read_annotations(labels, boxes=stated), images, progress, settings.left_out_photos)
     learnt = filled_boxes(annotations, boxes_of) if from_boxes else annotations
     truth = read_annotations(val) if val else None
     folder = val_images or images
-    wanted = zoo.needs(settings.detector)
+    wanted = model_table.needs(settings.detector)
     notes = read_label_notes(labels, uncertainty="uncertainty" in wanted, doubt="doubt" in wanted)
-    zoo.require_needs(settings.detector, learnt, notes)
+    model_table.require_needs(settings.detector, learnt, notes)
     train_set, val_set, held_back = _divide(
         annotations,
         learnt,
@@ -190,7 +190,7 @@ def _prepare(
     from ..detector import training
 
     wanted = settings.detector
-    shapes_wanted = zoo.ZOO[wanted.model].shapes
+    shapes_wanted = model_table.MODELS[wanted.model].shapes
     state = _start_state(init, wanted)
     norm: Norm = "BN" if state is not None and weights.is_batch_normalised(state) else "GN"
     config = configs.full_config(
@@ -212,9 +212,9 @@ def _prepare(
             progress.warn(warning)
         write_json(out / TRAIN, data.train.coco)
         write_json(out / VAL, data.val.coco)
-        title = zoo.ZOO[wanted.model].title
+        title = model_table.MODELS[wanted.model].title
         text = configs.as_python(
-            config, f"{title} on {data.labels}; written by amodalpl {STAGE}. Start weights: {started}."
+            config, f"{title} on {data.labels}; written by amodalpl {ROW.name}. Start weights: {started}."
         )
         write_whole(out / CONFIG, lambda part: part.write_text(text, encoding="utf-8"))
         if shapes_wanted:
@@ -289,7 +289,7 @@ def _finish(
 
 def _of_labels(data: _Data, settings: DetectorSettings) -> list[str]:
     """Return warnings of labels from which a model cannot learn what it is for."""
-    return sanity_checks.of_overlaps(data.train.coco) if "both boxes" in zoo.needs(settings) else []
+    return sanity_checks.of_overlaps(data.train.coco) if "both boxes" in model_table.needs(settings) else []
 
 
 def _forget_checkpoint(out: Path) -> None:
@@ -311,7 +311,7 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         CheckpointError: the weights were changed since training.
         DataError: the photos are gone.
     """
-    record = finished_run(folder, STAGE)
+    record = finished_run(folder, ROW.name)
     require_detector()
     from ..detector import training
 
@@ -358,7 +358,7 @@ def require_detector() -> None:
     Raises:
         MissingPackageError: it does not import.
     """
-    require_mmdetection(STAGE)
+    require_mmdetection(ROW.name)
 
 
 def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
@@ -403,7 +403,7 @@ def _divide(
         scored = {i.file_name for i in truth.images} if same_folder else set()
         learn = {i.id for i in annotations.images if i.file_name not in scored}
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
-    visible = zoo.needs_visible(settings.detector)
+    visible = model_table.needs_visible(settings.detector)
     train_set = coco_export.to_coco(
         learnt, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
     )
@@ -452,7 +452,7 @@ def _start_file(init: str) -> Path:
     path = Path(init)
     if not path.is_dir():
         return path
-    finished_run(path, STAGE)
+    finished_run(path, ROW.name)
     return path / WEIGHTS
 
 
@@ -517,7 +517,7 @@ def _visible(entry: dict[str, Any]) -> dict[str, Any]:
 def _stored(folder: Path) -> dict[str, Any]:
     stored = read_json(folder / METRICS, "the scores of a finished detector")
     if not isinstance(stored, dict) or not _NEEDED <= set(stored):
-        raise OutputError(f"{folder / METRICS}: expected the scores of a finished `amodalpl {STAGE}`; train again")
+        raise OutputError(f"{folder / METRICS}: expected the scores of a finished `amodalpl {ROW.name}`; train again")
     return stored
 
 
@@ -533,5 +533,13 @@ def _files(out: Path) -> dict[str, Path]:
     }
 
 
-def _summary(out: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
-    return Summary(STAGE, out, counts, scores, _files(out), next=f"amodalpl evaluate detector {argument(out)}")
+def _summary(out: Path, images: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
+    return Summary(
+        ROW.name,
+        out,
+        counts,
+        scores,
+        _files(out),
+        next=f"open {argument(out / REPORT_FILE)}",
+        then=f"amodalpl predict {argument(images)} --detector {argument(out)} --out {beside(out, 'detector', 'found')}",
+    )

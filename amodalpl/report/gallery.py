@@ -17,7 +17,7 @@ from ..data.label_folder import LabelFolder, ShownLabel, read_doubts, read_order
 from ..errors import DataError, OutputError
 from ..io.files import write_whole
 from ..io.images import image_path, read_image
-from ..masks import rle
+from ..masks import boxed, rle
 from ..masks.rle import Rle
 from ..runtime.progress import SILENT, Progress
 from . import draw
@@ -244,6 +244,6 @@ def _thumbs(
     thumbs = {}
     for label in labels:
         others = shared[label.id]
-        masks = [rle.decode(mask) for mask in (label.modal, label.amodal, *([others] if others else []))]
+        masks = [boxed.decode(mask) for mask in (label.modal, label.amodal, *([others] if others else []))]
         thumbs[label.id] = draw.close_up(ground, masks[0], masks[1], _THUMB_PX, shared=masks[2] if others else None)
     return thumbs

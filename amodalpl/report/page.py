@@ -30,6 +30,7 @@ _SCRIPTS = ("decisions.js", "zoom.js", "picture.js", "order.js", "gallery.js", "
 _SHEET_TILES = 30
 _MEANINGS = {
     "no_occluder": "no other object is in front of it",
+    "kept_modal": "its class is never completed (labels.per_class); left as drawn",
     "overlap_only": "hidden only where drawn masks overlap it; left as drawn",
     "unmasked_occluder": "goes on where no object has a mask; something that is not annotated is taken to hide it",
     "truncated": "touches the edge of the photo; what lies outside is not completed",

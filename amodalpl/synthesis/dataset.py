@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from ..settings import SynthesisSettings
 from .bank import Bank
-from .recipes import recipe_of
+from .recipe_table import recipe_of
 
 
 class SampleStream(Dataset):
@@ -42,7 +42,7 @@ class SampleStream(Dataset):
             settings: of the samples.
             seed: of the samples.
             length: number of samples.
-            made_for: the recipe when `settings.recipe` leaves it to the method; see `models.completer.METHODS`.
+            made_for: the recipe when `settings.recipe` leaves it to the method; see `models.completer_table.METHODS`.
             with_boundary: give the boundary too; a network that does not see it learns the same without, and sooner.
 
         Raises:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from ..data.coco_family import reason_kind
+from ..data.coco_parsing import reason_kind
 from ..data.doubtful import SAME_OBJECT_IOU
 from ..data.photo_names import PhotoNames
 from ..data.read import read_annotations
@@ -19,12 +19,14 @@ from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
 from ..io.images import LinkOutError, check_image, image_path, read_image
 from ..io.parallel import map_ranges, usable_cores
+from ..labelling.class_rules import class_rules
 from ..masks import rle
 from ..masks.overlaps import lost_by_sharing_px, overlapping_pairs, sharing_more_than
 from ..masks.rle import Rle
 from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
+from ..settings import ClassSettings
 
 MAX_LISTED = 1000
 PHOTOS_AT_ONCE = 256  # by one process, between two signs of progress
@@ -35,6 +37,9 @@ BOXES_FRACTION = 0.1  # of masks that fill their boxes: hardly any object does
 DARK = 32  # of 255: a photo of 12 bits in 16 has 15 at most
 LEAST_OBJECTS = 10  # of a file about whose kind of masks something can be said
 _HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
+
+
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Finding:
         problem: "kind" or "kind: detail"; counted by kind.
     """
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     place: str
     image_id: int | None
     annotation_id: int | None
@@ -98,9 +103,23 @@ class _Findings:
         if len(self.listed) < MAX_LISTED:
             self.listed.append(finding)
 
+    def add_of_file(self, records: AnnotationSet) -> None:
+        """Add what the reader left out or put right."""
+        for entry in records.dropped:
+            severity: Severity = "warning" if reason_kind(entry.reason) in _HARMLESS_DROPS else "error"
+            self.add(Finding(severity, entry.place, entry.image_id, entry.annotation_id, entry.reason))
+        for entry in records.mended:
+            self.add(Finding("warning", entry.place, entry.image_id, entry.annotation_id, entry.reason))
+
 
 def check(
-    annotations: Path, images: Path, fmt: str = "auto", progress: Progress = SILENT, *, thorough: bool = False
+    annotations: Path,
+    images: Path,
+    fmt: str = "auto",
+    progress: Progress = SILENT,
+    *,
+    thorough: bool = False,
+    per_class: Mapping[str, ClassSettings] | None = None,
 ) -> Summary:
     """Check an annotation file and its photos.
 
@@ -110,6 +129,7 @@ def check(
         fmt: of `formats.FORMATS`.
         progress: is shown per photo.
         thorough: also decode every photo.
+        per_class: settings of classes, which the file must have.
 
     Returns:
         `ok` is False if there is an error. `counts` has `format`, `images`, `instances` (without crowd), `crowd`,
@@ -117,39 +137,16 @@ def check(
         (the first 1000, errors of the file first) and `findings_total`.
 
     Raises:
-        SettingsError: unknown `fmt`.
+        SettingsError: unknown `fmt`, or class.
         DataError: the file as a whole cannot be read, or none of its photos is in the folder.
     """
     records = read_annotations(Path(annotations), fmt)
+    class_rules(per_class or {}, records.category_names, str(annotations))
     images = Path(images)
     _require_photos(records, images)
     findings = _Findings()
-    for entry in records.dropped:
-        harmless = reason_kind(entry.reason) in _HARMLESS_DROPS
-        findings.add(
-            Finding("warning" if harmless else "error", entry.place, entry.image_id, entry.annotation_id, entry.reason)
-        )
-    for entry in records.mended:
-        findings.add(Finding("warning", entry.place, entry.image_id, entry.annotation_id, entry.reason))
-    overlaps, boxes = Overlaps(), 0
-    names: dict[str, int] = {}
-    gc.freeze()  # what was read has no cycles, and looking for them among millions of objects takes a second each time
-    look = partial(_look_at_photos, records.images, records.by_image, images, thorough)
-    with progress.task("checking photos", len(records.images)) as advance:
-        processes = min(usable_cores(), MOST_PROCESSES)
-        found = chain.from_iterable(map_ranges(look, len(records.images), PHOTOS_AT_ONCE, processes))
-        for index, (image, seen) in enumerate(zip(records.images, found, strict=True)):
-            for finding in seen.of_photo:
-                findings.add(finding)
-            if names.setdefault(image.file_name, image.id) != image.id:
-                problem = f"photo listed twice: {image.file_name} is also image {names[image.file_name]}"
-                findings.add(Finding("warning", f"images[{index}].file_name", image.id, None, problem))
-            for finding in seen.of_masks:
-                findings.add(finding)
-            overlaps += seen.overlaps
-            boxes += seen.boxes
-            advance(1)
-    gc.unfreeze()
+    findings.add_of_file(records)
+    overlaps, boxes = _check_photos(records, images, thorough, findings, progress)
     crowd = sum(instance.is_crowd for instance in records.instances)
     objects = len(records.instances) - crowd
     for severity, problem in _of_the_whole(records, objects, boxes, overlaps):
@@ -177,9 +174,35 @@ def check(
     return Summary("check", None, counts, next=follow_up, ok=ok)
 
 
+def _check_photos(
+    records: AnnotationSet, images: Path, thorough: bool, findings: _Findings, progress: Progress
+) -> tuple[Overlaps, int]:
+    """Look at every photo and its masks; return what they share, and how many are mere boxes."""
+    overlaps, boxes = Overlaps(), 0
+    names: dict[str, int] = {}
+    gc.freeze()  # what was read has no cycles, and looking for them among millions of objects takes a second each time
+    look = partial(_look_at_photos, records.images, records.by_image, images, thorough)
+    with progress.task("checking photos", len(records.images)) as advance:
+        processes = min(usable_cores(), MOST_PROCESSES)
+        found = chain.from_iterable(map_ranges(look, len(records.images), PHOTOS_AT_ONCE, processes))
+        for index, (image, seen) in enumerate(zip(records.images, found, strict=True)):
+            for finding in seen.of_photo:
+                findings.add(finding)
+            if names.setdefault(image.file_name, image.id) != image.id:
+                problem = f"photo listed twice: {image.file_name} is also image {names[image.file_name]}"
+                findings.add(Finding("warning", f"images[{index}].file_name", image.id, None, problem))
+            for finding in seen.of_masks:
+                findings.add(finding)
+            overlaps += seen.overlaps
+            boxes += seen.boxes
+            advance(1)
+    gc.unfreeze()
+    return overlaps, boxes
+
+
 def _of_the_whole(
     records: AnnotationSet, objects: int, boxes: int, overlaps: Overlaps
-) -> Iterator[tuple[Literal["error", "warning"], str]]:
+) -> Iterator[tuple[Severity, str]]:
     """Yield what is wrong with a file as a whole."""
     if records.odd_crowds:
         advice = "if they are, `amodalpl convert` the file with --crowds-are-objects"

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import torch
 
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import AmodalplError
 from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.synth import synth
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import merge, resolve
 
 from .. import drawn

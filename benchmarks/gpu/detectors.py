@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from amodalpl.detector.zoo import ZOO
+from amodalpl.detector.model_table import MODELS
 from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.runtime.progress import Progress
 from amodalpl.settings_values import merge, read_config, resolve
@@ -18,7 +18,7 @@ from .context import Context
 
 def detectors() -> dict[str, dict[str, Any]]:
     """Return the settings of each detector by its name."""
-    return {name: {"model": name} for name in ZOO}
+    return {name: {"model": name} for name in MODELS}
 
 
 def train_here(context: Context, name: str, steps: int, progress: Progress, detector: dict[str, Any]) -> Path:

@@ -18,11 +18,11 @@ pytest.importorskip("mmdet")
 from mmengine.dataset import pseudo_collate
 
 from amodalpl.detector import training
+from amodalpl.detector.base_configs.mask_rcnn import BACKBONES, mask_rcnn
 from amodalpl.detector.config import full_config
 from amodalpl.detector.data.dataset import LabelDataset, ResumedSampler
-from amodalpl.detector.heads.mask_rcnn import BACKBONES, mask_rcnn
 from amodalpl.detector.quiet import third_party_quiet
-from amodalpl.scenes import write_scenes
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 
 TINY = (

@@ -17,12 +17,12 @@ from drawn_completer import write_completer
 from interruptions import Killed, KillIn
 
 from amodalpl.data.label_folder import DOUBT, LABELS, ORDER, STATS
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError
 from amodalpl.pipeline.pseudolabel import PARTS, pseudolabel
 from amodalpl.report.page import REPORT_FILE, SHEET_FILE
 from amodalpl.runtime.distributed import Ranks, wait_for_files
 from amodalpl.runtime.progress import SILENT
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 
 OUTPUTS = (LABELS, ORDER, DOUBT, STATS, REPORT_FILE, SHEET_FILE)

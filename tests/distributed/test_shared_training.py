@@ -12,7 +12,8 @@ from torch import nn
 from two_ranks import on_two_ranks
 
 from amodalpl.completion.training import train
-from amodalpl.models.completer import METHODS, Completer, build_completer
+from amodalpl.models.completer import Completer, build_completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.models.unet import UNet
 from amodalpl.runtime.mmengine_runner import NAN_BATCH, TrainingError
 from amodalpl.runtime.progress import SILENT

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from amodalpl.data.review_file import fingerprint
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.io.files import hash_file, read_json, write_json, write_whole
 from amodalpl.pipeline.apply_review import apply_review
 from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.synth import synth
 from amodalpl.runtime.stage_run import StageRun
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 
 VALUES = {

@@ -4,9 +4,9 @@ import pytest
 
 pytest.importorskip("mmdet")
 
-from amodalpl.detector.zoo import ZOO, learns_from_boxes
+from amodalpl.detector.model_table import MODELS, learns_from_boxes
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.pipeline.train_detector import train_detector
-from amodalpl.scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 from amodalpl.settings_values import resolve
 
@@ -18,7 +18,7 @@ SETTINGS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [n for n in ZOO if not learns_from_boxes(DetectorSettings(model=n))])
+@pytest.mark.parametrize("model", [n for n in MODELS if not learns_from_boxes(DetectorSettings(model=n))])
 def test_overfits_twenty_scenes(model, tmp_path):
     seen, again = (write_scenes(tmp_path / name, 20, seed=0) for name in ("seen", "again"))
     settings = resolve({"detector": {**SETTINGS, "model": model}})
@@ -27,7 +27,7 @@ def test_overfits_twenty_scenes(model, tmp_path):
         device="cpu",
     )  # fmt: skip
     assert summary.scores["COCO AP amodal (segm)"]["detector"]["AP50"] > 0.9
-    if "visible" in ZOO[model].predicts:
+    if "visible" in MODELS[model].predicts:
         assert summary.scores["COCO AP visible (segm)"]["detector"]["AP50"] > 0.85
 
 

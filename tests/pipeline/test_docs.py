@@ -20,12 +20,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import amodalpl
 from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
-from amodalpl.detector.zoo import ZOO
+from amodalpl.detector.model_table import MODELS
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.masks import rle
-from amodalpl.models.completer import METHODS
+from amodalpl.models.completer_table import METHODS
 from amodalpl.pipeline import demo as demo_stage
-from amodalpl.scenes import write_scenes
 from amodalpl.settings import DetectorSettings, RunSettings
 from amodalpl_cli.main import app
 
@@ -348,8 +349,14 @@ def test_tree_names_every_folder_and_no_other():
 def test_models_page_has_every_method_backbone_and_settings_file():
     page = PAGES["docs/models.md"]
     backbones = get_args(DetectorSettings.model_fields["backbone"].annotation)
-    names = [*METHODS, *ZOO, *backbones, *(path.stem for path in (ROOT / "configs").glob("*.yaml"))]
+    names = [*METHODS, *MODELS, *backbones, *(path.stem for path in (ROOT / "configs").glob("*.yaml"))]
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_reference_page_has_all_that_import_offers():
+    """What it names and is not there, mkdocstrings refuses."""
+    listed = re.findall(r"^::: amodalpl\..*?(\w+)$", PAGES["docs/reference.md"], re.MULTILINE)
+    assert [name for name in amodalpl.__all__ if name not in listed] == []
 
 
 def test_methods_page_names_what_is_there():

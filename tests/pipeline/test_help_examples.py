@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from amodalpl import builtin
 from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.pipeline import demo as demo_stage
-from amodalpl.scenes import write_scenes
 from amodalpl_cli.main import app
 
 TINY = ["--config", "tiny", "--set", "training.steps=2", "--device", "cpu"]

@@ -11,10 +11,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import MissingPackageError
 from amodalpl.pipeline import demo as demo_stage
 from amodalpl.pipeline.stage_table import IN_RUN
-from amodalpl.scenes import write_scenes
 from amodalpl_cli import next_command
 from amodalpl_cli.main import app
 
@@ -73,7 +73,37 @@ def test_from_the_report_to_the_detector_s_scores_by_what_is_printed(place):
     summary = run(f"{until} --until pseudolabel --init none")
     assert summary["next"] == "open runs/labels/report.html"
     summary = run(summary["then"])
-    assert run(summary["next"])["stage"] == "evaluate detector"
+    assert summary["next"] == "open runs/detector/report.html"
+    summary = run(summary["then"])
+    assert summary["stage"] == "predict" and summary["next"] == "open runs/found/labels/report.html"
+    parse(summary["then"])
+
+
+@pytest.mark.slow
+def test_from_boxes_to_labels_by_what_is_printed(place):
+    pytest.importorskip("mmdet")
+    summary = run(f"amodalpl train-compositional instances.json images --init none --out 'my shapes' {BOXES}")
+    assert summary["next"].endswith(f"--model 'my shapes' --out 'my labels' {BOXES}")
+    summary = run(summary["next"])
+    assert summary["next"] == "open 'my labels/report.html'" and Path("my labels/report.html").is_file()
+    assert summary["then"].startswith("amodalpl train-detector 'my labels/pseudo_amodal.json' images ")
+    parse(summary["then"])
+
+
+BOXES = "--config tiny --device cpu"
+
+
+@pytest.mark.slow
+def test_predictions_with_spaces_in_every_path_by_what_is_printed(place):
+    pytest.importorskip("mmdet")
+    Path("images").rename("new photos")
+    run(f"amodalpl train-detector truth.json 'new photos' --init none --out 'my detector' {LAST} --config tiny")
+    summary = run(
+        "amodalpl predict 'new photos' --detector 'my detector' --out 'all found' --set predict.score_threshold=0"
+    )
+    (label, *_) = json.loads(Path("all found/labels/pseudo_amodal.json").read_text())["annotations"]
+    decided(label)
+    assert run(summary["then"])["next"] == "open 'all corrected/report.html'"
 
 
 @pytest.mark.parametrize("until", IN_RUN[:3])
@@ -136,6 +166,35 @@ def test_the_demo_ends_with_its_labels_where_mmdetection_is_missing(tmp_path, mo
     assert result.exit_code == 0, result.output
     assert "warning: the demo ends with its labels: train-detector needs MMDetection" in result.stderr
     assert "next: open d/labels/report.html" in result.stdout and not Path("d/detector").exists()
+    assert "then: amodalpl train-detector d/labels/pseudo_amodal.json d/scenes/images --out d/detector" in result.stdout
+    assert "--config tiny --device cpu" in result.stdout  # no line leads to the long training of the papers
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["check", "instances.json", "images"],
+        ["run", "tiny", "--annotations", "instances.json", "--images", "images", "--out", "runs", "--init", "none"],
+    ],
+    ids=["check", "run"],
+)
+def test_a_class_that_is_not_there_is_said_before_hours_of_work(args, place):
+    result = CliRunner().invoke(app, [*args, "--set", "labels.per_class.sqare.threshold=0.4"])
+    assert result.exit_code == 2 and not Path("runs/synth").exists()
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: labels.per_class: instances.json has no class 'sqare'; ")
+
+
+def test_a_completer_serves_any_classes(place):
+    """What is said of classes is no part of it, so that it may be said later."""
+    data = "--annotations instances.json --images images --out runs"
+    run(f"amodalpl run tiny {data} --until complete {LAST}")
+    name = json.loads(Path("instances.json").read_text())["categories"][0]["name"]
+    more = f"--set labels.per_class.{name}.keep_modal=true"
+    assert run(f"amodalpl run tiny {data} --until pseudolabel {LAST} {more}")["counts"]["pseudolabel"]["flags"][
+        "kept_modal"
+    ]
+    assert json.loads(Path("runs/completer/run.json").read_text())["settings"]["labels"]["per_class"] == {}
 
 
 def test_a_wrong_folder_is_said_before_missing_start_weights(place):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import CheckpointError
 from amodalpl.pipeline.run_all import run_pipeline
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import merge, read_config
 
 FILES = {

@@ -10,10 +10,10 @@ from drawn_completer import write_completer
 from interruptions import Killed, KillIn
 
 from amodalpl import builtin
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError, SettingsError
 from amodalpl.metrics.hidden_parts import HiddenParts
 from amodalpl.pipeline.advise import advise, recommend
-from amodalpl.scenes import write_scenes
 
 PHOTOS = 20
 VALUES = {

@@ -19,11 +19,11 @@ from amodalpl import complete_image, load_completer
 from amodalpl.calibration.fit import Calibration
 from amodalpl.completion.checkpoint import CompleterBundle, save_completer
 from amodalpl.completion.predictor import CropSpec
+from amodalpl.drawn_scenes import draw_scene
 from amodalpl.errors import AmodalplError, DataError, SettingsError
 from amodalpl.masks import rle
 from amodalpl.models.completer import build_completer
 from amodalpl.pipeline.pseudolabel import pseudolabel
-from amodalpl.scenes import draw_scene
 from amodalpl.settings import CompleterSettings, SynthesisSettings
 from amodalpl.settings_values import resolve
 
@@ -164,6 +164,17 @@ def test_settings_of_labels(completer):
     assert both.occluders == [(1,), (0,)] and all("low_confidence" in flags for flags in both.flags)
 
 
+def test_settings_of_classes_by_their_ids(completer):
+    masks = np.stack([BACK, FRONT])
+    free = complete_image(completer, masks, category_ids=np.array([3, 5]))
+    (pair,) = free.order
+    front, back = (int(free.category_ids[k]) for k in (pair.front, pair.back))
+    kept = complete_image(completer, masks, category_ids=[3, 5], per_class={back: {"keep_modal": True}})
+    assert kept.flags[pair.back] == ["kept_modal"] and not kept.hidden[pair.back].any() and kept.order == free.order
+    turned = complete_image(completer, masks, category_ids=[3, 5], per_class={back: {"in_front_of": [front]}})
+    assert [(p.front, p.back) for p in turned.order] == [(pair.back, pair.front)]
+
+
 def test_shapes_are_judged_where_classes_are_given(completer):
     shapes = SimpleNamespace(score=lambda masks, ids: np.array([mask.sum() * i for mask, i in zip(masks, ids)]))  # noqa: B905
     knowing = replace(completer, shapes=shapes)
@@ -202,6 +213,9 @@ GREY = np.zeros(SIZE_HW, np.uint8)
         pytest.param(BACK[None], {"image": np.zeros((9, 9, 3), np.uint8)}, "one size for all", id="another photo"),
         pytest.param(BACK[None], {"image": "nowhere.png"}, "nowhere.png: expected a photo, found no", id="no photo"),
         pytest.param(BACK[None], {"image": 7}, "image: expected an array, could not make one", id="no image"),
+        pytest.param(
+            BACK[None], {"per_class": {3: {"threshold": 0.4}}}, "since per_class names classes", id="no class"
+        ),
         pytest.param(BACK[None], {"category_ids": [1, 2]}, "one per mask, got 2 for 1 masks", id="too many classes"),
     ],
 )
@@ -214,6 +228,11 @@ def test_bad_input(completer, masks, more, message):
     ("settings", "message"),
     [
         pytest.param({"gap": 3}, r"unknown setting 'labels.gap'; did you mean 'gap_px'\?", id="misspelt"),
+        pytest.param(
+            {"category_ids": [1], "per_class": {3: {"threshold": 0.4}}},
+            "category_ids has no class '3'; known: 1",
+            id="class",
+        ),
         pytest.param({"gap_px": -1}, "labels.gap_px: .*, got -1", id="out of range"),
     ],
 )

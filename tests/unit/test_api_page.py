@@ -13,8 +13,8 @@ import torch
 from amodalpl.calibration.fit import Calibration
 from amodalpl.completion.checkpoint import CompleterBundle, save_completer
 from amodalpl.completion.predictor import CropSpec
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.models.completer import build_completer
-from amodalpl.scenes import write_scenes
 from amodalpl.settings import CompleterSettings, SynthesisSettings
 from amodalpl.settings_values import resolve
 from amodalpl.tools.export_onnx import export_onnx

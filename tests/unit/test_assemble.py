@@ -15,7 +15,8 @@ from amodalpl.completion.predictor import CropSpec
 from amodalpl.labelling.assemble import DrawnPhoto, complete_photos
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.masks import ownership, rle
-from amodalpl.models.completer import METHODS, Completer
+from amodalpl.models.completer import Completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.settings import LabelSettings
 
 SIZE_HW = (60, 80)
@@ -43,8 +44,8 @@ def bundle(grows, **more):
 
 
 def photo(*masks, category_ids=None):
-    drawn = [rle.encode(mask) for mask in masks]
-    return DrawnPhoto(drawn, ownership.resolve(drawn, SIZE_HW), category_ids=category_ids)
+    owned = ownership.resolve([rle.encode(mask) for mask in masks], SIZE_HW)
+    return DrawnPhoto(owned, category_ids=category_ids)
 
 
 def complete(grows, *masks, **settings):

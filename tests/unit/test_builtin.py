@@ -13,6 +13,7 @@ from interruptions import Killed, KillIn
 
 import amodalpl
 from amodalpl import builtin
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError, OutputError, SettingsError
 from amodalpl.io.files import hash_file
 from amodalpl.pipeline import complete as complete_stage
@@ -21,7 +22,6 @@ from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.stage_table import STAGES
 from amodalpl.pipeline.synth import synth
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import merge, resolve
 from benchmarks.builtin.pack import pack
 

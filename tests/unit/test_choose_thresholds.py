@@ -9,10 +9,11 @@ from drawn_holdout import ALONE, SETTINGS, SQUARE, VIEW, Sure, holdout, rectangl
 
 from amodalpl.calibration.choose_thresholds import best, choose
 from amodalpl.calibration.fit import RiskGuarantee
-from amodalpl.calibration.holdout_scores import score
 from amodalpl.completion.checkpoint import CompleterBundle
+from amodalpl.evaluation.holdout_scores import score
 from amodalpl.labelling.contact import CONTACT_CROPS
-from amodalpl.models.completer import METHODS, Completer
+from amodalpl.models.completer import Completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.runtime.progress import SILENT
 from amodalpl.settings import LabelSettings
 

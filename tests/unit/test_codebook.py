@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from amodalpl.drawn_scenes import draw_scene
 from amodalpl.errors import DataError
-from amodalpl.scenes import draw_scene
 from amodalpl.shape_prior.codebook import Codebook, crop_shape, eight_ways, learn_codebook
 
 CLASSES = 6  # of which the drawn scenes have 1 to 4, and a fifth has one shape

@@ -18,7 +18,8 @@ from amodalpl.labelling.label_scenes import SceneLabels, label_scenes
 from amodalpl.labelling.ordering import OcclusionEdge
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.masks.boxed import boxed
-from amodalpl.models.completer import METHODS, Completer
+from amodalpl.models.completer import Completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.settings import LabelSettings
 
 SIZE_HW = (60, 80)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from amodalpl.models import losses
-from amodalpl.models.completer import IMAGE_MEAN, IMAGE_STD, METHODS, Completer, build_completer, fuse_for_use
+from amodalpl.models.completer import IMAGE_MEAN, IMAGE_STD, Completer, build_completer, fuse_for_use
+from amodalpl.models.completer_table import METHODS
 from amodalpl.settings import Method
 
 

@@ -9,7 +9,7 @@ import pytest
 from drawn_data_sets import data_set, drawn, in_pixels, write_photos
 from typer.testing import CliRunner
 
-from amodalpl.convert.formats import FORMATS, reader
+from amodalpl.convert.format_table import FORMATS, reader
 from amodalpl.data.coco import write as write_coco
 from amodalpl.data.read import read_annotations
 from amodalpl.data.records import AnnotationSet

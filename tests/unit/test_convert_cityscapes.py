@@ -8,7 +8,7 @@ from drawn_data_sets import SIZE_HW, box, drawn, in_pixels, write_photos
 from PIL import Image
 
 from amodalpl.convert import cityscapes
-from amodalpl.convert.formats import reader
+from amodalpl.convert.format_table import reader
 from amodalpl.data.records import AnnotationSet, ImageRecord, Mask
 from amodalpl.errors import DataError
 

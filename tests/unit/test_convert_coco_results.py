@@ -6,7 +6,7 @@ import pytest
 from drawn_data_sets import SIZE_HW, box, described, drawn, in_pixels, write_photos
 
 from amodalpl.convert import coco_results
-from amodalpl.convert.formats import reader
+from amodalpl.convert.format_table import reader
 from amodalpl.data.records import AnnotationSet, ImageRecord, Mask
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError

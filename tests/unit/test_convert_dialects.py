@@ -8,7 +8,7 @@ from drawn_whole_masks import in_pixels_only, whole_masks
 from PIL import Image
 
 from amodalpl.convert import fiftyone
-from amodalpl.convert.formats import reader
+from amodalpl.convert.format_table import reader
 from amodalpl.data import coco, d2sa, kins
 from amodalpl.data.read import read_annotations
 from amodalpl.data.source import Source

@@ -6,7 +6,7 @@ import pytest
 from drawn_labels import label, write_labels, write_photos
 from typer.testing import CliRunner
 
-from amodalpl.convert.formats import FORMATS
+from amodalpl.convert.format_table import FORMATS
 from amodalpl.data.label_file import decided_entry
 from amodalpl.errors import DataError, SettingsError
 from amodalpl.masks import rle

@@ -9,7 +9,7 @@ import pytest
 from drawn_data_sets import SIZE_HW, box, data_set, described, drawn, write_photos
 
 from amodalpl.convert import label_studio
-from amodalpl.convert.label_studio_rle import decode, encode
+from amodalpl.convert.shared.label_studio_rle import decode, encode
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 from amodalpl.masks import rle

@@ -5,7 +5,7 @@ import json
 import pytest
 from drawn_data_sets import box, data_set, write_photos
 
-from amodalpl.convert.formats import reader
+from amodalpl.convert.format_table import reader
 from amodalpl.data import lvis
 from amodalpl.data.records import AnnotationSet
 from amodalpl.errors import DataError

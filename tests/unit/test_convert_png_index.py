@@ -9,7 +9,7 @@ from drawn_data_sets import SIZE_HW, box, data_set, described, drawn, in_pixels,
 from PIL import Image
 
 from amodalpl.convert import png_index
-from amodalpl.convert.numbers_png import read_numbers, write_numbers
+from amodalpl.convert.shared.numbers_png import read_numbers, write_numbers
 from amodalpl.data.records import AnnotationSet, ImageRecord, Instance, Mask
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError

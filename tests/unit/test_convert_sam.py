@@ -6,7 +6,7 @@ import pytest
 from drawn_data_sets import SIZE_HW, described, drawn, in_pixels, write_photos
 
 from amodalpl.convert import sam
-from amodalpl.convert.formats import reader
+from amodalpl.convert.format_table import reader
 from amodalpl.data.records import AnnotationSet, ImageRecord
 from amodalpl.errors import DataError
 from amodalpl.masks import rle

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from amodalpl.settings import SynthesisSettings
 from amodalpl.synthesis.dataset import SampleStream
-from amodalpl.synthesis.recipes import RECIPES
+from amodalpl.synthesis.recipe_table import RECIPES
 from amodalpl.synthesis.sample import Sample
 
 SIZE = drawn_cutouts.SIZE

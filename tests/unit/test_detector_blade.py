@@ -7,8 +7,8 @@ pytest.importorskip("mmdet")
 
 from mmengine.structures import InstanceData
 
+from amodalpl.detector import model_table
 from amodalpl.detector import registered as _registered  # noqa: F401
-from amodalpl.detector import zoo
 from amodalpl.detector.heads import blade
 from amodalpl.detector.mmdetection import MODELS
 from amodalpl.settings import DetectorSettings
@@ -21,7 +21,7 @@ def head(**of_model):
         model="blade", backbone="resnet18_small", channels=16, boxinst={"warm_up": 0}, blade=of_model
     )
     torch.manual_seed(0)
-    return MODELS.build({**zoo.model_config(settings, 3, "GN")["mask_head"], "test_cfg": {"mask_thr": 0.5}})
+    return MODELS.build({**model_table.model_config(settings, 3, "GN")["mask_head"], "test_cfg": {"mask_thr": 0.5}})
 
 
 def found(count, parameters=707):
@@ -52,10 +52,12 @@ OBJECTS = torch.tensor([0, 1])
 
 def test_the_controller_predicts_three_heads():
     settings = DetectorSettings(model="blade", boxinst={"inner_channels": 16})
-    assert zoo.model_config(settings, 3, "GN")["bbox_head"]["num_params"] == 593 + 609 + 593
-    assert zoo.model_config(DetectorSettings(model="blade"), 3, "GN")["bbox_head"]["num_params"] == 233 + 241 + 233
+    assert model_table.model_config(settings, 3, "GN")["bbox_head"]["num_params"] == 593 + 609 + 593
+    assert (
+        model_table.model_config(DetectorSettings(model="blade"), 3, "GN")["bbox_head"]["num_params"] == 233 + 241 + 233
+    )
     off = DetectorSettings(model="blade", blade={"fusion": False})
-    assert zoo.model_config(off, 3, "GN")["bbox_head"]["num_params"] == 233 + 241
+    assert model_table.model_config(off, 3, "GN")["bbox_head"]["num_params"] == 233 + 241
 
 
 def test_whole_masks_see_visible_ones_and_not_the_other_way_round():

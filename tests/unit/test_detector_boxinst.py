@@ -11,16 +11,16 @@ pytest.importorskip("mmdet")
 from mmengine.structures import InstanceData
 
 from amodalpl.data.read import read_annotations
+from amodalpl.detector import model_table
 from amodalpl.detector import registered as _registered  # noqa: F401
-from amodalpl.detector import zoo
 from amodalpl.detector.data.filled_boxes import filled_boxes
 from amodalpl.detector.data.label_notes import LabelNotes
 from amodalpl.detector.data.paired_masks import VISIBLE, PairedMasks
 from amodalpl.detector.heads.boxinst import surest
 from amodalpl.detector.mmdetection import MODELS
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError, SettingsError
 from amodalpl.pipeline.train_detector import train_detector
-from amodalpl.scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 from amodalpl.settings_values import resolve
 
@@ -33,7 +33,7 @@ HW = (64, 96)
 
 
 def config(**detector):
-    return zoo.model_config(DetectorSettings(model="boxinst", backbone="resnet18_small", **detector), 3, "GN")
+    return model_table.model_config(DetectorSettings(model="boxinst", backbone="resnet18_small", **detector), 3, "GN")
 
 
 def sample(boxes):
@@ -141,7 +141,7 @@ def test_defaults_are_mmdetections_boxinst_r50_fpn():
     from mmengine.config import Config
 
     theirs = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs/boxinst/boxinst_r50_fpn_ms-90k_coco.py").model
-    ours = Config({"model": zoo.model_config(DetectorSettings(model="boxinst"), 80, "BN")}).model
+    ours = Config({"model": model_table.model_config(DetectorSettings(model="boxinst"), 80, "BN")}).model
     theirs.backbone.init_cfg = None
     assert (theirs.bbox_head.num_params, ours.bbox_head.pop("num_params")) == (593, 233)
     theirs.bbox_head.num_params = None
@@ -177,7 +177,7 @@ def test_each_object_keeps_its_surest_places():
 def test_a_photo_without_objects_has_losses_with_gradients_of_0():
     torch.manual_seed(0)
     settings = DetectorSettings(model="boxinst", backbone="resnet18_small", channels=16)
-    model = MODELS.build(zoo.model_config(settings, 3, "GN"))
+    model = MODELS.build(model_table.model_config(settings, 3, "GN"))
     batch = model.data_preprocessor(sample([]), training=True)
     losses = model.loss(**{"batch_inputs": batch["inputs"], "batch_data_samples": batch["data_samples"]})
     assert float(losses["loss_mask_projection"]) == float(losses["loss_mask_pairwise"]) == 0
@@ -232,7 +232,7 @@ def test_trust_in_masks_is_refused():
     labels = filled_boxes(read_annotations_of_nothing(), "masks")
     settings = DetectorSettings(model="boxinst", trust={"labels": 0.5})
     with pytest.raises(SettingsError, match="detector.trust: expected it to be off, .* detector.model=boxinst"):
-        zoo.require_needs(settings, labels, LabelNotes())
+        model_table.require_needs(settings, labels, LabelNotes())
 
 
 def read_annotations_of_nothing():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from amodalpl.detector import config as configs
-from amodalpl.detector import zoo
+from amodalpl.detector import model_table
 from amodalpl.settings import DetectorSettings
 
 
@@ -29,7 +29,7 @@ def test_defaults_are_mmdetections_mask_rcnn_r50_fpn():
     from mmengine.config import Config
 
     theirs = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs/_base_/models/mask-rcnn_r50_fpn.py").model
-    ours = zoo.model_config(DetectorSettings(), 80, "BN")
+    ours = model_table.model_config(DetectorSettings(), 80, "BN")
     theirs.backbone.init_cfg = None
     for part in (theirs.train_cfg.rpn, theirs.train_cfg.rcnn):
         part.assigner.type = "IgnoringAssigner"
@@ -49,7 +49,7 @@ def test_settings_reach_the_network():
     settings = DetectorSettings(
         backbone="mobilenet_v2", channels=64, rpn_proposals=50, roi_samples=16, score_threshold=0.2, frozen_stages=2
     )
-    model = zoo.model_config(settings, 3, "BN")
+    model = model_table.model_config(settings, 3, "BN")
     assert model["neck"]["in_channels"] == [24, 32, 96, 1280]
     assert model["backbone"]["frozen_stages"] == 2
     assert model["data_preprocessor"]["mean"] == [127.5] * 3
@@ -57,7 +57,7 @@ def test_settings_reach_the_network():
     assert model["train_cfg"]["rcnn"]["sampler"]["num"] == 16
     assert model["test_cfg"]["rcnn"]["score_thr"] == 0.2
     assert model["roi_head"]["mask_head"]["num_classes"] == 3
-    assert zoo.model_config(settings, 3, "GN")["backbone"]["frozen_stages"] == -1
+    assert model_table.model_config(settings, 3, "GN")["backbone"]["frozen_stages"] == -1
 
 
 @pytest.mark.parametrize(

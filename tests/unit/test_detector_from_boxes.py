@@ -11,10 +11,10 @@ pytest.importorskip("mmdet")
 
 from mmengine.dataset import pseudo_collate
 
-from amodalpl.detector import zoo
+from amodalpl.detector import model_table
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.runtime.progress import SILENT, Progress
-from amodalpl.scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 from amodalpl.settings_values import resolve
 
@@ -23,7 +23,7 @@ TINY = {
     "learning_rate": 1e-3, "warmup_steps": 1, "image_scale": [64, 48], "rpn_proposals": 20, "roi_samples": 16,
     "channels": 16, "score_threshold": 0.0, "checkpoint_every": 2,
 }  # fmt: skip
-MODELS = [name for name in zoo.ZOO if zoo.learns_from_boxes(DetectorSettings(model=name))]
+MODELS = [name for name in model_table.MODELS if model_table.learns_from_boxes(DetectorSettings(model=name))]
 
 
 class Killed(Exception):
@@ -63,7 +63,7 @@ def trained(request, scenes, tmp_path_factory):
 
 def test_predicts_masks(trained):
     found = json.loads((trained.out / "detections.json").read_text())
-    both = "visible" in zoo.ZOO[trained.counts["model"]].predicts
+    both = "visible" in model_table.MODELS[trained.counts["model"]].predicts
     assert found
     for detection in found:
         assert ("visible_mask" in detection) == both

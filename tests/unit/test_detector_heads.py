@@ -10,8 +10,8 @@ pytest.importorskip("mmdet")
 
 from torch.nn import functional
 
+from amodalpl.detector import model_table
 from amodalpl.detector import registered as _registered  # noqa: F401
-from amodalpl.detector import zoo
 from amodalpl.detector.heads import vrsp
 from amodalpl.detector.heads.mask_losses import MaskTruth, mask_iou, mask_loss, matching_loss
 from amodalpl.detector.heads.orcnn import hidden_loss
@@ -27,7 +27,7 @@ def head(model="vrsp", **of_model):
     section = {"vrsp": {"codes": 4, "neighbours": 2, **of_model}} if model == "vrsp" else {"orcnn": of_model}
     settings = DetectorSettings(model=model, channels=CHANNELS, **section)
     torch.manual_seed(0)
-    built = MODELS.build(zoo.model_config(settings, CLASSES, "GN")["roi_head"]["mask_head"])
+    built = MODELS.build(model_table.model_config(settings, CLASSES, "GN")["roi_head"]["mask_head"])
     built.init_weights()
     return built
 
@@ -256,7 +256,7 @@ class Candidates:
             model="vrsp", channels=CHANNELS, backbone="resnet18_small", rpn_proposals=10,
             vrsp={"codes": 4, "rescoring": rescoring, "rescore_by_class": False},
         )  # fmt: skip
-        config = zoo.model_config(settings, CLASSES, "GN")
+        config = model_table.model_config(settings, CLASSES, "GN")
         from mmengine.config import ConfigDict
 
         torch.manual_seed(0)

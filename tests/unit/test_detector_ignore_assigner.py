@@ -14,7 +14,7 @@ from amodalpl.detector.data import coco_export as data
 from amodalpl.detector.data.dataset import LabelDataset
 from amodalpl.detector.heads.ignore_assigner import IgnoringAssigner
 from amodalpl.detector.mmdetection import MaxIoUAssigner
-from amodalpl.scenes import write_scenes
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 
 pytestmark = pytest.mark.usefixtures("mmdet_scope")

@@ -20,16 +20,16 @@ from amodalpl.detector.data.dataset import LabelDataset
 from amodalpl.detector.data.label_notes import LabelNotes, read_label_notes
 from amodalpl.detector.heads.mask_losses import Trust
 from amodalpl.detector.heads.mask_truth import mask_truth
-from amodalpl.detector.zoo import ZOO
+from amodalpl.detector.model_table import MODELS
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError
 from amodalpl.pipeline.train_detector import train_detector
-from amodalpl.scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 from amodalpl.settings_values import resolve
 
 pytestmark = pytest.mark.usefixtures("mmdet_scope")
 
-LEARN_FROM_MASKS = [name for name, model in ZOO.items() if not {"boxes", "both boxes"} & {*model.needs}]
+LEARN_FROM_MASKS = [name for name, model in MODELS.items() if not {"boxes", "both boxes"} & {*model.needs}]
 TRUST = {"pixels": 1.0, "ignore_above": 0.75, "labels": 0.5}
 TINY = {
     "backbone": "resnet18_small", "channels": 16, "rpn_proposals": 20, "roi_samples": 16, "image_scale": (128, 96),

@@ -9,11 +9,11 @@ import torch
 pytest.importorskip("mmdet")
 
 from amodalpl.detector import weights
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import AmodalplError, CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from amodalpl.metrics.detection import NAMES
 from amodalpl.pipeline.train_detector import evaluate_detector, train_detector
 from amodalpl.runtime.progress import SILENT, Progress
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 
 TINY = {

@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("mmdet")
 
-from amodalpl.detector import training, weights, zoo
+from amodalpl.detector import model_table, training, weights
 from amodalpl.errors import CheckpointError
 from amodalpl.settings import DetectorSettings
 
@@ -16,7 +16,7 @@ def network(model="mask-rcnn", classes=CLASSES, seed=0, **settings):
     wanted = DetectorSettings(
         model=model, **{"backbone": "resnet18_small", "channels": 16, "vrsp": {"codes": 4}, **settings}
     )
-    return training.build(zoo.model_config(wanted, classes, "GN"), seed)
+    return training.build(model_table.model_config(wanted, classes, "GN"), seed)
 
 
 @pytest.fixture(scope="module")

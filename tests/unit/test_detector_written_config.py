@@ -15,9 +15,9 @@ from mmengine.dataset import pseudo_collate
 from amodalpl.detector import training
 from amodalpl.detector.data.dataset import LabelDataset
 from amodalpl.detector.quiet import third_party_quiet
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.runtime.mmengine_runner import seed_step
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 
 TINY = {

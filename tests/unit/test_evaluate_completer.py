@@ -8,12 +8,12 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError, OutputError
 from amodalpl.evaluation.compare import compare_evaluations
 from amodalpl.evaluation.completer import evaluate_completer
 from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.synth import synth
-from amodalpl.scenes import write_scenes
 from amodalpl.settings import LabelSettings
 from amodalpl.settings_values import resolve
 from amodalpl_cli.main import app

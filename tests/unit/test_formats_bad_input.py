@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from amodalpl.data import coco
-from amodalpl.data.coco_family import reason_kind
+from amodalpl.data.coco_parsing import reason_kind
 from amodalpl.data.read import read_annotations
 from amodalpl.errors import DataError
 from amodalpl.masks import rle

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from amodalpl.data.coco_family import reason_kind
+from amodalpl.data.coco_parsing import reason_kind
 from amodalpl.data.mask_parsing import CompressedRuns, read_masks
 from amodalpl.data.read import detect_format, read_annotations
 from amodalpl.errors import DataError, SettingsError
@@ -482,7 +482,7 @@ def test_a_large_file_is_read_with_helpers_and_is_the_same(tmp_path, monkeypatch
     file = write(tmp_path, entries)
     alone = read_annotations(file)
     monkeypatch.setattr("amodalpl.data.read._LARGE_BYTES", 1)
-    monkeypatch.setattr("amodalpl.data.coco_family._ENTRIES_AT_ONCE", 7)
+    monkeypatch.setattr("amodalpl.data.coco_parsing._ENTRIES_AT_ONCE", 7)
     helped = read_annotations(file)
     assert (helped.instances, helped.dropped) == (alone.instances, alone.dropped)
     assert len(alone.instances) == 15 and len(alone.dropped) == 24

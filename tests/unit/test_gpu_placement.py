@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from amodalpl.completion.training import _optimizer, _Trainable, train
-from amodalpl.models.completer import METHODS, build_completer
+from amodalpl.models.completer import build_completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.models.sync_batchnorm import share_statistics
 from amodalpl.runtime.progress import SILENT
 from amodalpl.settings import SynthesisSettings, TrainingSettings

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from amodalpl.data.read import read_annotations
+from amodalpl.drawn_scenes import draw_scene as draw_photo
 from amodalpl.masks import rle
 from amodalpl.masks.boxed import all_boxed, boxed
 from amodalpl.masks.neighbours import near_pairs
-from amodalpl.scenes import draw_scene as draw_photo
 from amodalpl.settings import SynthesisSettings
 from amodalpl.synthesis.holdout import APART_PX, Source, draw_scene, place_as_pairs, place_wide, scene_entries
 

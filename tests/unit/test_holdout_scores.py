@@ -6,8 +6,8 @@ import pytest
 from drawn_holdout import SETTINGS, VIEW, holdout, trained
 
 from amodalpl.calibration.choose_thresholds import choose
-from amodalpl.calibration.holdout_scores import quick_score, score
-from amodalpl.calibration.uncertainty_report import PIXELS, PROMISE
+from amodalpl.evaluation.holdout_scores import quick_score, score
+from amodalpl.evaluation.uncertainty_report import PIXELS, PROMISE
 from amodalpl.settings import LabelSettings
 
 

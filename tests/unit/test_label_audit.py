@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from amodalpl.calibration.audit import Statement, Stratum, allocate, draw_sample, state
 from amodalpl.errors import DataError
+from amodalpl.metrics.label_audit import Statement, Stratum, allocate, draw_sample, state
 
 
 def test_bound_of_one_stratum_is_the_share_at_which_so_many_right_ones_are_rare():

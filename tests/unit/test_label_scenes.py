@@ -10,11 +10,13 @@ from torch import nn
 from amodalpl.calibration.fit import Calibration
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CropSpec, Scene
+from amodalpl.labelling.class_rules import ClassRules
 from amodalpl.labelling.label_scenes import label_scenes
 from amodalpl.labelling.ordering import OcclusionEdge
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.masks.geometry import dilate
-from amodalpl.models.completer import METHODS, Completer
+from amodalpl.models.completer import Completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.settings import LabelSettings
 
 SIZE_HW = (60, 80)
@@ -61,6 +63,12 @@ def labels_of(completer, scenes, settings, true_order=None):
     return label_scenes(plan_labels(completer, settings), scenes, true_order)
 
 
+def with_rules(method, grows, classes, **rules):
+    plan = plan_labels(trained(method, grows), NO_GAP, ClassRules(**rules))
+    (found,) = label_scenes(plan, [Scene(SCENE.masks, classes=classes)])
+    return found
+
+
 def rectangle(rows, columns):
     mask = np.zeros(SIZE_HW, bool)
     mask[slice(*rows), slice(*columns)] = True
@@ -91,6 +99,42 @@ def test_square_is_behind_the_bar(method):
     np.testing.assert_array_equal(alone.amodal, ALONE)
     assert not alone.asked and alone.occluders == () and alone.uncertainty == 0
     assert not bar.asked and bar.occluders == ()  # nobody is in front of it
+
+
+BAR_CLASS, SQUARE_CLASS, OTHER = 1, 2, 3
+CLASSES = (BAR_CLASS, OTHER, SQUARE_CLASS, OTHER)
+
+
+@each_method
+def test_a_class_that_is_never_completed(method):
+    found = with_rules(method, squares_only, CLASSES, kept_modal=frozenset({SQUARE_CLASS}))
+    bar, alone, square, nothing = found.labels
+    np.testing.assert_array_equal(square.amodal, SQUARE)
+    assert square.kept_modal and not square.asked and not bar.kept_modal and nothing is None
+    assert found.order == behind_the_bar(method)  # the order stays what it is
+    free = with_rules(method, squares_only, CLASSES, kept_modal=frozenset({OTHER}))
+    np.testing.assert_array_equal(free.labels[2].amodal, SQUARE | BAR)
+    assert free.labels[1].kept_modal and free.labels[1].uncertainty == 0  # it has no neighbour
+
+
+@each_method
+def test_an_order_of_classes_turns_the_pair(method):
+    found = with_rules(method, squares_only, CLASSES, in_front=frozenset({(SQUARE_CLASS, BAR_CLASS)}))
+    (expected,) = behind_the_bar(method)
+    assert found.order == [OcclusionEdge(front=2, back=0, evidence_px=-expected.evidence_px, score=0.0)]
+    bar, _, square, _ = found.labels
+    assert bar.occluders == (2,) and square.occluders == ()
+    np.testing.assert_array_equal(square.amodal, SQUARE)
+
+
+def test_a_class_has_a_threshold_of_its_own():
+    """The network gives 0.73 to each pixel of the bar."""
+    completer = trained("layered", squares_only)
+    completer.completer.network.sure = 0.5
+    for thresholds, expected in ({}, SQUARE | BAR), ({SQUARE_CLASS: 0.8}, SQUARE), ({OTHER: 0.8}, SQUARE | BAR):
+        plan = plan_labels(completer, NO_GAP, ClassRules(thresholds=thresholds))
+        (found,) = label_scenes(plan, [Scene(SCENE.masks, classes=CLASSES)], [behind_the_bar("layered")])
+        np.testing.assert_array_equal(found.labels[2].amodal, expected)
 
 
 @each_method
@@ -239,7 +283,7 @@ def test_a_given_order_decides_who_is_in_front(method, occluders, expected):
 def test_a_circle_is_broken_where_it_is_weakest(monkeypatch):
     """A hides B, B hides C, and a few pixels say that C hides A: it is A that hides C, and nobody hides A."""
     circle = [OcclusionEdge(0, 1, 90.0), OcclusionEdge(1, 2, 80.0), OcclusionEdge(2, 0, 3.0)]
-    monkeypatch.setattr("amodalpl.labelling.label_scenes.order_pairwise", lambda *args: [circle])
+    monkeypatch.setattr("amodalpl.labelling.order_recovery.order_pairwise", lambda *args: [circle])
     (found,) = labels_of(trained("pcnet-m", squares_only), [CHAIN], NO_GAP)
     assert [(pair.front, pair.back) for pair in found.order] == [(0, 1), (1, 2), (0, 2)]
     assert not found.labels[0].asked

@@ -41,7 +41,8 @@ def test_numbers():
         statistics.add_order(photo)
     assert statistics.ordered == 3
     row = {"reason": "no mask: an empty list"}
-    found = statistics.to_json(DATA, [row, row])
+    statistics.left_out += [row, row]
+    found = statistics.to_json(DATA)
     assert found["counts"] == {
         "photos": 1,
         "annotations": 7,
@@ -62,7 +63,7 @@ def test_numbers():
 
 
 def test_nothing_labelled():
-    found = LabelStatistics().to_json(DATA, [])
+    found = LabelStatistics().to_json(DATA)
     assert found["counts"]["labels"] == 0 and found["categories"] == {}
     assert set(found["growth of labels with a possible occluder"].values()) == {1.0}
     assert set(found["uncertainty of labels with a possible occluder"].values()) == {0.0}

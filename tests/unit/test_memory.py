@@ -9,11 +9,11 @@ import pytest
 from drawn_completer import write_completer
 
 from amodalpl.data.read import read_annotations
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.synth import synth
 from amodalpl.runtime.memory import PER_BOX_PIXEL, PER_OBJECT, PER_PIXEL, free_bytes, needed_bytes, require_memory
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 
 

@@ -15,12 +15,12 @@ from amodalpl.completion import onnx_backend
 from amodalpl.completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer, save_completer
 from amodalpl.completion.onnx_backend import NETWORK, NOTE, write_network
 from amodalpl.completion.predictor import CropSpec, Scene
+from amodalpl.drawn_scenes import draw_scene
 from amodalpl.errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from amodalpl.io.files import hash_file
 from amodalpl.labelling.label_scenes import label_scenes
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.models.completer import build_completer
-from amodalpl.scenes import draw_scene
 from amodalpl.settings import CompleterSettings, LabelSettings, SynthesisSettings
 from amodalpl.tools.export_onnx import export_onnx
 

@@ -8,7 +8,7 @@ import pytest
 from drawn_data_sets import data_set, write_photos
 from typer.testing import CliRunner
 
-from amodalpl.convert.formats import FORMATS
+from amodalpl.convert.format_table import FORMATS
 from amodalpl_cli.main import app
 
 

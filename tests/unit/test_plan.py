@@ -8,7 +8,8 @@ from amodalpl.calibration.fit import RiskGuarantee
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CropSpec
 from amodalpl.labelling.plan import UNPROMISED, plan_labels
-from amodalpl.models.completer import METHODS, build_completer
+from amodalpl.models.completer import build_completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.settings import LabelSettings
 
 

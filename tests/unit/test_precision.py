@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from amodalpl.completion.precision import HalfNetwork, in_precision
-from amodalpl.models.completer import METHODS, Completer, build_completer, fuse_for_use
+from amodalpl.models.completer import Completer, build_completer, fuse_for_use
+from amodalpl.models.completer_table import METHODS
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -19,13 +19,13 @@ from interruptions import Killed, KillIn
 from amodalpl import detect_image, load_completer, load_detector, read_annotations
 from amodalpl.data.label_folder import read_label_folder
 from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.io.files import hash_file, hash_output
 from amodalpl.masks import rle
 from amodalpl.pipeline.apply_review import apply_review
 from amodalpl.pipeline.predict import predict
 from amodalpl.pipeline.train_detector import train_detector
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 from amodalpl.tools.convert import convert
 from amodalpl.tools.show import show
@@ -143,7 +143,8 @@ def test_results_are_those_of_mmdetections_own_tools(place, found):
     model = init_detector(str(place / "orcnn/mmdet_config.py"), str(place / "orcnn/weights.pth"), device="cpu")
     theirs = inference_detector(model, str(place / "images/scene_0002.png")).pred_instances
     ours = [d for d in json.loads((found.out / "detections.json").read_text()) if d["image_id"] == 2]
-    kept = [k for k, score in enumerate(theirs.scores.tolist()) if score >= LEAST]
+    scores = theirs.scores.tolist()
+    kept = [k for k, score in enumerate(scores) if score >= LEAST and theirs.masks[k].any()]  # ours names no empty mask
     assert len(kept) == len(ours) > 0
     for k, result in zip(kept, ours, strict=True):
         assert result["score"] == pytest.approx(float(theirs.scores[k]), abs=2e-5)
@@ -427,6 +428,15 @@ def test_detectors_that_cannot_be_used_are_one_line(place, tmp_path):
         run(place, tmp_path / "out", precision="fp16")
 
 
+def test_a_class_that_the_detector_has_not_is_said_before_it_looks(place, tmp_path):
+    settings = resolve({"labels": {"per_class": {"dsc": {"threshold": 0.4}}}})
+    with pytest.raises(SettingsError, match="orcnn has no class 'dsc'; did you mean 'disc'"):
+        predict(
+            place / "images", place / "orcnn", tmp_path / "out", settings, completer=place / "completer", device="cpu"
+        )
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_run_is_refused(place, found):
     with pytest.raises(OutputError, match="belongs to another run"):
         run(place, found.out, score_threshold=0.5)
@@ -447,6 +457,11 @@ def test_from_python(place, found):
     completer = load_completer(place / "completer", device="cpu")
     whole = detect_image(detector, place / "images/scene_0001.png", completer, score_threshold=LEAST)
     assert whole.amodal.shape == seen.amodal.shape and (whole.amodal & ~seen.amodal).any()
+    rules = {name: {"keep_modal": True} for name in detector.class_names.values()}
+    kept = detect_image(
+        detector, place / "images/scene_0001.png", completer, score_threshold=LEAST, per_class=rules
+    )  # classes by name
+    assert all("kept_modal" in flags or "fully_shared" in flags for flags in kept.flags)
     nothing = detect_image(detector, np.zeros((40, 50, 3), np.uint8), completer, score_threshold=0.99)
     assert nothing.amodal.shape == (0, 40, 50) and nothing.scores.shape == (0,)
     with pytest.raises(DataError, match=r"image: expected \(H, W, 3\) uint8 RGB"):

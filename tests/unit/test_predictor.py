@@ -19,7 +19,8 @@ from amodalpl.completion.predictor import (
 )
 from amodalpl.masks.boxes import Square
 from amodalpl.masks.geometry import occlusion_boundary
-from amodalpl.models.completer import METHODS, Completer, build_completer
+from amodalpl.models.completer import Completer, build_completer
+from amodalpl.models.completer_table import METHODS
 
 CROP = CropSpec(64)
 

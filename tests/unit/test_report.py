@@ -372,7 +372,7 @@ def test_page_without_completer_says_so_and_calibration_stands_in_for_missing_cu
 
 
 def test_what_was_promised_is_read_where_it_is_written():
-    from amodalpl.calibration import uncertainty_report
+    from amodalpl.evaluation import uncertainty_report
 
     assert page.PROMISE == uncertainty_report.PROMISE
 

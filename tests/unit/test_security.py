@@ -14,7 +14,7 @@ from drawn_data_sets import data_set, write_photos
 from PIL import Image
 
 from amodalpl.completion.checkpoint import load_completer
-from amodalpl.convert.formats import FORMATS
+from amodalpl.convert.format_table import FORMATS
 from amodalpl.errors import AmodalplError, CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.io.checkpoints import load_plain
 from amodalpl.io.files import hash_file

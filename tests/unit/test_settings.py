@@ -51,6 +51,16 @@ def test_every_setting_is_described():
         pytest.param("training.steps.more=3", "training.steps: .* valid integer", id="too deep"),
         pytest.param("synthesis.scale=[1.2, 0.8]", "scale: expected 0 <= least <= most, got 1.2, 0.8", id="swapped"),
         pytest.param("synthesis.boundary_px=4", "boundary_px: expected an odd number, got 4", id="even width"),
+        pytest.param(
+            "labels.per_class.a.treshold=1", "'labels.per_class.a.treshold'; did you mean 'threshold'", id="of a class"
+        ),
+        pytest.param("labels.per_class.a.threshold=1", "labels.per_class.a.threshold: .*got 1", id="value of a class"),
+        pytest.param(
+            "labels.per_class={a: {in_front_of: [b]}, b: {in_front_of: [c]}, c: {in_front_of: [a]}}",
+            "an order of classes without a circle, got a in front of b in front of c in front of a",
+            id="classes in a circle",
+        ),
+        pytest.param("labels.per_class.a.in_front_of=[a]", "got a in front of a", id="in front of itself"),
         pytest.param("training.steps", "--set training.steps: expected section.key=value", id="no value"),
         pytest.param("training.steps=[", "--set training.steps=", id="half a list"),
         pytest.param("training.steps=!!python/object:os.system x", "expected a plain value", id="object"),
@@ -105,6 +115,14 @@ def test_numbers_as_people_write_them(tmp_path):
     (tmp_path / "mine.yaml").write_text("training: {learning_rate: 1e-3, milestones: [1e3, 2e3]}\n")
     training = resolve(read_config(tmp_path / "mine.yaml")).training
     assert (training.learning_rate, training.milestones) == (0.001, (1000, 2000))
+
+
+def test_settings_of_classes():
+    given = explicit_values(
+        None, ["labels.per_class.dining table.keep_modal=true", "labels.per_class.7.in_front_of=[8]"]
+    )
+    found = resolve(given).labels.per_class
+    assert found["dining table"].keep_modal and found["7"].in_front_of == ("8",)
 
 
 def test_merge_leaves_its_layers_alone():

@@ -11,11 +11,11 @@ from heard import Heard
 from interruptions import Killed, KillIn
 
 from amodalpl.completion.checkpoint import load_completer
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.synth import synth
 from amodalpl.runtime.progress import Progress
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import merge, resolve
 
 VALUES = {

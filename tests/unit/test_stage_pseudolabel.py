@@ -17,23 +17,24 @@ from pycocotools.coco import COCO
 
 from amodalpl.data.read import read_annotations
 from amodalpl.data.review_file import Decision, Review, fingerprint, read_review, write_review
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.io.files import hash_file
 from amodalpl.io.json_stream import read_lines
 from amodalpl.masks import rle
 from amodalpl.masks.geometry import dilate
-from amodalpl.models.completer import METHODS, build_completer
+from amodalpl.models.completer import build_completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.pipeline import pseudolabel as stage
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.runtime.progress import Progress
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 from amodalpl.version import __version__
 
 OUTPUTS = ("pseudo_amodal.json", "order.json", "doubt.jsonl", "stats.json", "report.html", "overlays.png")
 FLAGS = {
     "no_occluder", "overlap_only", "truncated", "grew_to_border", "runaway", "shared_pixels", "low_confidence",
-    "fully_shared",
+    "fully_shared", "kept_modal",
 }  # fmt: skip
 
 
@@ -103,6 +104,25 @@ def read(made, name):
 
 def mask_of(form):
     return rle.decode({"size": form["size"], "counts": form["counts"].encode("ascii")})
+
+
+def test_settings_of_a_class(made, scenes, tmp_path):
+    """Class 2 stays as drawn, and nothing else changes."""
+    name = next(c["name"] for c in read(made, "pseudo_amodal.json")["categories"] if c["id"] == 2)
+    again = label(scenes, made.out.parent / "completer", tmp_path / "out", per_class={name: {"keep_modal": True}})
+    kept = 0
+    for before, after in zip(*(read(run, "pseudo_amodal.json")["annotations"] for run in (made, again)), strict=True):
+        if before["category_id"] != 2 or "fully_shared" in before["amodalpl"]["flags"]:
+            assert before == after
+            continue
+        flags = after["amodalpl"]["flags"]
+        assert after["amodalpl"]["growth"] == 1 and "kept_modal" in flags and "no_occluder" not in flags
+        assert after["occlude_rate"] == 0 or after["amodalpl"]["occluders"]
+        kept += before["amodalpl"]["growth"] > 1
+    assert kept > 0 and read(again, "order.json") == read(made, "order.json")
+    with pytest.raises(SettingsError, match=r"labels\.per_class: .*json has no class 'sqare'; "):
+        label(scenes, made.out.parent / "completer", tmp_path / "wrong", per_class={"sqare": {"threshold": 0.4}})
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_label_file_keeps_the_contract(made, scenes):
@@ -216,7 +236,7 @@ def test_doubt_file(made):
     lines = (made.out / "doubt.jsonl").read_text().splitlines()
     doubts = [json.loads(line) for line in lines]
     labels = read(made, "pseudo_amodal.json")["annotations"]
-    unasked = {"no_occluder", "overlap_only", "fully_shared"}
+    unasked = {"no_occluder", "overlap_only", "fully_shared", "kept_modal"}
     asked = [a for a in labels if not unasked & set(a["amodalpl"]["flags"])]
     assert asked and [d["id"] for d in doubts] == [a["id"] for a in asked]
     for doubt, label in zip(doubts, asked, strict=True):

@@ -8,11 +8,11 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError, OutputError
 from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.rerun import rerun
 from amodalpl.pipeline.synth import synth
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 from amodalpl_cli.main import app
 

@@ -11,10 +11,10 @@ import pytest
 from interruptions import Killed, KillIn
 
 from amodalpl.calibration.holdout import read_holdout
+from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError, OutputError, SettingsError
 from amodalpl.masks import gaps, rle
 from amodalpl.pipeline.synth import synth
-from amodalpl.scenes import write_scenes
 from amodalpl.settings_values import resolve
 from amodalpl.synthesis.bank import Bank
 

@@ -19,7 +19,8 @@ from amodalpl.completion.training import StepSampler, train
 from amodalpl.errors import CheckpointError, SettingsError
 from amodalpl.io.checkpoints import load_plain
 from amodalpl.models import losses
-from amodalpl.models.completer import METHODS, Completer, build_completer
+from amodalpl.models.completer import Completer, build_completer
+from amodalpl.models.completer_table import METHODS
 from amodalpl.runtime import forecast
 from amodalpl.runtime.mmengine_runner import NAN_BATCH, TrainingError, image_ids, seed_step
 from amodalpl.runtime.progress import SILENT, Progress

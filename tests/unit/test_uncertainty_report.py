@@ -8,7 +8,7 @@ import pytest
 
 from amodalpl.calibration.collect import CalibrationSamples, LabelSample
 from amodalpl.calibration.fit import Calibration, PixelCounts, RiskGuarantee
-from amodalpl.calibration.uncertainty_report import LABELS, PIXELS, PROMISE, RISK, report_uncertainty
+from amodalpl.evaluation.uncertainty_report import LABELS, PIXELS, PROMISE, RISK, report_uncertainty
 
 
 def test_nothing_tallied():

@@ -12,10 +12,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ...data.coco_family import reason_kind
+from ...data.coco_parsing import reason_kind
 from ...data.records import AnnotationSet, ImageRecord, Instance
 from ...errors import DataError
 from ...masks import rle
+from ...masks.rle import Rle
 from .label_notes import LabelNotes
 
 AGNOSTIC_NAME = "object"
@@ -142,19 +143,8 @@ def to_coco(
             elif needs_visible and instance.modal is None and not instance.is_crowd:
                 left_out["no visible mask"] += 1
             else:
-                kept[image.id].append(
-                    {
-                        "id": instance.id,
-                        "image_id": image.id,
-                        "category_id": category,
-                        "segmentation": rle.to_json(mask),
-                        "bbox": list(rle.box_xywh(mask)),
-                        "area": rle.area_px(mask),
-                        "iscrowd": int(instance.is_crowd),
-                        **_visible(instance, with_visible),
-                        **_noted(instance.id, notes),
-                    }
-                )
+                entry = _entry(instance, category, mask)
+                kept[image.id].append(entry | _visible(instance, with_visible) | _noted(instance.id, notes))
     used = [i for i in chosen if keep_empty or any(not a["iscrowd"] for a in kept[i.id])]
     if len(used) < len(chosen):
         left_out["image without instances"] += len(chosen) - len(used)
@@ -166,6 +156,18 @@ def to_coco(
         },
         dict(left_out),
     )
+
+
+def _entry(instance: Instance, category_id: int, mask: Rle) -> dict[str, Any]:
+    return {
+        "id": instance.id,
+        "image_id": instance.image_id,
+        "category_id": category_id,
+        "segmentation": rle.to_json(mask),
+        "bbox": list(rle.box_xywh(mask)),
+        "area": rle.area_px(mask),
+        "iscrowd": int(instance.is_crowd),
+    }
 
 
 def _visible(instance: Instance, wanted: bool) -> dict[str, Any]:

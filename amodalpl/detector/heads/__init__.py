@@ -1,1 +1,1 @@
-"""The parts of the detectors: a config per model of the zoo, and what MMDetection does not have."""
+"""The parts of our detectors that MMDetection does not have: heads, their losses, who is ignored."""

@@ -8,7 +8,7 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 from amodalpl.data.records import AnnotationSet, Instance, Mask
-from amodalpl.detector import zoo
+from amodalpl.detector import model_table
 from amodalpl.detector.data.label_notes import LabelNotes
 from amodalpl.errors import DataError
 from amodalpl.settings import DetectorModel, DetectorSettings
@@ -23,17 +23,17 @@ def labels(modal, amodal):
 
 
 def test_every_model_that_can_be_asked_for_is_a_row():
-    assert tuple(zoo.ZOO) == get_args(DetectorModel)
+    assert tuple(model_table.MODELS) == get_args(DetectorModel)
 
 
 def test_list_names_them():
     shown = Text.from_ansi(CliRunner().invoke(app, ["train-detector", "--list"]).output).plain
-    assert all(f"\n{name} " in shown for name in zoo.ZOO)
+    assert all(f"\n{name} " in shown for name in model_table.MODELS)
 
 
 def test_eight_convolutions():
     four, eight = (
-        zoo.model_config(DetectorSettings(model=name), 3, "BN")["roi_head"]["mask_head"]
+        model_table.model_config(DetectorSettings(model=name), 3, "BN")["roi_head"]["mask_head"]
         for name in ("mask-rcnn", "mask-rcnn-c8")
     )
     assert (four.pop("num_convs"), eight.pop("num_convs")) == (4, 8)
@@ -42,23 +42,23 @@ def test_eight_convolutions():
 
 @pytest.mark.parametrize("modal", [True, False], ids=["modal", "no modal"])
 @pytest.mark.parametrize("amodal", [True, False], ids=["amodal", "no amodal"])
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", model_table.MODELS)
 def test_missing_needs_fail_with_one_line(name, modal, amodal):
     both = modal and amodal
     met = {"masks": True, "boxes": True, "amodal": amodal, "visible": both, "both boxes": both}
-    wanted = zoo.ZOO[name].needs
+    wanted = model_table.MODELS[name].needs
     if all(met[need] for need in wanted):
-        zoo.require_needs(DetectorSettings(model=name), labels(modal, amodal), LabelNotes())
+        model_table.require_needs(DetectorSettings(model=name), labels(modal, amodal), LabelNotes())
         return
     with pytest.raises(
         DataError, match=f"^labels.json: detector.model={name}: expected .*(masks|boxes).* any of 1 objects; "
     ):
-        zoo.require_needs(DetectorSettings(model=name), labels(modal, amodal), LabelNotes())
+        model_table.require_needs(DetectorSettings(model=name), labels(modal, amodal), LabelNotes())
 
 
 def test_only_one_module_imports_mmdetection():
     """So that operations and silence are there before it is."""
-    package = Path(zoo.__file__).parents[1]
+    package = Path(model_table.__file__).parents[1]
     importers = {
         file.name
         for file in package.rglob("*.py")
@@ -70,5 +70,5 @@ def test_only_one_module_imports_mmdetection():
 
 
 def test_nothing_of_it_needs_mmdet():
-    code = "import sys; import amodalpl.detector.zoo; assert not {'torch', 'mmdet', 'mmcv'} & set(sys.modules)"
+    code = "import sys; import amodalpl.detector.model_table; assert not {'torch', 'mmdet', 'mmcv'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""

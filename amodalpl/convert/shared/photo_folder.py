@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from ..data.photo_names import SUFFIXES, normal
-from ..data.records import ImageRecord, LeftOut
-from ..data.source import files_below
-from ..errors import DataError
+from ...data.photo_names import SUFFIXES, normal
+from ...data.records import ImageRecord, LeftOut
+from ...data.source import files_below
+from ...errors import DataError
 
 
 class PhotoFolder:

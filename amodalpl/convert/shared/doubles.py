@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from ..data.doubtful import same_object
-from ..data.records import AnnotationSet, Dropped, Instance
+from ...data.doubtful import same_object
+from ...data.records import AnnotationSet, Dropped, Instance
 
 
 def without_doubles(data: AnnotationSet, places: dict[int, str]) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-import numpy as np
-
+from ..calibration.collect import CalibrationSamples
+from ..calibration.completion_counts import count_completions
+from ..calibration.holdout import Case, Holdout, with_tolerance
 from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CropSpec, Predictions, Scene
 from ..labelling.label_scenes import SceneLabels, label_scenes
@@ -22,9 +23,6 @@ from ..metrics.hidden_parts import HIDDEN, HiddenParts
 from ..models.completer import Completer
 from ..runtime.progress import SILENT, Progress
 from ..settings import LabelSettings
-from .collect import CalibrationSamples
-from .completion_counts import count_completions
-from .holdout import Case, Holdout, with_tolerance
 from .uncertainty_report import UncertaintyReport, report_uncertainty
 
 ERODED_PX = (1, 2, 3)  # contours drawn too tight, or predicted: they leave gaps of twice as many pixels
@@ -155,7 +153,7 @@ def _count_case(
 def _count_order(
     case: Case, found: SceneLabels, radius_px: int, near_px: int
 ) -> Iterator[tuple[str, ordering.OrderCounts]]:
-    modal, amodal = np.asarray(case.scene.masks), np.asarray(case.amodal)
+    modal, amodal = case.scene.masks, case.amodal
     truth_one_way = ordering.one_way_order_from_masks(modal, amodal)
     truth = ordering.order_from_masks(modal, amodal, near_px, rim_px=0)
     bordering = {frozenset(pair) for pair in ordering.bordering_pairs(modal)}

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..calibration import reliability
+from ..calibration.collect import CalibrationSamples, LabelSample
+from ..calibration.fit import Calibration, RiskGuarantee
 from ..metrics.completion import Scores
 from ..metrics.hidden_parts import HiddenParts
-from . import reliability
-from .collect import CalibrationSamples, LabelSample
-from .fit import Calibration, RiskGuarantee
 
 PIXELS = "hold-out pixels behind occluders: calibration"
 LABELS = "hold-out labels with an occluder: calibration"

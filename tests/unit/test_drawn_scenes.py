@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from amodalpl.data.read import read_annotations
+from amodalpl.drawn_scenes import CATEGORIES, draw_scene, write_scenes
 from amodalpl.io.images import read_image
 from amodalpl.masks import rle
-from amodalpl.scenes import CATEGORIES, draw_scene, write_scenes
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def fcos(
     Args:
         settings: of the detector.
         class_count: foreground classes.
-        norm: of the backbone and the mask features, see `heads.mask_rcnn.mask_rcnn`.
+        norm: of the backbone and the mask features, see `base_configs.mask_rcnn.mask_rcnn`.
         heads: layers of the mask heads, see `layer_sizes`.
     """
     backbone, channels, masks = BACKBONES[settings.backbone], settings.channels, settings.boxinst

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, get_args
 
-from ..data.format_losses import UnsupportedFields
-from ..data.label_file import DECISION
-from ..data.records import AnnotationSet, Instance
-from ..errors import DataError, SettingsError, nearest
+from ...data.format_losses import UnsupportedFields
+from ...data.label_file import DECISION
+from ...data.records import AnnotationSet, Instance
+from ...errors import DataError, SettingsError, nearest
 
 MaskChoice = Literal["auto", "modal", "amodal", "both"]
 Holds = Literal["one mask", "both masks", "whole masks"]

@@ -1,6 +1,6 @@
 """The models that can be trained: what each needs of the labels, what it predicts, and how its config is built.
 
-A model is a row of `ZOO`. Nothing here needs MMDetection.
+A model is a row of `MODELS`. Nothing here needs MMDetection.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, Literal
 from ..data.records import AnnotationSet
 from ..errors import DataError, SettingsError
 from ..settings import DetectorSettings
+from .base_configs.fcos import fcos, layer_sizes
+from .base_configs.mask_rcnn import Norm, mask_rcnn
 from .data.label_notes import LabelNotes
-from .heads.fcos import fcos, layer_sizes
-from .heads.mask_rcnn import Norm, mask_rcnn
 
 Need = Literal["masks", "amodal", "visible", "boxes", "both boxes", "doubt", "uncertainty"]
 Mask = Literal["amodal", "visible"]
@@ -22,7 +22,7 @@ Mask = Literal["amodal", "visible"]
 
 @dataclass(frozen=True)
 class Model:
-    """A row of the zoo.
+    """A row of the table of models.
 
     Attributes:
         title: name and paper.
@@ -114,7 +114,7 @@ def _bbtp(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str,
     return config
 
 
-ZOO: dict[str, Model] = {
+MODELS: dict[str, Model] = {
     "mask-rcnn": Model("Mask R-CNN (He et al. 2017)", ("masks",), ("amodal",), _mask_rcnn),
     "mask-rcnn-c8": Model("Mask R-CNN with eight mask convolutions", ("masks",), ("amodal",), _mask_rcnn_c8),
     "orcnn": Model("ORCNN (Follmann et al. 2019)", ("amodal", "visible"), ("amodal", "visible"), _orcnn),
@@ -131,9 +131,9 @@ def model_config(settings: DetectorSettings, class_count: int, norm: Norm) -> di
     Args:
         settings: of the detector.
         class_count: foreground classes.
-        norm: of the backbone, see `heads.mask_rcnn.mask_rcnn`.
+        norm: of the backbone, see `base_configs.mask_rcnn.mask_rcnn`.
     """
-    return ZOO[settings.model].build(settings, class_count, norm)
+    return MODELS[settings.model].build(settings, class_count, norm)
 
 
 def needs(settings: DetectorSettings) -> tuple[Need, ...]:
@@ -141,7 +141,7 @@ def needs(settings: DetectorSettings) -> tuple[Need, ...]:
     trust = settings.trust
     doubt: tuple[Need, ...] = ("doubt",) if trust.pixels > 0 or trust.ignore_above < 1 else ()
     uncertainty: tuple[Need, ...] = ("uncertainty",) if trust.labels > 0 else ()
-    return (*ZOO[settings.model].needs, *doubt, *uncertainty)
+    return (*MODELS[settings.model].needs, *doubt, *uncertainty)
 
 
 def _weighs(settings: DetectorSettings) -> bool:
@@ -160,7 +160,7 @@ def needs_visible(settings: DetectorSettings) -> bool:
 
 def learns_from_boxes(settings: DetectorSettings) -> bool:
     """Tell whether the model looks at boxes and classes only."""
-    return bool({"boxes", "both boxes"} & {*ZOO[settings.model].needs})
+    return bool({"boxes", "both boxes"} & {*MODELS[settings.model].needs})
 
 
 _WHAT = {
