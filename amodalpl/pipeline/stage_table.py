@@ -299,6 +299,14 @@ _ROWS = (
             Input("images", "path", "IMAGES", "Folder of its photos."),
             Input("review", "path", "REVIEW", "Decisions, as report.html exports them."),
             Input("completer", "completer", "DIR", "Show its scores in the new report.", "--completer"),
+            Input(
+                "add",
+                "flag",
+                "",
+                "DIR was made of fewer labels, or by an earlier review: its decisions stay.",
+                "--add",
+                default=False,
+            ),
         ),
     ),
     Stage(

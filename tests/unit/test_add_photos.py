@@ -16,6 +16,7 @@ from amodalpl.data.review_file import Decision, Review, fingerprint, read_review
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError, SettingsError
 from amodalpl.io.files import hash_file
+from amodalpl.pipeline.apply_review import apply_review
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.settings_values import resolve
 
@@ -293,3 +294,53 @@ def test_several_processes_are_refused(site, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(SettingsError, match="--add: expected one process"):
         site.label(site.folder / "labels")
+
+
+def review_of(site, name, out, **verdicts):
+    labels = entries(out)
+    decisions = tuple(
+        Decision(labels[int(n[1:])]["id"], v, fingerprint(labels[int(n[1:])])) for n, v in verdicts.items()
+    )
+    write_review(site.folder / name, Review(hash_file(out / "pseudo_amodal.json"), decisions))
+    return site.folder / name
+
+
+def apply(site, review, progress=None, add=True, out="corrected"):
+    return apply_review(
+        site.folder / "labels", site.folder / "images", review, site.folder / out, add=add, progress=progress or Heard()
+    )
+
+
+def corrected(out):
+    names = ("pseudo_amodal.json", "order.json", "doubt.jsonl", "stats.json", "report.html", "review.json")
+    return {name: (out / name).read_bytes() for name in names}
+
+
+def test_a_corrected_folder_grows_with_its_labels(site):
+    review = review_of(site, "review.json", site.folder / "labels", n0="reject", n1="keep-modal")
+    first = apply(site, review, add=False)
+    before = [in_text(a) for a in entries(first.out)]
+    site.write()
+    site.label(site.folder / "labels")
+    with pytest.raises(OutputError, match="--add carries the decisions in it over"):
+        apply(site, review, add=False)
+    later = review_of(site, "later.json", site.folder / "labels", n1="accept", n2="reject")
+    made = apply(site, later)
+    after = entries(made.out)
+    assert [a["iscrowd"] for a in after[:3]] == [1, 0, 1]
+    assert [in_text(a) for a in after[3 : len(before)]] == before[3:] and in_text(after[0]) == before[0]
+    assert len(after) > len(before) and made.counts["rejected"] == 2 and made.counts["accepted"] == 1
+    assert len(read_review(made.out / "review.json").decisions) == 3
+    assert not list(made.out.glob(".earlier*"))
+
+
+def test_a_corrected_folder_is_killed_while_it_grows(site):
+    apply(site, review_of(site, "review.json", site.folder / "labels", n0="reject"), add=False)
+    shutil.copytree(site.folder / "corrected", site.folder / "again")
+    site.write()
+    site.label(site.folder / "labels")
+    later = review_of(site, "later.json", site.folder / "labels", n1="accept")
+    undisturbed = corrected(apply(site, later).out)
+    with pytest.raises(Killed):  # its review.json is the new one already
+        apply(site, later, KillIn("drawing the report", 1), out="again")
+    assert corrected(apply(site, later, out="again").out) == undisturbed
