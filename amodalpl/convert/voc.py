@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..io.xml import read_xml
 from ..masks import rle
 from ..masks.geometry import count_px
-from .numbers_png import read_numbers
+from .shared.numbers_png import read_numbers
 
 MASKS, PHOTOS = "SegmentationObject", "JPEGImages"  # folders beside that of the XML files
 _ROUNDED_PX = 2  # by which a box may be off

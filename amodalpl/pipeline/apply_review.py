@@ -99,7 +99,7 @@ def apply_review(
     """
     arguments = ROW.arguments(labels=labels, images=images, review=review, completer=completer, add=add)
     decided = read_review(review)
-    record = _finished_labels(labels)
+    record = finished_labels(labels)
     file = labels / LABELS
     data = read_annotations(file)
     _require_whole(data)
@@ -144,10 +144,17 @@ def _put_aside(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     return {_ADDED: record["inputs"].get("labels")}
 
 
-def _finished_labels(folder: Path) -> dict[str, Any]:
-    """Return the record of who made labels; those of `predict` stand in a folder of its output, without one."""
+def finished_labels(folder: Path) -> dict[str, Any]:
+    """Return the record of who made labels; those of `predict` and `refine` stand in a folder of its output.
+
+    Raises:
+        DataError: the record says nothing of inputs or of a seed.
+        OutputError: it is no folder of finished labels.
+    """
     if not (folder / RUN_FILE).exists() and (folder.parent / RUN_FILE).exists():
-        record = finished_run(folder.parent, "predict")
+        above = read_json(folder.parent / RUN_FILE, "the record of a run")
+        refined = isinstance(above, dict) and above.get("stage") == "refine"
+        record = finished_run(folder.parent, "refine" if refined else "predict")
     else:
         record = read_json(folder / RUN_FILE, "the record of a finished `amodalpl pseudolabel`")
         again = isinstance(record, dict) and record.get("stage") == ROW.name

@@ -62,7 +62,7 @@ _READERS = 4  # threads that read photos while nothing else is done
 
 
 @dataclass(frozen=True)
-class _Photos:
+class Photos:
     """What is looked at.
 
     Attributes:
@@ -134,7 +134,7 @@ def predict(
             if video:
                 photos = _frames(video, out, settings.predict.every_frame, counts, progress)
             assert photos
-            parts = _make_parts(photos, opened, out, settings.predict, progress, inference)
+            parts = make_parts(photos, opened, out, settings.predict, progress, inference)
             data = AnnotationSet(photos.records, [], opened.categories, photos.dropped, path=source)
             inference.write_results(out / RESULTS, _results(parts))
             counts |= _label(data, photos, parts, opened.name, out, completer, settings, device, progress)
@@ -181,7 +181,7 @@ def _identity(found: PhotoSource) -> dict[str, str]:
     return {"video": hash_file(found.video)} if found.video else {"images": hash_listing(found.folder, found.names)}
 
 
-def _usable(found: PhotoSource, most_left_out: float, progress: Progress) -> _Photos:
+def _usable(found: PhotoSource, most_left_out: float, progress: Progress) -> Photos:
     """Look whether photos are whole, and how large; a photo that its EXIF note turns by a quarter is taken turned.
 
     Raises:
@@ -209,10 +209,10 @@ def _usable(found: PhotoSource, most_left_out: float, progress: Progress) -> _Ph
         progress.warn(f"left out: {entry.reason.partition(': ')[2]}")
     if not records:
         raise DataError(f"{found.folder}: expected at least one usable photo, found none")
-    return _Photos(found.folder, records, dropped)
+    return Photos(found.folder, records, dropped)
 
 
-def _frames(video: Video, out: Path, every: int, counts: dict[str, Any], progress: Progress) -> _Photos:
+def _frames(video: Video, out: Path, every: int, counts: dict[str, Any], progress: Progress) -> Photos:
     """Write the frames of a video as photos; count what its header promised and it has not."""
     with progress.task("reading frames", video.stated_frames) as advance:
         files, seen = video.write_frames(out / FRAMES, every, advance)
@@ -221,11 +221,11 @@ def _frames(video: Video, out: Path, every: int, counts: dict[str, Any], progres
         counts["frames missing at the end"] = video.stated_frames - seen
         progress.warn(f"{video.path}: ends early, after {seen} of {video.stated_frames} frames; these are looked at")
     size_hw = check_image(files[0])
-    return _Photos(out / FRAMES, [ImageRecord(k, file.name, size_hw) for k, file in enumerate(files, 1)], [])
+    return Photos(out / FRAMES, [ImageRecord(k, file.name, size_hw) for k, file in enumerate(files, 1)], [])
 
 
-def _make_parts(
-    photos: _Photos, opened: Any, out: Path, settings: PredictSettings, progress: Progress, inference: Any
+def make_parts(
+    photos: Photos, opened: Any, out: Path, settings: PredictSettings, progress: Progress, inference: Any
 ) -> list[Path]:
     """Detect objects on the photos of the parts that are not there yet; return the files of all."""
     step = settings.photos_per_part
@@ -278,7 +278,7 @@ def _results(parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 def _label(
     data: AnnotationSet,
-    photos: _Photos,
+    photos: Photos,
     parts: Sequence[Path],
     model: str,
     out: Path,
@@ -372,7 +372,7 @@ def _stack(masks: Sequence[dict[str, Any]], record: ImageRecord) -> np.ndarray:
 
 
 def _pictures(
-    photos: _Photos | None, out: Path, video: Video | None, settings: PredictSettings, progress: Progress
+    photos: Photos | None, out: Path, video: Video | None, settings: PredictSettings, progress: Progress
 ) -> list[str]:
     """Draw the labels on the photos, or on the frames of a video; return what was written."""
     assert photos
@@ -401,7 +401,7 @@ def _write_bytes(data: bytes, part: Path) -> None:
     part.write_bytes(data)
 
 
-def _drawn(photos: _Photos, labels: Path, *, steady: bool) -> Iterator[tuple[ImageRecord, np.ndarray]]:
+def _drawn(photos: Photos, labels: Path, *, steady: bool) -> Iterator[tuple[ImageRecord, np.ndarray]]:
     """Yield each photo with its labels drawn on it.
 
     Args:

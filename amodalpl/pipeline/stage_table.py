@@ -17,7 +17,7 @@ from ..errors import OutputError
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 
-Kind = Literal["path", "path or none", "completer", "word", "format", "flag"]
+Kind = Literal["path", "path or none", "path or name", "completer", "word", "format", "flag"]
 _WORDS = {"path or none": "none", "completer": "builtin"}  # that may stand for a path
 
 
@@ -27,8 +27,8 @@ class Input:
 
     Attributes:
         name: of the function's parameter, and of the entry under `arguments` in run.json.
-        kind: "path or none" also takes the word `none`, "completer" the word `builtin`; "format" is one of
-            `data.read.FORMATS`; "flag" is given or not.
+        kind: "path or none" also takes the word `none`, "completer" the word `builtin`, "path or name" what is no file
+            here; "format" is one of `data.read.FORMATS`; "flag" is given or not.
         metavar: what stands for it in help.
         help: one line.
         flag: of the command line, such as `--val`; "" for what is given by its position.
@@ -54,6 +54,8 @@ class Input:
     def to_json(self, value: Any) -> str | bool | None:
         """Return a value as run.json holds it: paths in full."""
         if value is None or self.kind in ("word", "format", "flag") or str(value) == _WORDS.get(self.kind):
+            return value
+        if self.kind == "path or name" and not Path(value).is_file():
             return value
         return str(Path(value).resolve())
 
@@ -223,6 +225,7 @@ _ROWS = (
         sections=("synthesis",),
         takes=("settings",),
         folder="synth",
+        choice=Choice("recipe", "synthesis.recipe", "amodalpl.synthesis.recipe_table:CHOICES"),
     ),
     Stage(
         name="complete",
@@ -360,12 +363,50 @@ _ROWS = (
                 "Start from this checkpoint, from a folder of this stage, or from random weights.",
                 "--init",
             ),
+            Input(
+                "mmdet_config",
+                "path or name",
+                "FILE|NAME",
+                "Train the model of this config of MMDetection, a file or a name within its package.",
+                "--mmdet-config",
+            ),
         ),
         sections=("detector",),
         takes=("settings", "device"),
         shared=True,
         folder="detector",
         choice=Choice("model", "detector.model", "amodalpl.detector.model_table:MODELS"),
+    ),
+    Stage(
+        name="refine",
+        function="amodalpl.pipeline.refine:refine",
+        help="""Improve labels in rounds: train a detector on them, and keep, doubt, replace or drop what it says else.
+
+        Ends when a detector does no better on the hold-out of SYNTH_DIR, which nobody learns from. Needs MMDetection:
+        [bold]pip install 'amodalpl\\[detector]'[/bold]""",
+        example="refine runs/labels images/ --synth runs/synth --out runs/refined --init resnet50.pth",
+        inputs=(
+            Input("labels", "path", "LABELS_DIR", "Output folder of `pseudolabel` or `apply-review`."),
+            _IMAGES,
+            Input(
+                "synth_dir",
+                "path",
+                "SYNTH_DIR",
+                "Output folder of `synth` on the same annotations; its hold-out is scored on.",
+                "--synth",
+                required=True,
+            ),
+            Input(
+                "init",
+                "path or none",
+                "FILE|DIR|none",
+                "Start weights of each round's detector, as for `train-detector`.",
+                "--init",
+            ),
+        ),
+        sections=("detector", "refine"),
+        takes=("settings", "device"),
+        folder="refined",
     ),
     Stage(
         name="predict",

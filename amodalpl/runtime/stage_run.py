@@ -268,6 +268,15 @@ def finished_run(folder: Path, stage: str) -> dict[str, Any]:
     return record
 
 
+def stage_of(folder: Path) -> str:
+    """Return the stage that a folder is of, finished or not; "" where it has no record that says."""
+    try:
+        record = read_json(folder / RUN_FILE, "the record of a stage")
+    except DataError:
+        return ""
+    return str(record.get("stage", "")) if isinstance(record, dict) else ""
+
+
 def _identity(section: Any) -> Any:
     if not isinstance(section, Mapping):
         return section
