@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..completion.predictor import NONE_KNOWN, Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .label import Label, read_label
+from .looks import look_at
 from .order_recovery import recover_orders
 from .ordering import OcclusionEdge, ancestors, parents
 from .plan import LabelPlan
@@ -77,12 +78,25 @@ def label_scenes(
         if target in predictions[number]:
             of_scene = classes[number]
             threshold = plan.threshold_of(None if of_scene is None else of_scene[target])
-            return read_label(plan, visible, predictions[number][target], threshold)
+            return _with_looks(
+                plan, scenes[number], read_label(plan, visible, predictions[number][target], threshold), target
+            )
         uncertainty = plan.calibration.unasked if target in around[number] else 0.0
         kept = target in kept_modal[number]
-        return Label(visible, uncertainty, kept_modal=kept) if visible.any() else None
+        label = Label(visible, uncertainty, kept_modal=kept)
+        return _with_looks(plan, scenes[number], label, target) if visible.any() else None
 
     return [
         SceneLabels([label(number, target) for target in range(len(scene.masks))], order)
         for number, (scene, order) in enumerate(zip(scenes, orders, strict=True))
     ]
+
+
+def _with_looks(plan: LabelPlan, scene: Scene, label: Label, target: int) -> Label:
+    """Return the label with what it looks like, and the error that is expected of such labels where that was learnt."""
+    if label.runaway or label.kept_modal:
+        return label
+    looks = look_at(scene.masks, target, label.whole, label.implied, plan.gap_px)
+    by_looks = plan.calibration.by_looks
+    uncertainty = by_looks.error(looks, bool(label.occluders)) if by_looks else label.uncertainty
+    return replace(label, looks=looks, uncertainty=uncertainty)
