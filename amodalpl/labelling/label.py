@@ -35,6 +35,7 @@ class Label:
         kept_modal: whether its class is never completed.
         implied: the error that the completer's probabilities imply; 0 where the network was not asked.
         looks: of the object and its label; None where a completion was refused, or its class is never completed.
+        filled: whether it was grown towards its convex hull (`fill_hull`).
     """
 
     whole: BoxedMask
@@ -45,10 +46,13 @@ class Label:
     kept_modal: bool = False
     implied: float = 0.0
     looks: Looks | None = None
+    filled: bool = False
 
     @property
     def grew_unmasked(self) -> bool:
         """Whether it goes on where no object has a mask, behind something that nobody annotated."""
+        if self.filled:
+            return True
         if self.prediction is None or self.runaway:
             return False
         unmasked = self.prediction.unmasked

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..completion.predictor import NONE_KNOWN, Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
+from .fill_hull import fill_hull
 from .label import Label, read_label
 from .looks import look_at
 from .order_recovery import recover_orders
@@ -78,13 +79,13 @@ def label_scenes(
         if target in predictions[number]:
             of_scene = classes[number]
             threshold = plan.threshold_of(None if of_scene is None else of_scene[target])
-            return _with_looks(
+            return _finished(
                 plan, scenes[number], read_label(plan, visible, predictions[number][target], threshold), target
             )
         uncertainty = plan.calibration.unasked if target in around[number] else 0.0
         kept = target in kept_modal[number]
         label = Label(visible, uncertainty, kept_modal=kept)
-        return _with_looks(plan, scenes[number], label, target) if visible.any() else None
+        return _finished(plan, scenes[number], label, target) if visible.any() else None
 
     return [
         SceneLabels([label(number, target) for target in range(len(scene.masks))], order)
@@ -92,11 +93,15 @@ def label_scenes(
     ]
 
 
-def _with_looks(plan: LabelPlan, scene: Scene, label: Label, target: int) -> Label:
-    """Return the label with what it looks like, and the error that is expected of such labels where that was learnt."""
+def _finished(plan: LabelPlan, scene: Scene, label: Label, target: int) -> Label:
+    """Return the label grown as its object's shape asks, with its looks, and the error expected of such labels."""
     if label.runaway or label.kept_modal:
         return label
-    looks = look_at(scene.masks, target, label.whole, label.implied, plan.gap_px)
+    whole = fill_hull(scene.masks, target, label.whole, label.occluders, plan.fill)
+    if whole.area_px > plan.max_growth * scene.masks[target].area_px:
+        whole = label.whole
+    looks = look_at(scene.masks, target, whole, label.implied, plan.gap_px)
     by_looks = plan.calibration.by_looks
     uncertainty = by_looks.error(looks, bool(label.occluders)) if by_looks else label.uncertainty
-    return replace(label, looks=looks, uncertainty=uncertainty)
+    filled = whole.area_px > label.whole.area_px
+    return replace(label, whole=whole, looks=looks, uncertainty=uncertainty, filled=filled)

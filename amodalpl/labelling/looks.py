@@ -9,6 +9,7 @@ that there a lonely object is a suspicious one, and on photos it is not (LOG.md)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 
 import cv2
@@ -78,10 +79,8 @@ def look_at(masks: BoxedMasks, target: int, whole: BoxedMask, implied: float, ga
     others = masks.any_of((k for k in masks.meeting(window) if k != target), window)
     at_edge = _at_edge(window, masks.size_hw)
     contour, hull = seen & ~_inside(seen), filled_hull(seen)
-    outlines, _ = cv2.findContours(seen.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    largest = max(outlines, key=cv2.contourArea)
+    largest = max(_outlines(seen), key=cv2.contourArea)
     sides = sorted(cv2.minAreaRect(largest)[1])
-    pieces = sum(cv2.contourArea(outline) > PIECE * mask.area_px for outline in outlines)
     return Looks(
         implied=implied,
         grown=1 - mask.area_px / whole.area_px,
@@ -91,8 +90,23 @@ def look_at(masks: BoxedMasks, target: int, whole: BoxedMask, implied: float, ga
         straight=_longest_straight(largest[:, 0], ~(dilate(others, gap_px + 1) | at_edge)),
         slender=(sides[0] + 1) / (sides[1] + 1),
         size=float(np.sqrt(mask.area_px / (height * width))),
-        pieces=float(min(max(pieces - 1, 0), 3)),
+        pieces=float(min(max(count_pieces(seen) - 1, 0), 3)),
     )
+
+
+def count_pieces(mask: np.ndarray) -> int:
+    """Count the pieces of a mask that do not touch, but for slips of the pen.
+
+    Args:
+        mask: (h, w) bool.
+    """
+    least_px = PIECE * count_px(mask)
+    return sum(cv2.contourArea(outline) > least_px for outline in _outlines(mask))
+
+
+def _outlines(mask: np.ndarray) -> Sequence[np.ndarray]:
+    outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return outlines
 
 
 def _inside(mask: np.ndarray) -> np.ndarray:

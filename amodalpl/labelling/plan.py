@@ -11,6 +11,7 @@ from ..completion.predictor import CompletionPredictor
 from ..settings import LabelSettings
 from ..shape_prior.plausibility import ShapePrior
 from .class_rules import NO_RULES, ClassRules
+from .fill_hull import Fill
 
 UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
 
@@ -32,6 +33,7 @@ class LabelPlan:
         threshold: probability above which a pixel belongs to an object.
         behind_neighbours: whether labels grow only where occluders are.
         unmasked_threshold: the same where no object is; 1 lets nothing grow there.
+        fill: which objects grow to their convex hull, behind things without a mask (`fill_hull`).
         max_growth: how many times what the network was shown a label may be.
         low_confidence: uncertainty above which labels carry that flag.
         calibration: from the network's probabilities to the expected error of labels.
@@ -50,6 +52,7 @@ class LabelPlan:
     threshold: float
     behind_neighbours: bool
     unmasked_threshold: float
+    fill: Fill
     max_growth: float
     low_confidence: float
     calibration: Calibration
@@ -89,6 +92,7 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings, rules: ClassRu
         threshold=settings.threshold or bundle.threshold,
         behind_neighbours=settings.behind_neighbours,
         unmasked_threshold=unmasked_threshold,
+        fill=settings.fill,
         max_growth=settings.max_growth,
         low_confidence=_low_confidence(settings.low_confidence, bundle.promise),
         calibration=bundle.calibration,

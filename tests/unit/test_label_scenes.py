@@ -543,3 +543,18 @@ def test_labels_state_the_error_that_is_expected_of_their_looks():
     assert found.labels[1].looks.bay == pytest.approx(0.125, abs=0.03)  # half of the bay lies in the hull
     assert found.labels[1].uncertainty == pytest.approx(1 / (1 + np.exp(4.0 - 20 * found.labels[1].looks.bay)))
     assert found.labels[2].uncertainty == 0.5  # behind something
+
+
+def test_an_object_in_pieces_grows_between_them_on_request():
+    parted = rectangle((10, 50), (20, 40)) & ~rectangle((25, 35), (20, 40))
+    scene = Scene(np.stack([parted]))
+    (as_drawn,) = label_scenes(plan_labels(trained("pcnet-m", never), NO_GAP), [scene])
+    assert not as_drawn.labels[0].grew_unmasked
+    (found,) = label_scenes(
+        plan_labels(trained("pcnet-m", never), NO_GAP.model_copy(update={"fill": "pieces"})), [scene]
+    )
+    np.testing.assert_array_equal(found.labels[0].amodal, rectangle((10, 50), (20, 40)))
+    assert found.labels[0].grew_unmasked and found.labels[0].looks.grown == pytest.approx(0.25)
+    tight = NO_GAP.model_copy(update={"fill": "pieces", "max_growth": 1.2})
+    (refused,) = label_scenes(plan_labels(trained("pcnet-m", never), tight), [scene])
+    np.testing.assert_array_equal(refused.labels[0].amodal, parted)  # a third more than is seen
