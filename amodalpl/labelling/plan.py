@@ -8,12 +8,11 @@ from typing import Literal
 from ..calibration.fit import Calibration, RiskGuarantee
 from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CompletionPredictor
+from ..data.label_file import DOUBTFUL_FROM
 from ..settings import LabelSettings
 from ..shape_prior.plausibility import ShapePrior
 from .class_rules import NO_RULES, ClassRules
 from .fill_hull import Fill
-
-UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings, rules: ClassRu
 def _low_confidence(given: float | None, promise: RiskGuarantee | None) -> float:
     if given is not None:
         return given
-    return promise.uncertainty_at_most if promise else UNPROMISED
+    return promise.uncertainty_at_most if promise else DOUBTFUL_FROM
 
 
 def gaps_of_grown(gap_px: int, contour_inset_px: int) -> tuple[int, int]:
