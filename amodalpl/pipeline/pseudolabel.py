@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..builtin import completer_folder, is_builtin
+from ..calibration.likeness import promise_among
 from ..completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer
 from ..completion.onnx_backend import NETWORK
 from ..completion.precision import in_precision
@@ -32,6 +33,7 @@ from ..io.json_stream import read_entries, read_lines, write_lines
 from ..labelling.assemble import DrawnPhoto, complete_photos, photo_entries
 from ..labelling.class_rules import ClassRules, class_rules
 from ..labelling.gap_tolerance import measured, some_photos
+from ..labelling.looks import LOOKS
 from ..labelling.plan import LabelPlan, plan_labels
 from ..labelling.write_files import write_label_files
 from ..masks import ownership
@@ -341,8 +343,10 @@ def _put_together(work: _Work, parts: Sequence[Path], out: Path, decided: Review
     counts, promise, tolerance = stats["counts"], work.bundle.promise, work.tolerance
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
-    counts["promise"] = str(promise or "none: see the completer's hold-out scores")
-    stats["promise"] = promise.to_json() if promise else None
+    among = promise_among(promise, work.bundle.judged, np.array(statistics.looks).reshape(-1, len(LOOKS)))
+    stats["promise"] = among.promise.to_json() if among.promise else None
+    stats["promise rests on"] = {"alike": among.alike, "reason": among.reason}
+    counts["promise"] = f"{among.promise}; {among.reason}" if among.promise else f"none: {among.reason}"
     if work.fitted is not None:
         counts["completer"] = work.method
     if work.added:
