@@ -221,54 +221,6 @@ def detections(
 
 
 @evaluate.command()
-def zoo(
-    truth: Truth,
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of its photos.")],
-    detectors: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Output folders of `amodalpl train-detector`.")
-    ],
-    class_agnostic: Annotated[
-        bool,
-        typer.Option(
-            "--class-agnostic", help="Ignore categories. Scores are higher then: do not compare them with others."
-        ),
-    ] = False,
-    levels: Levels = None,
-    out: ScoresOut = None,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    seed: options.Seed = None,
-    device: options.DeviceOption = options.Device.auto,
-    as_json: options.Json = False,
-) -> None:
-    """Run several detectors on the photos of a truth: every AP, the order of pairs, speed and memory in one table.
-
-    Example: [bold]amodalpl evaluate zoo truth.json images/ runs/mask-rcnn runs/vrsp --out scores/zoo[/bold]
-    """
-    from amodalpl.settings_values import resolve
-
-    settings = resolve(options.explicit(config, overrides, seed))
-
-    from amodalpl.evaluation.zoo import evaluate_zoo as stage
-
-    show(
-        lambda progress: stage(
-            truth,
-            images,
-            detectors,
-            class_agnostic=class_agnostic,
-            levels=levels,
-            score_threshold=settings.predict.score_threshold,
-            gap_px=settings.labels.near_px,
-            out=out,
-            device=device.value,
-            progress=progress,
-        ),
-        as_json,
-    )
-
-
-@evaluate.command()
 def boxes(
     truth: Truth,
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of its photos.")],
@@ -311,6 +263,54 @@ def boxes(
             whole_boxes=whole_boxes,
             levels=levels,
             seed=seed or 0,
+            out=out,
+            device=device.value,
+            progress=progress,
+        ),
+        as_json,
+    )
+
+
+@evaluate.command()
+def zoo(
+    truth: Truth,
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of its photos.")],
+    detectors: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Output folders of `amodalpl train-detector`.")
+    ],
+    class_agnostic: Annotated[
+        bool,
+        typer.Option(
+            "--class-agnostic", help="Ignore categories. Scores are higher then: do not compare them with others."
+        ),
+    ] = False,
+    levels: Levels = None,
+    out: ScoresOut = None,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    seed: options.Seed = None,
+    device: options.DeviceOption = options.Device.auto,
+    as_json: options.Json = False,
+) -> None:
+    """Run several detectors on the photos of a truth: every AP, the order of pairs, speed and memory in one table.
+
+    Example: [bold]amodalpl evaluate zoo truth.json images/ runs/mask-rcnn runs/vrsp --out scores/zoo[/bold]
+    """
+    from amodalpl.settings_values import resolve
+
+    settings = resolve(options.explicit(config, overrides, seed))
+
+    from amodalpl.evaluation.zoo import evaluate_zoo as stage
+
+    show(
+        lambda progress: stage(
+            truth,
+            images,
+            detectors,
+            class_agnostic=class_agnostic,
+            levels=levels,
+            score_threshold=settings.predict.score_threshold,
+            gap_px=settings.labels.near_px,
             out=out,
             device=device.value,
             progress=progress,

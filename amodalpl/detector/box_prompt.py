@@ -59,7 +59,7 @@ class BoxPrompt(Protocol):
     """
 
     name: str
-    class_names: Sequence[str]
+    class_names: list[str]
     identity: dict[str, str]
 
     def segment(
@@ -218,7 +218,8 @@ class _Locations(_Detector):
         chosen = InstanceData(param_preds=torch.cat(weights)[at], points=points[at], strides=strides[at])
         head = model.mask_head
         amodal, visible = head.probabilities(head.logits(head.features(x)[0], chosen))
-        return tuple(None if p is None else head.in_photo(p, sample, rescale=True) for p in (amodal, visible))
+        seen = None if visible is None else head.in_photo(visible, sample, rescale=True)
+        return head.in_photo(amodal, sample, rescale=True), seen
 
 
 def best_location(box: Tensor, points: Tensor, strides: Tensor, predicted: Tensor, sure: Tensor) -> Tensor:

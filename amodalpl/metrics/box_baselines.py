@@ -58,7 +58,8 @@ def grabcut(image: np.ndarray, box_xywh: Box, class_name: str = "") -> np.ndarra
         return inside
     cv2.setRNGSeed(0)
     crop = np.ascontiguousarray(image[window][:, :, ::-1])
-    cv2.grabCut(crop, states, None, np.zeros((1, 65)), np.zeros((1, 65)), GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+    no_box = (0, 0, 0, 0)  # the states say where the object may be
+    cv2.grabCut(crop, states, no_box, np.zeros((1, 65)), np.zeros((1, 65)), GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
     mask = np.zeros(image.shape[:2], dtype=bool)
     mask[window] = (states == cv2.GC_FGD) | (states == cv2.GC_PR_FGD)
     return mask

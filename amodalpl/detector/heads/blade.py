@@ -88,7 +88,7 @@ class BladeHead(BoxInstHead):
             losses["region"] = _weighed(self.region_weight, box_losses.summed(off.mean(dim=(1, 2))))
         return losses
 
-    def probabilities(self, logits: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
+    def probabilities(self, logits: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Return the probabilities of whole masks, fused where there is a third head, and of visible ones."""
         visible, amodal, *region = (maps.sigmoid() for maps in logits)
         return (fused(visible, amodal, region[0]) if self.fusion else amodal), visible
