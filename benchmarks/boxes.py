@@ -1,9 +1,9 @@
 """`python -m benchmarks.boxes`: the papers' table of masks from boxes, and BLADE's ablation, on drawn rigid scenes.
 
 Of drawn photos, a part is learnt from; whole objects of the others are hidden at ten levels by things that no file
-lists (`synth --recipe occluded-objects`). All detectors get equal budgets. What the papers found, and what to look for: BLADE
-far over BoxInst at FG-2 and FG-3 and no worse than 1 point at FG-0; Bayesian-Amodal over BBTP at FG-3; curves that fall
-little from BG-1 to BG-3. Finished parts stay, so that a run goes on where it was stopped.
+lists (`synth --recipe occluded-objects`). All detectors get equal budgets. What the papers found, and what to look for:
+BLADE far over BoxInst at FG-2 and FG-3 and no worse than 1 point at FG-0; Bayesian-Amodal over BBTP at FG-3; curves
+that fall little from BG-1 to BG-3. Finished parts stay, so that a run goes on where it was stopped.
 """
 
 from __future__ import annotations
