@@ -176,8 +176,7 @@ class BoxTrainer:
                     group["lr"] = self.settings.learning_rate * DECAY**epoch
                 gammas = self.settings.likelihood_weight, self.settings.box_weight
                 tune(tuned, optimizer, self._examples(concepts, epoch), *gammas)
-                state = _to_store(tuned, optimizer)
-                write_whole(self.folder / f"tuned_{epoch}.pth", lambda part, state=state: torch.save(state, part))
+                write_whole(self.folder / f"tuned_{epoch}.pth", partial(torch.save, _to_store(tuned, optimizer)))
                 advance(1)
         with torch.no_grad():
             return {c: tuned.template(c) for c in tuned.categories}
