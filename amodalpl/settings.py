@@ -293,6 +293,11 @@ class LabelSettings(Settings):
         description="the same where no mask is, for what hides there without one; 1 lets nothing grow there; the "
         "completer's unless given",
     )
+    fill: Literal["never", "pieces", "hollow"] = Field(
+        "never",
+        description="grow objects to their convex hull, behind things without a mask: those in several pieces, or also "
+        "those that fill little of it, which suits files whose objects are known to be hidden",
+    )
     order_threshold: float | None = Field(
         None, gt=0, lt=1, description="the same, where growth tells who is in front; the completer's unless given"
     )

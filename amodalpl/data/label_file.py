@@ -31,6 +31,8 @@ DECISION = "decision"
 """Key of `amodalpl` in a label that was decided on."""
 NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only", "kept_modal"})
 """Flags of labels that nothing is in front of by the order, or whose class is never completed."""
+DOUBTFUL_FROM = 0.3
+"""Uncertainty from which labels are doubtful where nothing is promised."""
 UNASKED = NOTHING_IN_FRONT | {"fully_shared"}
 """Flags of labels that the network was not asked about."""
 _MASKS = ("segmentation", "visible_mask")
@@ -82,6 +84,8 @@ def label_entry(
     uncertainty: float,
     plausibility: float | None,
     flags: Sequence[str],
+    looks: Mapping[str, float] | None = None,
+    hidden_by: Mapping[int | None, int] | None = None,
 ) -> dict[str, Any]:
     """Return the entry of a finished label, see `docs/formats.md`.
 
@@ -95,6 +99,9 @@ def label_entry(
         uncertainty: expected 1 - IoU, 0 to 1.
         plausibility: how ordinary the whole shape is, 0 to 1; None where nobody knows.
         flags: what else to know of it.
+        looks: what the object and its label look like, in named numbers; None to leave them out.
+        hidden_by: occluder map: pixels of its hidden part under each other object that is seen there, by annotation id,
+            and under nothing that has a mask, by None; None to leave it out.
     """
     whole, seen = rle.to_json(boxed(amodal).encode()), rle.to_json(boxed(visible).encode())
     area_px = _area_px(whole)
@@ -116,8 +123,14 @@ def label_entry(
             "growth": round(area_px / max(drawn_px, 1), 6),
             "added_px": area_px - drawn_px,
             "flags": list(flags),
+            **({} if hidden_by is None else {"hidden_by": [_hidden_by(*entry) for entry in hidden_by.items()]}),
+            **({} if looks is None else {"looks": {name: round(value, 4) for name, value in looks.items()}}),
         },
     }
+
+
+def _hidden_by(occluder: int | None, pixels: int) -> dict[str, int | None]:
+    return {"occluder": occluder, "px": pixels}
 
 
 def decided_entry(annotation: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:

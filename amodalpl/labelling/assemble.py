@@ -16,6 +16,7 @@ from ..masks.boxed import BoxedMasks
 from ..masks.ownership import Owned
 from .label import UncertaintyMap, finish_label
 from .label_scenes import SceneLabels, label_scenes
+from .looks import Looks
 from .ordering import OcclusionEdge, cycles, mutual
 from .plan import LabelPlan
 
@@ -43,8 +44,8 @@ class CompletedImage:
         whole: N whole objects, each in its box; each contains the mask that was given.
         seen: N disjoint masks: what was given, after every pixel that several claimed got one owner.
         shared_px: (N,) int64, how many pixels each object gave up for that.
-        uncertainty: (N,) float64 in [0, 1], expected 1 - IoU of `whole` with the truth; 0 for objects without a
-            neighbour that could hide them, 1 for those whose every pixel belongs to others.
+        uncertainty: (N,) float64 in [0, 1], expected 1 - IoU of `whole` with the truth; 1 for objects whose every pixel
+            belongs to others.
         plausibility: (N,) float64 in [0, 1], how ordinary the whole shape is in its class; None without classes, or
             where the completer was trained on too few whole objects to tell.
         occluders: for each object the indices of those taken to be in front of it: by the order, else those that own
@@ -52,6 +53,8 @@ class CompletedImage:
         order: who hides whom, as directed pairs of indices with a score.
         flags: for each object what else to know of it; see the table in `docs/formats.md`.
         uncertainty_maps: for each object where its mask may be wrong; None where the network was not asked.
+        looks: for each object what it and its label look like; None where a completion was refused, or its class or
+            other objects leave it as it was drawn.
     """
 
     whole: BoxedMasks
@@ -63,6 +66,7 @@ class CompletedImage:
     order: list[OcclusionEdge]
     flags: list[list[str]]
     uncertainty_maps: list[UncertaintyMap | None]
+    looks: list[Looks | None]
 
     @cached_property
     def amodal(self) -> np.ndarray:
@@ -78,6 +82,25 @@ class CompletedImage:
     def hidden(self) -> np.ndarray:
         """(N, H, W) bool, `amodal` without `visible`."""
         return self.amodal & ~self.visible
+
+    def hidden_by(self, index: int) -> dict[int | None, int]:
+        """Return the occluder map of an object: what is seen where it is hidden.
+
+        Args:
+            index: of the object.
+
+        Returns:
+            Pixels of its hidden part by the index of the object that is seen there; by None where no object is: there
+            something without a mask is taken to be in front.
+        """
+        hidden = self.whole[index].without(self.seen[index])
+        found: dict[int | None, int] = {}
+        for other in self.seen.meeting(hidden.window):
+            shared_px = hidden.shared_px(self.seen[other])
+            if shared_px:
+                found[other] = shared_px
+        unknown_px = hidden.area_px - sum(found.values())
+        return {**found, None: unknown_px} if unknown_px else found
 
 
 def complete_photos(plan: LabelPlan, photos: Sequence[DrawnPhoto]) -> Iterator[CompletedImage]:
@@ -110,6 +133,7 @@ def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> Complet
         order=found.order,
         flags=[label.flags for label in labels],
         uncertainty_maps=[label.uncertainty_map for label in labels],
+        looks=[label.looks for label in labels],
     )
 
 
@@ -151,6 +175,8 @@ def photo_entries(
                 uncertainty=float(found.uncertainty[k]),
                 plausibility=None if found.plausibility is None else float(found.plausibility[k]),
                 flags=found.flags[k],
+                looks=None if (looks := found.looks[k]) is None else looks.to_json(),
+                hidden_by={None if o is None else ids[o]: px for o, px in found.hidden_by(k).items()},
             )
             for k, instance in enumerate(instances)
         ],
