@@ -115,8 +115,7 @@ def pseudolabel(
     )
     ranks = Ranks.of_this_process()
     ranks.settle()
-    if not ranks.is_first:
-        progress = SILENT
+    progress = progress if ranks.is_first else SILENT
     if add and ranks.world > 1:
         raise SettingsError("--add: expected one process, got several; what is new is labelled by one")
     decided = read_review(review) if review else None
@@ -146,9 +145,8 @@ def pseudolabel(
         if backend == "torch":
             bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
         decided = _together(added, decided) if added else decided
-        method = _name_of(completer, by_itself, fitted)
         plan, tolerance = _plan(data, rules, bundle, settings.labels, added, progress)
-        work = _Work(data, images, bundle, plan, tolerance, method, fitted, added)
+        work = _Work(data, images, bundle, plan, tolerance, _name_of(completer, by_itself, fitted), fitted, added)
         parts = _make_parts(work, folder, settings.labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
