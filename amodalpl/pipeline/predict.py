@@ -43,7 +43,7 @@ from ..report import draw
 from ..report.objects_picture import PicturedObject, draw_objects
 from ..report.page import REPORT_FILE, write_label_page
 from ..runtime.distributed import pick_device
-from ..runtime.next_command import argument, beside
+from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun
 from ..runtime.summary import Summary
@@ -155,7 +155,7 @@ def predict(
         files={name: file for name, file in files.items() if file.exists()},
         next=f"open {argument(labels / REPORT_FILE)}",
         then=f"amodalpl apply-review {argument(labels)} {argument(shown)} review.json "
-        f"--out {beside(out, 'found', 'corrected')}",
+        f"--out {argument(out.with_name(out.name + '_corrected'))}",  # `corrected` may be that of the training labels
     )
 
 

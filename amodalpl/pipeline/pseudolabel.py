@@ -36,6 +36,7 @@ from ..labelling.ordering import cycles, mutual
 from ..labelling.plan import LabelPlan, plan_labels
 from ..masks import ownership, rle
 from ..masks.gaps import GapTolerance
+from ..masks.rle import Rle
 from ..report import sanity_checks
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device, wait_for_files
@@ -209,12 +210,17 @@ def _make_parts(work: _Work, out: Path, photos_per_part: int, ranks: Ranks, prog
     with progress.task("labelling photos", len(records), done=done) as advance:
         for k in missing:
             if k % ranks.world == ranks.rank:
-                write_lines(files[k], _label_photos(work, parts[k]))
-                advance(len(parts[k]))
+                write_lines(files[k], _each_shown(_label_photos(work, parts[k]), advance))
         if ranks.is_first:
             others = [k for k in missing if k % ranks.world]
             wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
     return files
+
+
+def _each_shown(photos: Iterator[dict[str, Any]], advance: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+    for photo in photos:
+        yield photo
+        advance(1)
 
 
 def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
@@ -266,6 +272,7 @@ def _photo_entries(work: _Work, record: ImageRecord, photo: DrawnPhoto, found: C
                 uncertainty=float(found.uncertainty[k]),
                 plausibility=None if found.plausibility is None else float(found.plausibility[k]),
                 flags=found.flags[k],
+                drawn=_drawn_where_it_cannot_be_told(photo, found, k),
             )
             for k, instance in enumerate(instances)
         ],
@@ -286,6 +293,12 @@ def _photo_entries(work: _Work, record: ImageRecord, photo: DrawnPhoto, found: C
             *(_left_out(i, "no modal mask") for i in everything if not i.is_crowd and i.modal is None),
         ],
     }
+
+
+def _drawn_where_it_cannot_be_told(photo: DrawnPhoto, found: CompletedImage, index: int) -> Rle | None:
+    """Return the mask as drawn of an object that gave pixels up and got others; else visible or whole mask say it."""
+    drawn = photo.drawn[index]
+    return drawn if found.shared_px[index] and found.whole[index].area_px > rle.area_px(drawn) else None
 
 
 def _left_out(instance: Instance, reason: str) -> dict[str, Any]:
