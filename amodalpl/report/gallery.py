@@ -127,8 +127,8 @@ def shared_part(label: ShownLabel, on_photo: Sequence[ShownLabel]) -> Rle | None
     """Return the hidden pixels that were drawn, belong to other masks, and were not completed.
 
     A label to which nothing was added has no others; else label files have the mask that was drawn. Those of earlier
-    versions have none: a label was completed behind what is in front of it, so what other masks own is theirs, and drawn
-    pixels behind an occluder count as completed.
+    versions have none: a label was completed behind what is in front of it, so what other masks own is theirs, and
+    drawn pixels behind an occluder count as completed.
 
     Args:
         label: one of the photo's.
