@@ -9,7 +9,7 @@ label.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -264,12 +264,17 @@ def _make_parts(work: _Work, folder: Path, photos_per_part: int, ranks: Ranks, p
     with progress.task("labelling photos", len(records), done=done) as advance:
         for k in missing:
             if k % ranks.world == ranks.rank:
-                write_lines(files[k], _label_photos(work, parts[k]))
-                advance(len(parts[k]))
+                write_lines(files[k], _each_shown(_label_photos(work, parts[k]), advance))
         if ranks.is_first:
             others = [k for k in missing if k % ranks.world]
             wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
     return files
+
+
+def _each_shown(photos: Iterator[dict[str, Any]], advance: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+    for photo in photos:
+        yield photo
+        advance(1)
 
 
 def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
@@ -277,10 +282,9 @@ def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[
     for group in _fitting_groups(work.data, records):
         photos = [_read_photo(work, record) for record in group]
         for record, photo, found in zip(group, photos, complete_photos(work.plan, photos), strict=True):
-            drawn_px = [mask.area_px for mask in photo.owned.drawn]
             instances = work.data.completable[record.id]
             yield {
-                **photo_entries(found, record.id, instances, drawn_px, work.method),
+                **photo_entries(found, record.id, instances, photo.owned.drawn, work.method),
                 "left_out": _left_out(work, record),
             }
 
