@@ -351,7 +351,11 @@ def _judged(
         matches = dict(zip(judged, found, strict=True))
     for k, entry in enumerate(entries):
         notes, uncertainty = entry["amodalpl"], float(entry["amodalpl"].get("uncertainty") or 0.0)
-        before: dict[str, Any] = {"source": str(notes.get("completer", "unknown")), "round": 0, "uncertainty": uncertainty}
+        before: dict[str, Any] = {
+            "source": str(notes.get("completer", "unknown")),
+            "round": 0,
+            "uncertainty": uncertainty,
+        }
         before |= {key: value for key, value in (notes.get(REFINED) or {}).items() if key in before}
         if k not in matches:
             yield refined_entry(entry, None, uncertainty, {**before, "judged": number, "action": "kept"}), "kept"
