@@ -28,6 +28,7 @@ OPTIONS = {  # that make an example quick
     "synth": TINY,
     "demo": TINY,
     "train-detector": [*TINY, "--init", "none"],
+    "refine": [*TINY, "--init", "none"],
     "train-compositional": [*TINY, "--init", "none"],
 }
 FIRST = ["convert", "check", "synth", "complete", "pseudolabel"]  # what they make is there for the others
@@ -36,6 +37,8 @@ NEED_DETECTOR = {  # and what must be there before
     "run": None,
     "demo": None,
     "evaluate detector": "train-detector",
+    "evaluate zoo": "train-detector",
+    "refine": None,
     "predict": "train-detector",
     "train-compositional": None,
     "label-boxes": "train-compositional",
