@@ -39,16 +39,6 @@ from .settings_values import resolve
 if TYPE_CHECKING:
     from .detector.trained import Detector
 
-__all__ = [
-    "CompletedImage",
-    "DetectedImage",
-    "complete_image",
-    "complete_images",
-    "detect_image",
-    "load_completer",
-    "load_detector",
-]
-
 AnyPath = str | os.PathLike[str]
 Masks = np.ndarray | Sequence[Any]
 

@@ -19,8 +19,8 @@ from ..masks import boxed
 from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed
 from ..masks.geometry import count_px, dilate
 from ..settings import LabelSettings
+from ..synthesis.holdout import HOLDOUT, HOLDOUT_IMAGES
 
-HOLDOUT, HOLDOUT_IMAGES = "holdout.json", "holdout_images"  # in the folder of `amodalpl synth`
 SCENES_AT_ONCE = 8
 
 

@@ -31,12 +31,16 @@ class Scene:
     Attributes:
         masks: N disjoint visible parts.
         image: (H, W, 3) uint8 RGB; needed only by completers that look at the photo.
+        classes: N category ids, for settings of single classes; None where nobody knows.
     """
 
-    def __init__(self, masks: np.ndarray | BoxedMasks, image: np.ndarray | None = None) -> None:
+    def __init__(
+        self, masks: np.ndarray | BoxedMasks, image: np.ndarray | None = None, classes: Sequence[int] | None = None
+    ) -> None:
         """Keep what is given; of an (N, H, W) bool stack, the boxes of its masks."""
         self.masks = all_boxed(masks)
         self.image = image
+        self.classes = None if classes is None else list(classes)
 
     @cached_property
     def covered(self) -> np.ndarray:
@@ -45,7 +49,7 @@ class Scene:
 
     def with_tight_masks_grown(self, by_px: int) -> Scene:
         """Return the scene with masks that were drawn too tight grown by so many pixels (`grow_tight_masks`)."""
-        return Scene(grow_tight_masks(self.masks, by_px), self.image) if by_px else self
+        return Scene(grow_tight_masks(self.masks, by_px), self.image, self.classes) if by_px else self
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,6 @@ def told(source: Source) -> str | None:
     for data in (source.data, *source.some_data):
         if found := _of_json(data):
             return found
-    heads = [source.head] if not source.path.is_dir() else [file.read_bytes()[:4096] for file in source.some(".xml")]
-    if any(b"<annotation" in head and b"<annotations" not in head for head in heads):
-        return "Pascal VOC, whose XML has boxes only; use its SegmentationObject PNG files with --from png-index"
     if source.head.lstrip(b"#").startswith(b"filename,file_size,file_attributes"):
         return "VIA's CSV; export annotations as JSON"
     why = source.why_no_json
@@ -30,8 +27,6 @@ def _of_json(data: Any) -> str | None:
     if isinstance(data, dict):
         if is_panoptic(data.get("annotations")):
             return f"COCO panoptic; {INSTEAD_OF_PANOPTIC}"
-        if "item" in data and isinstance(data.get("annotations"), list) and ("version" in data or "schema_ref" in data):
-            return f"Darwin JSON (V7); {_EXPORT}"
         if isinstance(data.get("assets"), dict) or ("asset" in data and "regions" in data):
             return f"VoTT; {_EXPORT}"
         if isinstance(data.get("items"), list) and "categories" in data:

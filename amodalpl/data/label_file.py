@@ -25,6 +25,8 @@ from .mask_parsing import brief, read_masks
 from .records import AnnotationSet, ImageRecord, Instance
 from .review_file import COMPLETED, Verdict, completed_mask
 
+REFINED = "refined"
+"""Key of `amodalpl` in a label of `refine`: where its mask is from, and what was last said of it."""
 DECISION = "decision"
 """Key of `amodalpl` in a label that was decided on."""
 NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only", "kept_modal"})
@@ -154,6 +156,44 @@ def decided_entry(annotation: Mapping[str, Any], verdict: Verdict | None) -> dic
         "iscrowd": int(verdict == "reject"),
         **_whole_object(whole),
         "occlude_rate": _occlude_rate(visible, whole),
+        "amodalpl": ours,
+    }
+
+
+def refined_entry(
+    annotation: Mapping[str, Any],
+    whole: Mapping[str, Any] | None,
+    uncertainty: float,
+    notes: Mapping[str, Any],
+    *,
+    dropped: bool = False,
+) -> dict[str, Any]:
+    """Return an annotation of a label file after a round of `refine`.
+
+    Args:
+        annotation: of a label file.
+        whole: another whole mask, which holds the visible one; None keeps the label's.
+        uncertainty: that it has now.
+        notes: written under `refined`.
+        dropped: it becomes a region of its visible mask that detectors ignore; its whole mask is put aside, as that of
+            a label which a review rejects.
+    """
+    ours = {**annotation["amodalpl"], "uncertainty": round(uncertainty, 6), REFINED: dict(notes)}
+    visible, before = annotation["visible_mask"], annotation["segmentation"]
+    mask = whole or before
+    if whole is not None:
+        drawn_px = _area_px(before) - int(ours.get("added_px") or 0)
+        ours |= {
+            "added_px": _area_px(whole) - drawn_px,
+            "growth": round(_area_px(whole) / max(drawn_px, 1), 6),
+        }
+    if dropped and _area_px(visible) > 0:
+        ours[COMPLETED], mask = before, visible
+    return {
+        **annotation,
+        "iscrowd": int(dropped or annotation["iscrowd"]),
+        **_whole_object(mask),
+        "occlude_rate": _occlude_rate(visible, mask),
         "amodalpl": ours,
     }
 

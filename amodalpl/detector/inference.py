@@ -62,17 +62,27 @@ def detect(
                 masks = {"segmentation": found.masks, "visible_mask": found.get("visible_masks")}
                 as_arrays = {key: value.cpu().numpy() for key, value in masks.items() if value is not None}
                 for index, ((x1, y1, x2, y2), label, score) in enumerate(told):
+                    encoded = {key: rle.encode(values[index]) for key, values in as_arrays.items()}
+                    box = _box((x1, y1, x2, y2), encoded["segmentation"])
                     results.append(
                         {
                             "image_id": sample.img_id,
                             "category_id": category_ids[label],
-                            "bbox": [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
+                            "bbox": [round(v, 2) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
                             "score": round(score, 5),
-                            **{key: rle.to_json(rle.encode(values[index])) for key, values in as_arrays.items()},
+                            **{key: rle.to_json(mask) for key, mask in encoded.items()},
                         }
                     )
                 advance(1)
     return results
+
+
+def _box(box_xyxy: tuple[float, ...], mask: Rle) -> tuple[float, ...]:
+    """Return a box, or that of the mask where a model says none, as SOLO, whose boxes are all zeros."""
+    if any(box_xyxy) or not rle.area_px(mask):
+        return box_xyxy
+    x, y, width, height = rle.box_xywh(mask)
+    return (float(x), float(y), float(x + width), float(y + height))
 
 
 def write_results(path: Path, detections: Iterable[Mapping[str, Any]]) -> None:
@@ -104,7 +114,7 @@ class Detection:
 
     category_id: int
     score: float
-    box_xyxy: tuple[float, float, float, float]
+    box_xyxy: tuple[float, ...]
     mask: Rle
     visible_mask: Rle | None = None
 
@@ -136,7 +146,7 @@ def detect_photos(
     groups: defaultdict[tuple[int, ...], list[tuple[int, Any]]] = defaultdict(list)
     with third_party_quiet():
         for index, image in enumerate(images):
-            prepared = _prepare(detector, image)
+            prepared = prepare_photo(detector, image)
             groups[tuple(prepared["inputs"].shape)].append((index, prepared))
         for group in groups.values():
             for start in range(0, len(group), batch_size):
@@ -148,7 +158,7 @@ def detect_photos(
     return found
 
 
-def _prepare(detector: Detector, image: np.ndarray) -> Any:
+def prepare_photo(detector: Detector, image: np.ndarray) -> Any:
     """Apply the transforms to a photo; MMDetection takes BGR."""
     size_hw = image.shape[:2]
     results: Any = {
@@ -178,7 +188,7 @@ def _detections(detector: Detector, found: Any, least_score: float) -> list[Dete
         Detection(
             detector.categories[int(found.labels[index])]["id"],
             min(max(float(scores[index]), 0.0), 1.0),
-            tuple(boxes[index].tolist()),
+            _box(tuple(boxes[index].tolist()), mask),
             mask,
             visible,
         )

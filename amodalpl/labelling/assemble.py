@@ -105,9 +105,8 @@ class CompletedImage:
 
 def complete_photos(plan: LabelPlan, photos: Sequence[DrawnPhoto]) -> Iterator[CompletedImage]:
     """Label a few photos together; yields one after another, because a finished one takes much memory."""
-    scenes = [Scene(photo.owned.masks, photo.image) for photo in photos]
-    classes = [photo.category_ids for photo in photos]
-    for photo, found in zip(photos, label_scenes(plan, scenes, classes=classes), strict=True):
+    scenes = [Scene(photo.owned.masks, photo.image, photo.category_ids) for photo in photos]
+    for photo, found in zip(photos, label_scenes(plan, scenes), strict=True):
         yield _assemble(plan, photo, found)
 
 

@@ -85,8 +85,8 @@ def read_label(
         prediction: of the object, grown where masks are tight.
         threshold: probability above which a pixel belongs to it.
     """
-    local = amodal_in_window(prediction, threshold, plan.behind_neighbours, plan.unmasked_threshold)
-    if runs_away(local, prediction.modal, plan.max_growth):
+    local = amodal_unless_runaway(plan, prediction, threshold, plan.unmasked_threshold)
+    if local is None:
         return Label(boxed(visible), 1.0, prediction, runaway=True)
     implied = plan.calibration.implied_error(evidence_of(prediction, local))
     return Label(
@@ -118,6 +118,14 @@ def amodal_in_window(
     if prediction.unmasked is not None:
         grown |= (prediction.probability > unmasked_threshold) & prediction.unmasked
     return grown | prediction.modal
+
+
+def amodal_unless_runaway(
+    plan: LabelPlan, prediction: CompletionPrediction, threshold: float, unmasked_threshold: float = 1.0
+) -> np.ndarray | None:
+    """Return what `amodal_in_window` does; None where it is refused (`runs_away`)."""
+    local = amodal_in_window(prediction, threshold, plan.behind_neighbours, unmasked_threshold)
+    return None if runs_away(local, prediction.modal, plan.max_growth) else local
 
 
 def runs_away(amodal: np.ndarray, visible: np.ndarray, max_growth: float) -> bool:

@@ -28,7 +28,6 @@ def label_scenes(
     scenes: Sequence[Scene],
     true_order: Sequence[Sequence[OcclusionEdge]] | None = None,
     known: Predictions = NONE_KNOWN,
-    classes: Sequence[Sequence[int] | None] | None = None,
 ) -> list[SceneLabels]:
     """Label the objects of a few images together.
 
@@ -45,7 +44,6 @@ def label_scenes(
         scenes: images with disjoint visible masks; kept in memory together.
         true_order: use this order per scene instead of a recovered one.
         known: what was predicted of these scenes before; used with a true order.
-        classes: of the objects of each scene, for the rules of the plan; None where nobody knows.
 
     Returns:
         One result per scene.
@@ -53,9 +51,8 @@ def label_scenes(
     shown = [scene.with_tight_masks_grown(plan.contour_inset_px) for scene in scenes]
     neighbours = [near_pairs(scene.masks, plan.ordering.gap_px) for scene in shown]
     around = [neighbours_both_ways(pairs) for pairs in neighbours]
-    classes = [None] * len(scenes) if classes is None else classes
     if true_order is None:
-        orders, known = recover_orders(plan, shown, neighbours, classes)
+        orders, known = recover_orders(plan, shown, neighbours)
     else:
         orders = [list(order) for order in true_order]
     if plan.occluders == "neighbours" and true_order is None:
@@ -67,7 +64,7 @@ def label_scenes(
             {target: groups.get(target, []) for target in range(len(scene.masks)) if scene.masks[target].any()}
             for scene, groups in zip(shown, occluders, strict=True)
         ]
-    kept_modal = [plan.rules.kept(of_scene) for of_scene in classes]
+    kept_modal = [plan.rules.kept(scene.classes) for scene in scenes]
     occluders = [
         {target: group for target, group in groups.items() if target not in kept}
         for groups, kept in zip(occluders, kept_modal, strict=True)
@@ -75,13 +72,11 @@ def label_scenes(
     predictions = plan.completing.predict_behind(shown, occluders, known)
 
     def label(number: int, target: int) -> Label | None:
-        visible = scenes[number].masks[target]
+        visible, classes = scenes[number].masks[target], scenes[number].classes
         if target in predictions[number]:
-            of_scene = classes[number]
-            threshold = plan.threshold_of(None if of_scene is None else of_scene[target])
-            return _finished(
-                plan, scenes[number], read_label(plan, visible, predictions[number][target], threshold), target
-            )
+            threshold = plan.threshold_of(None if classes is None else classes[target])
+            completed = read_label(plan, visible, predictions[number][target], threshold)
+            return _finished(plan, scenes[number], completed, target)
         uncertainty = plan.calibration.unasked if target in around[number] else 0.0
         kept = target in kept_modal[number]
         label = Label(visible, uncertainty, kept_modal=kept)
@@ -98,8 +93,6 @@ def _finished(plan: LabelPlan, scene: Scene, label: Label, target: int) -> Label
     if label.runaway or label.kept_modal:
         return label
     whole = fill_hull(scene.masks, target, label.whole, label.occluders, plan.fill)
-    if whole.area_px > plan.max_growth * scene.masks[target].area_px:
-        whole = label.whole
     looks = look_at(scene.masks, target, whole, label.implied, plan.gap_px)
     by_looks = plan.calibration.by_looks
     uncertainty = by_looks.error(looks, bool(label.occluders)) if by_looks else label.uncertainty

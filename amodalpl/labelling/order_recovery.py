@@ -19,21 +19,20 @@ from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .acyclic import without_circles
 from .class_rules import in_settled_directions
 from .contact import Neighbours, orders_by_contact
-from .label import amodal_in_window, runs_away
+from .label import amodal_unless_runaway
 from .ordering import OcclusionEdge, growth_inside, growth_whole, order_pairs
 from .plan import LabelPlan
 
 
 def recover_orders(
-    plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours, classes: Sequence[Sequence[int] | None]
+    plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours
 ) -> tuple[list[list[OcclusionEdge]], Predictions]:
     """Recover who hides whom, as the rules of classes say, and without circles.
 
     Args:
-        plan: order rule, predictor, threshold and further looks.
+        plan: order rule, predictor, threshold, further looks, and what is settled of classes.
         scenes: images with disjoint visible masks.
         neighbours: of each scene.
-        classes: of the objects of each scene; None where nobody knows.
 
     Returns:
         The order of each scene, and what was predicted for it that labels may be read from too.
@@ -44,11 +43,13 @@ def recover_orders(
         predictions = predict_behind_neighbours(plan, scenes, neighbours)
         (orders,) = orders_completed(plan, scenes, neighbours, predictions, [plan.order_threshold])
         known = {prediction.request: prediction for of_scene in predictions for prediction in of_scene.values()}
-    settled = [set() if c is None else plan.rules.settled(c, order) for c, order in zip(classes, orders, strict=True)]
-    return [
-        without_circles(in_settled_directions(order, arrows), arrows)
-        for order, arrows in zip(orders, settled, strict=True)
-    ], known
+    return [_settled(plan, scene, order) for scene, order in zip(scenes, orders, strict=True)], known
+
+
+def _settled(plan: LabelPlan, scene: Scene, order: Sequence[OcclusionEdge]) -> list[OcclusionEdge]:
+    """Return an order without circles that goes as the settings of classes say."""
+    arrows = set() if scene.classes is None else plan.rules.settled(scene.classes, order)
+    return without_circles(in_settled_directions(order, arrows), arrows)
 
 
 def order_pairwise(plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours) -> list[list[OcclusionEdge]]:
@@ -155,8 +156,8 @@ def _order_by_growth(
     size_hw = scene.masks.size_hw
     grown = [BoxedMask.nothing(size_hw)] * len(scene.masks)  # nothing where an object runs away
     for target, prediction in predictions.items():
-        local = amodal_in_window(prediction, threshold, plan.behind_neighbours)
-        if not runs_away(local, prediction.modal, plan.max_growth):
+        local = amodal_unless_runaway(plan, prediction, threshold)
+        if local is not None:
             rows, columns = prediction.window
             grown[target] = BoxedMask.cut(local & ~prediction.modal, (columns.start, rows.start), size_hw)
     of_all = BoxedMasks(grown, size_hw)

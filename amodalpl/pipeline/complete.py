@@ -47,6 +47,7 @@ from ..settings_values import merge, resolve
 from ..shape_prior.plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
 from ..synthesis.bank import Bank, sure_to_be_whole
 from ..synthesis.dataset import SampleStream
+from . import occluded_objects
 from .stage_table import STAGES
 from .synth import BANK
 
@@ -91,7 +92,7 @@ def complete(
         CheckpointError: the checkpoint in `out` is damaged, or the weights of `init` do not fit.
         TrainingError: the loss is no longer a number.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(synth_dir=synth_dir, init=init)
     init = completer_folder(init) if init else None
     settings = _settings_beside(synth_dir, values, init, progress)
     where = pick_device(device)
@@ -142,6 +143,11 @@ def _settings_beside(
     if init:
         inherited = merge(inherited, read_network_settings(init))
     settings = resolve(merge(inherited, values))
+    if occluded_objects.RECIPE in (settings.synthesis.recipe, inherited["synthesis"].get("recipe")):
+        raise DataError(
+            f"{synth_dir}: expected cut-outs to learn from, got the recipe {occluded_objects.RECIPE}, which makes "
+            "photos for `amodalpl evaluate boxes`; run `amodalpl synth` without it"
+        )
     of_all_classes = settings.labels.model_copy(update={"per_class": {}})  # a completer serves any file
     settings = settings.model_copy(update={"labels": of_all_classes})
     if not settings.training.steps and not init:

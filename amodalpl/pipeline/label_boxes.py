@@ -85,7 +85,7 @@ def label_boxes(
         CheckpointError: the model is missing or damaged.
         OutputError: the folder belongs to another run, or the model's stage is unfinished.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(annotations=annotations, images=images, model=model, fmt=fmt)
     finished_run(model, "train-compositional")
     segmenter = read_segmenter(model, pick_device(device))
     data = usable_photos(read_annotations(annotations, fmt, boxes=True), images, progress, settings.left_out_photos)

@@ -53,7 +53,7 @@ from ..version import __version__
 from .pseudolabel import pseudolabel
 from .stage_table import STAGES
 
-STAGE = "predict"
+ROW = STAGES["predict"]
 LABEL_FOLDER, FRAMES, OVERLAYS = "labels", "frames", "overlays"
 RESULTS, MODAL, VIDEO = "detections.json", "modal.json", "video.mp4"
 PARTS = f".parts-{__version__}"
@@ -62,7 +62,7 @@ _READERS = 4  # threads that read photos while nothing else is done
 
 
 @dataclass(frozen=True)
-class _Photos:
+class Photos:
     """What is looked at.
 
     Attributes:
@@ -108,8 +108,8 @@ def predict(
         SettingsError: float16 without a GPU, or a checkpoint that does not go with the detector.
         OutputError: the folder belongs to another run.
     """
-    arguments = STAGES[STAGE].arguments(locals())
-    require_mmdetection(STAGE)
+    arguments = ROW.arguments(source=source, detector=detector, checkpoint=checkpoint, completer=completer)
+    require_mmdetection(ROW.name)
     from ..detector import inference, trained
 
     where = pick_device(device)
@@ -125,7 +125,7 @@ def predict(
         inputs["completer"] = hash_file(completer / CARD)
         names = {entry["id"]: entry["name"] for entry in opened.categories}
         class_rules(settings.labels.per_class, names, str(detector))
-    run = StageRun.open(out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments)
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
     if run.is_new:
         shutil.rmtree(out / PARTS, ignore_errors=True)  # of a run on other photos that was given up
     if not run.done:
@@ -134,7 +134,7 @@ def predict(
             if video:
                 photos = _frames(video, out, settings.predict.every_frame, counts, progress)
             assert photos
-            parts = _make_parts(photos, opened, out, settings.predict, progress, inference)
+            parts = make_parts(photos, opened, out, settings.predict, progress, inference)
             data = AnnotationSet(photos.records, [], opened.categories, photos.dropped, path=source)
             inference.write_results(out / RESULTS, _results(parts))
             counts |= _label(data, photos, parts, opened.name, out, completer, settings, device, progress)
@@ -143,18 +143,22 @@ def predict(
         made = [RESULTS, LABEL_FOLDER, *_pictures(photos, out, video, settings.predict, progress)]
         run.finish({**counts, "device": where.type}, [*made, *([FRAMES] if video else [])])
     shutil.rmtree(out / PARTS, ignore_errors=True)
+    return _summary(out, out / FRAMES if video else found.folder, run.counts)
+
+
+def _summary(out: Path, shown: Path, counts: dict[str, Any]) -> Summary:
     labels = out / LABEL_FOLDER
     files = {
         "labels": labels / LABELS,
         "report": labels / REPORT_FILE,
         "detections": out / RESULTS,
-        **({"video": out / VIDEO} if video else {"overlays": out / OVERLAYS}),
+        "video": out / VIDEO,
+        "overlays": out / OVERLAYS,
     }
-    shown = out / FRAMES if video else found.folder
     return Summary(
-        STAGE,
+        ROW.name,
         out,
-        run.counts,
+        counts,
         files={name: file for name, file in files.items() if file.exists()},
         next=f"open {argument(labels / REPORT_FILE)}",
         then=f"amodalpl apply-review {argument(labels)} {argument(shown)} review.json "
@@ -177,7 +181,7 @@ def _identity(found: PhotoSource) -> dict[str, str]:
     return {"video": hash_file(found.video)} if found.video else {"images": hash_listing(found.folder, found.names)}
 
 
-def _usable(found: PhotoSource, most_left_out: float, progress: Progress) -> _Photos:
+def _usable(found: PhotoSource, most_left_out: float, progress: Progress) -> Photos:
     """Look whether photos are whole, and how large; a photo that its EXIF note turns by a quarter is taken turned.
 
     Raises:
@@ -205,10 +209,10 @@ def _usable(found: PhotoSource, most_left_out: float, progress: Progress) -> _Ph
         progress.warn(f"left out: {entry.reason.partition(': ')[2]}")
     if not records:
         raise DataError(f"{found.folder}: expected at least one usable photo, found none")
-    return _Photos(found.folder, records, dropped)
+    return Photos(found.folder, records, dropped)
 
 
-def _frames(video: Video, out: Path, every: int, counts: dict[str, Any], progress: Progress) -> _Photos:
+def _frames(video: Video, out: Path, every: int, counts: dict[str, Any], progress: Progress) -> Photos:
     """Write the frames of a video as photos; count what its header promised and it has not."""
     with progress.task("reading frames", video.stated_frames) as advance:
         files, seen = video.write_frames(out / FRAMES, every, advance)
@@ -217,11 +221,11 @@ def _frames(video: Video, out: Path, every: int, counts: dict[str, Any], progres
         counts["frames missing at the end"] = video.stated_frames - seen
         progress.warn(f"{video.path}: ends early, after {seen} of {video.stated_frames} frames; these are looked at")
     size_hw = check_image(files[0])
-    return _Photos(out / FRAMES, [ImageRecord(k, file.name, size_hw) for k, file in enumerate(files, 1)], [])
+    return Photos(out / FRAMES, [ImageRecord(k, file.name, size_hw) for k, file in enumerate(files, 1)], [])
 
 
-def _make_parts(
-    photos: _Photos, opened: Any, out: Path, settings: PredictSettings, progress: Progress, inference: Any
+def make_parts(
+    photos: Photos, opened: Any, out: Path, settings: PredictSettings, progress: Progress, inference: Any
 ) -> list[Path]:
     """Detect objects on the photos of the parts that are not there yet; return the files of all."""
     step = settings.photos_per_part
@@ -274,7 +278,7 @@ def _results(parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 def _label(
     data: AnnotationSet,
-    photos: _Photos,
+    photos: Photos,
     parts: Sequence[Path],
     model: str,
     out: Path,
@@ -368,7 +372,7 @@ def _stack(masks: Sequence[dict[str, Any]], record: ImageRecord) -> np.ndarray:
 
 
 def _pictures(
-    photos: _Photos | None, out: Path, video: Video | None, settings: PredictSettings, progress: Progress
+    photos: Photos | None, out: Path, video: Video | None, settings: PredictSettings, progress: Progress
 ) -> list[str]:
     """Draw the labels on the photos, or on the frames of a video; return what was written."""
     assert photos
@@ -397,7 +401,7 @@ def _write_bytes(data: bytes, part: Path) -> None:
     part.write_bytes(data)
 
 
-def _drawn(photos: _Photos, labels: Path, *, steady: bool) -> Iterator[tuple[ImageRecord, np.ndarray]]:
+def _drawn(photos: Photos, labels: Path, *, steady: bool) -> Iterator[tuple[ImageRecord, np.ndarray]]:
     """Yield each photo with its labels drawn on it.
 
     Args:

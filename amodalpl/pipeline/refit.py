@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..completion.checkpoint import CARD
+from ..completion.checkpoint import CARD, read_network_settings
 from ..data.records import AnnotationSet
 from ..io.files import read_json
 from ..metrics.hidden_parts import HiddenParts
@@ -25,6 +25,7 @@ from .synth import synth_of
 
 OBJECTS = 500  # of the photos of the hold-out; half of them choose, half of them score
 FEWEST_PHOTOS = 24
+MOST_SCENES = 3  # of a photo; its objects are the same in all of them
 _FOR_THE_BANK = 0.05  # a bank is no use here, but a hold-out has to leave something
 
 
@@ -51,6 +52,7 @@ def refit(
     settings: PipelineSettings,
     device: str = "auto",
     progress: Progress = SILENT,
+    keep: bool = False,
 ) -> Refitted:
     """Fit a completer's thresholds and calibration to photos; what a run before has finished is kept.
 
@@ -64,32 +66,40 @@ def refit(
         settings: `seed`, `synthesis` and `labels` are used.
         device: "auto", "cpu" or "cuda".
         progress: shown while it works.
+        keep: take what an earlier run on other photos has fitted, or the completer as it came where that did not.
 
     Raises:
         AmodalplError: as `synth` and `complete` do.
     """
+    fitted = out / "completer"
+    if keep:
+        return _read(fitted) if fitted.exists() else Refitted(completer, 0, [])
     with_objects = [r for r in data.images if any(not i.is_crowd for i in data.by_image[r.id])]
     if len(with_objects) < 2:
         progress.note("one photo makes no hold-out: thresholds and calibration stay those of the completer")
         return Refitted(completer, 0, [])
-    fitted = out / "completer"
     if Ranks.of_this_process().is_first:
         progress.note("fitting thresholds and calibration to occlusions made of your own masks")
-        values = _values(data, len(with_objects), settings)
+        values = merge(read_network_settings(completer), _values(data, len(with_objects), settings))
         arguments = {"annotations": str(data.path.resolve()), "images": str(images.resolve()), "fmt": "auto"}
         synth_of(data, images, out / "synth", resolve(values), arguments, progress)
         complete(out / "synth", fitted, merge(values, {"training": {"steps": 0}}), device, progress, init=completer)
     else:
         wait_for_files([fitted / CARD], lambda index: None)
+    return _read(fitted)
+
+
+def _read(fitted: Path) -> Refitted:
     metrics = read_json(fitted / METRICS, "the scores of a completer")
     hidden = HiddenParts.from_json(metrics["hidden_by_photo"])
     return Refitted(fitted, int(metrics["chosen"][CHOSEN_ON]), sanity_checks.of_ready_made(hidden.scores()))
 
 
 def _values(data: AnnotationSet, photos: int, settings: PipelineSettings) -> dict[str, Any]:
-    """Return the settings of both runs: as many photos as have enough objects, each in one scene of the hold-out."""
+    """Return the settings of both runs: as many photos, or scenes of few photos, as have enough objects."""
     objects = sum(not i.is_crowd for i in data.instances)
     wanted = max(FEWEST_PHOTOS, math.ceil(OBJECTS * photos / objects))
+    scenes = min(MOST_SCENES, math.ceil(OBJECTS / objects))
     given = settings.model_dump(mode="json", include={"seed", "synthesis", "labels"}, exclude_unset=True)
-    holdout = {"photos": wanted, "holdout_fraction": 1 - _FOR_THE_BANK, "holdout_scenes": 1}
+    holdout = {"photos": wanted, "holdout_fraction": 1 - _FOR_THE_BANK, "holdout_scenes": scenes}
     return merge(given, {"synthesis": holdout, "labels": {"refit": None}})

@@ -64,7 +64,7 @@ def train_compositional(
         MissingPackageError: MMDetection, which builds the backbone, is not installed.
         OutputError: the folder belongs to another run.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(annotations=annotations, images=images, fmt=fmt, init=init)
     wanted = settings.compositional
     where = pick_device(device)
     start = _start(init, wanted)

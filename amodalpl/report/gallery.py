@@ -144,7 +144,8 @@ def shared_part(label: ShownLabel, on_photo: Sequence[ShownLabel]) -> Rle | None
         return label.amodal
     in_front = set(label.occluders)
     owners = [other.modal for other in on_photo if other.id != label.id and other.id not in in_front]
-    touching = [owner for owner in owners if rle.intersection_px(owner, label.amodal)]
+    (shared_px,) = rle.intersections_px([label.amodal], owners)
+    touching = [owner for owner, px in zip(owners, shared_px, strict=True) if px]
     return rle.union(touching[0], *touching[1:]) if touching else None
 
 

@@ -39,6 +39,9 @@ LEAST_OBJECTS = 10  # of a file about whose kind of masks something can be said
 _HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
 
 
+Severity = Literal["error", "warning"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong ("error") or worth knowing ("warning").
@@ -51,7 +54,7 @@ class Finding:
         problem: "kind" or "kind: detail"; counted by kind.
     """
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     place: str
     image_id: int | None
     annotation_id: int | None
@@ -100,6 +103,14 @@ class _Findings:
         if len(self.listed) < MAX_LISTED:
             self.listed.append(finding)
 
+    def add_of_file(self, records: AnnotationSet) -> None:
+        """Add what the reader left out or put right."""
+        for entry in records.dropped:
+            severity: Severity = "warning" if reason_kind(entry.reason) in _HARMLESS_DROPS else "error"
+            self.add(Finding(severity, entry.place, entry.image_id, entry.annotation_id, entry.reason))
+        for entry in records.mended:
+            self.add(Finding("warning", entry.place, entry.image_id, entry.annotation_id, entry.reason))
+
 
 def check(
     annotations: Path,
@@ -134,32 +145,8 @@ def check(
     images = Path(images)
     _require_photos(records, images)
     findings = _Findings()
-    for entry in records.dropped:
-        harmless = reason_kind(entry.reason) in _HARMLESS_DROPS
-        findings.add(
-            Finding("warning" if harmless else "error", entry.place, entry.image_id, entry.annotation_id, entry.reason)
-        )
-    for entry in records.mended:
-        findings.add(Finding("warning", entry.place, entry.image_id, entry.annotation_id, entry.reason))
-    overlaps, boxes = Overlaps(), 0
-    names: dict[str, int] = {}
-    gc.freeze()  # what was read has no cycles, and looking for them among millions of objects takes a second each time
-    look = partial(_look_at_photos, records.images, records.by_image, images, thorough)
-    with progress.task("checking photos", len(records.images)) as advance:
-        processes = min(usable_cores(), MOST_PROCESSES)
-        found = chain.from_iterable(map_ranges(look, len(records.images), PHOTOS_AT_ONCE, processes))
-        for index, (image, seen) in enumerate(zip(records.images, found, strict=True)):
-            for finding in seen.of_photo:
-                findings.add(finding)
-            if names.setdefault(image.file_name, image.id) != image.id:
-                problem = f"photo listed twice: {image.file_name} is also image {names[image.file_name]}"
-                findings.add(Finding("warning", f"images[{index}].file_name", image.id, None, problem))
-            for finding in seen.of_masks:
-                findings.add(finding)
-            overlaps += seen.overlaps
-            boxes += seen.boxes
-            advance(1)
-    gc.unfreeze()
+    findings.add_of_file(records)
+    overlaps, boxes = _check_photos(records, images, thorough, findings, progress)
     crowd = sum(instance.is_crowd for instance in records.instances)
     objects = len(records.instances) - crowd
     for severity, problem in _of_the_whole(records, objects, boxes, overlaps):
@@ -187,9 +174,35 @@ def check(
     return Summary("check", None, counts, next=follow_up, ok=ok)
 
 
+def _check_photos(
+    records: AnnotationSet, images: Path, thorough: bool, findings: _Findings, progress: Progress
+) -> tuple[Overlaps, int]:
+    """Look at every photo and its masks; return what they share, and how many are mere boxes."""
+    overlaps, boxes = Overlaps(), 0
+    names: dict[str, int] = {}
+    gc.freeze()  # what was read has no cycles, and looking for them among millions of objects takes a second each time
+    look = partial(_look_at_photos, records.images, records.by_image, images, thorough)
+    with progress.task("checking photos", len(records.images)) as advance:
+        processes = min(usable_cores(), MOST_PROCESSES)
+        found = chain.from_iterable(map_ranges(look, len(records.images), PHOTOS_AT_ONCE, processes))
+        for index, (image, seen) in enumerate(zip(records.images, found, strict=True)):
+            for finding in seen.of_photo:
+                findings.add(finding)
+            if names.setdefault(image.file_name, image.id) != image.id:
+                problem = f"photo listed twice: {image.file_name} is also image {names[image.file_name]}"
+                findings.add(Finding("warning", f"images[{index}].file_name", image.id, None, problem))
+            for finding in seen.of_masks:
+                findings.add(finding)
+            overlaps += seen.overlaps
+            boxes += seen.boxes
+            advance(1)
+    gc.unfreeze()
+    return overlaps, boxes
+
+
 def _of_the_whole(
     records: AnnotationSet, objects: int, boxes: int, overlaps: Overlaps
-) -> Iterator[tuple[Literal["error", "warning"], str]]:
+) -> Iterator[tuple[Severity, str]]:
     """Yield what is wrong with a file as a whole."""
     if records.odd_crowds:
         advice = "if they are, `amodalpl convert` the file with --crowds-are-objects"

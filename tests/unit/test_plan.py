@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 
 from amodalpl.calibration.fit import RiskGuarantee
@@ -19,6 +21,12 @@ def bundle(method="layered", **chosen):
 
 
 CHOSEN = {"threshold": 0.35, "order_threshold": 0.15, "contact_crops": (2.0,)}
+
+
+def test_a_plan_is_settled_once():
+    plan = plan_labels(bundle(**CHOSEN), LabelSettings())
+    with pytest.raises(FrozenInstanceError):
+        plan.threshold = 0.5
 
 
 @pytest.mark.parametrize(
