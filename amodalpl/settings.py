@@ -295,7 +295,7 @@ class LabelSettings(Settings):
     )
     fill: Literal["never", "pieces", "hollow"] = Field(
         "never",
-        description="grow objects to their convex hull, behind things without a mask: those in several pieces, or also "
+        description="grow labels to their convex hull, behind things without a mask: those in several pieces, or also "
         "those that fill little of it, which suits files whose objects are known to be hidden",
     )
     order_threshold: float | None = Field(

@@ -166,7 +166,7 @@ def _from(detector: Detector, least_score: float) -> Iterator[None]:
     What has a lower score never takes a place of what has a higher one. Not where a head changes scores upwards.
     """
     head = getattr(detector.model, "roi_head", None)
-    config = getattr(head, "test_cfg", None)
+    config: Any = getattr(head, "test_cfg", None)
     before = config.get("score_thr") if config is not None else None
     if before is None or before >= least_score or getattr(head, "rescoring", "off") != "off":
         yield
@@ -229,7 +229,7 @@ def encode_in_boxes(masks: np.ndarray, boxes_xyxy: Sequence[Sequence[float]]) ->
     frame = np.zeros(masks.shape[1:], dtype=np.uint8, order="F")  # as pycocotools reads it; cleared after each mask
     found = []
     for mask, (x1, y1, x2, y2) in zip(masks, boxes_xyxy, strict=True):
-        inside = np.s_[max(int(y1) - 1, 0) : max(int(y2) + 2, 0), max(int(x1) - 1, 0) : max(int(x2) + 2, 0)]
+        inside: Any = np.s_[max(int(y1) - 1, 0) : max(int(y2) + 2, 0), max(int(x1) - 1, 0) : max(int(x2) + 2, 0)]
         if np.count_nonzero(mask[inside]) != np.count_nonzero(mask):
             inside = np.s_[:, :]
         frame[inside] = mask[inside]

@@ -108,8 +108,9 @@ def label_boxes(
     """
     if Ranks.of_this_process().world > 1:
         raise SettingsError("--detector: expected one process, got several; boxes are labelled without `torchrun`")
-    given = {"annotations": annotations, "images": images, "fmt": fmt, "detector": detector, "calibrate": calibrate}
-    arguments = ROW.arguments(**{i.name: i.default for i in ROW.inputs} | given)
+    given: dict[str, Any] = {i.name: i.default for i in ROW.inputs}
+    given |= {"annotations": annotations, "images": images, "fmt": fmt, "detector": detector, "calibrate": calibrate}
+    arguments = ROW.arguments(**given)
     prompt = open_box_prompt(detector, pick_device(device))
     data = usable_photos(read_annotations(annotations, fmt, boxes=True), images, progress, settings.left_out_photos)
     low = settings.labels.low_confidence
@@ -212,8 +213,7 @@ def _label_photo(work: _Work, record: ImageRecord) -> dict[str, Any]:
         for given, doubt in zip(found.flags, found.uncertainty.tolist(), strict=True)
     ]
     instances = [asked[k] for k in kept]
-    drawn_px = [count_px(np.asarray(mask)) for mask in found.seen]
-    entries = photo_entries(replace(found, flags=flags), record.id, instances, drawn_px, work.prompt.name)
+    entries = photo_entries(replace(found, flags=flags), record.id, instances, found.seen, work.prompt.name)
     return {**entries, "left_out": rows}
 
 

@@ -374,9 +374,9 @@ def _put_together(work: _Work, parts: Sequence[Path], out: Path, decided: Review
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
     among = promise_among(promise, work.bundle.judged, np.array(statistics.looks).reshape(-1, len(LOOKS)))
+    counts["promise"] = f"{among.promise}; {among.reason}" if among.promise else f"none: {among.reason}"
     stats["promise"] = among.promise.to_json() if among.promise else None
     stats["promise rests on"] = {"alike": among.alike, "reason": among.reason}
-    counts["promise"] = f"{among.promise}; {among.reason}" if among.promise else f"none: {among.reason}"
     if work.fitted is not None:
         counts["completer"] = work.method
     if work.added:
