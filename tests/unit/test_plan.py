@@ -9,7 +9,8 @@ import pytest
 from amodalpl.calibration.fit import RiskGuarantee
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CropSpec
-from amodalpl.labelling.plan import UNPROMISED, plan_labels
+from amodalpl.data.label_file import DOUBTFUL_FROM
+from amodalpl.labelling.plan import plan_labels
 from amodalpl.models.completer import build_completer
 from amodalpl.models.completer_table import METHODS
 from amodalpl.settings import LabelSettings
@@ -59,7 +60,7 @@ def test_order_is_found_by_the_settings_else_by_the_method(method):
 @pytest.mark.parametrize(
     ("given", "promise", "bound"),
     [
-        pytest.param(None, None, UNPROMISED, id="nothing is promised"),
+        pytest.param(None, None, DOUBTFUL_FROM, id="nothing is promised"),
         pytest.param(None, RiskGuarantee(0.12), 0.12, id="up to where something is"),
         pytest.param(0.0, RiskGuarantee(0.12), 0.0, id="given, though it is zero"),
         pytest.param(0.7, None, 0.7, id="given"),
