@@ -81,6 +81,8 @@ def _parameter(given: Input) -> inspect.Parameter:
         return _keyword(given.name, options.FormatOption, given.default)
     if not given.optional:
         return _keyword(given.name, Annotated[of, typer.Option(given.flag, **words)])
+    if given.kind == "flag":
+        return _keyword(given.name, Annotated[bool, typer.Option(given.flag, help=given.help)], given.default)
     annotation = of if given.default is not None else of | None
     return _keyword(given.name, Annotated[annotation, typer.Option(given.flag, **words)], given.default)
 

@@ -118,17 +118,8 @@ def full_config(
         turned: some photos fit their masks only when turned as EXIF says.
         optimizer: see `optimizer_config`.
     """
-
-    def dataset(file: Path, images: Path, pipeline: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-        return {
-            "type": "AmodalCocoDataset",
-            "ann_file": str(file.resolve()),
-            "data_prefix": {"img": str(images.resolve())},
-            "metainfo": {"classes": tuple(class_names)},
-            "pipeline": pipeline,
-            **more,
-        }
-
+    train_set = _data_set(train, train_images, class_names, train_pipeline(settings, turned))
+    val_set = _data_set(val, val_images, class_names, test_pipeline(settings, turned), test_mode=True)
     keep_alive = settings.workers > 0
     val_loader = {
         "batch_size": 1,
@@ -136,7 +127,7 @@ def full_config(
         "persistent_workers": keep_alive,
         "drop_last": False,
         "sampler": {"type": "DefaultSampler", "shuffle": False},
-        "dataset": dataset(val, val_images, test_pipeline(settings, turned), test_mode=True),
+        "dataset": val_set,
     }
     evaluator = {"type": "CocoMetric", "ann_file": str(val.resolve()), "metric": ["bbox", "segm"]}
     return {
@@ -148,7 +139,7 @@ def full_config(
             "num_workers": settings.workers,
             "persistent_workers": keep_alive,
             "sampler": {"type": "InfiniteSampler", "shuffle": True, "seed": seed},
-            "dataset": dataset(train, train_images, train_pipeline(settings, turned)),
+            "dataset": train_set,
         },
         "val_dataloader": val_loader,
         "test_dataloader": val_loader,
@@ -159,13 +150,7 @@ def full_config(
         "test_cfg": {"type": "TestLoop"},
         "optim_wrapper": optimizer_config(settings, optimizer),
         "param_scheduler": schedule_config(settings),
-        "default_hooks": {
-            "timer": {"type": "IterTimerHook"},
-            "logger": {"type": "LoggerHook", "interval": 50},
-            "param_scheduler": {"type": "ParamSchedulerHook"},
-            "checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": settings.checkpoint_every},
-            "sampler_seed": {"type": "DistSamplerSeedHook"},
-        },
+        "default_hooks": _hooks(settings),
         "visualizer": {
             "type": "DetLocalVisualizer",
             "vis_backends": [{"type": "LocalVisBackend"}],
@@ -176,6 +161,29 @@ def full_config(
         "randomness": {"seed": seed},
         "load_from": str(weights.resolve()),
         "resume": False,
+    }
+
+
+def _data_set(
+    file: Path, images: Path, class_names: Sequence[str], pipeline: list[dict[str, Any]], **more: Any
+) -> dict[str, Any]:
+    return {
+        "type": "AmodalCocoDataset",
+        "ann_file": str(file.resolve()),
+        "data_prefix": {"img": str(images.resolve())},
+        "metainfo": {"classes": tuple(class_names)},
+        "pipeline": pipeline,
+        **more,
+    }
+
+
+def _hooks(settings: DetectorSettings) -> dict[str, Any]:
+    return {
+        "timer": {"type": "IterTimerHook"},
+        "logger": {"type": "LoggerHook", "interval": 50},
+        "param_scheduler": {"type": "ParamSchedulerHook"},
+        "checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": settings.checkpoint_every},
+        "sampler_seed": {"type": "DistSamplerSeedHook"},
     }
 
 

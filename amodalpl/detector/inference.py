@@ -147,7 +147,7 @@ def detect_photos(
     groups: defaultdict[tuple[int, ...], list[tuple[int, Any]]] = defaultdict(list)
     with third_party_quiet():
         for index, image in enumerate(images):
-            prepared = _prepare(detector, image)
+            prepared = prepare_photo(detector, image)
             groups[tuple(prepared["inputs"].shape)].append((index, prepared))
         for group in groups.values():
             for start in range(0, len(group), batch_size):
@@ -166,7 +166,7 @@ def _from(detector: Detector, least_score: float) -> Iterator[None]:
     What has a lower score never takes a place of what has a higher one. Not where a head changes scores upwards.
     """
     head = getattr(detector.model, "roi_head", None)
-    config = getattr(head, "test_cfg", None)
+    config: Any = getattr(head, "test_cfg", None)
     before = config.get("score_thr") if config is not None else None
     if before is None or before >= least_score or getattr(head, "rescoring", "off") != "off":
         yield
@@ -178,7 +178,7 @@ def _from(detector: Detector, least_score: float) -> Iterator[None]:
         config.score_thr = before
 
 
-def _prepare(detector: Detector, image: np.ndarray) -> Any:
+def prepare_photo(detector: Detector, image: np.ndarray) -> Any:
     """Apply the transforms to a photo; MMDetection takes BGR."""
     size_hw = image.shape[:2]
     results: Any = {
@@ -229,7 +229,7 @@ def encode_in_boxes(masks: np.ndarray, boxes_xyxy: Sequence[Sequence[float]]) ->
     frame = np.zeros(masks.shape[1:], dtype=np.uint8, order="F")  # as pycocotools reads it; cleared after each mask
     found = []
     for mask, (x1, y1, x2, y2) in zip(masks, boxes_xyxy, strict=True):
-        inside = np.s_[max(int(y1) - 1, 0) : max(int(y2) + 2, 0), max(int(x1) - 1, 0) : max(int(x2) + 2, 0)]
+        inside: Any = np.s_[max(int(y1) - 1, 0) : max(int(y2) + 2, 0), max(int(x1) - 1, 0) : max(int(x2) + 2, 0)]
         if np.count_nonzero(mask[inside]) != np.count_nonzero(mask):
             inside = np.s_[:, :]
         frame[inside] = mask[inside]

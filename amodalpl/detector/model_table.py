@@ -12,8 +12,9 @@ from typing import Any, Literal
 from ..data.records import AnnotationSet
 from ..errors import DataError, SettingsError
 from ..settings import DetectorSettings
+from .base_configs.backbones import Norm
 from .base_configs.fcos import fcos, layer_sizes
-from .base_configs.mask_rcnn import Norm, mask_rcnn
+from .base_configs.mask_rcnn import mask_rcnn
 from .data.label_notes import LabelNotes
 
 Need = Literal["masks", "amodal", "visible", "boxes", "both boxes", "doubt", "uncertainty"]
@@ -166,7 +167,7 @@ def model_config(settings: DetectorSettings, class_count: int, norm: Norm) -> di
     Args:
         settings: of the detector.
         class_count: foreground classes.
-        norm: of the backbone, see `base_configs.mask_rcnn.mask_rcnn`.
+        norm: of the backbone, see `base_configs.backbones.backbone_config`.
 
     Raises:
         SettingsError: the config is that of a file.

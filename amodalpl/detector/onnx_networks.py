@@ -1,8 +1,8 @@
 """The networks of a two-stage detector as ONNX files: written from torch, and compared with it before they count.
 
-A detector is two networks with plain arithmetic between them. What lies between (boxes from anchors, NMS, RoIAlign) takes
-as many boxes as there are on a photo; traced as a whole, a detector would keep the boxes of the photo that it was traced
-with. So each network is a file, and `docs/api.md` says what to do between them.
+A detector is two networks with plain arithmetic between them. What lies between (boxes from anchors, NMS, RoIAlign)
+takes as many boxes as there are on a photo; traced as a whole, a detector would keep the boxes of the photo that it was
+traced with. So each network is a file, and `docs/api.md` says what to do between them.
 """
 
 from __future__ import annotations

@@ -43,13 +43,16 @@ from ..io.files import hash_file, read_json, write_json, write_whole
 from ..io.json_stream import finite
 from ..report.page import CARD, write_label_page
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import RUN_FILE, StageRun, finished_run, input_hashes
+from ..runtime.stage_run import RUN_FILE, Renewal, StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import require_photos
 from .label_summary import summary_of_labels, training_on
 from .stage_table import STAGES
 
 ROW = STAGES["apply-review"]
+_MAY_GROW = ("labels", "images", "review", "earlier review")  # inputs of a run that `--add` continues
+_OFFER = "--add carries the decisions in it over; else choose another --out or delete it"
+_ADDED, _ASIDE = "added to", ".earlier-review.json"
 _COUNTED: dict[Verdict | None, str] = {
     "accept": "accepted",
     "reject": "rejected",
@@ -65,6 +68,7 @@ def apply_review(
     out: Path,
     *,
     completer: Path | str | None = None,
+    add: bool = False,
     progress: Progress = SILENT,
 ) -> Summary:
     """Write a label folder in which the decisions of a review are carried out.
@@ -81,6 +85,8 @@ def apply_review(
         out: another folder, for the same files with the decisions carried out, and `review.json`.
         completer: the completer that made the labels, as `amodalpl pseudolabel` was given it, for its scores in the
             report.
+        add: `out` was made of an earlier state of the labels, or by an earlier review: its decisions stay where this
+            review says nothing.
         progress: shown while it works.
 
     Returns:
@@ -91,7 +97,7 @@ def apply_review(
         DataError: the review is damaged or of other labels, or the labels or photos cannot be used.
         OutputError: `labels` is no finished folder, or `out` belongs to another run.
     """
-    arguments = ROW.arguments(labels=labels, images=images, review=review, completer=completer)
+    arguments = ROW.arguments(labels=labels, images=images, review=review, completer=completer, add=add)
     decided = read_review(review)
     record = finished_labels(labels)
     file = labels / LABELS
@@ -113,17 +119,29 @@ def apply_review(
     if made_by:
         inputs["completer"] = made_by
     settings = {"report": {"with_scores": completer is not None}}
-    run = StageRun.open(out, ROW.name, settings, inputs, record["seed"], arguments)
+    renewal = Renewal(_MAY_GROW, add, _OFFER, lambda before: _put_aside(out, before))
+    run = StageRun.open(out, ROW.name, settings, inputs, record["seed"], arguments, renewal=renewal)
     if not run.done:
-        before: Review | None = None
-        gone: list[Lost] = []
-        if earlier.exists():
-            before, gone = carry_over(read_review(earlier), (e.annotation for e in read.labels))
-        counts = _write(read, out, data, _together(before, kept), [*lost, *gone])
+        reviews = [kept]
+        aside = [out / _ASIDE] if _ADDED in run.record else []
+        for made_before in (*aside, earlier):  # the later one has the last word
+            if made_before.exists():
+                before, gone = carry_over(read_review(made_before), (e.annotation for e in read.labels))
+                reviews.insert(len(reviews) - 1, before)
+                lost += gone
+        counts = _write(read, out, data, _together(reviews), lost)
         write_label_page(out, images, completer, progress)
         run.finish(counts, [p.name for p in out.iterdir() if p.name != RUN_FILE and not p.name.startswith(".")])
+        (out / _ASIDE).unlink(missing_ok=True)
     then = training_on(out, images, "corrected")
     return summary_of_labels(ROW.name, out, run.counts, then, review=REVIEW_FILE, statistics=STATS)
+
+
+def _put_aside(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the decisions in a folder from being overwritten, should the new run be killed; return what it notes."""
+    if (out / REVIEW_FILE).exists() and record.get("state") == "done":
+        write_whole(out / _ASIDE, partial(shutil.copyfile, out / REVIEW_FILE))
+    return {_ADDED: record["inputs"].get("labels")}
 
 
 def finished_labels(folder: Path) -> dict[str, Any]:
@@ -172,10 +190,9 @@ def _completer_of(completer: Path, record: Mapping[str, Any], labels: Path) -> P
     return fitted if given == of_labels and fitted.exists() else completer
 
 
-def _together(before: Review | None, now: Review) -> dict[int, Verdict]:
-    """Return the decision per annotation id; the new review has the last word."""
-    both = [*(before.decisions if before else ()), *now.decisions]
-    return {decision.id: decision.decision for decision in both}
+def _together(reviews: Sequence[Review]) -> dict[int, Verdict]:
+    """Return the decision per annotation id; the last review has the last word."""
+    return {decision.id: decision.decision for review in reviews for decision in review.decisions}
 
 
 def _write(

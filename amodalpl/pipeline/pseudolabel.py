@@ -9,7 +9,7 @@ label.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,24 @@ from typing import Any
 import numpy as np
 
 from ..builtin import completer_folder, is_builtin
+from ..calibration.likeness import promise_among
 from ..completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer
 from ..completion.onnx_backend import NETWORK
 from ..completion.precision import in_precision
+from ..data.kept_labels import MADE_FROM, made_from, write_made_from
 from ..data.label_folder import DOUBT, FITTED, LABELS, ORDER, REFIT, STATS
 from ..data.read import read_annotations
-from ..data.records import AnnotationSet, Dropped, ImageRecord, Instance
+from ..data.records import AnnotationSet, ImageRecord
 from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
-from ..errors import DataError
+from ..detector import require_mmdetection
+from ..errors import DataError, SettingsError
 from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
 from ..io.json_stream import read_entries, read_lines, write_lines
 from ..labelling.assemble import DrawnPhoto, complete_photos, photo_entries
 from ..labelling.class_rules import ClassRules, class_rules
 from ..labelling.gap_tolerance import measured, some_photos
+from ..labelling.looks import LOOKS
 from ..labelling.plan import LabelPlan, plan_labels
 from ..labelling.write_files import write_label_files
 from ..masks import ownership
@@ -41,11 +45,12 @@ from ..runtime.distributed import Ranks, pick_device, wait_for_files
 from ..runtime.memory import require_memory
 from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import RUN_FILE, StageRun, git_state, input_hashes
+from ..runtime.stage_run import RUN_FILE, Renewal, StageRun, git_state, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
 from ..settings import PipelineSettings
 from ..version import __version__
+from .add_photos import ANY_KEPT, Added, parts_folder, take_over
 from .label_summary import summary_of_labels, training_on
 from .refit import Refitted, refit
 from .stage_table import STAGES
@@ -55,6 +60,8 @@ _ANY_PARTS = ".parts*"
 PARTS = f".parts-{__version__}"
 """Folder of what is stored while working; another version might label otherwise, so it starts again in its own."""
 _PART = "a part of the labels"
+_MAY_GROW = ("annotations", "images", "review")  # inputs of a run that `--add` continues
+_OFFER = "--add labels what is new or changed and keeps the rest; else choose another --out or delete it"
 PIXELS_AT_ONCE = 2**27  # of photos labelled together, counted once for each mask
 
 
@@ -69,6 +76,9 @@ def pseudolabel(
     progress: Progress = SILENT,
     review: Path | None = None,
     backend: str = "torch",
+    detector: Path | None = None,
+    calibrate: Path | None = None,
+    add: bool = False,
 ) -> Summary:
     """Label every instance; a run that was interrupted goes on after the last finished part.
 
@@ -88,6 +98,10 @@ def pseudolabel(
         progress: shown while it works.
         review: decisions made on an earlier run; those on labels that come out the same are kept.
         backend: what runs the network, "torch" or "onnx"; their labels differ by rounding.
+        detector: label what is in boxes by this model instead, see `label_boxes`; nothing of a completer is used then.
+        calibrate: belongs to `detector`, see there.
+        add: `out` has labels of an earlier state of the annotations: label photos that are new or have changed, and
+            keep the labels of the others, and decisions on them, as they are.
 
     Returns:
         Counts of labels and of what was left out, each with a reason.
@@ -96,17 +110,40 @@ def pseudolabel(
         DataError: annotations, photos or the review cannot be read, no instance can be labelled, or a photo does not
             fit into memory.
         CheckpointError: the completer is missing or damaged.
-        SettingsError: an unknown backend, a device that is not there, or settings of a class that the file has not.
+        SettingsError: an unknown backend, a device that is not there, settings of a class that the file has not, or
+            inputs that do not go together.
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
+    if detector is not None:
+        unwanted = {"--review": review is not None, "--completer": not is_builtin(completer), "--add": add}
+        for what in (option for option, given in unwanted.items() if given):
+            raise SettingsError(
+                f"{what}: expected --detector without it, got both; labels are completed, or made of boxes"
+            )
+        require_mmdetection("pseudolabel --detector")
+        from .label_boxes import label_boxes
+
+        return label_boxes(annotations, images, detector, out, settings, fmt, device, progress, calibrate)
+    if calibrate is not None:
+        raise SettingsError("--calibrate: expected --detector DIR beside it; a completer is calibrated on its hold-out")
     arguments = ROW.arguments(
-        annotations=annotations, images=images, completer=completer, fmt=fmt, review=review, backend=backend
+        annotations=annotations,
+        images=images,
+        completer=completer,
+        fmt=fmt,
+        review=review,
+        backend=backend,
+        detector=None,
+        calibrate=None,
+        add=add,
     )
     ranks = Ranks.of_this_process()
     ranks.settle()
     if not ranks.is_first:
         progress = SILENT
+    if add and ranks.world > 1:
+        raise SettingsError("--add: expected one process, got several; what is new is labelled by one")
     decided = read_review(review) if review else None
     where = pick_device(device)
     by_itself, completer = is_builtin(completer), completer_folder(completer)
@@ -119,31 +156,39 @@ def pseudolabel(
         inputs["review"] = hash_file(review)
     if not ranks.is_first:
         wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
-    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
+    marks = made_from(data, images)
+    renewal = Renewal(_MAY_GROW, add, _OFFER, lambda before: take_over(out, before, marks, PARTS))
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments, renewal=renewal)
     if not run.done:
+        added, folder = Added.of_record(out, run.record), out / parts_folder(run.record, PARTS)
         if ranks.is_first:
-            _remove_parts_of_other_versions(out, progress)
+            _remove_other_parts(out, folder, progress)
         run.record |= {"amodalpl": __version__, "git": git_state()}  # of who labels, whoever claimed it
         fitted = None
         if settings.labels.refit:
-            fitted = refit(completer, data, images, out / REFIT, settings, device, progress)
+            fitted = refit(completer, data, images, out / REFIT, settings, device, progress, keep=added is not None)
             completer = fitted.folder
             bundle = replace(load_completer(completer, where), completer=bundle.completer)  # whatever runs the network
             run.record["fitted completer"] = hash_file(completer / CARD)
         if backend == "torch":
             bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
-        labels, tolerance = measured(settings.labels, some_photos(data, progress))
+        labels = settings.labels
+        if added:
+            labels, decided = labels.measured(added.gap_px, added.contour_inset_px), _together(added, decided)
+        labels, tolerance = measured(labels, some_photos(data, progress))
         method = _name_of(completer, by_itself, fitted)
-        work = _Work(data, images, bundle, plan_labels(bundle, labels, rules), tolerance, method, fitted)
-        parts = _make_parts(work, out, settings.labels.images_per_part, ranks, progress)
+        work = _Work(data, images, bundle, plan_labels(bundle, labels, rules), tolerance, method, fitted, added)
+        parts = _make_parts(work, folder, settings.labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
         counts = _put_together(work, parts, out, decided)
+        write_made_from(out / MADE_FROM, marks)
         write_label_page(out, images, completer, progress)
-        made = [LABELS, ORDER, DOUBT, STATS, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}"]
+        made = [LABELS, ORDER, DOUBT, STATS, MADE_FROM, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}"]
         run.finish(counts, [name for name in made if (out / name).exists()])
     if ranks.is_first:
-        shutil.rmtree(out / PARTS, ignore_errors=True)
+        for folder in (*out.glob(_ANY_PARTS), *out.glob(ANY_KEPT)):
+            shutil.rmtree(folder, ignore_errors=True)
     decide = f"amodalpl apply-review {argument(out)} {argument(images)} {argument(out / REVIEW_FILE)} "
     decide += f"--out {beside(out, 'labels', 'corrected')}"
     then = decide if decided else training_on(out, images, "labels")
@@ -157,7 +202,7 @@ def _read(
     data = read_annotations(annotations, fmt)
     rules = class_rules(settings.labels.per_class, data.category_names, str(annotations))
     data = usable_photos(data, images, progress, settings.left_out_photos)
-    if not any(data.completable(record.id) for record in data.images):
+    if not any(data.completable[record.id] for record in data.images):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     require_memory(data)
     return data, rules
@@ -182,10 +227,22 @@ def _name_of(completer: Path, by_itself: bool, fitted: Refitted | None) -> str:
     return f"{name}, fitted to these photos" if fitted.objects else f"{name}, as it came"
 
 
-def _remove_parts_of_other_versions(out: Path, progress: Progress) -> None:
+def _together(added: Added, decided: Review | None) -> Review | None:
+    """Return the decisions on labels that were kept, and those that are given now, which have the last word."""
+    if not added.kept.review.exists():
+        return decided
+    earlier = read_review(added.kept.review)
+    if decided is None:
+        return earlier
+    both = {decision.id: decision for decision in (*earlier.decisions, *decided.decisions)}
+    return Review(decided.labels_sha256, tuple(both.values()))
+
+
+def _remove_other_parts(out: Path, own: Path, progress: Progress) -> None:
     for folder in sorted(out.glob(_ANY_PARTS)):
-        if folder.name != PARTS:
-            progress.warn(f"{folder}: begun by another version than {__version__}; labelling starts again")
+        if folder != own:
+            if not folder.name.startswith(PARTS):
+                progress.warn(f"{folder}: begun by another version than {__version__}; labelling starts again")
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -201,6 +258,7 @@ class _Work:
         tolerance: what was measured of gaps, if anything.
         method: name of the completer in labels.
         fitted: how the completer was fitted to the photos, if it was.
+        added: what is kept of an earlier run, if anything.
     """
 
     data: AnnotationSet
@@ -210,17 +268,21 @@ class _Work:
     tolerance: GapTolerance | None
     method: str
     fitted: Refitted | None
+    added: Added | None
+
+    def is_kept(self, record: ImageRecord) -> bool:
+        """Tell whether a photo has its labels from an earlier run."""
+        return self.added is not None and record.id in self.added.kept
 
 
-def _make_parts(work: _Work, out: Path, photos_per_part: int, ranks: Ranks, progress: Progress) -> list[Path]:
+def _make_parts(work: _Work, folder: Path, photos_per_part: int, ranks: Ranks, progress: Progress) -> list[Path]:
     """Make this process's parts; the first process returns once those of all are there.
 
     Returns:
         The files of all parts, in the order of the photos.
     """
-    records = [r for r in work.data.images if work.data.by_image[r.id]]
+    records = [r for r in work.data.images if work.data.by_image[r.id] and not work.is_kept(r)]
     parts = [records[k : k + photos_per_part] for k in range(0, len(records), photos_per_part)]
-    folder = out / PARTS
     folder.mkdir(exist_ok=True)
     files = [folder / f"{number:06d}.jsonl" for number in range(len(parts))]
     missing = [k for k, file in enumerate(files) if not file.exists()]
@@ -228,12 +290,17 @@ def _make_parts(work: _Work, out: Path, photos_per_part: int, ranks: Ranks, prog
     with progress.task("labelling photos", len(records), done=done) as advance:
         for k in missing:
             if k % ranks.world == ranks.rank:
-                write_lines(files[k], _label_photos(work, parts[k]))
-                advance(len(parts[k]))
+                write_lines(files[k], _each_shown(_label_photos(work, parts[k]), advance))
         if ranks.is_first:
             others = [k for k in missing if k % ranks.world]
             wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
     return files
+
+
+def _each_shown(photos: Iterator[dict[str, Any]], advance: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+    for photo in photos:
+        yield photo
+        advance(1)
 
 
 def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
@@ -241,11 +308,10 @@ def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[
     for group in _fitting_groups(work.data, records):
         photos = [_read_photo(work, record) for record in group]
         for record, photo, found in zip(group, photos, complete_photos(work.plan, photos), strict=True):
-            drawn_px = [mask.area_px for mask in photo.owned.drawn]
-            instances = work.data.completable(record.id)
+            instances = work.data.completable[record.id]
             yield {
-                **photo_entries(found, record.id, instances, drawn_px, work.method),
-                "left_out": [asdict(entry) for entry in _left_out(work.data.by_image[record.id])],
+                **photo_entries(found, record.id, instances, photo.owned.drawn, work.method),
+                "left_out": _left_out(work, record),
             }
 
 
@@ -254,7 +320,7 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
     group: list[ImageRecord] = []
     held = 0
     for record in records:
-        needed = record.size_hw[0] * record.size_hw[1] * len(data.completable(record.id))
+        needed = record.size_hw[0] * record.size_hw[1] * len(data.completable[record.id])
         if group and held + needed > PIXELS_AT_ONCE:
             yield group
             group, held = [], 0
@@ -265,7 +331,7 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
 
 
 def _read_photo(work: _Work, record: ImageRecord) -> DrawnPhoto:
-    instances = work.data.completable(record.id)
+    instances = work.data.completable[record.id]
     owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
     image = None
     if work.bundle.completer.uses_image:
@@ -273,15 +339,26 @@ def _read_photo(work: _Work, record: ImageRecord) -> DrawnPhoto:
     return DrawnPhoto(owned, image, [i.category_id for i in instances])
 
 
-def _left_out(instances: Iterable[Instance]) -> Iterator[Dropped]:
-    instances = list(instances)
-    yield from (i.left_out("crowd region") for i in instances if i.is_crowd)
-    yield from (i.left_out("no modal mask") for i in instances if not i.is_crowd and i.modal_mask is None)
+def _left_out(work: _Work, record: ImageRecord) -> list[dict[str, Any]]:
+    instances = work.data.by_image[record.id]
+    crowds = [i.left_out("crowd region") for i in instances if i.is_crowd]
+    bare = [i.left_out("no modal mask") for i in instances if not i.is_crowd and i.modal_mask is None]
+    return [asdict(entry) for entry in (*crowds, *bare)]
 
 
-def _photos(parts: Sequence[Path], one_way: sanity_checks.OneWay) -> Iterator[dict[str, Any]]:
-    """Read the photos of all parts, each part once, and look whether the order goes one way only."""
-    for photo in (photo for part in parts for photo in read_lines(part, _PART)):
+def _in_order(work: _Work, parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Read the photos of all parts, each part once, and those that are kept, in the order of the annotations."""
+    labelled = (photo for part in parts for photo in read_lines(part, _PART))
+    for record in work.data.images:
+        if work.added and work.is_kept(record):
+            yield {**work.added.kept.read(record.id), "left_out": _left_out(work, record)}
+        elif work.data.by_image[record.id]:
+            yield next(labelled)
+
+
+def _photos(work: _Work, parts: Sequence[Path], one_way: sanity_checks.OneWay) -> Iterator[dict[str, Any]]:
+    """Read the photos, and look whether the order goes one way only."""
+    for photo in _in_order(work, parts):
         boxes = {label["id"]: label["visible_bbox"] for label in photo["labels"]}
         for pair in photo["order"]["pairs"]:
             one_way.add(boxes[pair["front"]], boxes[pair["back"]])
@@ -291,15 +368,19 @@ def _photos(parts: Sequence[Path], one_way: sanity_checks.OneWay) -> Iterator[di
 def _put_together(work: _Work, parts: Sequence[Path], out: Path, decided: Review | None) -> dict[str, Any]:
     """Write the label file, the order, the doubts, the statistics, and the decisions that still hold; return counts."""
     one_way = sanity_checks.OneWay()
-    statistics = write_label_files(out, work.data, _photos(parts, one_way), work.plan.order_rule)
+    statistics = write_label_files(out, work.data, _photos(work, parts, one_way), work.plan.order_rule)
     stats = statistics.to_json(work.data)
     counts, promise, tolerance = stats["counts"], work.bundle.promise, work.tolerance
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
-    counts["promise"] = str(promise or "none: see the completer's hold-out scores")
-    stats["promise"] = promise.to_json() if promise else None
+    among = promise_among(promise, work.bundle.judged, np.array(statistics.looks).reshape(-1, len(LOOKS)))
+    counts["promise"] = f"{among.promise}; {among.reason}" if among.promise else f"none: {among.reason}"
+    stats["promise"] = among.promise.to_json() if among.promise else None
+    stats["promise rests on"] = {"alike": among.alike, "reason": among.reason}
     if work.fitted is not None:
         counts["completer"] = work.method
+    if work.added:
+        counts["added"] = work.added.kept.counts.as_counts()
     warnings = [
         *(work.fitted.warnings if work.fitted else ()),
         *sanity_checks.of_labels(np.array(statistics.growth), statistics.ordered),

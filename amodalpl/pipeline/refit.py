@@ -52,6 +52,7 @@ def refit(
     settings: PipelineSettings,
     device: str = "auto",
     progress: Progress = SILENT,
+    keep: bool = False,
 ) -> Refitted:
     """Fit a completer's thresholds and calibration to photos; what a run before has finished is kept.
 
@@ -65,15 +66,18 @@ def refit(
         settings: `seed`, `synthesis` and `labels` are used.
         device: "auto", "cpu" or "cuda".
         progress: shown while it works.
+        keep: take what an earlier run on other photos has fitted, or the completer as it came where that did not.
 
     Raises:
         AmodalplError: as `synth` and `complete` do.
     """
+    fitted = out / "completer"
+    if keep:
+        return _read(fitted) if fitted.exists() else Refitted(completer, 0, [])
     with_objects = [r for r in data.images if any(not i.is_crowd for i in data.by_image[r.id])]
     if len(with_objects) < 2:
         progress.note("one photo makes no hold-out: thresholds and calibration stay those of the completer")
         return Refitted(completer, 0, [])
-    fitted = out / "completer"
     if Ranks.of_this_process().is_first:
         progress.note("fitting thresholds and calibration to occlusions made of your own masks")
         values = merge(read_network_settings(completer), _values(data, len(with_objects), settings))
@@ -82,6 +86,10 @@ def refit(
         complete(out / "synth", fitted, merge(values, {"training": {"steps": 0}}), device, progress, init=completer)
     else:
         wait_for_files([fitted / CARD], lambda index: None)
+    return _read(fitted)
+
+
+def _read(fitted: Path) -> Refitted:
     metrics = read_json(fitted / METRICS, "the scores of a completer")
     hidden = HiddenParts.from_json(metrics["hidden_by_photo"])
     return Refitted(fitted, int(metrics["chosen"][CHOSEN_ON]), sanity_checks.of_ready_made(hidden.scores()))

@@ -17,7 +17,7 @@ from ..errors import OutputError
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 
-Kind = Literal["path", "path or none", "path or name", "completer", "word", "format"]
+Kind = Literal["path", "path or none", "path or name", "completer", "word", "format", "flag"]
 _WORDS = {"path or none": "none", "completer": "builtin"}  # that may stand for a path
 
 
@@ -28,13 +28,12 @@ class Input:
     Attributes:
         name: of the function's parameter, and of the entry under `arguments` in run.json.
         kind: "path or none" also takes the word `none`, "completer" the word `builtin`, "path or name" what is no file
-            here; "format" is one of
-            `data.read.FORMATS`.
+            here; "format" is one of `data.read.FORMATS`; "flag" is given or not.
         metavar: what stands for it in help.
         help: one line.
         flag: of the command line, such as `--val`; "" for what is given by its position.
         required: of what has a flag; what has none always is.
-        default: what the stage gets where it is left out: None, or a word.
+        default: what the stage gets where it is left out: None, or a word; False for a flag.
         shown_default: what help says in place of `default`.
     """
 
@@ -44,7 +43,7 @@ class Input:
     help: str
     flag: str = ""
     required: bool = False
-    default: str | None = None
+    default: str | bool | None = None
     shown_default: str = ""
 
     @property
@@ -52,9 +51,9 @@ class Input:
         """Whether it may be left out."""
         return bool(self.flag) and not self.required
 
-    def to_json(self, value: Any) -> str | None:
+    def to_json(self, value: Any) -> str | bool | None:
         """Return a value as run.json holds it: paths in full."""
-        if value is None or self.kind in ("word", "format") or str(value) == _WORDS.get(self.kind):
+        if value is None or self.kind in ("word", "format", "flag") or str(value) == _WORDS.get(self.kind):
             return value
         if self.kind == "path or name" and not Path(value).is_file():
             return value
@@ -68,6 +67,8 @@ class Input:
         """
         if value is None and self.optional:
             return self.default
+        if self.kind == "flag" and isinstance(value, bool):
+            return value
         if not isinstance(value, str) or "\0" in value:
             expected = "a word" if self.kind in ("word", "format") else "a path"
             found = reprlib.repr(value)
@@ -164,7 +165,7 @@ class Stage:
         beside = {"settings": lambda: resolve(values), "values": lambda: values, "device": lambda: device}
         return self.load()(**given, out=out, progress=progress, **{name: beside[name]() for name in self.takes})
 
-    def arguments(self, **given: Path | str | None) -> dict[str, str | None]:
+    def arguments(self, **given: Path | str | bool | None) -> dict[str, str | bool | None]:
         """Return the inputs as run.json holds them.
 
         Args:
@@ -274,6 +275,29 @@ _ROWS = (
             _FORMAT,
             Input("review", "path", "FILE", "Keep its decisions on labels that come out the same.", "--review"),
             _BACKEND,
+            Input(
+                "detector",
+                "path",
+                "DIR",
+                "Ask this output folder of `train-detector` or `train-compositional` what is in the boxes of ANN; no "
+                "masks are needed.",
+                "--detector",
+            ),
+            Input(
+                "calibrate",
+                "path",
+                "DIR",
+                "Hold the uncertainty of --detector against this folder of `synth --recipe occluded-objects`.",
+                "--calibrate",
+            ),
+            Input(
+                "add",
+                "flag",
+                "",
+                "ANN has grown since DIR was labelled: label what is new or changed, keep all other labels.",
+                "--add",
+                default=False,
+            ),
         ),
         sections=("labels",),
         takes=("settings", "device"),
@@ -293,12 +317,20 @@ _ROWS = (
             Input("images", "path", "IMAGES", "Folder of its photos."),
             Input("review", "path", "REVIEW", "Decisions, as report.html exports them."),
             Input("completer", "completer", "DIR", "Show its scores in the new report.", "--completer"),
+            Input(
+                "add",
+                "flag",
+                "",
+                "DIR was made of fewer labels, or by an earlier review: its decisions stay.",
+                "--add",
+                default=False,
+            ),
         ),
     ),
     Stage(
         name="train-compositional",
         function="amodalpl.pipeline.train_compositional:train_compositional",
-        help="""Learn the shapes of classes from boxes alone, for `label-boxes` (Bayesian-Amodal).
+        help="""Learn the shapes of classes from boxes alone, for `pseudolabel --detector` (Bayesian-Amodal).
 
         Needs MMDetection: [bold]pip install 'amodalpl\\[detector]'[/bold]""",
         example="train-compositional boxes.json images/ --init backbone.pth --out runs/shapes",
@@ -307,22 +339,6 @@ _ROWS = (
             _IMAGES,
             _FORMAT,
             Input("init", "path or none", "FILE|none", "Weights of the backbone, or random ones.", "--init"),
-        ),
-        sections=("compositional",),
-        takes=("settings", "device"),
-    ),
-    Stage(
-        name="label-boxes",
-        function="amodalpl.pipeline.label_boxes:label_boxes",
-        help="""Write visible and whole masks of the objects in boxes, as a label folder.
-
-        Boxes are of what is visible; with --set compositional.centre=known, of whole objects.""",
-        example="label-boxes boxes.json images/ --model runs/shapes --out runs/labels",
-        inputs=(
-            _ANNOTATIONS,
-            _IMAGES,
-            Input("model", "path", "DIR", "Output folder of `train-compositional`.", "--model", required=True),
-            _FORMAT,
         ),
         sections=("compositional",),
         takes=("settings", "device"),

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..data.exif import any_turned
+from ..data.label_folder import STATS
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..detector import config as configs
 from ..detector import label_codebook, model_table, ops, pictures, require_mmdetection, weights
-from ..detector.base_configs.mask_rcnn import Norm
+from ..detector.base_configs.backbones import Norm
 from ..detector.data import coco_export
 from ..detector.data.filled_boxes import filled_boxes
 from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
@@ -154,7 +155,13 @@ def _read(
     """Read and divide everything, and refuse what cannot be used, before anything is written."""
     from_boxes, boxes_of = model_table.learns_from_boxes(settings.detector), settings.detector.boxes_of
     stated = from_boxes and boxes_of == "file"
-    annotations = usable_photos(read_annotations(labels, boxes=stated), images, progress, settings.left_out_photos)
+    annotations = usable_photos(
+        read_annotations(labels, boxes=stated),
+        images,
+        progress,
+        settings.left_out_photos,
+        with_empty=settings.detector.background_photos,
+    )
     learnt = filled_boxes(annotations, boxes_of) if from_boxes else annotations
     truth = read_annotations(val) if val else None
     folder = val_images or images
@@ -175,6 +182,8 @@ def _read(
     inputs = input_hashes(annotations, images)
     if notes.doubt:
         inputs["doubt"] = hash_file(labels.parent / DOUBT_FILE)
+    if settings.detector.background_photos and (stats := labels.with_name(STATS)).is_file():
+        inputs["statistics"] = hash_file(stats)
     if truth:
         inputs |= {f"validation {name}": value for name, value in input_hashes(truth, folder).items()}
     turned = any_turned(annotations, images) or bool(truth and any_turned(truth, folder))
@@ -469,13 +478,16 @@ def _divide(
     `learnt` is the labels as the model looks at them.
     """
     wanted = coco_export.categories(annotations, agnostic)
+    background = coco_export.background_photos(annotations) if settings.detector.background_photos else set()
     if truth is None and learnt.instances and not any(i.modal or i.amodal for i in annotations.instances):
         raise DataError(
             f"{annotations.path}: expected masks to score against, got boxes only; give --val FILE with whole masks"
         )
     if truth is None:
-        learn, hold = coco_export.split_images(annotations, settings.detector.validation_fraction, settings.seed)
-        val_set = coco_export.to_coco(annotations, wanted, images=hold, with_visible=True)
+        learn, hold = coco_export.split_images(
+            annotations, settings.detector.validation_fraction, settings.seed, background
+        )
+        val_set = coco_export.to_coco(annotations, wanted, images=hold, background=background, with_visible=True)
         elsewhere, reason = len(annotations.images) - len(learn) - len(hold), "image without instances"
     else:
         val_set = coco_export.to_coco(truth, wanted, amodal_only=True, keep_empty=True, with_visible=True)
@@ -484,7 +496,13 @@ def _divide(
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
     visible = model_table.needs_visible(settings.detector)
     train_set = coco_export.to_coco(
-        learnt, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
+        learnt,
+        wanted,
+        images=learn,
+        background=background,
+        with_visible=visible,
+        needs_visible=visible,
+        notes=notes,
     )
     if elsewhere:
         train_set.left_out[reason] = elsewhere

@@ -18,7 +18,8 @@ pytest.importorskip("mmdet")
 from mmengine.dataset import pseudo_collate
 
 from amodalpl.detector import training
-from amodalpl.detector.base_configs.mask_rcnn import BACKBONES, mask_rcnn
+from amodalpl.detector.base_configs.backbones import BACKBONES
+from amodalpl.detector.base_configs.mask_rcnn import mask_rcnn
 from amodalpl.detector.config import full_config
 from amodalpl.detector.data.dataset import LabelDataset, ResumedSampler
 from amodalpl.detector.model_table import model_config

@@ -41,7 +41,6 @@ NEED_DETECTOR = {  # and what must be there before
     "refine": None,
     "predict": "train-detector",
     "train-compositional": None,
-    "label-boxes": "train-compositional",
 }
 
 
@@ -130,8 +129,6 @@ def test_example_runs(name, there):
 def test_example_runs_with_a_detector(name, there):
     pytest.importorskip("mmdet")
     shutil.rmtree("runs/detector")
-    if name == "label-boxes":
-        shutil.rmtree("runs/labels")
     if NEED_DETECTOR[name]:
         run_example(NEED_DETECTOR[name])
     run_example(name)

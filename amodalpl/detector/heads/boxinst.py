@@ -207,23 +207,27 @@ class BoxInstHead(BaseModule):
 
     def add_masks(self, found: Any, logits: tuple[Tensor, ...], sample: Any, rescale: bool) -> None:
         """Add the masks of the only head to the objects found on a photo."""
-        found.masks = self.in_photo(logits[0].sigmoid(), sample, rescale)
+        found.masks = self.in_photo(self.probabilities(logits)[0], sample, rescale) > self.test_cfg["mask_thr"]
         if rescale:
             found.bboxes = found.bboxes / found.bboxes.new_tensor(sample.scale_factor).repeat(2)
 
-    def in_photo(self, probability: Tensor, sample: Any, rescale: bool) -> Tensor:
-        """Return masks in the frame of the photo, as it was (`rescale`) or as the network saw it.
+    def probabilities(self, logits: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
+        """Return the probabilities of whole masks, and of visible ones where the model has them, (n, h, w) each."""
+        return logits[0].sigmoid(), None
 
-        Shapes: (n, h, w) -> (n, H, W) bool.
+    def in_photo(self, probability: Tensor, sample: Any, rescale: bool) -> Tensor:
+        """Return probabilities in the frame of the photo, as it was (`rescale`) or as the network saw it.
+
+        Shapes: (n, h, w) -> (n, H, W).
         """
         height, width = sample.img_shape[:2]
         if not len(probability):
             size_hw = sample.ori_shape[:2] if rescale else (height, width)
-            return probability.new_zeros((0, *size_hw), dtype=torch.bool)
+            return probability.new_zeros((0, *size_hw))
         full = aligned_bilinear(probability[:, None], self._stride)[..., :height, :width]
         if rescale:
             full = functional.interpolate(full, tuple(sample.ori_shape[:2]), mode="bilinear", align_corners=False)
-        return full[:, 0] > self.test_cfg["mask_thr"]
+        return full[:, 0]
 
     @property
     def _stride(self) -> int:
