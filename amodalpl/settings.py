@@ -335,6 +335,9 @@ class LabelSettings(Settings):
         "unless given, only of the one that comes with the package",
     )
     images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
+    boxes: Literal["visible", "whole"] = Field(
+        "visible", description="what the boxes are of that a detector is asked about (`pseudolabel --detector`)"
+    )
     low_confidence: float | None = Field(
         None,
         ge=0,
@@ -602,9 +605,6 @@ class CompositionalSettings(Settings):
     context_share: float = Field(0.2, ge=0, le=1, description="weight of the surroundings in the choice of a pose")
     hidden_prior: float = Field(
         0.5, gt=0, lt=1, description="chance that a cell is hidden; at 0.5 it drops out, as in the authors' code"
-    )
-    centre: Literal["searched", "known"] = Field(
-        "searched", description="boxes to be labelled are of visible parts, or of whole objects"
     )
     batch_size: int = Field(8, ge=1, description="crops at once")
 

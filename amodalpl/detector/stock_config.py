@@ -93,7 +93,8 @@ def read_config(path: Path) -> Config:
     except AmodalplError:
         raise
     except Exception as error:  # whatever the Python in it raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[0 if isinstance(error, ImportError) else -1]  # what cannot be imported comes first
         base = "; a base of MMDetection's package is _base_ = 'mmdet::NAME'" if isinstance(error, OSError) else ""
         raise DataError(f"{path}: expected a config of MMDetection, could not read it ({reason[:200]}){base}") from None
     if not isinstance(config.get("model"), Mapping):

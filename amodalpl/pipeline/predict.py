@@ -44,7 +44,7 @@ from ..report import draw
 from ..report.objects_picture import PicturedObject, draw_objects
 from ..report.page import REPORT_FILE, write_label_page
 from ..runtime.distributed import pick_device
-from ..runtime.next_command import argument, beside
+from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun
 from ..runtime.summary import Summary
@@ -162,7 +162,7 @@ def _summary(out: Path, shown: Path, counts: dict[str, Any]) -> Summary:
         files={name: file for name, file in files.items() if file.exists()},
         next=f"open {argument(labels / REPORT_FILE)}",
         then=f"amodalpl apply-review {argument(labels)} {argument(shown)} review.json "
-        f"--out {beside(out, 'found', 'corrected')}",
+        f"--out {argument(out.with_name(out.name + '_corrected'))}",  # `corrected` may be that of the training labels
     )
 
 
@@ -359,8 +359,7 @@ def _photo_labels(record: ImageRecord, group: Sequence[tuple[int, dict[str, Any]
     instances = [
         Instance(number, record.id, result["category_id"], None, score=result["score"]) for number, result in group
     ]
-    visible_px = [mask.area_px for mask in found.seen]
-    return {**photo_entries(found, record.id, instances, visible_px, model), "left_out": []}
+    return {**photo_entries(found, record.id, instances, found.seen, model), "left_out": []}
 
 
 def _stack(masks: Sequence[dict[str, Any]], record: ImageRecord) -> np.ndarray:

@@ -9,7 +9,7 @@ label.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ..data.label_folder import DOUBT, FITTED, LABELS, ORDER, REFIT, STATS
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord
 from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
+from ..detector import require_mmdetection
 from ..errors import DataError, SettingsError
 from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
@@ -75,6 +76,8 @@ def pseudolabel(
     progress: Progress = SILENT,
     review: Path | None = None,
     backend: str = "torch",
+    detector: Path | None = None,
+    calibrate: Path | None = None,
     add: bool = False,
 ) -> Summary:
     """Label every instance; a run that was interrupted goes on after the last finished part.
@@ -95,6 +98,8 @@ def pseudolabel(
         progress: shown while it works.
         review: decisions made on an earlier run; those on labels that come out the same are kept.
         backend: what runs the network, "torch" or "onnx"; their labels differ by rounding.
+        detector: label what is in boxes by this model instead, see `label_boxes`; nothing of a completer is used then.
+        calibrate: belongs to `detector`, see there.
         add: `out` has labels of an earlier state of the annotations: label photos that are new or have changed, and
             keep the labels of the others, and decisions on them, as they are.
 
@@ -105,12 +110,33 @@ def pseudolabel(
         DataError: annotations, photos or the review cannot be read, no instance can be labelled, or a photo does not
             fit into memory.
         CheckpointError: the completer is missing or damaged.
-        SettingsError: an unknown backend, a device that is not there, or settings of a class that the file has not.
+        SettingsError: an unknown backend, a device that is not there, settings of a class that the file has not, or
+            inputs that do not go together.
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
+    if detector is not None:
+        unwanted = {"--review": review is not None, "--completer": not is_builtin(completer), "--add": add}
+        for what in (option for option, given in unwanted.items() if given):
+            raise SettingsError(
+                f"{what}: expected --detector without it, got both; labels are completed, or made of boxes"
+            )
+        require_mmdetection("pseudolabel --detector")
+        from .label_boxes import label_boxes
+
+        return label_boxes(annotations, images, detector, out, settings, fmt, device, progress, calibrate)
+    if calibrate is not None:
+        raise SettingsError("--calibrate: expected --detector DIR beside it; a completer is calibrated on its hold-out")
     arguments = ROW.arguments(
-        annotations=annotations, images=images, completer=completer, fmt=fmt, review=review, backend=backend, add=add
+        annotations=annotations,
+        images=images,
+        completer=completer,
+        fmt=fmt,
+        review=review,
+        backend=backend,
+        detector=None,
+        calibrate=None,
+        add=add,
     )
     ranks = Ranks.of_this_process()
     ranks.settle()
@@ -264,12 +290,17 @@ def _make_parts(work: _Work, folder: Path, photos_per_part: int, ranks: Ranks, p
     with progress.task("labelling photos", len(records), done=done) as advance:
         for k in missing:
             if k % ranks.world == ranks.rank:
-                write_lines(files[k], _label_photos(work, parts[k]))
-                advance(len(parts[k]))
+                write_lines(files[k], _each_shown(_label_photos(work, parts[k]), advance))
         if ranks.is_first:
             others = [k for k in missing if k % ranks.world]
             wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
     return files
+
+
+def _each_shown(photos: Iterator[dict[str, Any]], advance: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+    for photo in photos:
+        yield photo
+        advance(1)
 
 
 def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
@@ -277,10 +308,9 @@ def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[
     for group in _fitting_groups(work.data, records):
         photos = [_read_photo(work, record) for record in group]
         for record, photo, found in zip(group, photos, complete_photos(work.plan, photos), strict=True):
-            drawn_px = [mask.area_px for mask in photo.owned.drawn]
             instances = work.data.completable[record.id]
             yield {
-                **photo_entries(found, record.id, instances, drawn_px, work.method),
+                **photo_entries(found, record.id, instances, photo.owned.drawn, work.method),
                 "left_out": _left_out(work, record),
             }
 

@@ -129,9 +129,9 @@ def _page_data(folder: LabelFolder, here: set[int], classes: Sequence[int]) -> d
 def shared_part(label: ShownLabel, on_photo: Sequence[ShownLabel]) -> Rle | None:
     """Return the hidden pixels that were drawn, belong to other masks, and were not completed.
 
-    A label to which nothing was added has no others. A completed one was completed behind what is in front of it, so
-    what the other masks own is theirs. A label file does not say which pixels were drawn: behind an occluder, drawn and
-    completed pixels count as completed.
+    A label to which nothing was added has no others; else label files have the mask that was drawn. Those of earlier
+    versions have none: a label was completed behind what is in front of it, so what other masks own is theirs, and
+    drawn pixels behind an occluder count as completed.
 
     Args:
         label: one of the photo's.
@@ -145,6 +145,8 @@ def shared_part(label: ShownLabel, on_photo: Sequence[ShownLabel]) -> Rle | None
         return None
     if not label.added_px:
         return label.amodal
+    if label.drawn is not None:
+        return label.drawn
     in_front = set(label.occluders)
     owners = [other.modal for other in on_photo if other.id != label.id and other.id not in in_front]
     (shared_px,) = rle.intersections_px([label.amodal], owners)

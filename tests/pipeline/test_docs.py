@@ -83,7 +83,7 @@ def to_run(page: str) -> list[Line]:
 
 def needs_detector(line: Line) -> bool:
     whole_chain = line.ours[0] == "demo" or (line.ours[0] == "run" and "--until" not in line.ours)
-    return whole_chain or "detector" in line.text or line.ours[0] in ("train-compositional", "label-boxes")
+    return whole_chain or "detector" in line.text or line.ours[0] == "train-compositional"
 
 
 def quickly(args: list[str]) -> list[str]:

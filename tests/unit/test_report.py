@@ -191,6 +191,13 @@ def test_hidden_pixels_of_other_masks_are_told_from_completed_ones():
     assert shared_part(mixed, [mixed, front]) is None
 
 
+def test_the_mask_as_drawn_tells_drawn_pixels_from_completed_ones_behind_an_occluder():
+    told = label(3, growth=2.0, added_px=200, occluders=[5], drawn=rle.to_json(rle.encode(box(20, 10, 40, 40))))
+    front = {**label(5), "visible_mask": rle.to_json(rle.encode(box(20, 30, 40, 60)))}
+    mixed, front = shown([told, front])
+    assert (rle.decode(shared_part(mixed, [mixed, front])) & box(20, 30, 40, 50) == box(20, 30, 40, 40)).all()
+
+
 # labels
 
 
