@@ -9,7 +9,7 @@ label.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,26 @@ def pseudolabel(
         calibrate=None,
         add=add,
     )
+    return _complete_masks(
+        annotations, images, completer, out, settings, fmt, device, progress, review, backend, add, arguments
+    )
+
+
+def _complete_masks(
+    annotations: Path,
+    images: Path,
+    completer: Path | str,
+    out: Path,
+    settings: PipelineSettings,
+    fmt: str,
+    device: str,
+    progress: Progress,
+    review: Path | None,
+    backend: str,
+    add: bool,
+    arguments: Mapping[str, Any],
+) -> Summary:
+    """Label by a completer, see `pseudolabel`; `arguments` are for the record of the run."""
     ranks = Ranks.of_this_process()
     ranks.settle()
     progress = progress if ranks.is_first else SILENT
