@@ -178,8 +178,7 @@ def judge(fault: Fault, tree: Path, tests: list[str]) -> None:
     finally:
         file.write_bytes(before)
         forget_bytecode(file)
-    if code not in (_EQUALS = {ast.Is: ast.Eq, ast.IsNot: ast.NotEq}
-KILLED_BY_TESTS, ERROR_IN_IMPORT, NO_FAILURE, -1):
+    if code not in (KILLED_BY_TESTS, ERROR_IN_IMPORT, NO_FAILURE, -1):
         sys.exit(f"{fault.module}: pytest ended with {code} for {' '.join(tests)}")
     fault.outcome = {NO_FAILURE: "survived", -1: "timeout"}.get(code, "killed")
     fault.seconds = round(time.monotonic() - start, 1)
