@@ -41,29 +41,15 @@ __all__ = [
     "train_completer",
     "train_detector",
 ]
-
-_HOMES = {
-    "AmodalplError": "errors",
-    "CompletedImage": "api",
-    "DetectedImage": "api",
-    "complete_image": "api",
-    "complete_images": "api",
-    "detect_image": "api",
-    "label_photos": "pipeline.from_python",
-    "load_completer": "api",
-    "load_detector": "api",
-    "read_annotations": "data.read",
-    "synthesise": "pipeline.from_python",
-    "train_completer": "pipeline.from_python",
-    "train_detector": "pipeline.from_python",
-}
+_STAGES = {"label_photos", "synthesise", "train_completer", "train_detector"}
+_HOMES = {"AmodalplError": "errors", "read_annotations": "data.read", **dict.fromkeys(_STAGES, "pipeline.from_python")}
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then, so that `amodalpl --help` need not wait for torch."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{_HOMES.get(name, 'api')}", __name__), name)
 
 
 def __dir__() -> list[str]:

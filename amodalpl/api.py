@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from .builtin import completer_folder
 from .completed_image import CompletedImage
 from .completion import checkpoint
 from .completion.checkpoint import CompleterBundle
@@ -28,25 +29,15 @@ from .labelling import assemble
 from .labelling.assemble import DrawnPhoto, complete_photos
 from .labelling.class_rules import class_rules
 from .labelling.detections import label_detections
+from .labelling.gap_tolerance import measured
 from .labelling.plan import plan_labels
 from .masks import ownership, rle
-from .masks.gaps import derive_tolerance, pair_gaps
 from .masks.rle import Rle
 from .runtime.distributed import pick_device
 from .settings_values import resolve
 
 if TYPE_CHECKING:
     from .detector.trained import Detector
-
-__all__ = [
-    "CompletedImage",
-    "DetectedImage",
-    "complete_image",
-    "complete_images",
-    "detect_image",
-    "load_completer",
-    "load_detector",
-]
 
 AnyPath = str | os.PathLike[str]
 Masks = np.ndarray | Sequence[Any]
@@ -56,7 +47,8 @@ def load_completer(folder: AnyPath, device: str = "auto", backend: str = "torch"
     """Open a trained completer.
 
     Args:
-        folder: output folder of `amodalpl complete`.
+        folder: output folder of `amodalpl complete`, or "builtin" for the completer that comes with the package, with
+            the thresholds that it came with; `labels/refit/completer` of `amodalpl pseudolabel` has those of your data.
         device: "auto", "cpu" or "cuda".
         backend: "torch", or "onnx" to run what `amodalpl export-onnx` wrote by onnxruntime.
 
@@ -66,7 +58,7 @@ def load_completer(folder: AnyPath, device: str = "auto", backend: str = "torch"
         CheckpointError: files are missing, damaged, or do not belong together.
         MissingPackageError: onnxruntime is asked for and not installed.
     """
-    return checkpoint.load_completer(Path(folder), pick_device(device), backend)
+    return checkpoint.load_completer(completer_folder(os.fspath(folder)), pick_device(device), backend)
 
 
 def complete_image(
@@ -135,13 +127,10 @@ def _complete(
     if completer.completer.uses_image and photo is None:
         raise DataError("image: expected the photo, since this completer was trained to look at it; got None")
     owned = ownership.resolve(drawn, size)
-    if labels.gap_px is None or labels.contour_inset_px is None:
-        tolerance = derive_tolerance(pair_gaps(owned.masks))
-        labels = labels.measured(tolerance.gap_px, tolerance.contour_inset_px)
+    labels, _ = measured(labels, [owned.masks])
     seen = photo if completer.completer.uses_image else None
-    (completed,) = complete_photos(
-        plan_labels(completer, labels, rules), [DrawnPhoto(drawn, owned, seen, category_ids)]
-    )
+    plan = plan_labels(completer, labels, rules)
+    (completed,) = complete_photos(plan, [DrawnPhoto(owned, seen, category_ids)])
     return CompletedImage.of(completed, photo, category_ids)
 
 

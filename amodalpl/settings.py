@@ -115,12 +115,31 @@ class AisSettings(Settings):
         return self
 
 
+class OccludedSettings(Settings):
+    """Test photos of objects that unannotated things hide; see `synthesis/occluded_objects.py`."""
+
+    objects: int = Field(100, ge=1, description="objects of held-out photos that are shown, each in ten levels")
+    least_side_px: int = Field(32, ge=1, description="shorter side of the box of an object, at least")
+    context: float = Field(
+        0.5, gt=0, le=4, description="surroundings: the box widened by this share of its sides, each way"
+    )
+    size: Fraction = Field((0.3, 1.2), description="least and most size of a pasted occluder relative to the object")
+    tries: int = Field(300, ge=1, description="placements tried for one photo")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> OccludedSettings:
+        if not 0 < self.size[0] <= self.size[1]:
+            raise ValueError(f"size: expected 0 < least <= most, got {self.size[0]}, {self.size[1]}")
+        return self
+
+
 class SynthesisSettings(Settings):
     """The cut-out bank, the training samples drawn from it, and the frozen hold-out."""
 
-    recipe: Literal["method", "pair", "layers", "ais"] = Field(
+    recipe: Literal["method", "pair", "layers", "ais", "occluded-objects"] = Field(
         "method",
-        description="training samples: pair (PCNet-M, ASBU), layers (richer), ais (Li and Malik), or the method's own",
+        description="training samples: pair (PCNet-M, ASBU), layers (richer), ais (Li and Malik), or the method's own; "
+        "or occluded-objects, test photos for methods that are given boxes",
     )
     only_unoccluded: bool = Field(
         False, description="training samples only from objects that nothing is near and no border of the photo cuts off"
@@ -141,6 +160,10 @@ class SynthesisSettings(Settings):
     min_side_px: float = Field(5.0, ge=1, description="smallest crop side that is used; 5 in the PCNet code")
     layers: LayerSettings = Field(LayerSettings(), description="of the recipe layers")
     ais: AisSettings = Field(AisSettings(), description="of the recipe ais")
+    occluded: OccludedSettings = Field(OccludedSettings(), description="of the recipe occluded-objects")
+    photos: int | None = Field(
+        None, ge=2, description="photos with objects that are used at all, drawn by the seed; every one unless given"
+    )
     holdout_fraction: float = Field(0.15, gt=0, lt=1, description="share of the photos that training never sees")
     holdout_scenes: int = Field(3, ge=1, description="hold-out scenes drawn from each held-out photo")
     holdout_occluded: float = Field(0.8, ge=0, le=1, description="share of hold-out targets that get an occluder")
@@ -189,7 +212,12 @@ class CompleterSettings(Settings):
 class TrainingSettings(Settings):
     """How a completer is trained."""
 
-    steps: int = Field(56_000, ge=1, description="optimiser steps; 56 000 for COCOA, 32 000 for KINS")
+    steps: int = Field(
+        56_000,
+        ge=0,
+        description="optimiser steps; 56 000 for COCOA, 32 000 for KINS; 0 keeps the weights of --init and chooses how "
+        "to use them",
+    )
     batch_size: int = Field(32, ge=1, description="patches per step and process")
     workers: int = Field(2, ge=0, description="loader processes; the samples are the same for any number")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd in the papers; adamw for short runs")
@@ -265,6 +293,11 @@ class LabelSettings(Settings):
         description="the same where no mask is, for what hides there without one; 1 lets nothing grow there; the "
         "completer's unless given",
     )
+    fill: Literal["never", "pieces", "hollow"] = Field(
+        "never",
+        description="grow labels to their convex hull, behind things without a mask: those in several pieces, or also "
+        "those that fill little of it, which suits files whose objects are known to be hidden",
+    )
     order_threshold: float | None = Field(
         None, gt=0, lt=1, description="the same, where growth tells who is in front; the completer's unless given"
     )
@@ -296,7 +329,15 @@ class LabelSettings(Settings):
         description="whole over visible area, grown where masks are tight, beyond which a label stays as drawn, "
         "with the flag `runaway`",
     )
+    refit: bool | None = Field(
+        None,
+        description="choose thresholds and calibration of the completer anew, on occlusions made of your own masks; "
+        "unless given, only of the one that comes with the package",
+    )
     images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
+    boxes: Literal["visible", "whole"] = Field(
+        "visible", description="what the boxes are of that a detector is asked about (`pseudolabel --detector`)"
+    )
     low_confidence: float | None = Field(
         None,
         ge=0,
@@ -398,6 +439,13 @@ class BoxInstSettings(Settings):
     warm_up: float = Field(
         1 / 9, ge=0, le=1, description="share of the steps until neighbours count fully; 10 000 of 90 000 as published"
     )
+    filled_start: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the steps over which masks are also taught to fill their boxes, less and less; 0 as "
+        "published, but then short trainings, or those from random weights, end in lines along two sides of the boxes",
+    )
     masks_per_photo: int = Field(64, ge=1, description="masks of a photo that are learnt from in a step, at most")
 
 
@@ -457,7 +505,11 @@ class TrustSettings(Settings):
 class DetectorSettings(Settings):
     """A detector by MMDetection on the label file."""
 
-    model: DetectorModel = Field("mask-rcnn", description="which detector; `amodalpl train-detector --list` has them")
+    model: Literal[DetectorModel, "mmdet-config"] = Field(
+        "mask-rcnn",
+        description="which detector; `amodalpl train-detector --list` has them; mmdet-config where --mmdet-config is "
+        "given",
+    )
     backbone: Literal["resnet50", "mobilenet_v2", "resnet18_small"] = Field(
         "resnet50", description="resnet50 as in the paper, mobilenet_v2, or a slim ResNet-18 for drawn scenes"
     )
@@ -474,7 +526,10 @@ class DetectorSettings(Settings):
     batch_size: int = Field(2, ge=1, description="photos per step and process; 2 in the ASBU paper")
     workers: int = Field(2, ge=0, description="loader processes")
     learning_rate: float = Field(0.0025, gt=0, description="0.02 for 16 photos, scaled to the batch")
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd in the paper; adamw for short runs")
+    optimizer: Literal["sgd", "adamw", "config"] = Field(
+        "sgd",
+        description="sgd in the paper; adamw for short runs; config: that of --mmdet-config, its rate for our batch",
+    )
     weight_decay: float = Field(1e-4, ge=0, description="mmdetection's default")
     warmup_steps: int = Field(500, ge=0, description="linear warm-up; mmdetection's default")
     milestones: tuple[float, ...] = Field((2 / 3, 11 / 12), description="shares of the steps at which the rate drops")
@@ -487,8 +542,16 @@ class DetectorSettings(Settings):
     validation_fraction: float = Field(
         0.15, gt=0, lt=1, description="share of photos kept for scoring when no --val is given"
     )
+    background_photos: bool = Field(
+        False,
+        description="photos without any annotation take part and teach what is no object; right only where every "
+        "object of the classes is annotated",
+    )
     checkpoint_every: int = Field(500, ge=1, description="steps between two checkpoints")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
+    mask_scoring: bool = Field(
+        False, description="also learn how good masks are; a score is that of the class times the predicted IoU"
+    )
     trust: TrustSettings = Field(TrustSettings(), description="how far labels are believed")
     orcnn: OrcnnSettings = Field(OrcnnSettings(), description="of the model orcnn")
     vrsp: VrspSettings = Field(VrspSettings(), description="of the model vrsp")
@@ -505,6 +568,26 @@ class PredictSettings(Settings):
     precision: Literal["fp32", "fp16"] = Field("fp32", description="arithmetic of the network; fp16 needs a GPU")
     every_frame: int = Field(1, ge=1, description="of a video, each so many-th frame is looked at")
     photos_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
+
+
+class RefineSettings(Settings):
+    """Rounds of self-training: a detector's whole masks beside the labels that it learnt from."""
+
+    rounds: int = Field(3, ge=1, description="most rounds after the first detector")
+    match_iou: float = Field(
+        0.5, gt=0, le=1, description="least IoU of whole masks for a detection to be a label's object"
+    )
+    agree_iou: float = Field(0.85, gt=0, le=1, description="IoU from which a detection and a label say the same")
+    least_score: float = Field(0.1, ge=0, lt=1, description="detections below it say nothing")
+    drop_above: float = Field(
+        0.5, ge=0, le=1, description="uncertainty above which a label that no detection matches is dropped"
+    )
+    least_gain: float = Field(
+        0.0, ge=0, description="AP on the hold-out that a round must bring; the first that does not is the last"
+    )
+    trust: float = Field(
+        1.0, ge=0, le=1, description="detector.trust.labels in all rounds, where that is 0: doubted labels weigh less"
+    )
 
 
 class CompositionalSettings(Settings):
@@ -530,9 +613,6 @@ class CompositionalSettings(Settings):
     hidden_prior: float = Field(
         0.5, gt=0, lt=1, description="chance that a cell is hidden; at 0.5 it drops out, as in the authors' code"
     )
-    centre: Literal["searched", "known"] = Field(
-        "searched", description="boxes to be labelled are of visible parts, or of whole objects"
-    )
     batch_size: int = Field(8, ge=1, description="crops at once")
 
 
@@ -552,6 +632,7 @@ class PipelineSettings(Settings):
     labels: LabelSettings = LabelSettings()
     detector: DetectorSettings = DetectorSettings()
     predict: PredictSettings = PredictSettings()
+    refine: RefineSettings = RefineSettings()
     compositional: CompositionalSettings = CompositionalSettings()
 
 
@@ -563,9 +644,11 @@ class DataSettings(Settings):
     format: str = Field("auto", description="format of the annotations")
     truth: Path | None = Field(None, description="file with amodal masks under the same ids, to score the labels")
     detector: bool = Field(True, description="train and score the detector too")
+    refine: bool = Field(False, description="refine the labels by what detectors find, in rounds")
     val: Path | None = Field(None, description="file with amodal masks to score the detector on")
     val_images: Path | None = Field(None, description="photos of `val`; `images` when not given")
     init: str | None = Field(None, description="start weights of the detector, or none")
+    mmdet_config: str | None = Field(None, description="config of MMDetection whose model is trained")
 
     @field_validator("*")
     @classmethod

@@ -20,7 +20,7 @@ class DrawnOn(str, Enum):
     shown = "shown"
 
 
-def convert(
+def convert(  # longer than others: typer reads options and their help from the signature
     source: Annotated[
         list[Path] | None,
         typer.Argument(

@@ -30,6 +30,7 @@ from amodalpl.runtime.progress import DAY_S, SILENT, Progress
 from amodalpl.runtime.summary import Summary
 
 from .headline import Result, behind, headline
+from .pace import Pace
 from .printable import printable
 from .threads import busy_warning
 
@@ -112,6 +113,8 @@ def show(stage: Callable[[Progress], Summary], as_json: bool, *, computes: bool 
     log = EventLog(_asked.log_json, progress) if _asked.log_json and first_process else None
     if computes and (busy := busy_warning()):
         progress.warn(busy)
+    if computes and isinstance(progress, ShownProgress) and "torch" not in sys.modules:
+        progress.note("starting; loading torch takes a few seconds")
     try:
         with contextlib.redirect_stdout(sys.stderr):
             summary = stage(log or progress)
@@ -181,11 +184,17 @@ class ShownProgress(Progress):
             TimeLeftColumn(),
             console=self._console,
         )
-        row = bars.add_task(label, total=total, completed=done, before=done)
+        pace = Pace(total, done)
+        row = bars.add_task(label, total=total, completed=done, before=done, pace=pace)
+
+        def advance(units: int) -> None:
+            pace.advance(units)
+            bars.advance(row, units)
+
         try:
             if outermost:
                 bars.start()
-            yield lambda units: bars.advance(row, units)
+            yield advance
         finally:
             if outermost:
                 bars.stop()
@@ -197,16 +206,19 @@ class ShownProgress(Progress):
     def _lines(self, label: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
         began = spoke = time.monotonic()
         finished = done
+        pace = Pace(total, done, time.monotonic)
 
         def advance(units: int) -> None:
             nonlocal finished, spoke
             finished += units
+            pace.advance(units)
             now = time.monotonic()
             if now - spoke >= SECONDS_BETWEEN_LINES and finished < total:
                 spoke = now
                 rate = (finished - done) / (now - began)
-                left = f", {_clock((total - finished) / rate)} left" if rate > 0 else ""
-                self.note(f"{label}: {finished}/{total}, {rate:.3g}/s{left}")
+                left = pace.seconds_left()
+                shown = "" if left is None else f", {_clock(left)} left"
+                self.note(f"{label}: {finished}/{total}, {rate:.3g}/s{shown}")
 
         yield advance
         self.note(f"{label}: {finished}/{total} in {_clock(time.monotonic() - began)}")
@@ -229,7 +241,8 @@ class TimeLeftColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Draw it."""
-        return Text("" if task.time_remaining is None else _clock(task.time_remaining), style="progress.remaining")
+        left = task.fields["pace"].seconds_left()
+        return Text("" if left is None else _clock(left), style="progress.remaining")
 
 
 def _clock(seconds: float) -> str:

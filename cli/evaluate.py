@@ -1,4 +1,4 @@
-"""`amodalpl evaluate completion|order|promise|completer|detector|detections|compare`."""
+"""`amodalpl evaluate completion|order|promise|completer|detector|detections|boxes|zoo|compare`."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def completion(
 
     Example: [bold]amodalpl evaluate completion truth.json runs/labels/pseudo_amodal.json[/bold]
     """
-    from amodalpl.settings_values import resolve
-
-    gap_px = resolve(options.explicit(config, overrides, seed)).labels.near_px
+    gap_px = options.resolved(config, overrides, seed).labels.near_px
 
     from amodalpl.evaluation.completion import evaluate_completion as stage
 
@@ -98,9 +96,7 @@ def order(
 
     Example: [bold]amodalpl evaluate order truth.json runs/labels/pseudo_amodal.json[/bold]
     """
-    from amodalpl.settings_values import resolve
-
-    gap_px = resolve(options.explicit(config, overrides, seed)).labels.near_px
+    gap_px = options.resolved(config, overrides, seed).labels.near_px
 
     from amodalpl.evaluation.order import evaluate_order as stage
 
@@ -126,9 +122,7 @@ def promise(
 
     Example: [bold]amodalpl evaluate promise truth.json runs/labels[/bold]
     """
-    from amodalpl.settings_values import resolve
-
-    settings = resolve(options.explicit(config, overrides, seed))
+    settings = options.resolved(config, overrides, seed)
 
     from amodalpl.evaluation.promise import evaluate_promise as stage
 
@@ -161,9 +155,7 @@ def completer(
 
     Example: [bold]amodalpl evaluate completer runs/completer runs/pairs --out scores/completer[/bold]
     """
-    from amodalpl.settings_values import resolve
-
-    labels = resolve(options.explicit(config, overrides, seed)).labels
+    labels = options.resolved(config, overrides, seed).labels
 
     from amodalpl.evaluation.completer import evaluate_completer as stage
 
@@ -222,6 +214,105 @@ def detections(
             class_agnostic=class_agnostic,
             levels=levels,
             out=out,
+            progress=progress,
+        ),
+        as_json,
+    )
+
+
+@evaluate.command()
+def boxes(
+    truth: Truth,
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of its photos.")],
+    detector: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--detector", metavar="DIR", help="A folder of `train-detector` or `train-compositional`; may be repeated."
+        ),
+    ] = None,
+    proposals: Annotated[
+        Path | None,
+        typer.Option("--proposals", metavar="DIR", help="Also give the best boxes that this Mask R-CNN proposes."),
+    ] = None,
+    shapes: Annotated[
+        Path | None,
+        typer.Option("--shapes", metavar="ANN", help="Also score the mean shape of each class, from these masks."),
+    ] = None,
+    whole_boxes: Annotated[
+        bool, typer.Option("--whole-boxes", help="Give boxes of whole objects, not of their visible parts.")
+    ] = False,
+    levels: Levels = None,
+    out: ScoresOut = None,
+    seed: options.Seed = None,
+    device: options.DeviceOption = options.Device.auto,
+    as_json: options.Json = False,
+) -> None:
+    """Score whole masks made from boxes, by level of occlusion, beside what boxes give for free.
+
+    Example: [bold]amodalpl evaluate boxes hidden/truth.json hidden/images --detector runs/blade[/bold]
+    """
+    from amodalpl.evaluation.boxes import evaluate_boxes as stage
+
+    show(
+        lambda progress: stage(
+            truth,
+            images,
+            detector or (),
+            proposals=proposals,
+            shapes=shapes,
+            whole_boxes=whole_boxes,
+            levels=levels,
+            seed=seed or 0,
+            out=out,
+            device=device.value,
+            progress=progress,
+        ),
+        as_json,
+    )
+
+
+@evaluate.command()
+def zoo(
+    truth: Truth,
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of its photos.")],
+    detectors: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Output folders of `amodalpl train-detector`.")
+    ],
+    class_agnostic: Annotated[
+        bool,
+        typer.Option(
+            "--class-agnostic", help="Ignore categories. Scores are higher then: do not compare them with others."
+        ),
+    ] = False,
+    levels: Levels = None,
+    out: ScoresOut = None,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    seed: options.Seed = None,
+    device: options.DeviceOption = options.Device.auto,
+    as_json: options.Json = False,
+) -> None:
+    """Run several detectors on the photos of a truth: every AP, the order of pairs, speed and memory in one table.
+
+    Example: [bold]amodalpl evaluate zoo truth.json images/ runs/detector --out scores/zoo[/bold]
+    """
+    from amodalpl.settings_values import resolve
+
+    settings = resolve(options.explicit(config, overrides, seed))
+
+    from amodalpl.evaluation.zoo import evaluate_zoo as stage
+
+    show(
+        lambda progress: stage(
+            truth,
+            images,
+            detectors,
+            class_agnostic=class_agnostic,
+            levels=levels,
+            score_threshold=settings.predict.score_threshold,
+            gap_px=settings.labels.near_px,
+            out=out,
+            device=device.value,
             progress=progress,
         ),
         as_json,

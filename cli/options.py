@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from amodalpl.errors import SettingsError, nearest
+
+if TYPE_CHECKING:
+    from amodalpl.settings import PipelineSettings
 
 SETTINGS_PANEL = "Settings"
 
@@ -122,3 +125,10 @@ def explicit(
     checked = {name: section for name, section in values.items() if name != "data"}
     resolve(checked, source=str(config) if config else "settings")
     return values if keep_data else checked
+
+
+def resolved(config: Path | None, overrides: list[str] | None, seed: int | None) -> PipelineSettings:
+    """Return all settings, with what the user set; see `explicit`."""
+    from amodalpl.settings_values import resolve
+
+    return resolve(explicit(config, overrides, seed))

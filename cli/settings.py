@@ -27,9 +27,7 @@ def settings(
 
     Example: [bold]amodalpl settings training --config coco_cpu[/bold]
     """
-    from amodalpl.settings_values import resolve
-
-    resolved = resolve(options.explicit(config, overrides, seed))
+    resolved = options.resolved(config, overrides, seed)
     values = resolved.model_dump(mode="json")
     if section is not None:
         if section not in values:

@@ -81,6 +81,8 @@ def _parameter(given: Input) -> inspect.Parameter:
         return _keyword(given.name, options.FormatOption, given.default)
     if not given.optional:
         return _keyword(given.name, Annotated[of, typer.Option(given.flag, **words)])
+    if given.kind == "flag":
+        return _keyword(given.name, Annotated[bool, typer.Option(given.flag, help=given.help)], given.default)
     annotation = of if given.default is not None else of | None
     return _keyword(given.name, Annotated[annotation, typer.Option(given.flag, **words)], given.default)
 
@@ -96,12 +98,15 @@ def _listing(choice: Choice) -> Any:
             return
         from rich.table import Table
 
-        rows = choice.rows()
-        columns = next(iter(rows.values()))
-        table = Table(choice.name, *columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for name, row in rows.items():
-            table.add_row(name, *row.values())
-        stdout_console().print(table, markup=False)
+        console = stdout_console()
+        for number, (option, rows) in enumerate(choice.tables().items()):
+            if number:
+                console.print()
+            columns = next(iter(rows.values()))
+            table = Table(option, *columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+            for name, row in rows.items():
+                table.add_row(name, *row.values())
+            console.print(table, markup=False)
         raise typer.Exit()
 
     return Annotated[

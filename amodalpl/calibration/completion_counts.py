@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..completion.predictor import CompletionRequest
 from ..labelling.label import amodal_in_window, as_drawn
-from ..labelling.order_recovery import requests_behind
 from ..labelling.plan import LabelPlan
 from ..masks.boxed import in_common_box
 from ..metrics.completion import Counts, count_instance
@@ -31,17 +29,17 @@ def count_completions(
     Returns:
         For each pair, the counts of each object.
     """
-    case_of: dict[CompletionRequest, Case] = {}
-    for case, groups in zip(cases, occluders, strict=True):
-        visible = {target: group for target, group in groups.items() if case.scene.masks[target].any()}
-        requests = requests_behind(case.scene.with_tight_masks_grown(plan.contour_inset_px), visible)
-        case_of |= dict.fromkeys(requests.values(), case)
+    shown = [case.scene.with_tight_masks_grown(plan.contour_inset_px) for case in cases]
+    visible = [
+        {target: group for target, group in groups.items() if case.scene.masks[target].any()}
+        for case, groups in zip(cases, occluders, strict=True)
+    ]
     counts: list[list[Counts]] = [[] for _ in thresholds]
-    for prediction in plan.completing.stream(case_of):
-        case, target = case_of[prediction.request], prediction.request.target
-        modal, truth = case.scene.masks[target], case.amodal[target]
-        for of_threshold, (threshold, unmasked) in zip(counts, thresholds, strict=True):
-            local = amodal_in_window(prediction, threshold, plan.behind_neighbours, unmasked)
-            label = as_drawn(modal, prediction, local, plan.contour_inset_px)
-            of_threshold.append(count_instance(*in_common_box(label, truth, modal)))
+    for case, found in zip(cases, plan.completing.predict_behind(shown, visible), strict=True):
+        for target, prediction in found.items():
+            modal, truth = case.scene.masks[target], case.amodal[target]
+            for of_threshold, (threshold, unmasked) in zip(counts, thresholds, strict=True):
+                local = amodal_in_window(prediction, threshold, plan.behind_neighbours, unmasked)
+                label = as_drawn(modal, prediction, local, plan.contour_inset_px)
+                of_threshold.append(count_instance(*in_common_box(label, truth, modal)))
     return counts

@@ -13,14 +13,14 @@ from ..completion.predictor import Scene
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..io.images import image_path, read_image
+from ..labelling.gap_tolerance import measured
 from ..labelling.ordering import OcclusionEdge
 from ..masks import boxed
 from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed
-from ..masks.gaps import derive_tolerance, pair_gaps
 from ..masks.geometry import count_px, dilate
 from ..settings import LabelSettings
+from ..synthesis.holdout import HOLDOUT, HOLDOUT_IMAGES
 
-HOLDOUT, HOLDOUT_IMAGES = "holdout.json", "holdout_images"  # in the folder of `amodalpl synth`
 SCENES_AT_ONCE = 8
 
 
@@ -48,6 +48,18 @@ class Case:
                 if front != back and shared_px:
                     pairs.append(OcclusionEdge(front, back, float(shared_px)))
         return pairs
+
+    def with_unmasked_occluders(self, share: float, rng: np.random.Generator) -> Case:
+        """Return the scene with some of what hides others no longer known, as things that nobody annotated.
+
+        Args:
+            share: of the objects in front of others, the chance of each to go.
+            rng: source of randomness.
+        """
+        fronts = sorted({pair.front for pair in self.true_order()})
+        gone = {front for front in fronts if rng.random() < share}
+        kept = [index for index in range(len(self.amodal)) if index not in gone] or list(range(len(self.amodal)))
+        return Case(Scene(self.scene.masks.subset(kept), self.scene.image), self.amodal.subset(kept))
 
     def eroded(self, radius_px: int) -> Scene:
         """Return the scene with every visible mask shrunk by a square of side 2 * radius + 1."""
@@ -77,6 +89,10 @@ class Holdout:
     def cases(self, part: str) -> list[int]:
         """Return the image ids of a part ("choose" or "report"); scenes of one part only serve as both."""
         return [r.id for r in self.data.images if r.raw.get("part") in (part, "both")]
+
+    def photo_of(self, image_id: int) -> int:
+        """Return the id of the photo that a scene was drawn on; several may share one."""
+        return int(self.data.image_by_id[image_id].raw.get("photo_id", image_id))
 
     def read(self, image_ids: Iterable[int]) -> Iterator[Case]:
         """Decode scenes."""
@@ -119,10 +135,5 @@ def with_tolerance(
         settings: kept as they are when `gap_px` and `contour_inset_px` are given.
         eroded_px: measure with every visible mask shrunk by so many pixels.
     """
-    if settings.gap_px is not None and settings.contour_inset_px is not None:
-        return settings
-    gaps: list[int] = []
-    for case in holdout.read(image_ids):
-        gaps += pair_gaps((case.eroded(eroded_px) if eroded_px else case.scene).masks)
-    tolerance = derive_tolerance(gaps)
-    return settings.measured(tolerance.gap_px, tolerance.contour_inset_px)
+    scenes = (case.eroded(eroded_px) if eroded_px else case.scene for case in holdout.read(image_ids))
+    return measured(settings, (scene.masks for scene in scenes))[0]

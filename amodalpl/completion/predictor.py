@@ -31,12 +31,16 @@ class Scene:
     Attributes:
         masks: N disjoint visible parts.
         image: (H, W, 3) uint8 RGB; needed only by completers that look at the photo.
+        classes: N category ids, for settings of single classes; None where nobody knows.
     """
 
-    def __init__(self, masks: np.ndarray | BoxedMasks, image: np.ndarray | None = None) -> None:
+    def __init__(
+        self, masks: np.ndarray | BoxedMasks, image: np.ndarray | None = None, classes: Sequence[int] | None = None
+    ) -> None:
         """Keep what is given; of an (N, H, W) bool stack, the boxes of its masks."""
         self.masks = all_boxed(masks)
         self.image = image
+        self.classes = None if classes is None else list(classes)
 
     @cached_property
     def covered(self) -> np.ndarray:
@@ -45,7 +49,7 @@ class Scene:
 
     def with_tight_masks_grown(self, by_px: int) -> Scene:
         """Return the scene with masks that were drawn too tight grown by so many pixels (`grow_tight_masks`)."""
-        return Scene(grow_tight_masks(self.masks, by_px), self.image) if by_px else self
+        return Scene(grow_tight_masks(self.masks, by_px), self.image, self.classes) if by_px else self
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ class CompletionPrediction:
 
 Predictions = Mapping[CompletionRequest, CompletionPrediction]
 NONE_KNOWN: Predictions = MappingProxyType({})
+OfObjects = Mapping[int, CompletionPrediction]
+"""Predictions of the objects of one scene, by their indices."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,29 @@ class CompletionPredictor:
         wanted = dict.fromkeys(requests)
         kept = {r: self._as_own(known[r]) for r in wanted if r in known and known[r].gap_px == self.gap_px}
         return kept | {p.request: p for p in self.stream(r for r in wanted if r not in kept)}
+
+    def predict_behind(
+        self,
+        scenes: Sequence[Scene],
+        occluders: Sequence[Mapping[int, Sequence[int]]],
+        known: Predictions = NONE_KNOWN,
+    ) -> list[OfObjects]:
+        """Return what is predicted of objects, each behind all of some others at once.
+
+        Args:
+            scenes: images with disjoint visible masks.
+            occluders: per scene, by object, those that may hide it; an object that is not named is not asked about.
+            known: as `predict` takes it.
+
+        Returns:
+            Per scene, the prediction of each object that was asked about.
+        """
+        requests = [
+            {target: CompletionRequest(scene, target, tuple(group)) for target, group in groups.items()}
+            for scene, groups in zip(scenes, occluders, strict=True)
+        ]
+        found = self.predict((request for of_scene in requests for request in of_scene.values()), known)
+        return [{target: found[request] for target, request in of_scene.items()} for of_scene in requests]
 
     def stream(self, requests: Iterable[CompletionRequest]) -> Iterator[CompletionPrediction]:
         """Predict batch by batch, for callers that keep little of each prediction.

@@ -21,7 +21,8 @@ from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import Source, files_below, load_json
 from ..errors import DataError
-from ..masks import rle
+from ..masks import boxed, rle
+from ..masks.boxed import BoxedMask
 from ..masks.rle import Rle
 from .shared.numbers_png import read_numbers
 from .shared.photo_folder import PhotoFolder
@@ -149,11 +150,11 @@ def _read_polygons(builder: _Builder, file: Path, name: str, photo: str) -> None
     above = np.zeros(canvas.shown_hw, dtype=bool)
     visible: list[Mask | None] = []
     for _, _, outline, mask in reversed(drawn):
-        own = rle.decode(mask)
-        covered = own & above
-        left = rle.encode(own & ~above)
-        visible.append(None if not rle.area_px(left) else Mask(rle=left) if covered.any() else outline)
-        above |= own
+        own = boxed.decode(mask)
+        left = BoxedMask.cut(own.crop & ~above[own.window], own.box_xywh[:2], own.size_hw)
+        is_covered = left.area_px < own.area_px
+        visible.append(None if not left.any() else Mask(rle=left.encode()) if is_covered else outline)
+        own.add_to(above)
     numbers: dict[int, int] = {}  # position in `drawn` to id
     for at, ((place, label, _, _), modal) in enumerate(zip(drawn, reversed(visible), strict=True)):
         with builder.entry(place):

@@ -11,7 +11,7 @@ import os
 import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
 from ..errors import DataError
 from ..io.files import write_whole
+from ..io.xml import read_xml
 from ..masks import rle
 from .shared.attributes import Value, simple
 
@@ -50,7 +51,7 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
         DataError: no such file, not XML, not CVAT for images, or nothing that can be read.
     """
     file = _the_file(path)
-    root = _parse(file)
+    root = read_xml(file, "a CVAT XML file")
     if root.tag != "annotations":
         raise DataError(f"{file}: expected CVAT's <annotations>, got <{root.tag[:60]}>")
     if root.find("track") is not None:
@@ -75,22 +76,6 @@ def _the_file(path: Path) -> Path:
     if len(files) != 1:
         raise DataError(f"{path}: expected one annotations.xml below it, found {len(files)}; name the file itself")
     return files[0]
-
-
-class _NoEntities(ET.TreeBuilder):
-    """Refuses document types, which CVAT never writes: entities in them can fill the memory."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
-        raise ET.ParseError("a document type is not allowed")
-
-
-def _parse(file: Path) -> ET.Element:
-    try:
-        return ET.parse(file, ET.XMLParser(target=_NoEntities())).getroot()
-    except OSError as error:
-        raise DataError(f"{file}: expected a CVAT XML file, could not read it ({error.strerror})") from None
-    except (ET.ParseError, ValueError, LookupError) as error:
-        raise DataError(f"{file}: expected a CVAT XML file, got something else ({str(error)[:120]})") from None
 
 
 def _declare_labels(builder: Builder, root: ET.Element) -> _AttributeTypes:
@@ -377,8 +362,8 @@ def _write_shape(
 
 def _runs(outline: Mask) -> dict[str, str]:
     assert outline.rle is not None
-    x, y, width, height = rle.box_xywh(outline.rle)
-    flat = rle.decode(outline.rle)[y : y + height, x : x + width].ravel()
+    x, y, width, height = box = rle.box_xywh(outline.rle)
+    flat = rle.decode_box(outline.rle, box).ravel()
     borders = [0, *(np.flatnonzero(np.diff(flat)) + 1).tolist(), len(flat)]
     runs = np.diff(borders).tolist()
     return {

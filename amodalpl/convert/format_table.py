@@ -20,6 +20,7 @@ from . import (
     cityscapes,
     coco_results,
     cvat_xml,
+    darwin,
     fiftyone,
     label_studio,
     labelme,
@@ -27,6 +28,7 @@ from . import (
     png_instances,
     sam,
     via,
+    voc,
     yolo,
 )
 from .recognised_only import told
@@ -117,6 +119,22 @@ FORMATS: dict[str, Format] = {
             read=yolo.read,
             write=yolo.write,
             detect=yolo.detect,
+        ),
+        Format(
+            "darwin",
+            "Darwin JSON of V7, 2.0 and 1.0: one file per photo",
+            kept="polygons (holes too), brush masks, attributes",
+            not_kept="boxes and ellipses (they become polygons), frames of videos, tags, lines, keypoints, ids",
+            read=darwin.read,
+            detect=darwin.detect,
+        ),
+        Format(
+            "voc",
+            "Pascal VOC: one XML file per photo, SegmentationObject/ beside them",
+            kept="masks of SegmentationObject, polygons, truncated, occluded, difficult",
+            not_kept="boxes without a mask (they become rectangles), parts, poses, ids",
+            read=voc.read,
+            detect=voc.detect,
         ),
         Format(
             "cityscapes",

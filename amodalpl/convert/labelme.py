@@ -306,8 +306,8 @@ def _shapes(instances: list[Instance], names: dict[int, str], losses: Unsupporte
 
 def _mask_shape(outline: Mask) -> dict[str, Any]:
     assert outline.rle is not None
-    x, y, width, height = rle.box_xywh(outline.rle)
-    crop = rle.decode(outline.rle)[y : y + height, x : x + width]
+    x, y, width, height = box = rle.box_xywh(outline.rle)
+    crop = rle.decode_box(outline.rle, box)
     buffer = io.BytesIO()
     Image.fromarray(crop.view(np.uint8) * 255).convert("1").save(buffer, "PNG")
     return {

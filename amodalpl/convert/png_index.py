@@ -26,7 +26,7 @@ from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
 from ..errors import DataError
 from ..io.files import read_json, write_json
-from ..masks import rle
+from ..masks import boxed, rle
 from .shared.numbers_png import read_numbers, write_numbers
 from .shared.photo_folder import PhotoFolder, unique_stems
 
@@ -175,7 +175,8 @@ def _numbered(
     numbers = np.zeros(photo.size_hw, dtype=np.uint16)
     areas = rle.areas_px([mask for _, mask in drawable])
     for index in sorted(range(len(drawable)), key=lambda i: (-areas[i], i)):
-        numbers[rle.decode(drawable[index][1])] = index + 1
+        mask = boxed.decode(drawable[index][1])
+        numbers[mask.window][mask.crop] = index + 1
     left = np.bincount(numbers.ravel(), minlength=len(drawable) + 1)[1:]
     losses["pixels of several objects, now of the smallest"] += int((areas - left).sum())
     losses["objects wholly under smaller ones"] += int((left == 0).sum())

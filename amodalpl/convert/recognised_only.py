@@ -15,11 +15,10 @@ def told(source: Source) -> str | None:
     for data in (source.data, *source.some_data):
         if found := _of_json(data):
             return found
-    heads = [source.head] if not source.path.is_dir() else [file.read_bytes()[:4096] for file in source.some(".xml")]
-    if any(b"<annotation" in head and b"<annotations" not in head for head in heads):
-        return "Pascal VOC, whose XML has boxes only; use its SegmentationObject PNG files with --from png-index"
     if source.head.lstrip(b"#").startswith(b"filename,file_size,file_attributes"):
         return "VIA's CSV; export annotations as JSON"
+    if any(column in source.head[:300] for column in (b"EncodedPixels", b"MaskPath", b"ImageId,")):
+        return "a table of masks (CSV); write a PNG per object and use --from png-instances, or COCO JSON"
     why = source.why_no_json
     if why and (source.path.suffix.lower() == ".json" or "something else" not in why):
         return why
@@ -30,10 +29,14 @@ def _of_json(data: Any) -> str | None:
     if isinstance(data, dict):
         if is_panoptic(data.get("annotations")):
             return f"COCO panoptic; {INSTEAD_OF_PANOPTIC}"
-        if "item" in data and isinstance(data.get("annotations"), list) and ("version" in data or "schema_ref" in data):
-            return f"Darwin JSON (V7); {_EXPORT}"
         if isinstance(data.get("assets"), dict) or ("asset" in data and "regions" in data):
             return f"VoTT; {_EXPORT}"
+        if isinstance(data.get("instances"), list) and isinstance(data.get("metadata"), dict):
+            return f"SuperAnnotate; {_EXPORT}"
+        if isinstance(data.get("metadata"), dict) and isinstance(data.get("file"), dict) and "view" in data:
+            return f"VIA 3, which draws on videos; {_EXPORT}, or annotate photos with VIA 2"
+        if isinstance(data.get("info"), dict) and data["info"].get("description") == "ISAT":
+            return f"ISAT; {_EXPORT}"
         if isinstance(data.get("items"), list) and "categories" in data:
             return f"Datumaro JSON; {_EXPORT}"
         if isinstance(data.get("objects"), list) and any(
@@ -46,6 +49,8 @@ def _of_json(data: Any) -> str | None:
         parts = [value for value in data[0].values() if isinstance(value, list)]
         if any(isinstance(part, dict) and "original_width" in part for values in parts for part in values):
             return "Label Studio's JSON-MIN; export as JSON"
+        if isinstance(data[0].get("labels"), list) and "name" in data[0]:
+            return f"BDD100K or Scalabel; {_EXPORT}"
         if "Labeled Data" in data[0] or "data_row" in data[0]:
             return f"Labelbox; {_EXPORT}"
     return None

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..io.files import write_json
-from ..masks import rle
+from ..masks import boxed, rle
 from ..masks.rle import Rle
 from .format_losses import UnsupportedFields
 from .records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
@@ -71,7 +71,7 @@ class MaskPair:
     @property
     def hidden(self) -> Rle:
         """Whole minus visible."""
-        return rle.encode(rle.decode(self.amodal_px) & ~rle.decode(self.modal_px))
+        return boxed.decode(self.amodal_px).without(boxed.decode(self.modal_px)).encode()
 
 
 def pairs(data: AnnotationSet, losses: UnsupportedFields) -> Iterator[MaskPair]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -180,6 +180,86 @@ def _size_in_regions(regions: Any) -> tuple[int, int] | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Regions:
+    """The sound regions of a record, and what it says of their order.
+
+    Attributes:
+        place: of the record.
+        image_id: of its photo.
+        ids: of all its regions, by their numbers.
+        entries: those that can be read.
+        constraint: its `depth_constraint`; empty where there is none.
+    """
+
+    place: str
+    image_id: int
+    ids: range
+    entries: list[Entry]
+    constraint: Any
+
+    def order(self, dropped: list[Dropped]) -> list[tuple[int, int]]:
+        """Return front and back of its pairs; an order that is malformed is added to `dropped`."""
+        if not self.constraint:
+            return []
+        stated = _stated(self.constraint, self.ids)
+        if stated is not None:
+            return stated
+        found = brief(self.constraint)
+        why = f"malformed order: expected pairs such as '1-2,1-3' of {len(self.ids)} regions, got {found}"
+        dropped.append(Dropped(f"{self.place}depth_constraint", None, self.image_id, why))
+        return []
+
+
+def _sound_regions(
+    path: Path, image_ids: set[int], records: Sequence[tuple[str, Any]], dropped: list[Dropped]
+) -> Iterator[_Regions]:
+    """Number the regions of all records from 1, and check them; what fails is added to `dropped`."""
+    taken: set[int] = set()
+    next_id = 1
+    for place, record in records:
+        dot = f"{place}." if place else ""
+        if not isinstance(record, dict) or not isinstance(record.get("regions"), list):
+            dropped.append(Dropped(place, None, None, "not a COCOA record: expected a list of `regions`"))
+            continue
+        image_id = whole_id(path, place, "image_id", record)
+        ids = range(next_id, next_id + len(record["regions"]))
+        next_id = ids.stop
+        reason = ""
+        if image_id not in image_ids:
+            reason = f"unknown image: expected the id of one of the images, got {image_id}"
+        elif image_id in taken:
+            reason = f"second record of a photo: image {image_id} has one before"
+        taken.add(image_id)
+        entries = []
+        for index, region in enumerate(record["regions"]):
+            here = f"{dot}regions[{index}]"
+            if reason or not isinstance(region, dict):
+                why = reason or f"not a region: expected an object, got {brief(region)}"
+                dropped.append(Dropped(here, ids[index], image_id, why))
+            elif "segmentation" not in region:
+                why = f"{NO_MASK}: expected polygons or RLE, found none"
+                dropped.append(Dropped(f"{here}.segmentation", ids[index], image_id, why))
+            else:
+                entries.append(_entry(here, ids[index], image_id, region))
+        yield _Regions(dot, image_id, ids, entries, "" if reason else record.get("depth_constraint"))
+
+
+def _entry(place: str, region_id: int, image_id: int, region: Mapping[str, Any]) -> Entry:
+    return Entry(
+        place=place,
+        id=region_id,
+        image_id=image_id,
+        category_id=1,
+        modal_raw=region.get("visible_mask", MISSING),
+        modal_key="visible_mask",
+        amodal_raw=region["segmentation"],
+        amodal_key="segmentation",
+        is_stuff=is_stuff(region),
+        raw=region,
+    )
+
+
 def _read(
     path: Path,
     images: list[ImageRecord],
@@ -189,61 +269,11 @@ def _read(
     as_drawn: bool,
     mended: list[Dropped],
 ) -> AnnotationSet:
-    image_ids = {image.id for image in images}
-    taken: set[int] = set()
-    entries: list[Entry] = []
-    orders: list[tuple[str, int, Any, range]] = []  # place, image id, depth_constraint, ids of the regions
-    next_id = 1
-    for place, record in records:
-        dot = f"{place}." if place else ""
-        if not isinstance(record, dict) or not isinstance(record.get("regions"), list):
-            dropped.append(Dropped(place, None, None, "not a COCOA record: expected a list of `regions`"))
-            continue
-        image_id = whole_id(path, place, "image_id", record)
-        regions = record["regions"]
-        ids = range(next_id, next_id + len(regions))
-        next_id = ids.stop
-        reason = ""
-        if image_id not in image_ids:
-            reason = f"unknown image: expected the id of one of the images, got {image_id}"
-        elif image_id in taken:
-            reason = f"second record of a photo: image {image_id} has one before"
-        taken.add(image_id)
-        for index, region in enumerate(regions):
-            here = f"{dot}regions[{index}]"
-            if reason or not isinstance(region, dict):
-                why = reason or f"not a region: expected an object, got {brief(region)}"
-                dropped.append(Dropped(here, ids[index], image_id, why))
-            elif "segmentation" not in region:
-                why = f"{NO_MASK}: expected polygons or RLE, found none"
-                dropped.append(Dropped(f"{here}.segmentation", ids[index], image_id, why))
-            else:
-                entries.append(
-                    Entry(
-                        place=here,
-                        id=ids[index],
-                        image_id=image_id,
-                        category_id=1,
-                        modal_raw=region.get("visible_mask", MISSING),
-                        modal_key="visible_mask",
-                        amodal_raw=region["segmentation"],
-                        amodal_key="segmentation",
-                        is_stuff=is_stuff(region),
-                        raw=region,
-                    )
-                )
-        if not reason and record.get("depth_constraint"):
-            orders.append((f"{dot}depth_constraint", image_id, record["depth_constraint"], ids))
+    regions = list(_sound_regions(path, {image.id for image in images}, records, dropped))
+    entries = [entry for of_record in regions for entry in of_record.entries]
     instances = make_instances(entries, images, dropped, mended, _OF_REGION if as_drawn else None)
     kept = {instance.id for instance in instances}
-    front_of = []
-    for place, image_id, constraint, ids in orders:
-        stated = _stated(constraint, ids)
-        if stated is None:
-            why = f"malformed order: expected pairs such as '1-2,1-3' of {len(ids)} regions, got {brief(constraint)}"
-            dropped.append(Dropped(place, None, image_id, why))
-        else:
-            front_of += [pair for pair in stated if kept.issuperset(pair)]
+    front_of = [pair for of_record in regions for pair in of_record.order(dropped) if kept.issuperset(pair)]
     if not instances and entries and all(entry.reason.startswith(NO_MASK) for entry in dropped):
         raise DataError(f"{path}: {dropped[0].place}: {dropped[0].reason.partition(': ')[2]}; no region has a mask")
     if as_drawn:

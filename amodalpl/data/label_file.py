@@ -26,10 +26,14 @@ from .mask_parsing import brief, read_masks
 from .records import AnnotationSet, ImageRecord, Instance
 from .review_file import COMPLETED, Verdict, completed_mask
 
+REFINED = "refined"
+"""Key of `amodalpl` in a label of `refine`: where its mask is from, and what was last said of it."""
 DECISION = "decision"
 """Key of `amodalpl` in a label that was decided on."""
 NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only", "kept_modal"})
 """Flags of labels that nothing is in front of by the order, or whose class is never completed."""
+DOUBTFUL_FROM = 0.3
+"""Uncertainty from which labels are doubtful where nothing is promised."""
 UNASKED = NOTHING_IN_FRONT | {"fully_shared"}
 """Flags of labels that the network was not asked about."""
 _MASKS = ("segmentation", "visible_mask")
@@ -82,6 +86,8 @@ def label_entry(
     uncertainty: float,
     plausibility: float | None,
     flags: Sequence[str],
+    looks: Mapping[str, float] | None = None,
+    hidden_by: Mapping[int | None, int] | None = None,
     drawn: Rle | None = None,
 ) -> dict[str, Any]:
     """Return the entry of a finished label, see `docs/formats.md`.
@@ -96,6 +102,9 @@ def label_entry(
         uncertainty: expected 1 - IoU, 0 to 1.
         plausibility: how ordinary the whole shape is, 0 to 1; None where nobody knows.
         flags: what else to know of it.
+        looks: what the object and its label look like, in named numbers; None to leave them out.
+        hidden_by: occluder map: pixels of its hidden part under each other object that is seen there, by annotation id,
+            and under nothing that has a mask, by None; None to leave it out.
         drawn: what was drawn, where neither the visible nor the whole mask says it.
     """
     whole, seen = rle.to_json(boxed(amodal).encode()), rle.to_json(boxed(visible).encode())
@@ -118,9 +127,15 @@ def label_entry(
             "growth": round(area_px / max(drawn_px, 1), 6),
             "added_px": area_px - drawn_px,
             "flags": list(flags),
+            **({} if hidden_by is None else {"hidden_by": [_hidden_by(*entry) for entry in hidden_by.items()]}),
+            **({} if looks is None else {"looks": {name: round(value, 4) for name, value in looks.items()}}),
             **({} if drawn is None else {"drawn": rle.to_json(drawn)}),
         },
     }
+
+
+def _hidden_by(occluder: int | None, pixels: int) -> dict[str, int | None]:
+    return {"occluder": occluder, "px": pixels}
 
 
 def decided_entry(annotation: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:
@@ -146,6 +161,44 @@ def decided_entry(annotation: Mapping[str, Any], verdict: Verdict | None) -> dic
         "iscrowd": int(verdict == "reject"),
         **_whole_object(whole),
         "occlude_rate": _occlude_rate(visible, whole),
+        "amodalpl": ours,
+    }
+
+
+def refined_entry(
+    annotation: Mapping[str, Any],
+    whole: Mapping[str, Any] | None,
+    uncertainty: float,
+    notes: Mapping[str, Any],
+    *,
+    dropped: bool = False,
+) -> dict[str, Any]:
+    """Return an annotation of a label file after a round of `refine`.
+
+    Args:
+        annotation: of a label file.
+        whole: another whole mask, which holds the visible one; None keeps the label's.
+        uncertainty: that it has now.
+        notes: written under `refined`.
+        dropped: it becomes a region of its visible mask that detectors ignore; its whole mask is put aside, as that of
+            a label which a review rejects.
+    """
+    ours = {**annotation["amodalpl"], "uncertainty": round(uncertainty, 6), REFINED: dict(notes)}
+    visible, before = annotation["visible_mask"], annotation["segmentation"]
+    mask = whole or before
+    if whole is not None:
+        drawn_px = _area_px(before) - int(ours.get("added_px") or 0)
+        ours |= {
+            "added_px": _area_px(whole) - drawn_px,
+            "growth": round(_area_px(whole) / max(drawn_px, 1), 6),
+        }
+    if dropped and _area_px(visible) > 0:
+        ours[COMPLETED], mask = before, visible
+    return {
+        **annotation,
+        "iscrowd": int(dropped or annotation["iscrowd"]),
+        **_whole_object(mask),
+        "occlude_rate": _occlude_rate(visible, mask),
         "amodalpl": ours,
     }
 

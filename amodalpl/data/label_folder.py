@@ -22,6 +22,7 @@ from .label_file import UNASKED, WRITTEN_BY, read_label_head, read_labels, read_
 from .mask_parsing import brief
 from .review_file import REVIEW_FILE, Review, carry_over, completed_mask, fingerprint, read_review
 
+REFIT, FITTED = "refit", "refit/completer"  # what a completer was fitted to these photos by, and what came of it
 LABELS, ORDER, STATS, DOUBT = "pseudo_amodal.json", "order.json", "stats.json", "doubt.jsonl"
 _AS_DRAWN = {*UNASKED, "runaway"}  # flags of labels that were left as they were drawn
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")

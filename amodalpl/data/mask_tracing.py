@@ -27,8 +27,8 @@ def rings(outline: Mask) -> tuple[Ring, ...]:
     """
     if outline.rle is None:
         return outline.polygons
-    x, y, width, height = rle.box_xywh(outline.rle)
-    mask = rle.decode(outline.rle)[y : y + height, x : x + width]
+    x, y, width, height = box = rle.box_xywh(outline.rle)
+    mask = rle.decode_box(outline.rle, box)
     outer: list[Loop] = []
     holes: list[Loop] = []
     for loop in _loops(mask):

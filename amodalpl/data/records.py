@@ -80,6 +80,16 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
+class Dropped:
+    """An entry that could not become an instance, and why; listed in every stage's counts."""
+
+    place: str
+    annotation_id: int | None
+    image_id: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class Instance:
     """One annotated object.
 
@@ -127,15 +137,9 @@ class Instance:
         """The whole object in pixels."""
         return None if self.amodal_mask is None else self.amodal_mask.pixels()
 
-
-@dataclass(frozen=True)
-class Dropped:
-    """An entry that could not become an instance, and why; listed in every stage's counts."""
-
-    place: str
-    annotation_id: int | None
-    image_id: int | None
-    reason: str
+    def left_out(self, reason: str) -> Dropped:
+        """Return why it is left out: "kind" or "kind: detail"."""
+        return Dropped(self.place, self.id, self.image_id, reason)
 
 
 @dataclass
@@ -179,6 +183,14 @@ class AnnotationSet:
         for instance in self.instances:
             groups.setdefault(instance.image_id, []).append(instance)
         return groups
+
+    @cached_property
+    def completable(self) -> dict[int, list[Instance]]:
+        """The instances per image id that can be completed: those with a visible mask that are no crowd."""
+        return {
+            image_id: [i for i in instances if i.modal_mask is not None and not i.is_crowd]
+            for image_id, instances in self.by_image.items()
+        }
 
     @cached_property
     def image_by_id(self) -> dict[int, ImageRecord]:

@@ -19,7 +19,7 @@ def require_mmdetection(wanted_by: str) -> None:
         MissingPackageError: it does not import.
     """
     try:
-        pass  # noqa: F401  # whether it imports is the question
+        from . import mmdetection  # noqa: F401  # whether it imports is the question
     except (ImportError, AssertionError) as error:  # mmdet asserts the versions of its companions
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MissingPackageError(

@@ -14,23 +14,30 @@ from typing import Any
 
 from ..settings import DetectorSettings
 from . import model_table
-from .base_configs.mask_rcnn import Norm
 
 
-def optimizer_config(settings: DetectorSettings) -> dict[str, Any]:
-    """Return mmengine's optimiser wrapper for the precision asked for."""
+def optimizer_config(settings: DetectorSettings, stock: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return mmengine's optimiser wrapper for the precision asked for.
+
+    Args:
+        settings: of the detector.
+        stock: `optim_wrapper` of a config of MMDetection, for `optimizer=config`.
+    """
     rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.optimizer == "sgd":
-        optimizer: dict[str, Any] = {"type": "SGD", "lr": rate, "momentum": 0.9, "weight_decay": decay}
+    parts: dict[str, Any]
+    if settings.optimizer == "config":
+        parts = {key: value for key, value in (stock or {}).items() if key not in ("type", "dtype", "loss_scale")}
+    elif settings.optimizer == "sgd":
+        parts = {"optimizer": {"type": "SGD", "lr": rate, "momentum": 0.9, "weight_decay": decay}}
     else:
-        optimizer = {"type": "AdamW", "lr": rate, "weight_decay": decay}
-    clip = {"max_norm": 35.0, "norm_type": 2}  # mmdetection's usual bound: only keeps outliers of short runs away
+        parts = {"optimizer": {"type": "AdamW", "lr": rate, "weight_decay": decay}}
+    # mmdetection's usual bound: only keeps outliers of short runs away
+    parts.setdefault("clip_grad", {"max_norm": 35.0, "norm_type": 2})
     if settings.precision == "fp32":
-        return {"type": "OptimWrapper", "optimizer": optimizer, "clip_grad": clip}
+        return {"type": "OptimWrapper", **parts}
     return {
         "type": "AmpOptimWrapper",
-        "optimizer": optimizer,
-        "clip_grad": clip,
+        **parts,
         "dtype": "float16" if settings.precision == "fp16" else "bfloat16",
         "loss_scale": "dynamic" if settings.precision == "fp16" else 1.0,  # bfloat16 has the range of float32
     }
@@ -86,40 +93,33 @@ def full_config(
     settings: DetectorSettings,
     class_names: Sequence[str],
     *,
+    model: Mapping[str, Any],
     train: Path,
     train_images: Path,
     val: Path,
     val_images: Path,
     weights: Path,
-    norm: Norm,
     seed: int,
     turned: bool = False,
+    optimizer: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the whole config as MMDetection's own tools read it.
 
     Args:
         settings: of the detector.
         class_names: in the order of the file's categories.
+        model: of the network.
         train: COCO file to learn from.
         train_images: its image folder.
         val: COCO file to be scored against.
         val_images: its image folder.
         weights: of the trained detector, from which mmdet's `tools/train.py` goes on.
-        norm: of the backbone, see `mask_rcnn`.
         seed: of the run.
         turned: some photos fit their masks only when turned as EXIF says.
+        optimizer: see `optimizer_config`.
     """
-
-    def dataset(file: Path, images: Path, pipeline: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-        return {
-            "type": "AmodalCocoDataset",
-            "ann_file": str(file.resolve()),
-            "data_prefix": {"img": str(images.resolve())},
-            "metainfo": {"classes": tuple(class_names)},
-            "pipeline": pipeline,
-            **more,
-        }
-
+    train_set = _data_set(train, train_images, class_names, train_pipeline(settings, turned))
+    val_set = _data_set(val, val_images, class_names, test_pipeline(settings, turned), test_mode=True)
     keep_alive = settings.workers > 0
     val_loader = {
         "batch_size": 1,
@@ -127,19 +127,19 @@ def full_config(
         "persistent_workers": keep_alive,
         "drop_last": False,
         "sampler": {"type": "DefaultSampler", "shuffle": False},
-        "dataset": dataset(val, val_images, test_pipeline(settings, turned), test_mode=True),
+        "dataset": val_set,
     }
     evaluator = {"type": "CocoMetric", "ann_file": str(val.resolve()), "metric": ["bbox", "segm"]}
     return {
         "default_scope": "mmdet",
         "custom_imports": {"imports": ["amodalpl.detector.registered"], "allow_failed_imports": False},
-        "model": model_table.model_config(settings, len(class_names), norm),
+        "model": dict(model),
         "train_dataloader": {
             "batch_size": settings.batch_size,
             "num_workers": settings.workers,
             "persistent_workers": keep_alive,
             "sampler": {"type": "InfiniteSampler", "shuffle": True, "seed": seed},
-            "dataset": dataset(train, train_images, train_pipeline(settings, turned)),
+            "dataset": train_set,
         },
         "val_dataloader": val_loader,
         "test_dataloader": val_loader,
@@ -148,15 +148,9 @@ def full_config(
         "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": settings.steps, "val_interval": settings.steps},
         "val_cfg": {"type": "ValLoop"},
         "test_cfg": {"type": "TestLoop"},
-        "optim_wrapper": optimizer_config(settings),
+        "optim_wrapper": optimizer_config(settings, optimizer),
         "param_scheduler": schedule_config(settings),
-        "default_hooks": {
-            "timer": {"type": "IterTimerHook"},
-            "logger": {"type": "LoggerHook", "interval": 50},
-            "param_scheduler": {"type": "ParamSchedulerHook"},
-            "checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": settings.checkpoint_every},
-            "sampler_seed": {"type": "DistSamplerSeedHook"},
-        },
+        "default_hooks": _hooks(settings),
         "visualizer": {
             "type": "DetLocalVisualizer",
             "vis_backends": [{"type": "LocalVisBackend"}],
@@ -167,6 +161,29 @@ def full_config(
         "randomness": {"seed": seed},
         "load_from": str(weights.resolve()),
         "resume": False,
+    }
+
+
+def _data_set(
+    file: Path, images: Path, class_names: Sequence[str], pipeline: list[dict[str, Any]], **more: Any
+) -> dict[str, Any]:
+    return {
+        "type": "AmodalCocoDataset",
+        "ann_file": str(file.resolve()),
+        "data_prefix": {"img": str(images.resolve())},
+        "metainfo": {"classes": tuple(class_names)},
+        "pipeline": pipeline,
+        **more,
+    }
+
+
+def _hooks(settings: DetectorSettings) -> dict[str, Any]:
+    return {
+        "timer": {"type": "IterTimerHook"},
+        "logger": {"type": "LoggerHook", "interval": 50},
+        "param_scheduler": {"type": "ParamSchedulerHook"},
+        "checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": settings.checkpoint_every},
+        "sampler_seed": {"type": "DistSamplerSeedHook"},
     }
 
 

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from ..data.records import AnnotationSet
 from ..errors import DataError, SettingsError
 from ..settings import DetectorSettings
+from .base_configs.backbones import Norm
 from .base_configs.fcos import fcos, layer_sizes
-from .base_configs.mask_rcnn import Norm, mask_rcnn
+from .base_configs.mask_rcnn import mask_rcnn
 from .data.label_notes import LabelNotes
 
 Need = Literal["masks", "amodal", "visible", "boxes", "both boxes", "doubt", "uncertainty"]
@@ -44,6 +45,28 @@ class Model:
         return {"what": self.title, "needs": ", ".join(self.needs), "predicts": ", ".join(self.predicts)}
 
 
+def _scoring(config: dict[str, Any], settings: DetectorSettings) -> dict[str, Any]:
+    """Add the head that says how good masks are, as in MMDetection's `ms-rcnn_r50_fpn`, where settings ask for it."""
+    if not settings.mask_scoring:
+        return config
+    roi_head, channels = config["roi_head"], settings.channels
+    roi_head["mask_iou_head"] = {
+        "type": "MaskQualityHead",
+        "num_convs": 4,
+        "num_fcs": 2,
+        "roi_feat_size": 14,
+        "in_channels": channels,
+        "conv_out_channels": channels,
+        "fc_out_channels": 4 * channels,  # 1024 beside 256 channels
+        "num_classes": roi_head["bbox_head"]["num_classes"],
+        "loss_iou": {"type": "MSELoss", "loss_weight": 0.5},
+    }
+    config["train_cfg"]["rcnn"]["mask_thr_binary"] = 0.0  # of logits; their 0.5 is compared with logits, too
+    if roi_head["type"] == "StandardRoIHead":
+        config["type"], roi_head["type"] = "MaskScoringRCNN", "MaskScoringRoIHead"
+    return config
+
+
 def _trusting(config: dict[str, Any], settings: DetectorSettings) -> dict[str, Any]:
     """Give Mask R-CNN's mask head the loss that weighs labels, where settings ask for it."""
     if not _weighs(settings):
@@ -54,13 +77,13 @@ def _trusting(config: dict[str, Any], settings: DetectorSettings) -> dict[str, A
 
 
 def _mask_rcnn(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
-    return _trusting(mask_rcnn(settings, class_count, norm), settings)
+    return _trusting(_scoring(mask_rcnn(settings, class_count, norm), settings), settings)
 
 
 def _mask_rcnn_c8(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
     config = mask_rcnn(settings, class_count, norm)
     config["roi_head"]["mask_head"]["num_convs"] = 8
-    return _trusting(config, settings)
+    return _trusting(_scoring(config, settings), settings)
 
 
 def _orcnn(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
@@ -74,7 +97,7 @@ def _orcnn(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str
         **settings.orcnn.model_dump(),
         "trust": settings.trust.model_dump(),
     }
-    return config
+    return _scoring(config, settings)
 
 
 def _vrsp(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
@@ -90,7 +113,7 @@ def _vrsp(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str,
         **wanted.model_dump(exclude={"shape_steps", *of_scores}),
         "trust": settings.trust.model_dump(),
     }
-    return config
+    return _scoring(config, settings)
 
 
 def _boxinst(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
@@ -114,6 +137,10 @@ def _bbtp(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str,
     return config
 
 
+def _of_a_file(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
+    raise SettingsError("detector.model=mmdet-config: expected --mmdet-config FILE, got none")
+
+
 MODELS: dict[str, Model] = {
     "mask-rcnn": Model("Mask R-CNN (He et al. 2017)", ("masks",), ("amodal",), _mask_rcnn),
     "mask-rcnn-c8": Model("Mask R-CNN with eight mask convolutions", ("masks",), ("amodal",), _mask_rcnn_c8),
@@ -125,15 +152,27 @@ MODELS: dict[str, Model] = {
 }
 
 
+MMDET_CONFIG = Model("a model of MMDetection (--mmdet-config FILE)", ("masks",), ("amodal",), _of_a_file)
+"""The row of `detector.model=mmdet-config`, of which nothing is in the table: its config is read from a file."""
+
+
+def row(settings: DetectorSettings) -> Model:
+    """Return the model that settings name."""
+    return MODELS.get(settings.model, MMDET_CONFIG)
+
+
 def model_config(settings: DetectorSettings, class_count: int, norm: Norm) -> dict[str, Any]:
     """Return the MMDetection config of the model that settings name.
 
     Args:
         settings: of the detector.
         class_count: foreground classes.
-        norm: of the backbone, see `base_configs.mask_rcnn.mask_rcnn`.
+        norm: of the backbone, see `base_configs.backbones.backbone_config`.
+
+    Raises:
+        SettingsError: the config is that of a file.
     """
-    return MODELS[settings.model].build(settings, class_count, norm)
+    return row(settings).build(settings, class_count, norm)
 
 
 def needs(settings: DetectorSettings) -> tuple[Need, ...]:
@@ -141,7 +180,7 @@ def needs(settings: DetectorSettings) -> tuple[Need, ...]:
     trust = settings.trust
     doubt: tuple[Need, ...] = ("doubt",) if trust.pixels > 0 or trust.ignore_above < 1 else ()
     uncertainty: tuple[Need, ...] = ("uncertainty",) if trust.labels > 0 else ()
-    return (*MODELS[settings.model].needs, *doubt, *uncertainty)
+    return (*row(settings).needs, *doubt, *uncertainty)
 
 
 def _weighs(settings: DetectorSettings) -> bool:
@@ -160,7 +199,7 @@ def needs_visible(settings: DetectorSettings) -> bool:
 
 def learns_from_boxes(settings: DetectorSettings) -> bool:
     """Tell whether the model looks at boxes and classes only."""
-    return bool({"boxes", "both boxes"} & {*MODELS[settings.model].needs})
+    return bool({"boxes", "both boxes"} & {*row(settings).needs})
 
 
 _WHAT = {
@@ -189,6 +228,16 @@ def require_needs(settings: DetectorSettings, labels: AnnotationSet, notes: Labe
         raise SettingsError(
             "detector.trust: expected it to be off, got a trust in masks, which "
             f"detector.model={settings.model} does not look at (it learns from boxes)"
+        )
+    if settings.mask_scoring and (learns_from_boxes(settings) or settings.model == "mmdet-config"):
+        raise SettingsError(
+            f"detector.mask_scoring: expected it to be off, got detector.model={settings.model}, whose masks it "
+            "does not score; take a model that learns from masks, or the config ms_rcnn/ms-rcnn_r50_fpn_1x_coco.py"
+        )
+    if settings.model == "mmdet-config" and _weighs(settings):
+        raise SettingsError(
+            "detector.trust: expected it to be off, got a trust in masks, which losses of MMDetection's own models do "
+            "not know; take a model of `amodalpl train-detector --list`"
         )
     objects = [i for i in labels.instances if not i.is_crowd]
     both = sum(i.amodal is not None and i.modal is not None for i in objects)

@@ -11,6 +11,7 @@ from .heads.bbtp import TightBoxRoIHead
 from .heads.blade import BladeHead
 from .heads.boxinst import BoxInstHead, BoxPreprocessor
 from .heads.ignore_assigner import IgnoringAssigner
+from .heads.mask_quality import MaskQualityHead
 from .heads.mask_truth import TrustingMaskHead
 from .heads.orcnn import TwoMaskHead, TwoMaskRoIHead
 from .heads.vrsp import VrspMaskHead, VrspRoIHead
@@ -23,6 +24,7 @@ PARTS = (
     IgnoringAssigner,
     LoadPairedMasks,
     LoadPhoto,
+    MaskQualityHead,
     TightBoxRoIHead,
     TrustingMaskHead,
     TwoMaskHead,

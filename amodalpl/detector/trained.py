@@ -1,12 +1,12 @@
 """A trained detector, opened: the folder of `amodalpl train-detector`, or any MMDetection config with its checkpoint.
 
-The folder is built from its settings, not from the config beside them: nothing in it is executed. A config of
-MMDetection is Python, which opening it runs, as MMDetection's own tools do.
+The config in the folder is read as plain values: nothing in it is executed. A config of MMDetection is Python, which
+opening it runs, as MMDetection's own tools do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,17 @@ from ..io.files import hash_file, read_json
 from ..runtime.stage_run import RUN_FILE, finished_run
 from ..settings_values import resolve
 from . import config as configs
-from . import model_table, weights
 from . import registered as _registered  # noqa: F401  # MMDetection knows our parts from here on
+from . import weights
 from .mmdetection import MODELS, TRANSFORMS
 from .quiet import muted, third_party_quiet
-from .training import pool_in_full_precision
+from .stock_config import class_count, read_config, read_written_config, without_downloads
+from .training import pool_precisely
 
 STAGE = "train-detector"
-WEIGHTS, METRICS, VAL = "weights.pth", "metrics.json", "val.json"
+WEIGHTS, CONFIG, METRICS, VAL = "weights.pth", "mmdet_config.py", "metrics.json", "val.json"
 """Files of its folder that are read here."""
 _READS = ("LoadImage", "LoadPhoto", "LoadAnnotations", "LoadPairedMasks", "LoadPanoptic")  # photos are read before
-_FETCHES = ("pretrained", "init_cfg", "load_from")  # start weights, which a checkpoint replaces
 _COCO_CLASSES = 80
 
 
@@ -89,9 +89,7 @@ def open_detector(path: Path, checkpoint: Path | None, device: torch.device) -> 
         )
     opened.model.to(device).eval()
     _watch_numbers(opened.model, path)
-    for module in opened.model.modules():
-        if type(module).__name__.endswith("RoIExtractor"):
-            module.register_forward_pre_hook(pool_in_full_precision)
+    pool_precisely(opened.model)
     return opened
 
 
@@ -106,7 +104,8 @@ def _of_folder(folder: Path, device: torch.device) -> Detector:
         {"id": int(entry["id"]), "name": str(entry["name"])}
         for entry in read_json(folder / VAL, "the validation annotations")["categories"]
     ]
-    model = _build(model_table.model_config(settings, len(categories), stored["norm"]), folder)
+    model_config = without_downloads(read_written_config(folder / CONFIG)["model"])
+    model = _build(model_config, folder)
     names = _load(model, folder / WEIGHTS)
     told = [entry["name"] for entry in categories]
     if names is not None and list(names) != told:
@@ -115,15 +114,16 @@ def _of_folder(folder: Path, device: torch.device) -> Detector:
             f"({', '.join(names[:3])}, ...); train again"
         )
     transforms = _transforms(configs.test_pipeline(settings))
-    return Detector(settings.model, model, transforms, categories, device, {"detector": sha256})
+    name = model_config["type"] if settings.model == "mmdet-config" else settings.model
+    return Detector(name, model, transforms, categories, device, {"detector": sha256})
 
 
 def _of_config(path: Path, checkpoint: Path, device: torch.device) -> Detector:
-    config = _read_config(path)
-    model_config = _without_downloads(config["model"])
+    config = read_config(path)
+    model_config = without_downloads(config["model"])
     model = _build(model_config, path)
     names = _load(model, checkpoint)
-    count = _class_count(model_config)
+    count = class_count(model_config)
     names = names or _names_of(config, count)
     if count is not None and len(names) != count:
         raise CheckpointError(
@@ -134,25 +134,6 @@ def _of_config(path: Path, checkpoint: Path, device: torch.device) -> Detector:
     identity = {"detector config": hash_file(path), "detector": hash_file(checkpoint)}
     transforms = _transforms(_test_pipeline(config, path))
     return Detector(type(model).__name__, model, transforms, categories, device, identity)
-
-
-def _read_config(path: Path) -> Config:
-    """Run a config of MMDetection.
-
-    Raises:
-        DataError: it does not run, or has no model.
-    """
-    try:
-        with third_party_quiet(), muted():
-            config = Config.fromfile(path)
-    except AmodalplError:
-        raise
-    except Exception as error:  # whatever the Python in it raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise DataError(f"{path}: expected a config of MMDetection, could not read it ({reason[:200]})") from None
-    if not isinstance(config.get("model"), Mapping):
-        raise DataError(f"{path}: expected a config of MMDetection with a `model`, found none")
-    return config
 
 
 def _build(config: Mapping[str, Any], source: Path) -> Any:
@@ -231,33 +212,3 @@ def _names_of(config: Config, count: int | None) -> tuple[str, ...]:
 
         return tuple(CocoDataset.METAINFO["classes"])
     return tuple(f"class {number}" for number in range(1, (count or 0) + 1))
-
-
-def _class_count(config: Any) -> int | None:
-    """Return how many classes the heads of a model tell apart: the largest number stated anywhere."""
-    counts = [value for key, value in _members(config) if key == "num_classes" and isinstance(value, int)]
-    things = [value for key, value in _members(config) if key == "num_things_classes" and isinstance(value, int)]
-    return max(things or counts, default=None)
-
-
-def _members(config: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(config, Mapping):
-        yield from config.items()
-    for value in (
-        config.values() if isinstance(config, Mapping) else config if isinstance(config, (list, tuple)) else ()
-    ):
-        yield from _members(value)
-
-
-def _without_downloads(config: Any) -> Any:
-    """Return a model config without start weights, of any part."""
-    if isinstance(config, Mapping):
-        kept = {key: value for key, value in config.items() if not (key in _FETCHES and _fetches(value))}
-        return {key: _without_downloads(value) for key, value in kept.items()}
-    if isinstance(config, (list, tuple)):
-        return type(config)(_without_downloads(value) for value in config)
-    return config
-
-
-def _fetches(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, Mapping) and value.get("type") == "Pretrained")

@@ -17,7 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from torch import nn
 
-from ..errors import CheckpointError
+from ..errors import AmodalplError, CheckpointError, DataError
 from ..io.files import write_whole
 from ..runtime.distributed import Ranks
 from ..runtime.forecast import Forecast
@@ -39,18 +39,28 @@ def wait_for_all() -> None:
     barrier()
 
 
-def build(config: Mapping[str, Any], seed: int) -> Any:
+def build(config: Mapping[str, Any], seed: int, source: str = "") -> Any:
     """Build a network from a model config, with seeded random weights.
 
     Args:
-        config: of `model_table.model_config`.
+        config: of `model_table.model_config`, or of a config of MMDetection.
         seed: the same gives the same weights.
+        source: of the config, named in messages.
+
+    Raises:
+        DataError: MMDetection cannot build it, since it needs parts or packages that are not here.
     """
     init_default_scope("mmdet")
     set_random_seed(seed)
-    with third_party_quiet(), muted():
-        model = MODELS.build(ConfigDict(config))
-        model.init_weights()
+    try:
+        with third_party_quiet(), muted():
+            model = MODELS.build(ConfigDict(config))
+            model.init_weights()
+    except AmodalplError:
+        raise
+    except Exception as error:  # MMEngine wraps whatever the parts of a network raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise DataError(f"{source}: model {config.get('type')}: MMDetection could not build it ({reason})") from None
     return model
 
 
@@ -86,9 +96,8 @@ def train(
     saved = read_checkpoint(out / CHECKPOINT)
     done = int(saved["step"]) if saved else 0
     model.to(device)
-    if settings.precision != "fp32" and hasattr(model, "roi_head"):
-        for extractor in (model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor):
-            extractor.register_forward_pre_hook(pool_in_full_precision)
+    if settings.precision != "fp32":
+        pool_precisely(model)
     source = config["train_dataloader"]["dataset"]
     loader = {
         **config["train_dataloader"],
@@ -126,7 +135,14 @@ def train(
     return curve.points
 
 
-def pool_in_full_precision(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def pool_precisely(model: nn.Module) -> None:
+    """Let all parts that pool regions do so in full precision."""
+    for module in model.modules():
+        if type(module).__name__.endswith("RoIExtractor"):
+            module.register_forward_pre_hook(_pool_in_full_precision)
+
+
+def _pool_in_full_precision(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """MMDetection casts RoIs to the features' type; in bfloat16 a corner at 1000 would move by up to 4 pixels."""
     features, *rest = arguments
     return (tuple(level.float() for level in features), *rest)

@@ -122,7 +122,8 @@ def load_start(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
     Raises:
         CheckpointError: a weight of the backbone is missing or of another size.
     """
-    whole = any(name.startswith(("roi_head.", "rpn_head.", "neck.", "bbox_head.", "mask_head.")) for name in state)
+    parts = {name.partition(".")[0] for name in state} - {name.rstrip(".") for name in _CLASSIFIERS}
+    whole = "backbone" in parts and len(parts) > 1
     if whole:
         given = _for_both_masks(dict(state))
     else:

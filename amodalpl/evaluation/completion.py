@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy as np
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, Instance
 from ..errors import DataError
-from ..masks import rle
+from ..masks import boxed, rle
+from ..masks.boxed import BoxedMasks, common_window
 from ..masks.geometry import count_px
-from ..masks.neighbours import near_pairs
+from ..masks.neighbours import near_pairs, neighbours_both_ways
 from ..masks.rle import Rle
 from ..metrics import baselines, completion
 from ..metrics.levels import LevelSet, choose_levels, compute_levels
@@ -132,20 +133,21 @@ def score_objects(
         DataError: no annotation in common, or masks of different sizes.
     """
     truth = known.path
-    labelled = [i for i in read_annotations(file).instances if not i.is_crowd]
-    predicted = {i.id: i for i in labelled}
+    labels, tally = read_annotations(file), _Tally()
+    predicted, why_not = _by_id(labels, known, tally)
     ids = {i.id for i in known.instances}
     others: dict[int, list[Instance]] = defaultdict(list)
-    for instance in labelled:
-        if instance.id not in ids:
+    for instance in labels.instances:
+        if instance.id not in ids and not instance.is_crowd:
             others[instance.image_id].append(instance)
-    tally = _Tally(missing_in_truth=predicted.keys() - ids)
+            is_known = instance.image_id in known.image_by_id
+            (tally.only_in_labels if is_known else tally.missing_in_truth).append(instance.id)
     rows: dict[str, list[completion.Counts]] = defaultdict(list)
     objects: list[ScoredObject] = []
     digest = Digest()
     with progress.task("scoring", len(known.images)) as advance:
         for image in known.images:
-            pairs = _matched(known.by_image[image.id], predicted, things_only, tally)
+            pairs = _matched(known.by_image[image.id], predicted, why_not, things_only, tally)
             if any(pair.score for pair in pairs):
                 _check_sizes(pairs, truth, file)
                 pairs += _only_neighbours(others[image.id], pairs)
@@ -180,8 +182,12 @@ class _Tally:
     without_modal: list[int] = field(default_factory=list)
     modal_from_labels: int = 0
     modal_ious: list[float] = field(default_factory=list)
+    rejected_in_labels: list[int] = field(default_factory=list)
+    not_readable_in_labels: list[int] = field(default_factory=list)
+    of_another_photo_in_labels: list[int] = field(default_factory=list)
     missing_in_labels: list[int] = field(default_factory=list)
-    missing_in_truth: set[int] = field(default_factory=set)
+    only_in_labels: list[int] = field(default_factory=list)
+    missing_in_truth: list[int] = field(default_factory=list)
 
     @property
     def visible_were_given(self) -> bool:
@@ -196,9 +202,12 @@ class _Tally:
             "modal_from_labels": self.modal_from_labels,
             "modal_iou_of_labels": round(sum(ious) / len(ious), 4) if (ious := self.modal_ious) else None,
         }
-        for name in ("missing_in_labels", "missing_in_truth", "truth_without_amodal", "without_modal"):
+        always = ("missing_in_labels", "missing_in_truth", "truth_without_amodal", "without_modal")
+        seldom = ("rejected_in_labels", "not_readable_in_labels", "of_another_photo_in_labels", "only_in_labels")
+        for name in (*always, *seldom):
             ids = sorted(getattr(self, name))
-            counts[name] = len(ids)
+            if ids or name in always:
+                counts[name] = len(ids)
             if ids:
                 counts[f"{name}_ids"] = ids[:_LISTED]
         return counts
@@ -214,8 +223,33 @@ class _Matched:
     score: bool
 
 
+def _by_id(
+    labels: AnnotationSet, known: AnnotationSet, tally: _Tally
+) -> tuple[dict[int, Instance], dict[int, list[int]]]:
+    """Return the labels that can be compared; and of those that are there and cannot, where they are counted."""
+    names = {i.id: _file_name(known, i) for i in known.instances}
+    predicted: dict[int, Instance] = {}
+    why_not = {d.annotation_id: tally.not_readable_in_labels for d in labels.dropped if d.annotation_id is not None}
+    for label in labels.instances:
+        if label.is_crowd:
+            why_not[label.id] = tally.rejected_in_labels
+        elif _file_name(labels, label) != names.get(label.id, _file_name(labels, label)):
+            why_not[label.id] = tally.of_another_photo_in_labels
+        else:
+            predicted[label.id] = label
+    return predicted, why_not
+
+
+def _file_name(data: AnnotationSet, instance: Instance) -> str:
+    return PurePosixPath(data.image_by_id[instance.image_id].file_name).name
+
+
 def _matched(
-    instances: list[Instance], predicted: dict[int, Instance], things_only: bool, tally: _Tally
+    instances: list[Instance],
+    predicted: dict[int, Instance],
+    why_not: dict[int, list[int]],
+    things_only: bool,
+    tally: _Tally,
 ) -> list[_Matched]:
     pairs = []
     for instance in instances:
@@ -229,7 +263,7 @@ def _matched(
         if things_only and instance.is_stuff:
             tally.stuff_left_out += 1
         elif guess is None:
-            tally.missing_in_labels.append(instance.id)
+            why_not.get(instance.id, tally.missing_in_labels).append(instance.id)
         elif instance.amodal is None or rle.area_px(instance.amodal) == 0:
             tally.truth_without_amodal.append(instance.id)
         elif modal is None:
@@ -282,33 +316,25 @@ def _completion_of_image(
     pairs: list[_Matched], gap_px: int
 ) -> tuple[dict[str, list[completion.Counts]], dict[int, int]]:
     """Return the counts of each row; and by index, how many hidden pixels lie where another object is seen."""
-    modal = np.stack([rle.decode(pair.modal) for pair in pairs])  # (N, H, W)
-    neighbours: dict[int, list[int]] = defaultdict(list)
-    for i, j in near_pairs(modal, gap_px):
-        neighbours[i].append(j)
-        neighbours[j].append(i)
+    height, width = pairs[0].modal["size"]
+    modal = BoxedMasks((boxed.decode(pair.modal) for pair in pairs), (height, width))
+    neighbours = neighbours_both_ways(near_pairs(modal, gap_px))
     rows: dict[str, list[completion.Counts]] = {name: [] for name in (*baselines.COMPLETION, LABELS)}
     under_px: dict[int, int] = {}
     for index, pair in enumerate(pairs):
         if not pair.score or pair.truth.amodal is None or pair.predicted is None:
             continue
-        rows_in, columns_in = window = _window([pair.modal, pair.truth.amodal, pair.predicted])
-        cropped = modal[:, rows_in, columns_in]  # (N, h, w)
-        mine, around = cropped[index], np.logical_or.reduce(cropped[neighbours[index]], axis=0)
-        whole = rle.decode(pair.truth.amodal)[window]
+        truth, predicted = boxed.decode(pair.truth.amodal), boxed.decode(pair.predicted)
+        window = common_window(modal[index], truth, predicted)  # nothing is true outside
+        mine, whole = modal[index][window], truth[window]
+        around = modal.any_of(neighbours.get(index, []), window)
         guesses = {name: complete(mine, around) for name, complete in baselines.COMPLETION.items()}
-        guesses[LABELS] = rle.decode(pair.predicted)[window]
+        guesses[LABELS] = predicted[window]
         for name, guess in guesses.items():
             rows[name].append(completion.count_instance(guess, whole, mine))
-        under_px[index] = count_px(whole & ~mine & np.any(np.delete(cropped, index, axis=0), axis=0))
+        others = modal.any_of((k for k in modal.meeting(window) if k != index), window)
+        under_px[index] = count_px(whole & ~mine & others)
     return rows, under_px
-
-
-def _window(masks: list[Rle]) -> tuple[slice, slice]:
-    """Return rows and columns of the smallest window that holds all masks."""
-    boxes = np.array([rle.box_xywh(m) for m in masks if rle.area_px(m)])
-    (x, y), (x1, y1) = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
-    return slice(int(y), int(y1)), slice(int(x), int(x1))
 
 
 def _completion_scores(

@@ -61,11 +61,11 @@ def evaluate_detections(
     file = detections / DETECTIONS if detections.is_dir() else detections
     found = _read_detections(file)
     check_results(file, found, {image.id: image.size_hw for image in known.images})
-    expected, left_out, scored_on = _to_coco(known)
+    expected, left_out, scored_on = to_coco(known)
     if not class_agnostic:
         _check_categories(found, expected, file, truth)
     two_masks = any("visible_mask" in d for d in found)
-    jobs = _protocols(expected, found, class_agnostic, level_set, two_masks)
+    jobs = protocols(expected, found, class_agnostic, level_set, two_masks)
     scores: dict[str, dict[str, Scores]] = {}
     with progress.task("scoring", len(jobs)) as advance:
         for name, compute in jobs.items():
@@ -84,10 +84,18 @@ def evaluate_detections(
     return write_evaluation(summary, "evaluation_detections.json", options, scored_on, truth=truth, detections=file)
 
 
-def _protocols(
+def protocols(
     truth: dict[str, Any], found: Detections, agnostic: bool, level_set: LevelSet, two_masks: bool
 ) -> dict[str, Callable[[], Scores]]:
-    """Return what to compute under which name."""
+    """Return what to compute under which name.
+
+    Args:
+        truth: of `to_coco`.
+        found: COCO results.
+        agnostic: compare detections and truths whatever their categories.
+        level_set: bins of occlusion.
+        two_masks: detections have visible masks.
+    """
     masks, boxes = (detection.protocol(kind, class_agnostic=agnostic) for kind in detection.IOU_TYPES)
     occluded = occluded_detection.occluded_protocol(class_agnostic=agnostic)
     by_level = occluded_detection.levels_protocol(level_set, class_agnostic=agnostic)
@@ -140,7 +148,7 @@ def _check_categories(found: Detections, truth: dict[str, Any], file: Path, path
         )
 
 
-def _to_coco(known: AnnotationSet) -> tuple[dict[str, Any], Counter[str], Digest]:
+def to_coco(known: AnnotationSet) -> tuple[dict[str, Any], Counter[str], Digest]:
     """Return the truth as COCO with `visible_mask`, what is left out and why, and what is scored."""
     left_out: Counter[str] = Counter()
     scored_on = Digest()

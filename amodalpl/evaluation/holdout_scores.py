@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-
-import numpy as np
+from itertools import islice
 
 from ..calibration.collect import CalibrationSamples
 from ..calibration.completion_counts import count_completions
@@ -20,6 +19,7 @@ from ..masks.boxed import common_window
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from ..metrics import baselines, ordering
 from ..metrics import completion as metrics
+from ..metrics.hidden_parts import HIDDEN, HiddenParts
 from ..models.completer import Completer
 from ..runtime.progress import SILENT, Progress
 from ..settings import LabelSettings
@@ -41,13 +41,18 @@ def quick_score(completer: Completer, crop: CropSpec, holdout: Holdout, settings
 
 
 def score(
-    bundle: CompleterBundle, holdout: Holdout, settings: LabelSettings, progress: Progress = SILENT
+    bundle: CompleterBundle,
+    holdout: Holdout,
+    settings: LabelSettings,
+    progress: Progress = SILENT,
+    eroded_px: Sequence[int] = ERODED_PX,
 ) -> UncertaintyReport:
     """Score labels and free baselines on the reporting half.
 
     Completion: the two baselines, the labels as `amodalpl pseudolabel` would make them, and those given the true order;
-    each protocol over all objects, and over those with at least 1 % hidden. Again without the last with every visible
-    mask eroded, the truth left as it is, so that what is predicted outside the true visible mask is counted as before.
+    each protocol over all objects, and over those with at least 1 % hidden; hidden parts also with intervals over
+    photos. Again without the last with every visible mask eroded by `eroded_px`, the truth left as it is, so that what
+    is predicted outside the true visible mask is counted as before.
     Order: the recovered one and rules that cost nothing, against the truth without a rim, since the hold-out's masks
     are exact. Uncertainty: see `report_uncertainty`.
 
@@ -55,10 +60,12 @@ def score(
         The scores, and the curves of the uncertainty.
     """
     ids = holdout.cases("report")
-    plans = {px: plan_labels(bundle, with_tolerance(holdout, ids, settings, px)) for px in (0, *ERODED_PX)}
+    plans = {px: plan_labels(bundle, with_tolerance(holdout, ids, settings, px)) for px in (0, *eroded_px)}
     counts, samples = _Counts(), CalibrationSamples()
+    photos = iter([holdout.photo_of(image_id) for image_id in ids])
     with progress.task("scoring on the hold-out", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
+            of_photo = list(islice(photos, len(chunk)))
             for radius_px, plan in plans.items():
                 scenes = [case.eroded(radius_px) if radius_px else case.scene for case in chunk]
                 found = {"labels": label_scenes(plan, scenes)}
@@ -69,10 +76,11 @@ def score(
                         plan, scenes, true_order, _predictions_of(found["labels"])
                     )
                 for n, (case, scene) in enumerate(zip(chunk, scenes, strict=True)):
-                    counts.add(radius_px, case, scene, {name: labels[n] for name, labels in found.items()}, plan.gap_px)
+                    of_scene = {name: labels[n] for name, labels in found.items()}
+                    counts.add(radius_px, of_photo[n], case, scene, of_scene, plan.gap_px)
             advance(len(chunk))
     report = report_uncertainty(samples, bundle.calibration, bundle.promise)
-    return replace(report, scores={**counts.compute(), **report.scores})
+    return replace(report, scores={**counts.compute(), **report.scores}, hidden=counts.hidden)
 
 
 def _predictions_of(scenes: Iterable[SceneLabels]) -> Predictions:
@@ -88,14 +96,20 @@ class _Counts:
     Attributes:
         completion: by radius of erosion and row, of each object.
         order: by row, of each scene.
+        hidden: of masks that are not eroded, by photo.
     """
 
     completion: defaultdict[tuple[int, str], list[metrics.Counts]] = field(default_factory=lambda: defaultdict(list))
     order: defaultdict[str, list[ordering.OrderCounts]] = field(default_factory=lambda: defaultdict(list))
+    hidden: HiddenParts = field(default_factory=HiddenParts)
 
-    def add(self, radius_px: int, case: Case, scene: Scene, found: Mapping[str, SceneLabels], near_px: int) -> None:
+    def add(
+        self, radius_px: int, photo_id: int, case: Case, scene: Scene, found: Mapping[str, SceneLabels], near_px: int
+    ) -> None:
         for name, objects in _count_case(case, scene, found, near_px):
             self.completion[radius_px, name].append(objects)
+            if radius_px == 0:
+                self.hidden.add(photo_id, name, [objects])
         for name, pairs in _count_order(case, found["labels"], radius_px, near_px):
             self.order[name].append(pairs)
 
@@ -109,6 +123,7 @@ class _Counts:
             for subset, members in (("all", of_all), ("occluded", [c for c in of_all if c.is_occluded])):
                 for protocol, values in metrics.compute(members).items():
                     scores[f"hold-out {protocol}: {subset}"][name] = values
+        scores[f"hold-out {HIDDEN}"] = self.hidden.scores()
         for name, of_scenes in self.order.items():
             for protocol, values in ordering.compute(of_scenes).items():
                 scores[f"hold-out {protocol}"][name] = values
@@ -138,7 +153,7 @@ def _count_case(
 def _count_order(
     case: Case, found: SceneLabels, radius_px: int, near_px: int
 ) -> Iterator[tuple[str, ordering.OrderCounts]]:
-    modal, amodal = np.asarray(case.scene.masks), np.asarray(case.amodal)
+    modal, amodal = case.scene.masks, case.amodal
     truth_one_way = ordering.one_way_order_from_masks(modal, amodal)
     truth = ordering.order_from_masks(modal, amodal, near_px, rim_px=0)
     bordering = {frozenset(pair) for pair in ordering.bordering_pairs(modal)}

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..errors import DataError
 from ..io.files import read_json
-from ..masks import rle
+from ..masks import boxed
+from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.neighbours import near_pairs
 from ..masks.rle import Rle
 from ..metrics import baselines, ordering
@@ -164,7 +163,7 @@ class _FileOrder:
         return image_id in self.by_image
 
     def order(
-        self, image_id: int, instances: list[_Whole], modal: np.ndarray, gap_px: int
+        self, image_id: int, instances: list[_Whole], modal: BoxedMasks, gap_px: int
     ) -> tuple[set[IndexPair], set[IndexPair]]:
         """Return the one-way and the directed order, by index into `instances`."""
         index = {instance.id: n for n, instance in enumerate(instances)}
@@ -185,19 +184,19 @@ class _MaskOrder:
         return any(i.id in self.amodal for i in instances)
 
     def order(
-        self, image_id: int, instances: list[_Whole], modal: np.ndarray, gap_px: int
+        self, image_id: int, instances: list[_Whole], modal: BoxedMasks, gap_px: int
     ) -> tuple[set[IndexPair], set[IndexPair]]:
         """Return the one-way and the directed order, by index into `instances`."""
-        amodal = np.zeros_like(modal)
+        found = [BoxedMask.nothing(modal.size_hw)] * len(modal)
         for n, instance in enumerate(instances):
             if instance.id in self.amodal:
-                mask = rle.decode(self.amodal[instance.id])
-                if mask.shape != modal.shape[1:]:
+                found[n] = boxed.decode(self.amodal[instance.id])
+                if found[n].size_hw != modal.size_hw:
                     raise DataError(
-                        f"{self.path}: annotation {instance.id}: expected a mask of {modal.shape[1:]} (height, width) "
-                        f"as in the truth, got {mask.shape}; both files must be of the same photos"
+                        f"{self.path}: annotation {instance.id}: expected a mask of {modal.size_hw} (height, width) "
+                        f"as in the truth, got {found[n].size_hw}; both files must be of the same photos"
                     )
-                amodal[n] = mask
+        amodal = BoxedMasks(found, modal.size_hw)
         return ordering.one_way_order_from_masks(modal, amodal), ordering.order_from_masks(modal, amodal, gap_px)
 
 
@@ -213,8 +212,10 @@ def _order_of_image(
     sizes = {tuple(mask["size"]) for i in instances for mask in (i.modal, i.amodal)}
     if len(sizes) > 1:
         raise DataError(f"{truth}: image {image_id}: expected masks of one size, got {sorted(sizes)}")
-    modal = np.stack([rle.decode(i.modal) for i in instances])  # (N, H, W)
-    amodal = np.stack([rle.decode(i.amodal) for i in instances])
+    (size,) = sizes
+    size_hw = (size[0], size[1])
+    modal = BoxedMasks((boxed.decode(i.modal) for i in instances), size_hw)
+    amodal = BoxedMasks((boxed.decode(i.amodal) for i in instances), size_hw)
     one_way = ordering.one_way_order_from_masks(modal, amodal)
     directed = ordering.order_from_masks(modal, amodal, gap_px)
     index = {instance.id: n for n, instance in enumerate(instances)}

@@ -18,13 +18,13 @@ from ..errors import DataError
 from ..io.files import read_json
 from ..metrics import completion, ordering
 from ..metrics.bootstrap import Ratio, draw_photos, ratio_of_sums
+from ..metrics.hidden_parts import HIDDEN
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 from .completion import ScoredObject, score_objects
 from .order import count_orders
 from .scores_file import LABELS, label_file, read_truth, write_evaluation
 
-HIDDEN = "hidden parts, micro (PCNet/ASBU), with intervals"
 UNCERTAINTY = "labels: uncertainty beside error, with intervals"
 PROMISE = "labels: promise, with intervals"
 ORDER = "order: O-Acc (PCNet/ASBU) and directed pairs (InstaOrder), with intervals"

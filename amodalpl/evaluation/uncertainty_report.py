@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..calibration import reliability
 from ..calibration.collect import CalibrationSamples, LabelSample
 from ..calibration.fit import Calibration, RiskGuarantee
 from ..metrics.completion import Scores
+from ..metrics.hidden_parts import HiddenParts
 
 PIXELS = "hold-out pixels behind occluders: calibration"
 LABELS = "hold-out labels with an occluder: calibration"
@@ -27,11 +28,13 @@ class UncertaintyReport:
         scores: protocol -> row -> metric -> value.
         reliability: what -> bins, as plain JSON values: "network", "calibrated" (pixels), and "labels".
         risk_coverage: row -> curve, as plain JSON values: "labels", "oracle", "random".
+        hidden: hidden parts of each photo, by row, to compare completers by.
     """
 
     scores: dict[str, dict[str, Scores]]
     reliability: dict[str, Any]
     risk_coverage: dict[str, Any]
+    hidden: HiddenParts = field(default_factory=HiddenParts)
 
 
 def report_uncertainty(

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ..completion.predictor import Scene
-from ..masks import boxed
-from ..masks.boxed import BoxedMasks
+from ..data.label_file import doubt_entry, label_entry, order_entry
+from ..data.records import Instance
+from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.ownership import Owned
 from ..masks.rle import Rle
-from .flags import flags_of
+from .label import UncertaintyMap, finish_label
 from .label_scenes import SceneLabels, label_scenes
-from .ordering import OcclusionEdge
+from .looks import Looks
+from .ordering import OcclusionEdge, cycles, mutual
 from .plan import LabelPlan
-from .uncertainty_map import UncertaintyMap, map_uncertainty
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,11 @@ class DrawnPhoto:
     """The masks of one photo.
 
     Attributes:
-        drawn: N masks as they were given, none empty.
-        owned: the same, after every pixel that several claimed got one owner.
+        owned: N masks, none empty as drawn.
         image: (H, W, 3) uint8 RGB; needed only by completers that look at the photo.
         category_ids: N classes, for the plausibility and what is said of classes; None where nobody knows.
     """
 
-    drawn: Sequence[Rle]
     owned: Owned
     image: np.ndarray | None = None
     category_ids: Sequence[int] | None = None
@@ -45,8 +45,8 @@ class CompletedImage:
         whole: N whole objects, each in its box; each contains the mask that was given.
         seen: N disjoint masks: what was given, after every pixel that several claimed got one owner.
         shared_px: (N,) int64, how many pixels each object gave up for that.
-        uncertainty: (N,) float64 in [0, 1], expected 1 - IoU of `whole` with the truth; 0 for objects without a
-            neighbour that could hide them, 1 for those whose every pixel belongs to others.
+        uncertainty: (N,) float64 in [0, 1], expected 1 - IoU of `whole` with the truth; 1 for objects whose every pixel
+            belongs to others.
         plausibility: (N,) float64 in [0, 1], how ordinary the whole shape is in its class; None without classes, or
             where the completer was trained on too few whole objects to tell.
         occluders: for each object the indices of those taken to be in front of it: by the order, else those that own
@@ -54,6 +54,8 @@ class CompletedImage:
         order: who hides whom, as directed pairs of indices with a score.
         flags: for each object what else to know of it; see the table in `docs/formats.md`.
         uncertainty_maps: for each object where its mask may be wrong; None where the network was not asked.
+        looks: for each object what it and its label look like; None where a completion was refused, or its class or
+            other objects leave it as it was drawn.
     """
 
     whole: BoxedMasks
@@ -65,6 +67,7 @@ class CompletedImage:
     order: list[OcclusionEdge]
     flags: list[list[str]]
     uncertainty_maps: list[UncertaintyMap | None]
+    looks: list[Looks | None]
 
     @cached_property
     def amodal(self) -> np.ndarray:
@@ -81,54 +84,114 @@ class CompletedImage:
         """(N, H, W) bool, `amodal` without `visible`."""
         return self.amodal & ~self.visible
 
+    def hidden_by(self, index: int) -> dict[int | None, int]:
+        """Return the occluder map of an object: what is seen where it is hidden.
+
+        Args:
+            index: of the object.
+
+        Returns:
+            Pixels of its hidden part by the index of the object that is seen there; by None where no object is: there
+            something without a mask is taken to be in front.
+        """
+        hidden = self.whole[index].without(self.seen[index])
+        found: dict[int | None, int] = {}
+        for other in self.seen.meeting(hidden.window):
+            shared_px = hidden.shared_px(self.seen[other])
+            if shared_px:
+                found[other] = shared_px
+        unknown_px = hidden.area_px - sum(found.values())
+        return {**found, None: unknown_px} if unknown_px else found
+
 
 def complete_photos(plan: LabelPlan, photos: Sequence[DrawnPhoto]) -> Iterator[CompletedImage]:
     """Label a few photos together; yields one after another, because a finished one takes much memory."""
-    scenes = [Scene(photo.owned.masks, photo.image) for photo in photos]
-    classes = [photo.category_ids for photo in photos]
-    for photo, found in zip(photos, label_scenes(plan, scenes, classes=classes), strict=True):
+    scenes = [Scene(photo.owned.masks, photo.image, photo.category_ids) for photo in photos]
+    for photo, found in zip(photos, label_scenes(plan, scenes), strict=True):
         yield _assemble(plan, photo, found)
 
 
 def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> CompletedImage:
-    visible, labels = photo.owned.masks, found.labels
-    amodal = []
-    for drawn, label in zip(photo.drawn, labels, strict=True):
-        whole = boxed.decode(drawn)  # what the annotator drew is the object's in any case
-        amodal.append(whole if label is None else whole.united(label.whole))
+    owned = photo.owned
+    labels = [
+        finish_label(plan, *of_object)
+        for of_object in zip(found.labels, owned.drawn, owned.masks, owned.lost_px.tolist(), strict=True)
+    ]
     plausibility = None
     if photo.category_ids is not None and plan.shapes is not None:
-        crops = [whole.crop for whole in amodal]
+        crops = [label.whole.crop for label in labels]
         plausibility = plan.shapes.score(crops, list(photo.category_ids)) if crops else np.zeros(0)
     return CompletedImage(
-        whole=BoxedMasks(amodal, visible.size_hw),
-        seen=visible,
-        shared_px=photo.owned.lost_px,
-        uncertainty=np.array([1.0 if label is None else label.uncertainty for label in labels], dtype=np.float64),
+        whole=BoxedMasks((label.whole for label in labels), owned.masks.size_hw),
+        seen=owned.masks,
+        shared_px=owned.lost_px,
+        uncertainty=np.array([label.uncertainty for label in labels], dtype=np.float64),
         plausibility=plausibility,
         occluders=[
-            label.occluders if label is not None and label.occluders else _owners_of_shared(photo, index)
-            for index, label in enumerate(labels)
+            label.occluders if label is not None and label.occluders else _owners_of_shared(owned, index)
+            for index, label in enumerate(found.labels)
         ],
         order=found.order,
-        flags=[
-            flags_of(label, seen, int(lost_px), plan.low_confidence)
-            for label, seen, lost_px in zip(labels, visible, photo.owned.lost_px, strict=True)
-        ],
-        uncertainty_maps=[
-            map_uncertainty(label.prediction, plan.calibration, plan.behind_neighbours)
-            if label is not None and label.prediction is not None
-            else None
-            for label in labels
-        ],
+        flags=[label.flags for label in labels],
+        uncertainty_maps=[label.uncertainty_map for label in labels],
+        looks=[label.looks for label in labels],
     )
 
 
-def _owners_of_shared(photo: DrawnPhoto, index: int) -> tuple[int, ...]:
+def _owners_of_shared(owned: Owned, index: int) -> tuple[int, ...]:
     """Return whose masks own the pixels that an object shared, in order."""
-    if not photo.owned.lost_px[index]:
+    if not owned.lost_px[index]:
         return ()
-    masks = photo.owned.masks
-    drawn = boxed.decode(photo.drawn[index])
-    given_up = drawn.crop & ~masks[index][drawn.window]
-    return tuple(k for k in masks.meeting(drawn.window) if (masks[k][drawn.window] & given_up).any())
+    window = owned.drawn[index].window
+    given_up = owned.drawn[index].without(owned.masks[index])
+    return tuple(k for k in owned.masks.meeting(window) if owned.masks[k].shared_px(given_up))
+
+
+def photo_entries(
+    found: CompletedImage, image_id: int, instances: Sequence[Instance], drawn: Sequence[BoxedMask], completer: str
+) -> dict[str, list[dict[str, Any]] | dict[str, Any]]:
+    """Return the entries of a photo in the files of a label folder, see `data.label_file`.
+
+    Args:
+        found: labels of the photo.
+        image_id: of the photo.
+        instances: N that were labelled, in their order.
+        drawn: N masks as they were drawn, which growth is counted from.
+        completer: name of the method.
+
+    Returns:
+        `labels`, `order` and `doubt`, JSON values.
+    """
+    ids = [instance.id for instance in instances]
+    pairs = [(pair.front, pair.back, pair.evidence_px, pair.score) for pair in found.order]
+    return {
+        "labels": [
+            label_entry(
+                instance,
+                found.whole[k],
+                found.seen[k],
+                drawn_px=drawn[k].area_px,
+                completer=completer,
+                occluders=[ids[occluder] for occluder in found.occluders[k]],
+                uncertainty=float(found.uncertainty[k]),
+                plausibility=None if found.plausibility is None else float(found.plausibility[k]),
+                flags=found.flags[k],
+                looks=None if (looks := found.looks[k]) is None else looks.to_json(),
+                hidden_by={None if o is None else ids[o]: px for o, px in found.hidden_by(k).items()},
+                drawn=_drawn_where_it_cannot_be_told(found, drawn[k], k),
+            )
+            for k, instance in enumerate(instances)
+        ],
+        "order": order_entry(image_id, ids, pairs, mutual(found.order), cycles(found.order)),
+        "doubt": [
+            doubt_entry(annotation_id, doubt.box_xywh, doubt.levels)
+            for annotation_id, doubt in zip(ids, found.uncertainty_maps, strict=True)
+            if doubt is not None
+        ],
+    }
+
+
+def _drawn_where_it_cannot_be_told(found: CompletedImage, drawn: BoxedMask, index: int) -> Rle | None:
+    """Return the mask as drawn of an object that gave pixels up and got others; else visible or whole mask say it."""
+    gave_and_got = found.shared_px[index] and found.whole[index].area_px > drawn.area_px
+    return drawn.encode() if gave_and_got else None

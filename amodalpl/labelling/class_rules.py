@@ -37,6 +37,10 @@ class ClassRules:
         both_ways = {arrow for p in pairs for arrow in ((p.front, p.back), (p.back, p.front))}
         return {(front, back) for front, back in both_ways if (classes[front], classes[back]) in self.in_front}
 
+    def kept(self, classes: Sequence[int] | None) -> set[int]:
+        """Return indices of those of some objects that are never completed; none where nobody knows their classes."""
+        return {index for index, kind in enumerate(() if classes is None else classes) if kind in self.kept_modal}
+
 
 NO_RULES = ClassRules()
 

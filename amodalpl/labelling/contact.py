@@ -6,15 +6,22 @@ is a guess, and would weigh thousands of pixels. So only pixels near both object
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..completion.predictor import CompletionPrediction, CompletionRequest, OfObjects, Scene
 from ..masks.boxed import BoxedMasks, Window, all_boxed
 from ..masks.boxes import Square, tight_box
 from ..masks.gaps import distance_px
 from ..masks.geometry import count_px, dilate
+from .label import amodal_unless_runaway
 from .ordering import OcclusionEdge, compare
+from .plan import LabelPlan
+
+Neighbours = Sequence[Sequence[tuple[int, int]]]  # pairs of object indices, per scene
 
 CONTACT_SHARE = 0.03  # depth of the contact on each side, in sides of the smaller object's box
 MUTUAL_SHARE = 0.2  # two objects hide each other when each gives way to the other along a fifth of their contact
@@ -54,6 +61,110 @@ class Contact:
         side = float(max(sides * max(height, width), self.smaller_px, SMALLEST_PX))
         rows, columns = self.window
         return Square(columns.start + (width - side) / 2, rows.start + (height - side) / 2, side)
+
+
+def orders_by_contact(
+    plan: LabelPlan,
+    scenes: Sequence[Scene],
+    neighbours: Neighbours,
+    predictions: Sequence[OfObjects],
+    thresholds: Sequence[float] | np.ndarray,
+) -> list[list[list[OcclusionEdge]]]:
+    """Order all neighbours by who gives way where they meet.
+
+    Args:
+        plan: predictor and further looks; its threshold is not used.
+        scenes: images with disjoint visible masks.
+        neighbours: of each scene.
+        predictions: per scene, of each object that has neighbours, behind all of them.
+        thresholds: probabilities above which an object goes on.
+
+    Returns:
+        The order, for each threshold and scene.
+    """
+    meetings = [
+        [_meet(plan, scene, pair, found) for pair in pairs]
+        for scene, pairs, found in zip(scenes, neighbours, predictions, strict=True)
+    ]
+    if plan.contact_crops:
+        _refine_contacts(plan, [m for of_scene in meetings for m in of_scene if is_doubtful(m.contact, *m.unseen)])
+    return [
+        [
+            [edge for m in of_scene for edge in order_by_contact(m.contact, *m.unseen, threshold)]
+            for of_scene in meetings
+        ]
+        for threshold in thresholds
+    ]
+
+
+@dataclass
+class _Meeting:
+    """Two neighbours where they meet.
+
+    Attributes:
+        contact: of the two.
+        requests: about either, behind all its neighbours.
+        unseen: the probability that each goes on within the other, as `order_by_contact` takes it.
+    """
+
+    contact: Contact
+    requests: tuple[CompletionRequest, CompletionRequest]
+    unseen: tuple[np.ndarray, np.ndarray]
+
+
+def _meet(plan: LabelPlan, scene: Scene, pair: tuple[int, int], predictions: OfObjects) -> _Meeting:
+    """Return what is known of the contact of two neighbours, before anybody looks closer."""
+    contact = contact_of(scene.masks, pair, plan.ordering.gap_px)
+    first, second = (predictions[k] for k in pair)
+    unseen = (
+        _unseen_from_afar(plan, contact, first, contact.visible[1]),
+        _unseen_from_afar(plan, contact, second, contact.visible[0]),
+    )
+    return _Meeting(contact, (first.request, second.request), unseen)
+
+
+def _refine_contacts(plan: LabelPlan, doubtful: Sequence[_Meeting]) -> None:
+    """Complete both objects again in crops of their contact; the mean of all predictions counts.
+
+    The crop around a large object shows little of its contact with a small one, and any one crop may mislead.
+    """
+    answers = [tuple([afar] * (1 + len(plan.contact_crops)) for afar in meeting.unseen) for meeting in doubtful]
+    asked_for: defaultdict[CompletionRequest, list[tuple[int, int, int]]] = defaultdict(list)  # where answers go
+    for m, meeting in enumerate(doubtful):
+        for k, request in enumerate(meeting.requests):
+            for n, sides in enumerate(plan.contact_crops, 1):
+                asked_for[replace(request, crop=meeting.contact.square(sides))].append((m, k, n))
+    for prediction in plan.ordering.stream(asked_for):
+        for m, k, n in asked_for[prediction.request]:
+            contact = doubtful[m].contact
+            answers[m][k][n] = _unseen_in(contact.window, prediction)[contact.visible[1 - k]]
+    for meeting, (first, second) in zip(doubtful, answers, strict=True):
+        meeting.unseen = np.mean(first, axis=0), np.mean(second, axis=0)
+
+
+def _unseen_from_afar(
+    plan: LabelPlan, contact: Contact, prediction: CompletionPrediction, other: np.ndarray
+) -> np.ndarray:
+    """Return what the prediction of an object alone says of its contact, nothing where it runs away, (K,) float32."""
+    if amodal_unless_runaway(plan, prediction, GOES_ON) is None:
+        return np.zeros(np.count_nonzero(other), dtype=np.float32)
+    return _unseen_in(contact.window, prediction)[other]
+
+
+def _unseen_in(window: Window, prediction: CompletionPrediction) -> np.ndarray:
+    """Return the probability that the object goes on behind its occluders, (h, w) float32 within another window."""
+    rows, columns = window
+    found = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
+    own_rows, own_columns = prediction.window
+    top, bottom = max(rows.start, own_rows.start), min(rows.stop, own_rows.stop)
+    left, right = max(columns.start, own_columns.start), min(columns.stop, own_columns.stop)
+    if top < bottom and left < right:
+        own = np.s_[
+            top - own_rows.start : bottom - own_rows.start, left - own_columns.start : right - own_columns.start
+        ]
+        unseen = prediction.probability[own] * (prediction.behind[own] & ~prediction.modal[own])
+        found[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start] = unseen
+    return found
 
 
 def contact_of(masks: np.ndarray | BoxedMasks, pair: tuple[int, int], gap_px: int) -> Contact:

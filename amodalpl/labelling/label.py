@@ -1,16 +1,24 @@
-"""The label of one object, read from what was predicted of it."""
+"""The label of one object, read from what was predicted of it, and what is said beside its mask.
+
+`docs/formats.md` explains the flags.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from ..calibration.fit import evidence_of
+from ..calibration.fit import LEVELS, Calibration, evidence_of
 from ..completion.predictor import CompletionPrediction, reaches_inner_edge
 from ..masks.boxed import BoxedMask, boxed
+from ..masks.boxes import tight_box
 from ..masks.geometry import count_px, dilate
+from .looks import Looks
 from .plan import LabelPlan
+
+LONGER_SIDE_PX = 64  # of a map of uncertainty
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,9 @@ class Label:
             that the network was shown.
         grew_to_border: whether it reaches the edge of the crop the network saw, and may have been cut there.
         kept_modal: whether its class is never completed.
+        implied: the error that the completer's probabilities imply; 0 where the network was not asked.
+        looks: of the object and its label; None where a completion was refused, or its class is never completed.
+        filled: whether it was grown towards its convex hull (`fill_hull`).
     """
 
     whole: BoxedMask
@@ -33,10 +44,15 @@ class Label:
     runaway: bool = False
     grew_to_border: bool = False
     kept_modal: bool = False
+    implied: float = 0.0
+    looks: Looks | None = None
+    filled: bool = False
 
     @property
     def grew_unmasked(self) -> bool:
         """Whether it goes on where no object has a mask, behind something that nobody annotated."""
+        if self.filled:
+            return True
         if self.prediction is None or self.runaway:
             return False
         unmasked = self.prediction.unmasked
@@ -69,14 +85,16 @@ def read_label(
         prediction: of the object, grown where masks are tight.
         threshold: probability above which a pixel belongs to it.
     """
-    local = amodal_in_window(prediction, threshold, plan.behind_neighbours, plan.unmasked_threshold)
-    if runs_away(local, prediction.modal, plan.max_growth):
+    local = amodal_unless_runaway(plan, prediction, threshold, plan.unmasked_threshold)
+    if local is None:
         return Label(boxed(visible), 1.0, prediction, runaway=True)
+    implied = plan.calibration.implied_error(evidence_of(prediction, local))
     return Label(
         as_drawn(visible, prediction, local, plan.contour_inset_px),
-        plan.calibration.uncertainty(evidence_of(prediction, local)),
+        plan.calibration.error(implied),
         prediction,
         grew_to_border=reaches_inner_edge(prediction, local),
+        implied=implied,
     )
 
 
@@ -102,6 +120,14 @@ def amodal_in_window(
     return grown | prediction.modal
 
 
+def amodal_unless_runaway(
+    plan: LabelPlan, prediction: CompletionPrediction, threshold: float, unmasked_threshold: float = 1.0
+) -> np.ndarray | None:
+    """Return what `amodal_in_window` does; None where it is refused (`runs_away`)."""
+    local = amodal_in_window(prediction, threshold, plan.behind_neighbours, unmasked_threshold)
+    return None if runs_away(local, prediction.modal, plan.max_growth) else local
+
+
 def runs_away(amodal: np.ndarray, visible: np.ndarray, max_growth: float) -> bool:
     """Tell whether a label is more than `max_growth` times what the network was shown of the object."""
     return count_px(amodal) > max_growth * count_px(visible)
@@ -122,3 +148,111 @@ def as_drawn(
     grown = local & dilate(local & ~prediction.modal, contour_inset_px) if contour_inset_px else local
     drawn = boxed(visible)
     return drawn.united(BoxedMask.cut(grown, (columns.start, rows.start), drawn.size_hw))
+
+
+@dataclass(frozen=True)
+class UncertaintyMap:
+    """How doubtful the pixels of a label are.
+
+    Attributes:
+        box_xywh: what the map covers: x, y, width, height in image pixels.
+        levels: (h, w) uint8, at most 64 pixels on the longer side; 0 is sure, 255 as likely in as out.
+    """
+
+    box_xywh: tuple[int, int, int, int]
+    levels: np.ndarray
+
+
+@dataclass(frozen=True)
+class FinishedLabel:
+    """What is said of one object of a photo.
+
+    Attributes:
+        whole: the whole object; contains the mask that was given.
+        uncertainty: expected 1 - IoU with the truth, 0-1; 1 for an object whose every pixel belongs to others.
+        flags: what else to know of it, in a fixed order.
+        uncertainty_map: where its mask may be wrong; None where the network was not asked.
+        looks: of the object and its label; None as for `Label`.
+    """
+
+    whole: BoxedMask
+    uncertainty: float
+    flags: list[str]
+    uncertainty_map: UncertaintyMap | None
+    looks: Looks | None = None
+
+
+def finish_label(
+    plan: LabelPlan, label: Label | None, drawn: BoxedMask, visible: BoxedMask, lost_px: int
+) -> FinishedLabel:
+    """Say all that a label file holds of one object.
+
+    Args:
+        plan: calibration, and where labels may grow.
+        label: None for an object whose every pixel belongs to others.
+        drawn: what the annotator drew, which is the object's in any case.
+        visible: what is left of that after shared pixels got one owner.
+        lost_px: pixels that it gave up then.
+    """
+    flags = flags_of(label, visible, lost_px, plan.low_confidence)
+    if label is None:
+        return FinishedLabel(drawn, 1.0, flags, None)
+    doubt = None
+    if label.prediction is not None:
+        doubt = map_uncertainty(label.prediction, plan.calibration, plan.behind_neighbours)
+    return FinishedLabel(drawn.united(label.whole), label.uncertainty, flags, doubt, label.looks)
+
+
+def flags_of(label: Label | None, visible: np.ndarray | BoxedMask, lost_px: int, low_confidence: float) -> list[str]:
+    """Return the flags of a label, in a fixed order.
+
+    Args:
+        label: None for an object whose every pixel belongs to others.
+        visible: what is left of the object after shared pixels got one owner.
+        lost_px: pixels that it gave up then.
+        low_confidence: uncertainty above which labels are doubtful.
+    """
+    if label is None:
+        return ["fully_shared", "low_confidence"]
+    hidden = bool(label.occluders) or label.grew_unmasked or label.kept_modal
+    stated = {
+        "kept_modal": label.kept_modal,
+        "no_occluder": not hidden and lost_px == 0,
+        "overlap_only": not hidden and lost_px > 0,
+        "unmasked_occluder": label.grew_unmasked,
+        "truncated": boxed(visible).at_edge,
+        "grew_to_border": label.grew_to_border,
+        "runaway": label.runaway,
+        "shared_pixels": lost_px > 0,
+        "low_confidence": label.uncertainty > low_confidence,
+    }
+    return [name for name, holds in stated.items() if holds]
+
+
+def map_uncertainty(
+    prediction: CompletionPrediction, calibration: Calibration, behind_neighbours: bool
+) -> UncertaintyMap:
+    """Return 4 p (1 - p) of the calibrated probability p, where the label was free to grow.
+
+    ASBU has an uncertainty u of its own. The calibrated probability serves all methods alike, was fitted to what is
+    true of such pixels, and is what the label's one number of uncertainty is made of.
+
+    Args:
+        prediction: of the completer.
+        calibration: of its probabilities.
+        behind_neighbours: whether the label could grow only where occluders are.
+
+    Returns:
+        The map of the smallest box around all doubtful pixels; of the visible part, and all sure, if there are none.
+    """
+    free = ~prediction.modal & prediction.unseen if behind_neighbours else ~prediction.modal
+    p = calibration.belongs_by_level[np.rint(prediction.probability * (LEVELS - 1)).astype(np.int64)]
+    levels = np.rint(255 * 4 * p * (1 - p) * free).astype(np.uint8)  # (h, w)
+    x, y, width, height = (int(v) for v in tight_box(levels > 0 if levels.any() else prediction.modal))
+    shrink = min(1.0, LONGER_SIDE_PX / max(width, height))
+    size = max(1, round(width * shrink)), max(1, round(height * shrink))
+    rows, columns = prediction.window
+    return UncertaintyMap(
+        (x + columns.start, y + rows.start, width, height),
+        cv2.resize(levels[y : y + height, x : x + width], size, interpolation=cv2.INTER_AREA),
+    )

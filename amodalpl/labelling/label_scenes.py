@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..completion.predictor import NONE_KNOWN, Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from .acyclic import without_circles
-from .class_rules import in_settled_directions
+from .fill_hull import fill_hull
 from .label import Label, read_label
-from .order_recovery import Neighbours, order_pairwise, orders_completed, predict_behind_neighbours, requests_behind
+from .looks import look_at
+from .order_recovery import recover_orders
 from .ordering import OcclusionEdge, ancestors, parents
 from .plan import LabelPlan
 
@@ -28,7 +28,6 @@ def label_scenes(
     scenes: Sequence[Scene],
     true_order: Sequence[Sequence[OcclusionEdge]] | None = None,
     known: Predictions = NONE_KNOWN,
-    classes: Sequence[Sequence[int] | None] | None = None,
 ) -> list[SceneLabels]:
     """Label the objects of a few images together.
 
@@ -45,7 +44,6 @@ def label_scenes(
         scenes: images with disjoint visible masks; kept in memory together.
         true_order: use this order per scene instead of a recovered one.
         known: what was predicted of these scenes before; used with a true order.
-        classes: of the objects of each scene, for the rules of the plan; None where nobody knows.
 
     Returns:
         One result per scene.
@@ -53,9 +51,8 @@ def label_scenes(
     shown = [scene.with_tight_masks_grown(plan.contour_inset_px) for scene in scenes]
     neighbours = [near_pairs(scene.masks, plan.ordering.gap_px) for scene in shown]
     around = [neighbours_both_ways(pairs) for pairs in neighbours]
-    classes = [None] * len(scenes) if classes is None else classes
     if true_order is None:
-        orders, known = _recover_orders(plan, shown, neighbours, classes)
+        orders, known = recover_orders(plan, shown, neighbours)
     else:
         orders = [list(order) for order in true_order]
     if plan.occluders == "neighbours" and true_order is None:
@@ -67,26 +64,23 @@ def label_scenes(
             {target: groups.get(target, []) for target in range(len(scene.masks)) if scene.masks[target].any()}
             for scene, groups in zip(shown, occluders, strict=True)
         ]
-    kept_modal = [
-        set() if of_scene is None else {k for k, c in enumerate(of_scene) if c in plan.rules.kept_modal}
-        for of_scene in classes
-    ]
+    kept_modal = [plan.rules.kept(scene.classes) for scene in scenes]
     occluders = [
         {target: group for target, group in groups.items() if target not in kept}
         for groups, kept in zip(occluders, kept_modal, strict=True)
     ]
-    requests = [requests_behind(scene, groups) for scene, groups in zip(shown, occluders, strict=True)]
-    predictions = plan.completing.predict((r for of_scene in requests for r in of_scene.values()), known)
+    predictions = plan.completing.predict_behind(shown, occluders, known)
 
     def label(number: int, target: int) -> Label | None:
-        visible = scenes[number].masks[target]
-        if target in requests[number]:
-            of_scene = classes[number]
-            threshold = plan.threshold_of(None if of_scene is None else of_scene[target])
-            return read_label(plan, visible, predictions[requests[number][target]], threshold)
+        visible, classes = scenes[number].masks[target], scenes[number].classes
+        if target in predictions[number]:
+            threshold = plan.threshold_of(None if classes is None else classes[target])
+            completed = read_label(plan, visible, predictions[number][target], threshold)
+            return _finished(plan, scenes[number], completed, target)
         uncertainty = plan.calibration.unasked if target in around[number] else 0.0
         kept = target in kept_modal[number]
-        return Label(visible, uncertainty, kept_modal=kept) if visible.any() else None
+        label = Label(visible, uncertainty, kept_modal=kept)
+        return _finished(plan, scenes[number], label, target) if visible.any() else None
 
     return [
         SceneLabels([label(number, target) for target in range(len(scene.masks))], order)
@@ -94,18 +88,13 @@ def label_scenes(
     ]
 
 
-def _recover_orders(
-    plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours, classes: Sequence[Sequence[int] | None]
-) -> tuple[list[list[OcclusionEdge]], Predictions]:
-    """Return the order of each scene, and what was predicted for it that labels may be read from too."""
-    predictions: Predictions = {}
-    if plan.order_rule == "pairs":
-        orders = order_pairwise(plan, scenes, neighbours)
-    else:
-        predictions = predict_behind_neighbours(plan, scenes, neighbours)
-        (orders,) = orders_completed(plan, scenes, neighbours, predictions, [plan.order_threshold])
-    settled = [set() if c is None else plan.rules.settled(c, order) for c, order in zip(classes, orders, strict=True)]
-    return [
-        without_circles(in_settled_directions(order, arrows), arrows)
-        for order, arrows in zip(orders, settled, strict=True)
-    ], predictions
+def _finished(plan: LabelPlan, scene: Scene, label: Label, target: int) -> Label:
+    """Return the label grown as its object's shape asks, with its looks, and the error expected of such labels."""
+    if label.runaway or label.kept_modal:
+        return label
+    whole = fill_hull(scene.masks, target, label.whole, label.occluders, plan.fill)
+    looks = look_at(scene.masks, target, whole, label.implied, plan.gap_px)
+    by_looks = plan.calibration.by_looks
+    uncertainty = by_looks.error(looks, bool(label.occluders)) if by_looks else label.uncertainty
+    filled = whole.area_px > label.whole.area_px
+    return replace(label, whole=whole, looks=looks, uncertainty=uncertainty, filled=filled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,14 @@ import numpy as np
 from ..data.coco_parsing import reason_kind
 from ..data.label_file import NOTHING_IN_FRONT
 from ..data.records import AnnotationSet
+from .looks import LOOKS
 
 _LEVELS = {"least": 0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "most": 1}
 
 
 @dataclass
 class LabelStatistics:
-    """Running sums; of a label that the network was asked about, two numbers are kept.
+    """Running sums; of a label that the network was asked about, a few numbers are kept.
 
     Attributes:
         labels: how many there were.
@@ -28,8 +29,10 @@ class LabelStatistics:
         grown_of_category: those of them that grew.
         growth: of the labels with a possible occluder, whole over drawn area.
         uncertainty: of the same.
+        looks: what labels with an occluder look like, `len(LOOKS)` numbers each.
         order: ordered pairs, mutual pairs and cycles.
         ordered: objects that are in any pair.
+        left_out: a row for each annotation of a photo that got no label, with its reason.
     """
 
     labels: int = 0
@@ -38,8 +41,17 @@ class LabelStatistics:
     grown_of_category: Counter[int] = field(default_factory=Counter)
     growth: array = field(default_factory=lambda: array("d"))
     uncertainty: array = field(default_factory=lambda: array("d"))
+    looks: array = field(default_factory=lambda: array("d"))
     order: Counter[str] = field(default_factory=Counter)
     ordered: int = 0
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_photo(self, photo: Mapping[str, Any]) -> None:
+        """Count the entries of a photo, as `write_label_files` takes them."""
+        self.add_order(photo["order"])
+        self.left_out += photo["left_out"]
+        for label in photo["labels"]:
+            self.add_label(label)
 
     def add_label(self, label: Mapping[str, Any]) -> None:
         """Count an annotation of a label file."""
@@ -51,6 +63,8 @@ class LabelStatistics:
         if not NOTHING_IN_FRONT & set(ours["flags"]):
             self.growth.append(growth)
             self.uncertainty.append(ours["uncertainty"])
+            if "looks" in ours and ours["occluders"]:
+                self.looks.extend(ours["looks"][name] for name in LOOKS)
 
     def add_order(self, photo: Mapping[str, Any]) -> None:
         """Count the pairs of an entry of an order file."""
@@ -58,13 +72,13 @@ class LabelStatistics:
             self.order[kind] += len(photo[kind])
         self.ordered += len({pair[side] for pair in photo["pairs"] for side in ("front", "back")})
 
-    def to_json(self, data: AnnotationSet, left_out: list[dict[str, Any]]) -> dict[str, Any]:
+    def to_json(self, data: AnnotationSet) -> dict[str, Any]:
         """Return the content of `stats.json`.
 
         Args:
-            data: what was labelled.
-            left_out: a row for each annotation that got no label, with its reason.
+            data: what was labelled; what its reader left out is listed first.
         """
+        left_out = [*map(asdict, data.dropped), *self.left_out]
         growth, uncertainty = np.array(self.growth), np.array(self.uncertainty)
         return {
             "counts": {

@@ -7,32 +7,49 @@ and neither clearly gives way.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ..completion.predictor import CompletionPrediction, CompletionRequest, Predictions, Scene
-from ..masks.boxed import BoxedMask, BoxedMasks, Window
+from ..completion.predictor import NONE_KNOWN, CompletionPrediction, CompletionRequest, OfObjects, Predictions, Scene
+from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from .contact import GOES_ON, Contact, contact_of, is_doubtful, order_by_contact
-from .label import amodal_in_window, runs_away
+from .acyclic import without_circles
+from .class_rules import in_settled_directions
+from .contact import Neighbours, orders_by_contact
+from .label import amodal_unless_runaway
 from .ordering import OcclusionEdge, growth_inside, growth_whole, order_pairs
 from .plan import LabelPlan
 
-Neighbours = Sequence[Sequence[tuple[int, int]]]  # pairs of object indices, per scene
 
-
-def requests_behind(scene: Scene, occluders: Mapping[int, Sequence[int]]) -> dict[int, CompletionRequest]:
-    """Return the request for each object that something may be in front of, by object.
+def recover_orders(
+    plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours
+) -> tuple[list[list[OcclusionEdge]], Predictions]:
+    """Recover who hides whom, as the rules of classes say, and without circles.
 
     Args:
-        scene: the image.
-        occluders: by object, those behind which it is completed.
+        plan: order rule, predictor, threshold, further looks, and what is settled of classes.
+        scenes: images with disjoint visible masks.
+        neighbours: of each scene.
+
+    Returns:
+        The order of each scene, and what was predicted for it that labels may be read from too.
     """
-    return {target: CompletionRequest(scene, target, tuple(group)) for target, group in occluders.items()}
+    if plan.order_rule == "pairs":
+        orders, known = order_pairwise(plan, scenes, neighbours), NONE_KNOWN
+    else:
+        predictions = predict_behind_neighbours(plan, scenes, neighbours)
+        (orders,) = orders_completed(plan, scenes, neighbours, predictions, [plan.order_threshold])
+        known = {prediction.request: prediction for of_scene in predictions for prediction in of_scene.values()}
+    return [_settled(plan, scene, order) for scene, order in zip(scenes, orders, strict=True)], known
+
+
+def _settled(plan: LabelPlan, scene: Scene, order: Sequence[OcclusionEdge]) -> list[OcclusionEdge]:
+    """Return an order without circles that goes as the settings of classes say."""
+    arrows = set() if scene.classes is None else plan.rules.settled(scene.classes, order)
+    return without_circles(in_settled_directions(order, arrows), arrows)
 
 
 def order_pairwise(plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours) -> list[list[OcclusionEdge]]:
@@ -72,13 +89,9 @@ def pair_growth_px(prediction: CompletionPrediction, threshold: float) -> float:
     return float(count_px((prediction.probability > threshold) & prediction.behind))
 
 
-def predict_behind_neighbours(plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours) -> Predictions:
+def predict_behind_neighbours(plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours) -> list[OfObjects]:
     """Complete each object that has neighbours behind all of them."""
-    return plan.ordering.predict(
-        request
-        for scene, pairs in zip(scenes, neighbours, strict=True)
-        for request in requests_behind(scene, neighbours_both_ways(pairs)).values()
-    )
+    return plan.ordering.predict_behind(scenes, [neighbours_both_ways(pairs) for pairs in neighbours])
 
 
 def orders_at(
@@ -111,7 +124,7 @@ def orders_completed(
     plan: LabelPlan,
     scenes: Sequence[Scene],
     neighbours: Neighbours,
-    predictions: Predictions,
+    predictions: Sequence[OfObjects],
     thresholds: Sequence[float] | np.ndarray,
 ) -> list[list[list[OcclusionEdge]]]:
     """Read the order from completions behind all neighbours.
@@ -127,114 +140,26 @@ def orders_completed(
         The order, for each threshold and scene.
     """
     if plan.order_rule == "contact":
-        meetings = _meetings(plan, scenes, neighbours, predictions)
-        return [
-            [
-                [pair for m in of_scene for pair in order_by_contact(m.contact, *m.unseen, threshold)]
-                for of_scene in meetings
-            ]
-            for threshold in thresholds
-        ]
+        return orders_by_contact(plan, scenes, neighbours, predictions, thresholds)
     return [
         [
-            _order_by_growth(plan, scene, pairs, predictions, threshold)
-            for scene, pairs in zip(scenes, neighbours, strict=True)
+            _order_by_growth(plan, scene, pairs, found, threshold)
+            for scene, pairs, found in zip(scenes, neighbours, predictions, strict=True)
         ]
         for threshold in thresholds
     ]
 
 
 def _order_by_growth(
-    plan: LabelPlan, scene: Scene, pairs: Sequence[tuple[int, int]], predictions: Predictions, threshold: float
+    plan: LabelPlan, scene: Scene, pairs: Sequence[tuple[int, int]], predictions: OfObjects, threshold: float
 ) -> list[OcclusionEdge]:
     size_hw = scene.masks.size_hw
     grown = [BoxedMask.nothing(size_hw)] * len(scene.masks)  # nothing where an object runs away
-    for target, request in requests_behind(scene, neighbours_both_ways(pairs)).items():
-        prediction = predictions[request]
-        local = amodal_in_window(prediction, threshold, plan.behind_neighbours)
-        if not runs_away(local, prediction.modal, plan.max_growth):
+    for target, prediction in predictions.items():
+        local = amodal_unless_runaway(plan, prediction, threshold)
+        if local is not None:
             rows, columns = prediction.window
             grown[target] = BoxedMask.cut(local & ~prediction.modal, (columns.start, rows.start), size_hw)
     of_all = BoxedMasks(grown, size_hw)
     rule = growth_inside(of_all, scene.masks) if plan.order_rule == "inside" else growth_whole(of_all)
     return order_pairs(pairs, rule)
-
-
-@dataclass
-class _Meeting:
-    """Two neighbours where they meet.
-
-    Attributes:
-        contact: of the two.
-        requests: about either, behind all its neighbours.
-        unseen: the probability that each goes on within the other, as `order_by_contact` takes it.
-    """
-
-    contact: Contact
-    requests: tuple[CompletionRequest, CompletionRequest]
-    unseen: tuple[np.ndarray, np.ndarray]
-
-
-def _meetings(
-    plan: LabelPlan, scenes: Sequence[Scene], neighbours: Neighbours, predictions: Predictions
-) -> list[list[_Meeting]]:
-    """Return what is known of every contact of every scene."""
-    meetings: list[list[_Meeting]] = []
-    for scene, pairs in zip(scenes, neighbours, strict=True):
-        requests = requests_behind(scene, neighbours_both_ways(pairs))
-        meetings.append([])
-        for i, j in pairs:
-            contact = contact_of(scene.masks, (i, j), plan.ordering.gap_px)
-            unseen = (
-                _unseen_from_afar(plan, contact, predictions[requests[i]], contact.visible[1]),
-                _unseen_from_afar(plan, contact, predictions[requests[j]], contact.visible[0]),
-            )
-            meetings[-1].append(_Meeting(contact, (requests[i], requests[j]), unseen))
-    if plan.contact_crops:
-        _refine_contacts(plan, [m for of_scene in meetings for m in of_scene if is_doubtful(m.contact, *m.unseen)])
-    return meetings
-
-
-def _refine_contacts(plan: LabelPlan, doubtful: Sequence[_Meeting]) -> None:
-    """Complete both objects again in crops of their contact; the mean of all predictions counts.
-
-    The crop around a large object shows little of its contact with a small one, and any one crop may mislead.
-    """
-    answers = [tuple([afar] * (1 + len(plan.contact_crops)) for afar in meeting.unseen) for meeting in doubtful]
-    asked_for: defaultdict[CompletionRequest, list[tuple[int, int, int]]] = defaultdict(list)  # where answers go
-    for m, meeting in enumerate(doubtful):
-        for k, request in enumerate(meeting.requests):
-            for n, sides in enumerate(plan.contact_crops, 1):
-                asked_for[replace(request, crop=meeting.contact.square(sides))].append((m, k, n))
-    for prediction in plan.ordering.stream(asked_for):
-        for m, k, n in asked_for[prediction.request]:
-            contact = doubtful[m].contact
-            answers[m][k][n] = _unseen_in(contact.window, prediction)[contact.visible[1 - k]]
-    for meeting, (first, second) in zip(doubtful, answers, strict=True):
-        meeting.unseen = np.mean(first, axis=0), np.mean(second, axis=0)
-
-
-def _unseen_from_afar(
-    plan: LabelPlan, contact: Contact, prediction: CompletionPrediction, other: np.ndarray
-) -> np.ndarray:
-    """Return what the prediction of an object alone says of its contact, nothing where it runs away, (K,) float32."""
-    local = amodal_in_window(prediction, GOES_ON, plan.behind_neighbours)
-    if runs_away(local, prediction.modal, plan.max_growth):
-        return np.zeros(np.count_nonzero(other), dtype=np.float32)
-    return _unseen_in(contact.window, prediction)[other]
-
-
-def _unseen_in(window: Window, prediction: CompletionPrediction) -> np.ndarray:
-    """Return the probability that the object goes on behind its occluders, (h, w) float32 within another window."""
-    rows, columns = window
-    found = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
-    own_rows, own_columns = prediction.window
-    top, bottom = max(rows.start, own_rows.start), min(rows.stop, own_rows.stop)
-    left, right = max(columns.start, own_columns.start), min(columns.stop, own_columns.stop)
-    if top < bottom and left < right:
-        own = np.s_[
-            top - own_rows.start : bottom - own_rows.start, left - own_columns.start : right - own_columns.start
-        ]
-        unseen = prediction.probability[own] * (prediction.behind[own] & ~prediction.modal[own])
-        found[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start] = unseen
-    return found

@@ -11,20 +11,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import rle
+from . import boxed
 from .boxed import BoxedMask, BoxedMasks
 from .rle import Rle
 
 
 @dataclass(frozen=True)
 class Owned:
-    """The masks of one image after every pixel has one owner.
+    """The masks of one image, before and after every pixel has one owner.
 
     Attributes:
+        drawn: N, as they were given.
         masks: N, disjoint.
         lost_px: (N,) int64, pixels each mask gave up.
     """
 
+    drawn: BoxedMasks
     masks: BoxedMasks
     lost_px: np.ndarray
 
@@ -36,20 +38,21 @@ def resolve(modal: Sequence[Rle], size_hw: tuple[int, int]) -> Owned:
         modal: N masks in the frame of the image.
         size_hw: of the image.
 
+    >>> from . import rle
     >>> big, small = np.ones((4, 4), bool), np.eye(4, dtype=bool)
     >>> resolve([rle.encode(big), rle.encode(small)], (4, 4)).lost_px.tolist()
     [4, 0]
     """
-    owned: dict[int, BoxedMask] = {}
-    areas = np.array([rle.area_px(m) for m in modal], dtype=np.int64)
-    lost_px = np.zeros(len(modal), dtype=np.int64)
+    drawn = [boxed.decode(mask) for mask in modal]
+    owned = list(drawn)
+    areas_px = [mask.area_px for mask in drawn]
+    lost_px = np.zeros(len(drawn), dtype=np.int64)
     taken = np.zeros(size_hw, dtype=bool)
-    for index in sorted(range(len(modal)), key=lambda i: (areas[i], -i)):
-        x, y, w, h = rle.box_xywh(modal[index])
-        window = np.s_[y : y + h, x : x + w]
-        claimed = rle.decode_box(modal[index], (x, y, w, h))
-        own = claimed & ~taken[window]
-        owned[index] = BoxedMask.cut(own, (x, y), size_hw)
-        lost_px[index] = int(claimed.sum()) - int(own.sum())
-        taken[window] |= own
-    return Owned(BoxedMasks((owned[index] for index in range(len(modal))), size_hw), lost_px)
+    for index in sorted(range(len(drawn)), key=lambda i: (areas_px[i], -i)):
+        mask = drawn[index]
+        own = mask.crop & ~taken[mask.window]
+        lost_px[index] = areas_px[index] - np.count_nonzero(own)
+        if lost_px[index]:
+            owned[index] = BoxedMask.cut(own, mask.box_xywh[:2], size_hw)
+        taken[mask.window] |= own
+    return Owned(BoxedMasks(drawn, size_hw), BoxedMasks(owned, size_hw), lost_px)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from ..errors import DataError
+from ..masks.boxed import BoxedMasks, all_boxed
 from ..masks.boxes import tight_box
-from ..masks.geometry import count_px
+from ..masks.geometry import count_px, filled_hull
 
 IndexPair = tuple[int, int]
 
@@ -55,18 +55,8 @@ def convex_hull(modal: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
         return whole
     x, y, w, h = tight_box(modal)
     window = np.s_[y : y + h, x : x + w]  # a hull never leaves the tight box
-    whole[window] |= _filled_hull(modal[window]) & neighbours[window]
+    whole[window] |= filled_hull(modal[window]) & neighbours[window]
     return whole
-
-
-def _filled_hull(mask: np.ndarray) -> np.ndarray:
-    rows = np.flatnonzero(mask.any(axis=1))  # only the ends of a row can be corners of the hull
-    ends = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
-    corners = np.concatenate([np.stack([columns, rows], axis=1) for columns in ends])  # (2 rows, 2) x, y
-    outline = cv2.convexHull(corners.astype(np.int32))
-    filled = np.zeros(mask.shape, dtype=np.uint8)
-    cv2.fillConvexPoly(filled, outline, 1)
-    return filled.view(bool)
 
 
 COMPLETION: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -75,13 +65,15 @@ COMPLETION: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
-def order_by_area(modal: np.ndarray, pairs: Iterable[IndexPair], front: Literal["smaller", "larger"]) -> set[IndexPair]:
+def order_by_area(
+    modal: np.ndarray | BoxedMasks, pairs: Iterable[IndexPair], front: Literal["smaller", "larger"]
+) -> set[IndexPair]:
     """Put the smaller or the larger of two neighbours in front.
 
     Zhan et al. 2020 take the smaller for COCOA (a cup on a table) and the larger for KINS (the nearer car).
 
     Args:
-        modal: (N, H, W) bool.
+        modal: N masks, or their (N, H, W) bool stack.
         pairs: indices (i, j) of neighbours.
         front: which one hides the other; of equal areas the first of the pair is in front for "larger", the second
             for "smaller", as in their code.
@@ -89,47 +81,54 @@ def order_by_area(modal: np.ndarray, pairs: Iterable[IndexPair], front: Literal[
     Returns:
         Directed pairs (front, back).
     """
-    areas = np.array([count_px(m) for m in modal])
+    areas = [mask.area_px for mask in all_boxed(modal)]
     first_is_front = {"larger": lambda i, j: areas[i] >= areas[j], "smaller": lambda i, j: areas[i] < areas[j]}[front]
     return {(i, j) if first_is_front(i, j) else (j, i) for i, j in pairs}
 
 
-def order_by_height(modal: np.ndarray, pairs: Iterable[IndexPair]) -> set[IndexPair]:
+def order_by_height(modal: np.ndarray | BoxedMasks, pairs: Iterable[IndexPair]) -> set[IndexPair]:
     """Put the one whose centre of mass is lower in the image in front, as the camera looks down on the ground.
 
     Args:
-        modal: (N, H, W) bool.
+        modal: N masks, or their (N, H, W) bool stack.
         pairs: indices (i, j) of neighbours, none of them empty.
 
     Returns:
         Directed pairs (front, back).
     """
-    pairs = list(pairs)
-    rows = np.arange(modal.shape[1])
-    centre = {i: np.average(rows, weights=modal[i].sum(axis=1)) for pair in pairs for i in pair}
+    pairs, masks = list(pairs), all_boxed(modal)
+    centre: dict[int, float] = {}
+    for i in {i for pair in pairs for i in pair}:
+        _, top, _, height = masks[i].box_xywh
+        centre[i] = float(np.average(np.arange(top, top + height), weights=masks[i].crop.sum(axis=1)))
     return {(j, i) if centre[i] < centre[j] else (i, j) for i, j in pairs}
 
 
-def order_by_hull(modal: np.ndarray, pairs: Iterable[IndexPair]) -> set[IndexPair]:
+def order_by_hull(modal: np.ndarray | BoxedMasks, pairs: Iterable[IndexPair]) -> set[IndexPair]:
     """Put the one in front whose mask is covered more by the other's convex hull; equal covers give no order.
 
     Args:
-        modal: (N, H, W) bool.
+        modal: N masks, or their (N, H, W) bool stack.
         pairs: indices (i, j) of neighbours.
 
     Returns:
         Directed pairs (front, back).
     """
+    masks = all_boxed(modal)
+
+    def hull_on(i: int, j: int) -> int:
+        mask = masks[i].crop
+        return count_px(convex_hull(mask, masks[j][masks[i].window]) & ~mask)
+
     order = set()
     for i, j in pairs:
-        hull_i_on_j = count_px(convex_hull(modal[i], modal[j]) & ~modal[i])
-        hull_j_on_i = count_px(convex_hull(modal[j], modal[i]) & ~modal[j])
+        hull_i_on_j, hull_j_on_i = hull_on(i, j), hull_on(j, i)
         if hull_i_on_j != hull_j_on_i:
             order.add((j, i) if hull_i_on_j > hull_j_on_i else (i, j))
     return order
 
 
-ORDER: dict[str, Callable[[np.ndarray, Iterable[IndexPair]], set[IndexPair]]] = {
+ORDER: dict[str, Callable[[np.ndarray | BoxedMasks, Iterable[IndexPair]], set[IndexPair]]] = {
     "smaller in front": lambda modal, pairs: order_by_area(modal, pairs, "smaller"),
     "larger in front": lambda modal, pairs: order_by_area(modal, pairs, "larger"),
     "lower in front": order_by_height,

@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # the command line imports the names of the levels, and must 
     from .completion import Counts, Scores
 
 MACRO = "completion, macro over occlusion levels"
+MASKS_FROM_BOXES = "masks from boxes, macro over occlusion levels"
+CONTEXT_RATE = "context_rate"
+"""Key of an annotation: how much of the object's surroundings is covered, 0 to 1."""
 
 
 @dataclass(frozen=True)

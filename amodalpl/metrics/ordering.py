@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 
 import cv2
 import numpy as np
 
 from ..errors import DataError
-from ..masks.boxes import boxes_near, tight_box
-from ..masks.geometry import count_px, touch
+from ..masks.boxed import BoxedMasks, all_boxed, common_window
+from ..masks.boxes import boxes_near
+from ..masks.geometry import touch
 from ..masks.neighbours import near_pairs
 
 ONE_WAY = "order, O-Acc (PCNet/ASBU)"
@@ -26,29 +26,27 @@ IndexPair = tuple[int, int]
 Scores = dict[str, float | int | None]
 
 
-def bordering_pairs(modal: np.ndarray) -> list[IndexPair]:
+def bordering_pairs(modal: np.ndarray | BoxedMasks) -> list[IndexPair]:
     """List the pairs (i < j) of masks that overlap or share an edge: "bordering" in Zhan et al. 2020.
 
     Args:
-        modal: (N, H, W) bool; empty masks border nothing.
+        modal: N masks, or their (N, H, W) bool stack; empty masks border nothing.
     """
-    boxes = {i: tight_box(m) for i, m in enumerate(modal) if m.any()}
-    if len(boxes) < 2:
-        return []
-    index, corners = list(boxes), np.array(list(boxes.values()))
-    near = boxes_near(corners, corners, 0)
+    masks = all_boxed(modal)
+    filled = masks.filled
+    near = boxes_near(masks.boxes_xywh[filled], masks.boxes_xywh[filled], 0)
     pairs = []
-    for a, b in combinations(range(len(index)), 2):
-        if near[a, b]:
-            x, y = np.minimum(corners[a, :2], corners[b, :2])
-            x1, y1 = np.maximum(corners[a, :2] + corners[a, 2:], corners[b, :2] + corners[b, 2:])
-            window = np.s_[y:y1, x:x1]
-            if touch(np.ascontiguousarray(modal[index[a]][window]), modal[index[b]][window]):
-                pairs.append((index[a], index[b]))
+    for a, b in zip(*np.nonzero(np.triu(near, k=1)), strict=True):
+        first, second = masks[filled[a]], masks[filled[b]]
+        window = common_window(first, second)
+        if touch(first[window], second[window]):
+            pairs.append((filled[a], filled[b]))
     return pairs
 
 
-def order_from_masks(modal: np.ndarray, amodal: np.ndarray, gap_px: int = 0, rim_px: int = 1) -> set[IndexPair]:
+def order_from_masks(
+    modal: np.ndarray | BoxedMasks, amodal: np.ndarray | BoxedMasks, gap_px: int = 0, rim_px: int = 1
+) -> set[IndexPair]:
     """Tell who hides whom, mutual occlusion allowed: i hides j where i is visible and j continues.
 
     Masks of another rasteriser overlap their neighbours by a rim of one pixel, which would make nearly every pair a
@@ -56,8 +54,8 @@ def order_from_masks(modal: np.ndarray, amodal: np.ndarray, gap_px: int = 0, rim
     an overlap that survives an erosion by `rim_px` counts.
 
     Args:
-        modal: (N, H, W) bool.
-        amodal: (N, H, W) bool.
+        modal: N masks, or their (N, H, W) bool stack.
+        amodal: likewise.
         gap_px: free pixels between two modal masks that still count as neighbours (`masks.neighbours.near_pairs`).
         rim_px: an overlap must hold a square of side 2 * rim_px + 1 somewhere; 0 counts single pixels.
 
@@ -67,26 +65,29 @@ def order_from_masks(modal: np.ndarray, amodal: np.ndarray, gap_px: int = 0, rim
     Raises:
         DataError: the stacks differ in shape.
     """
-    check_stacks(modal, amodal)
+    seen, whole = _boxed_alike(modal, amodal)
     square = np.ones((2 * rim_px + 1, 2 * rim_px + 1), dtype=np.uint8)
     order = set()
-    for pair in near_pairs(modal, gap_px):
+    for pair in near_pairs(seen, gap_px):
         for front, back in (pair, pair[::-1]):
-            overlap = (modal[front] & amodal[back]).view(np.uint8)
+            x, y, w, h = seen[front].box_xywh
+            # with the rim, because only what lies outside the image erodes nothing
+            window = np.s_[max(y - rim_px, 0) : y + h + rim_px, max(x - rim_px, 0) : x + w + rim_px]
+            overlap = (seen[front][window] & whole[back][window]).view(np.uint8)
             if cv2.erode(overlap, square).any():
                 order.add((front, back))
     return order
 
 
-def one_way_order_from_masks(modal: np.ndarray, amodal: np.ndarray) -> set[IndexPair]:
+def one_way_order_from_masks(modal: np.ndarray | BoxedMasks, amodal: np.ndarray | BoxedMasks) -> set[IndexPair]:
     """Tell who hides whom as the papers' truth does (`infer_gt_order` of Zhan et al. 2020): one way only.
 
     Of two bordering masks that reach into each other, the one that hides more pixels is in front; equal numbers put
     the one with the lower index in front.
 
     Args:
-        modal: (N, H, W) bool.
-        amodal: (N, H, W) bool.
+        modal: N masks, or their (N, H, W) bool stack.
+        amodal: likewise.
 
     Returns:
         Directed pairs (front, back), never both directions.
@@ -94,11 +95,10 @@ def one_way_order_from_masks(modal: np.ndarray, amodal: np.ndarray) -> set[Index
     Raises:
         DataError: the stacks differ in shape.
     """
-    check_stacks(modal, amodal)
+    seen, whole = _boxed_alike(modal, amodal)
     order = set()
-    for i, j in bordering_pairs(modal):
-        i_hides = count_px(modal[i] & amodal[j])
-        j_hides = count_px(modal[j] & amodal[i])
+    for i, j in bordering_pairs(seen):
+        i_hides, j_hides = seen[i].shared_px(whole[j]), seen[j].shared_px(whole[i])
         if i_hides or j_hides:
             order.add((i, j) if i_hides >= j_hides else (j, i))
     return order
@@ -116,17 +116,19 @@ def make_one_way(evidence_px: Mapping[IndexPair, float]) -> set[IndexPair]:
     return {(a, b) for (a, b), weight in evidence_px.items() if weight > evidence_px.get((b, a), -np.inf)}
 
 
-def check_stacks(modal: np.ndarray, amodal: np.ndarray) -> None:
-    """Refuse stacks that do not belong together.
+def _boxed_alike(modal: np.ndarray | BoxedMasks, amodal: np.ndarray | BoxedMasks) -> tuple[BoxedMasks, BoxedMasks]:
+    """Return masks that belong together, each in its box.
 
     Raises:
-        DataError: not (N, H, W) bool, or of different shapes.
+        DataError: a stack that is not (N, H, W) bool, or masks of different shapes.
     """
     for name, stack in (("modal", modal), ("amodal", amodal)):
-        if stack.dtype != bool or stack.ndim != 3 or stack.shape != modal.shape:
+        kind = "boxed masks" if isinstance(stack, BoxedMasks) else str(stack.dtype)
+        if kind not in ("boxed masks", "bool") or len(stack.shape) != 3 or stack.shape != modal.shape:
             raise DataError(
-                f"{name}: expected an (N, H, W) bool stack of shape {modal.shape}, got {stack.dtype} {stack.shape}"
+                f"{name}: expected an (N, H, W) bool stack of shape {modal.shape}, got {kind} {stack.shape}"
             )
+    return all_boxed(modal), all_boxed(amodal)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Completer(nn.Module):
         """Read raw outputs.
 
         ASBU's u shapes its training only: what a label is worth comes from calibrated probabilities, for all methods
-        alike (`calibration.fit`, `labelling.uncertainty_map`).
+        alike (`calibration.fit`, `labelling.label`).
 
         Returns:
             (B, P, P) float in [0, 1], the probability that a pixel belongs to the object.

@@ -1,19 +1,15 @@
-"""Completers by name: what each method shows its network, how it is trained, and how outputs are read.
+"""The table of completion methods: what each shows its network, how it is trained, and how outputs are read.
 
 PCNet-M, ASBU and the ablations of the ASBU paper differ in two choices only: the second input channel (the occluder's
 mask, or the boundary with it) and the loss. `layered` is ours, and the default: it sees both, learns from richer
-samples (`synthesis/layers.py`), and most where two objects meet.
+samples (`synthesis/layers.py`), and most where two objects meet. The table is read where torch is missing, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-
-from . import losses
+from typing import Any, Literal
 
 Channel = Literal["occluder", "boundary"]
 
@@ -24,7 +20,7 @@ class Method:
 
     Attributes:
         channels: what the network sees beside the visible part.
-        loss: see `models.losses`.
+        loss_name: of a function in `models.losses`.
         has_uncertainty: whether channel 1 of the output is an uncertainty.
         order_from_pairs: recover the order by completing pair by pair, as both reference codes do, not from completions
             behind all neighbours (the text of ASBU's eq. 3), which takes training on several neighbours at once.
@@ -37,7 +33,7 @@ class Method:
     """
 
     channels: tuple[Channel, ...]
-    loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    loss_name: str
     has_uncertainty: bool
     order_from_pairs: bool
     order_rule: Literal["contact", "inside", "whole"] = "inside"
@@ -47,11 +43,18 @@ class Method:
     contact_weight: float = 1.0
     widens: bool = False
 
+    @property
+    def loss(self) -> Callable[..., Any]:
+        """(outputs, target, weight) -> the loss; imports torch."""
+        from . import losses
+
+        return getattr(losses, self.loss_name)
+
     def describe(self) -> dict[str, str]:
         """Return what `amodalpl complete --list` prints of it."""
         return {
             "sees": ", ".join(("modal", *self.channels)),
-            "loss": self.loss.__name__,
+            "loss": self.loss_name,
             "asks": "pair by pair" if self.order_from_pairs else "behind all neighbours",
             "samples": self.recipe,
         }
@@ -60,7 +63,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "layered": Method(
         ("occluder", "boundary"),
-        losses.weighted_cross_entropy,
+        "weighted_cross_entropy",
         has_uncertainty=False,
         order_from_pairs=False,
         order_rule="contact",
@@ -70,10 +73,10 @@ METHODS: dict[str, Method] = {
         contact_weight=3.0,
         widens=True,
     ),
-    "pcnet-m": Method(("occluder",), losses.weighted_cross_entropy, False, True),
-    "asbu": Method(("boundary",), losses.asbu, True, True),
-    "boundary-pcnet-m": Method(("boundary",), losses.weighted_cross_entropy, False, True),
-    "uncertainty-pcnet-m": Method(("occluder",), losses.asbu, True, True),
-    "asbu-ubce": Method(("boundary",), losses.asbu_ubce, True, True),
-    "asbu-gaussian": Method(("boundary",), losses.asbu_gaussian, True, True),
+    "pcnet-m": Method(("occluder",), "weighted_cross_entropy", False, True),
+    "asbu": Method(("boundary",), "asbu", True, True),
+    "boundary-pcnet-m": Method(("boundary",), "weighted_cross_entropy", False, True),
+    "uncertainty-pcnet-m": Method(("occluder",), "asbu", True, True),
+    "asbu-ubce": Method(("boundary",), "asbu_ubce", True, True),
+    "asbu-gaussian": Method(("boundary",), "asbu_gaussian", True, True),
 }

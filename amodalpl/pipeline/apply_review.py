@@ -9,9 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..builtin import completer_folder
 from ..data.coco_parsing import reason_kind
 from ..data.label_file import decided_entry, write_label_file
-from ..data.label_folder import DOUBT, LABELS, ORDER, STATS, LabelFolder, check_stats, read_label_folder, read_orders
+from ..data.label_folder import (
+    DOUBT,
+    FITTED,
+    LABELS,
+    ORDER,
+    STATS,
+    LabelFolder,
+    check_stats,
+    read_label_folder,
+    read_orders,
+)
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..data.review_file import (
@@ -30,15 +41,18 @@ from ..data.review_file import (
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..io.json_stream import finite
-from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
-from ..runtime.next_command import argument, beside
+from ..report.page import CARD, write_label_page
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import RUN_FILE, StageRun, finished_run, input_hashes
+from ..runtime.stage_run import RUN_FILE, Renewal, StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import require_photos
+from .label_summary import summary_of_labels, training_on
 from .stage_table import STAGES
 
-STAGE = "apply-review"
+ROW = STAGES["apply-review"]
+_MAY_GROW = ("labels", "images", "review", "earlier review")  # inputs of a run that `--add` continues
+_OFFER = "--add carries the decisions in it over; else choose another --out or delete it"
+_ADDED, _ASIDE = "added to", ".earlier-review.json"
 _COUNTED: dict[Verdict | None, str] = {
     "accept": "accepted",
     "reject": "rejected",
@@ -53,7 +67,8 @@ def apply_review(
     review: Path,
     out: Path,
     *,
-    completer: Path | None = None,
+    completer: Path | str | None = None,
+    add: bool = False,
     progress: Progress = SILENT,
 ) -> Summary:
     """Write a label folder in which the decisions of a review are carried out.
@@ -68,7 +83,10 @@ def apply_review(
         images: folder of the photos, for the report.
         review: decisions, as `report.html` exports them.
         out: another folder, for the same files with the decisions carried out, and `review.json`.
-        completer: output folder of `amodalpl complete` that made the labels, for its scores in the report.
+        completer: the completer that made the labels, as `amodalpl pseudolabel` was given it, for its scores in the
+            report.
+        add: `out` was made of an earlier state of the labels, or by an earlier review: its decisions stay where this
+            review says nothing.
         progress: shown while it works.
 
     Returns:
@@ -79,16 +97,16 @@ def apply_review(
         DataError: the review is damaged or of other labels, or the labels or photos cannot be used.
         OutputError: `labels` is no finished folder, or `out` belongs to another run.
     """
-    arguments = STAGES[STAGE].arguments(locals())
+    arguments = ROW.arguments(labels=labels, images=images, review=review, completer=completer, add=add)
     decided = read_review(review)
-    record = _finished_labels(labels)
+    record = finished_labels(labels)
     file = labels / LABELS
     data = read_annotations(file)
     _require_whole(data)
     require_photos(data, images, progress)
     made_by = record["inputs"].get("completer")
     if completer is not None:
-        _require_same_completer(completer, made_by, labels)
+        completer = _completer_of(completer_folder(completer), record, labels)
     read = read_label_folder(labels)
     read_orders(labels, ())  # which is copied, and must not turn out damaged when the report is drawn
     hashes = input_hashes(data, images)
@@ -101,40 +119,46 @@ def apply_review(
     if made_by:
         inputs["completer"] = made_by
     settings = {"report": {"with_scores": completer is not None}}
-    run = StageRun.open(out, STAGE, settings, inputs, record["seed"], arguments)
+    renewal = Renewal(_MAY_GROW, add, _OFFER, lambda before: _put_aside(out, before))
+    run = StageRun.open(out, ROW.name, settings, inputs, record["seed"], arguments, renewal=renewal)
     if not run.done:
-        before: Review | None = None
-        gone: list[Lost] = []
-        if earlier.exists():
-            before, gone = carry_over(read_review(earlier), (e.annotation for e in read.labels))
-        counts = _write(read, out, data, _together(before, kept), [*lost, *gone])
+        reviews = [kept]
+        aside = [out / _ASIDE] if _ADDED in run.record else []
+        for made_before in (*aside, earlier):  # the later one has the last word
+            if made_before.exists():
+                before, gone = carry_over(read_review(made_before), (e.annotation for e in read.labels))
+                reviews.insert(len(reviews) - 1, before)
+                lost += gone
+        counts = _write(read, out, data, _together(reviews), lost)
         write_label_page(out, images, completer, progress)
         run.finish(counts, [p.name for p in out.iterdir() if p.name != RUN_FILE and not p.name.startswith(".")])
-    return Summary(
-        STAGE,
-        out,
-        counts=run.counts,
-        files={
-            "labels": out / LABELS,
-            "report": out / REPORT_FILE,
-            "overlays": out / SHEET_FILE,
-            "review": out / REVIEW_FILE,
-            "statistics": out / STATS,
-        },
-        next=f"open {argument(out / REPORT_FILE)}",
-        then=f"amodalpl train-detector {argument(out / LABELS)} {argument(images)} "
-        f"--out {beside(out, 'corrected', 'detector')}",
-    )
+        (out / _ASIDE).unlink(missing_ok=True)
+    then = training_on(out, images, "corrected")
+    return summary_of_labels(ROW.name, out, run.counts, then, review=REVIEW_FILE, statistics=STATS)
 
 
-def _finished_labels(folder: Path) -> dict[str, Any]:
-    """Return the record of who made labels; those of `predict` stand in a folder of its output, without one."""
+def _put_aside(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the decisions in a folder from being overwritten, should the new run be killed; return what it notes."""
+    if (out / REVIEW_FILE).exists() and record.get("state") == "done":
+        write_whole(out / _ASIDE, partial(shutil.copyfile, out / REVIEW_FILE))
+    return {_ADDED: record["inputs"].get("labels")}
+
+
+def finished_labels(folder: Path) -> dict[str, Any]:
+    """Return the record of who made labels; those of `predict` and `refine` stand in a folder of its output.
+
+    Raises:
+        DataError: the record says nothing of inputs or of a seed.
+        OutputError: it is no folder of finished labels.
+    """
     if not (folder / RUN_FILE).exists() and (folder.parent / RUN_FILE).exists():
-        record = finished_run(folder.parent, "predict")
+        above = read_json(folder.parent / RUN_FILE, "the record of a run")
+        refined = isinstance(above, dict) and above.get("stage") == "refine"
+        record = finished_run(folder.parent, "refine" if refined else "predict")
     else:
         record = read_json(folder / RUN_FILE, "the record of a finished `amodalpl pseudolabel`")
-        again = isinstance(record, dict) and record.get("stage") == STAGE
-        record = finished_run(folder, STAGE if again else "pseudolabel")
+        again = isinstance(record, dict) and record.get("stage") == ROW.name
+        record = finished_run(folder, ROW.name if again else "pseudolabel")
     if not isinstance(record.get("inputs"), dict) or type(record.get("seed")) is not int:
         raise DataError(f"{folder / RUN_FILE}: expected inputs and a seed, found none; it was changed by hand")
     return record
@@ -150,19 +174,25 @@ def _require_whole(data: AnnotationSet) -> None:
         )
 
 
-def _require_same_completer(completer: Path, made_by: str | None, labels: Path) -> None:
-    card = completer / "completer.json"
-    if hash_file(card) != made_by:
+def _completer_of(completer: Path, record: Mapping[str, Any], labels: Path) -> Path:
+    """Return the completer that made labels: the one that is given, or what was fitted to their photos of it.
+
+    Raises:
+        DataError: the one that is given is neither.
+    """
+    card, fitted = completer / CARD, labels / FITTED
+    given, of_labels = hash_file(card), record["inputs"].get("completer")
+    if given not in (of_labels, record.get("fitted completer")):
         raise DataError(
             f"{card}: expected the completer that made {labels}, got another one; leave --completer out, or give "
             "the folder that `amodalpl pseudolabel` was given"
         )
+    return fitted if given == of_labels and fitted.exists() else completer
 
 
-def _together(before: Review | None, now: Review) -> dict[int, Verdict]:
-    """Return the decision per annotation id; the new review has the last word."""
-    both = [*(before.decisions if before else ()), *now.decisions]
-    return {decision.id: decision.decision for decision in both}
+def _together(reviews: Sequence[Review]) -> dict[int, Verdict]:
+    """Return the decision per annotation id; the last review has the last word."""
+    return {decision.id: decision.decision for review in reviews for decision in review.decisions}
 
 
 def _write(

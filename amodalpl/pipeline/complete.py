@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..builtin import completer_folder
 from ..calibration.choose_thresholds import choose
 from ..calibration.holdout import HOLDOUT, Holdout, read_holdout
 from ..completion.checkpoint import (
@@ -18,16 +21,18 @@ from ..completion.checkpoint import (
     SHAPES,
     WEIGHTS,
     CompleterBundle,
+    load_completer,
     read_network_settings,
     save_completer,
     start_from,
+    write_card,
 )
 from ..completion.predictor import CropSpec
 from ..completion.training import train
-from ..errors import DataError
+from ..errors import DataError, SettingsError
 from ..evaluation.holdout_scores import quick_score, score
 from ..evaluation.uncertainty_report import PROMISE, UncertaintyReport
-from ..io.files import hash_file, read_json, write_json
+from ..io.files import hash_file, read_json, write_json, write_whole
 from ..models.completer import build_completer
 from ..report import sanity_checks
 from ..report.plots import reliability_diagram, risk_coverage, training_curves
@@ -42,11 +47,16 @@ from ..settings_values import merge, resolve
 from ..shape_prior.plausibility import FEWEST_SHAPES, ShapePrior, learn_shape_prior
 from ..synthesis.bank import Bank, sure_to_be_whole
 from ..synthesis.dataset import SampleStream
+from . import occluded_objects
 from .stage_table import STAGES
 from .synth import BANK
 
 CHECKPOINT, METRICS, CURVES = "checkpoint.pth", "metrics.json", "curves.png"
 RELIABILITY, RISK = "reliability.png", "risk_coverage.png"
+CHOSEN_ON = "objects behind others"
+"""Name, among what was chosen of an untrained start, of how many objects it was chosen on; 0 if it came so."""
+FEWEST_OCCLUDED = 40
+"""Hold-out objects behind something, in the half to choose on; with fewer, what an untrained start brought is kept."""
 ROW = STAGES["complete"]
 
 
@@ -56,18 +66,22 @@ def complete(
     values: Mapping[str, Any],
     device: str = "auto",
     progress: Progress = SILENT,
-    init: Path | None = None,
+    init: Path | str | None = None,
 ) -> Summary:
     """Train a completer; a run that was interrupted goes on where it stopped, and so does one that gets more steps.
+
+    With `training.steps=0` the completer of `init` stays as it is; thresholds, calibration and promise are chosen anew
+    on the hold-out, if it has enough objects, and scored.
 
     Args:
         synth_dir: output folder of `amodalpl synth`.
         out: output folder: `weights.pth`, `completer.json`, `metrics.json`, `curves.png`, `reliability.png`,
-            `risk_coverage.png`, `run.json`, and `checkpoint.pth` to go on from.
+            `risk_coverage.png`, `run.json`, and `checkpoint.pth` to go on from (curves and checkpoint of a training).
         values: settings that were asked for; those of `synthesis` and the seed are otherwise the ones `synth` ran with.
         device: "auto", "cpu" or "cuda".
         progress: shown while it works.
-        init: folder of an earlier completer, whose weights, method and width this one starts from.
+        init: folder of an earlier completer, or `builtin`: this one starts from its weights, with its method, width
+            and crops.
 
     Returns:
         The hold-out scores beside the free baselines, and what is promised of the labels.
@@ -78,7 +92,8 @@ def complete(
         CheckpointError: the checkpoint in `out` is damaged, or the weights of `init` do not fit.
         TrainingError: the loss is no longer a number.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(synth_dir=synth_dir, init=init)
+    init = completer_folder(init) if init else None
     settings = _settings_beside(synth_dir, values, init, progress)
     where = pick_device(device)
     run = StageRun.open(
@@ -97,8 +112,8 @@ def complete(
     if not run.done:
         counts = _train_and_score(synth_dir, out, settings, init, where, progress)
         if int(os.environ.get("RANK", 0)) == 0:
-            outputs = [WEIGHTS, CARD, METRICS, CURVES, RELIABILITY, RISK, CHECKPOINT]
-            run.finish(counts, [*outputs, SHAPES] if (out / SHAPES).exists() else outputs)
+            outputs = [WEIGHTS, CARD, METRICS, CURVES, RELIABILITY, RISK, CHECKPOINT, SHAPES]
+            run.finish(counts, [name for name in outputs if (out / name).exists()])
     metrics = read_json(out / METRICS, "the scores of a completer") if (out / METRICS).exists() else {"scores": {}}
     return Summary(
         "complete",
@@ -106,7 +121,7 @@ def complete(
         counts=run.counts,
         scores=metrics["scores"],
         files={
-            "curves": out / CURVES,
+            **({"curves": out / CURVES} if settings.training.steps else {}),
             "reliability": out / RELIABILITY,
             "risk and coverage": out / RISK,
             "weights": out / WEIGHTS,
@@ -124,17 +139,25 @@ def _settings_beside(
     """Return the settings, those of `synth` and `init` where nothing else is asked for; say what differs from synth."""
     record = finished_run(synth_dir, "synth")
     inherited = {"seed": record["seed"], "synthesis": record["settings"]["synthesis"]}
+    of_synth = inherited["synthesis"]
     if init:
-        inherited["completer"] = read_network_settings(init)
+        inherited = merge(inherited, read_network_settings(init))
     settings = resolve(merge(inherited, values))
+    if occluded_objects.RECIPE in (settings.synthesis.recipe, inherited["synthesis"].get("recipe")):
+        raise DataError(
+            f"{synth_dir}: expected cut-outs to learn from, got the recipe {occluded_objects.RECIPE}, which makes "
+            "photos for `amodalpl evaluate boxes`; run `amodalpl synth` without it"
+        )
     of_all_classes = settings.labels.model_copy(update={"per_class": {}})  # a completer serves any file
     settings = settings.model_copy(update={"labels": of_all_classes})
+    if not settings.training.steps and not init:
+        raise SettingsError("training.steps: expected at least 1, got 0; without steps there is only a start, --init")
     if settings.completer.image and not Bank(synth_dir / BANK).has_images:
         raise DataError(
             f"{synth_dir}: completer.image needs photos in the bank, it has masks only; "
             "run `amodalpl synth` with --set synthesis.with_image=true"
         )
-    changes = list(_changes(inherited["synthesis"], settings.synthesis.model_dump(mode="json"), "synthesis"))
+    changes = list(_changes(of_synth, settings.synthesis.model_dump(mode="json"), "synthesis"))
     if changes:
         progress.note(f"not as in {synth_dir}: {', '.join(changes)}")
     return settings
@@ -158,6 +181,8 @@ def _train_and_score(
 ) -> dict[str, Any]:
     """Make everything in the output folder; return the counts, nothing on all processes but the first."""
     holdout = read_holdout(synth_dir, with_images=settings.completer.image)
+    if not settings.training.steps and init:
+        return _keep_and_score(out, settings, init, holdout, device, progress)
     bundle, history = _train(synth_dir, out, settings, init, holdout, device, progress)
     if int(os.environ.get("RANK", 0)) > 0:
         return {}
@@ -168,6 +193,36 @@ def _train_and_score(
     save_completer(out, bundle, settings.completer, settings.synthesis)
     _write_report(out, bundle, report, history)
     return _counts(settings, holdout, bundle, report, history)
+
+
+def _keep_and_score(
+    out: Path, settings: PipelineSettings, init: Path, holdout: Holdout, device: torch.device, progress: Progress
+) -> dict[str, Any]:
+    """Choose anew how to use a completer whose weights and shapes stay as they are, to the byte; score it."""
+    bundle = load_completer(init, device)
+    occluded = _occluded(holdout, holdout.cases("choose"))
+    if occluded < FEWEST_OCCLUDED:
+        progress.note(
+            f"thresholds and calibration stay as they came: {occluded} objects behind others to choose them on, "
+            f"{FEWEST_OCCLUDED} are needed"
+        )
+        occluded = 0
+    else:
+        bundle = choose(bundle, holdout, settings.labels, progress, learnt_unmasked=bundle.unmasked_threshold < 1)
+    report = score(bundle, holdout, settings.labels, progress, eroded_px=())
+    for name in (WEIGHTS, SHAPES):
+        if (init / name).exists():
+            write_whole(out / name, partial(shutil.copyfile, init / name))
+    write_card(out, bundle, settings.completer, settings.synthesis)
+    chosen = {CHOSEN_ON: occluded}
+    _write_report(out, bundle, report, [], chosen)
+    return {**_counts(settings, holdout, bundle, report, []), **chosen}
+
+
+def _occluded(holdout: Holdout, image_ids: Sequence[int]) -> int:
+    """Count the objects of some scenes of which a part is hidden."""
+    objects = (instance for image_id in image_ids for instance in holdout.data.by_image[image_id])
+    return sum(instance.amodal != instance.modal for instance in objects)
 
 
 def _train(
@@ -223,18 +278,26 @@ def _chosen(bundle: CompleterBundle) -> dict[str, Any]:
     }
 
 
-def _write_report(out: Path, bundle: CompleterBundle, report: UncertaintyReport, history: list[Point]) -> None:
-    training_curves(history, out / CURVES)
+def _write_report(
+    out: Path,
+    bundle: CompleterBundle,
+    report: UncertaintyReport,
+    history: list[Point],
+    chosen: Mapping[str, Any] | None = None,
+) -> None:
+    if history:
+        training_curves(history, out / CURVES)
     reliability_diagram(report.reliability, out / RELIABILITY)
     risk_coverage(report.risk_coverage, out / RISK)
     write_json(
         out / METRICS,
         {
-            "chosen": _chosen(bundle),
+            "chosen": {**_chosen(bundle), **(chosen or {})},
             "promise": bundle.promise.to_json() if bundle.promise else None,
             "scores": report.scores,
             "reliability": report.reliability,
             "risk_coverage": report.risk_coverage,
+            "hidden_by_photo": report.hidden.to_json(),
             "history": history,
         },
     )

@@ -62,7 +62,7 @@ def train_completer(
     Args:
         synth_dir: output folder of `synthesise`.
         out: output folder; `load_completer` takes it.
-        init: folder of an earlier completer to start from.
+        init: folder of an earlier completer to start from, or "builtin".
         config: a settings file, or the name of an installed one, such as "coco_cpu". Without one, the published
             schedule holds, which needs a GPU.
         device: "auto", "cpu" or "cuda".
@@ -94,7 +94,7 @@ def label_photos(
     Args:
         annotations: any supported annotation file.
         images: folder of the photos.
-        completer: folder of a trained completer.
+        completer: folder of a trained completer, or "builtin" for the one that comes with the package.
         out: output folder.
         config: a settings file, or the name of an installed one.
         device: "auto", "cpu" or "cuda".

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -18,27 +18,29 @@ from typing import Any
 
 import numpy as np
 
+from ..builtin import completer_folder
 from ..completion.checkpoint import CARD
 from ..convert.shared.photo_folder import unique_stems
 from ..data import coco
 from ..data.coco_parsing import reason_kind
 from ..data.doubtful import same_object
-from ..data.label_file import label_entry, order_entry, read_label_head, read_labels, write_label_file
-from ..data.label_folder import LABELS, ORDER, STATS, rle_of
+from ..data.label_file import read_label_head, read_labels
+from ..data.label_folder import LABELS, STATS, rle_of
 from ..data.photo_source import PhotoSource, find_photos
 from ..data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
 from ..detector import require_mmdetection
 from ..errors import CheckpointError, DataError, SettingsError
 from ..io.files import hash_file, hash_listing, write_json, write_whole
 from ..io.images import check_image, image_path, opencv_silent, read_image
-from ..io.json_stream import open_list, read_lines, write_lines
+from ..io.json_stream import read_lines, write_lines
 from ..io.parallel import usable_cores
 from ..io.video import Video, write_video
+from ..labelling.assemble import photo_entries
 from ..labelling.class_rules import class_rules
 from ..labelling.detections import label_detections
-from ..labelling.label_statistics import LabelStatistics
-from ..labelling.ordering import cycles, mutual
-from ..masks import rle
+from ..labelling.write_files import write_label_files
+from ..masks import boxed, rle
+from ..masks.boxed import BoxedMasks
 from ..report import draw
 from ..report.objects_picture import PicturedObject, draw_objects
 from ..report.page import REPORT_FILE, write_label_page
@@ -52,7 +54,7 @@ from ..version import __version__
 from .pseudolabel import pseudolabel
 from .stage_table import STAGES
 
-STAGE = "predict"
+ROW = STAGES["predict"]
 LABEL_FOLDER, FRAMES, OVERLAYS = "labels", "frames", "overlays"
 RESULTS, MODAL, VIDEO = "detections.json", "modal.json", "video.mp4"
 PARTS = f".parts-{__version__}"
@@ -61,7 +63,7 @@ _READERS = 4  # threads that read photos while nothing else is done
 
 
 @dataclass(frozen=True)
-class _Photos:
+class Photos:
     """What is looked at.
 
     Attributes:
@@ -82,7 +84,7 @@ def predict(
     settings: PipelineSettings,
     *,
     checkpoint: Path | None = None,
-    completer: Path | None = None,
+    completer: Path | str | None = None,
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> Summary:
@@ -95,7 +97,8 @@ def predict(
             masks as the model gives them), `overlays/`, and of a video `frames/` and `video.mp4`.
         settings: `seed`, `left_out_photos` and `predict` are used, `labels` with a completer.
         checkpoint: weights of an MMDetection config.
-        completer: output folder of `amodalpl complete`: the masks are taken as visible ones, and completed.
+        completer: output folder of `amodalpl complete`, or `builtin`: the masks are taken as visible ones, and
+            completed.
         device: auto, cpu or cuda.
         progress: shown while it works.
 
@@ -106,8 +109,8 @@ def predict(
         SettingsError: float16 without a GPU, or a checkpoint that does not go with the detector.
         OutputError: the folder belongs to another run.
     """
-    arguments = STAGES[STAGE].arguments(locals())
-    require_mmdetection(STAGE)
+    arguments = ROW.arguments(source=source, detector=detector, checkpoint=checkpoint, completer=completer)
+    require_mmdetection(ROW.name)
     from ..detector import inference, trained
 
     where = pick_device(device)
@@ -119,10 +122,11 @@ def predict(
     opened = trained.open_detector(detector, checkpoint, where)
     inputs = {**_identity(found), **opened.identity}
     if completer is not None:
+        completer = completer_folder(completer)
         inputs["completer"] = hash_file(completer / CARD)
         names = {entry["id"]: entry["name"] for entry in opened.categories}
         class_rules(settings.labels.per_class, names, str(detector))
-    run = StageRun.open(out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments)
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
     if run.is_new:
         shutil.rmtree(out / PARTS, ignore_errors=True)  # of a run on other photos that was given up
     if not run.done:
@@ -131,7 +135,7 @@ def predict(
             if video:
                 photos = _frames(video, out, settings.predict.every_frame, counts, progress)
             assert photos
-            parts = _make_parts(photos, opened, out, settings.predict, progress, inference)
+            parts = make_parts(photos, opened, out, settings.predict, progress, inference)
             data = AnnotationSet(photos.records, [], opened.categories, photos.dropped, path=source)
             inference.write_results(out / RESULTS, _results(parts))
             counts |= _label(data, photos, parts, opened.name, out, completer, settings, device, progress)
@@ -140,18 +144,22 @@ def predict(
         made = [RESULTS, LABEL_FOLDER, *_pictures(photos, out, video, settings.predict, progress)]
         run.finish({**counts, "device": where.type}, [*made, *([FRAMES] if video else [])])
     shutil.rmtree(out / PARTS, ignore_errors=True)
+    return _summary(out, out / FRAMES if video else found.folder, run.counts)
+
+
+def _summary(out: Path, shown: Path, counts: dict[str, Any]) -> Summary:
     labels = out / LABEL_FOLDER
     files = {
         "labels": labels / LABELS,
         "report": labels / REPORT_FILE,
         "detections": out / RESULTS,
-        **({"video": out / VIDEO} if video else {"overlays": out / OVERLAYS}),
+        "video": out / VIDEO,
+        "overlays": out / OVERLAYS,
     }
-    shown = out / FRAMES if video else found.folder
     return Summary(
-        STAGE,
+        ROW.name,
         out,
-        run.counts,
+        counts,
         files={name: file for name, file in files.items() if file.exists()},
         next=f"open {argument(labels / REPORT_FILE)}",
         then=f"amodalpl apply-review {argument(labels)} {argument(shown)} review.json "
@@ -174,7 +182,7 @@ def _identity(found: PhotoSource) -> dict[str, str]:
     return {"video": hash_file(found.video)} if found.video else {"images": hash_listing(found.folder, found.names)}
 
 
-def _usable(found: PhotoSource, most_left_out: float, progress: Progress) -> _Photos:
+def _usable(found: PhotoSource, most_left_out: float, progress: Progress) -> Photos:
     """Look whether photos are whole, and how large; a photo that its EXIF note turns by a quarter is taken turned.
 
     Raises:
@@ -202,10 +210,10 @@ def _usable(found: PhotoSource, most_left_out: float, progress: Progress) -> _Ph
         progress.warn(f"left out: {entry.reason.partition(': ')[2]}")
     if not records:
         raise DataError(f"{found.folder}: expected at least one usable photo, found none")
-    return _Photos(found.folder, records, dropped)
+    return Photos(found.folder, records, dropped)
 
 
-def _frames(video: Video, out: Path, every: int, counts: dict[str, Any], progress: Progress) -> _Photos:
+def _frames(video: Video, out: Path, every: int, counts: dict[str, Any], progress: Progress) -> Photos:
     """Write the frames of a video as photos; count what its header promised and it has not."""
     with progress.task("reading frames", video.stated_frames) as advance:
         files, seen = video.write_frames(out / FRAMES, every, advance)
@@ -214,11 +222,11 @@ def _frames(video: Video, out: Path, every: int, counts: dict[str, Any], progres
         counts["frames missing at the end"] = video.stated_frames - seen
         progress.warn(f"{video.path}: ends early, after {seen} of {video.stated_frames} frames; these are looked at")
     size_hw = check_image(files[0])
-    return _Photos(out / FRAMES, [ImageRecord(k, file.name, size_hw) for k, file in enumerate(files, 1)], [])
+    return Photos(out / FRAMES, [ImageRecord(k, file.name, size_hw) for k, file in enumerate(files, 1)], [])
 
 
-def _make_parts(
-    photos: _Photos, opened: Any, out: Path, settings: PredictSettings, progress: Progress, inference: Any
+def make_parts(
+    photos: Photos, opened: Any, out: Path, settings: PredictSettings, progress: Progress, inference: Any
 ) -> list[Path]:
     """Detect objects on the photos of the parts that are not there yet; return the files of all."""
     step = settings.photos_per_part
@@ -271,7 +279,7 @@ def _results(parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 def _label(
     data: AnnotationSet,
-    photos: _Photos,
+    photos: Photos,
     parts: Sequence[Path],
     model: str,
     out: Path,
@@ -337,62 +345,30 @@ def _write_labels(
     folder: Path, data: AnnotationSet, objects: dict[int, list[tuple[int, dict[str, Any]]]], model: str
 ) -> dict[str, Any]:
     """Write the label file, the order and the statistics of what the detector says by itself."""
-    statistics = LabelStatistics()
-
-    def entries() -> Iterator[dict[str, Any]]:
-        with open_list(folder / ORDER, {"rule": "inside"}, "images") as add_order:
-            for record in data.images:
-                labels, order = _photo_labels(record, objects[record.id], model)
-                statistics.add_order(order)
-                add_order(order)
-                for label in labels:
-                    statistics.add_label(label)
-                    yield label
-
-    write_label_file(folder / LABELS, data, entries())
-    left_out = [asdict(entry) for entry in data.dropped]
-    stats = statistics.to_json(data, left_out)
+    photos = (_photo_labels(record, objects[record.id], model) for record in data.images)
+    stats = write_label_files(folder, data, photos, "inside").to_json(data)
     write_json(folder / STATS, stats)
     return {name: stats["counts"][name] for name in ("labels", "ordered pairs", "flags")}
 
 
-def _photo_labels(
-    record: ImageRecord, group: Sequence[tuple[int, dict[str, Any]]], model: str
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the entries of a photo in the label file and in the order."""
-    ids = [number for number, _ in group]
-    scores = [result["score"] for _, result in group]
-    amodal = _stack([result["segmentation"] for _, result in group], record)
+def _photo_labels(record: ImageRecord, group: Sequence[tuple[int, dict[str, Any]]], model: str) -> dict[str, Any]:
+    """Return the entries of a photo in the files of the label folder."""
+    amodal = _masks([result["segmentation"] for _, result in group], record)
     told = [result["visible_mask"] for _, result in group if "visible_mask" in result]
-    found = label_detections(amodal, _stack(told, record) if told else None, scores)
-    labels = [
-        label_entry(
-            Instance(number, record.id, result["category_id"], None, score=result["score"]),
-            found.amodal[k],
-            found.visible[k],
-            drawn_px=int(np.count_nonzero(found.visible[k])),
-            completer=model,
-            occluders=[ids[front] for front in found.occluders[k]],
-            uncertainty=float(found.uncertainty[k]),
-            plausibility=None,
-            flags=found.flags[k],
-        )
-        for k, (number, result) in enumerate(group)
+    scores = [result["score"] for _, result in group]
+    found = label_detections(amodal, _masks(told, record) if told else None, scores)
+    instances = [
+        Instance(number, record.id, result["category_id"], None, score=result["score"]) for number, result in group
     ]
-    pairs = [(pair.front, pair.back, pair.evidence_px, pair.score) for pair in found.order]
-    return labels, order_entry(record.id, ids, pairs, mutual(found.order), cycles(found.order))
+    return {**photo_entries(found, record.id, instances, found.seen, model), "left_out": []}
 
 
-def _stack(masks: Sequence[dict[str, Any]], record: ImageRecord) -> np.ndarray:
-    """Decode masks of a photo to (N, H, W) bool."""
-    stacked = np.zeros((len(masks), *record.size_hw), dtype=bool)
-    for index, mask in enumerate(masks):
-        stacked[index] = rle.decode(rle_of(mask))
-    return stacked
+def _masks(masks: Sequence[dict[str, Any]], record: ImageRecord) -> BoxedMasks:
+    return BoxedMasks((boxed.decode(rle_of(mask)) for mask in masks), record.size_hw)
 
 
 def _pictures(
-    photos: _Photos | None, out: Path, video: Video | None, settings: PredictSettings, progress: Progress
+    photos: Photos | None, out: Path, video: Video | None, settings: PredictSettings, progress: Progress
 ) -> list[str]:
     """Draw the labels on the photos, or on the frames of a video; return what was written."""
     assert photos
@@ -421,7 +397,7 @@ def _write_bytes(data: bytes, part: Path) -> None:
     part.write_bytes(data)
 
 
-def _drawn(photos: _Photos, labels: Path, *, steady: bool) -> Iterator[tuple[ImageRecord, np.ndarray]]:
+def _drawn(photos: Photos, labels: Path, *, steady: bool) -> Iterator[tuple[ImageRecord, np.ndarray]]:
     """Yield each photo with its labels drawn on it.
 
     Args:

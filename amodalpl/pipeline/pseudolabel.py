@@ -10,44 +10,49 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..builtin import completer_folder, is_builtin
+from ..calibration.likeness import promise_among
 from ..completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer
 from ..completion.onnx_backend import NETWORK
 from ..completion.precision import in_precision
-from ..data.label_file import doubt_entry, label_entry, order_entry, write_label_file
-from ..data.label_folder import DOUBT, LABELS, ORDER, STATS
+from ..data.kept_labels import MADE_FROM, made_from, write_made_from
+from ..data.label_folder import DOUBT, FITTED, LABELS, ORDER, REFIT, STATS
 from ..data.read import read_annotations
-from ..data.records import AnnotationSet, ImageRecord, Instance
+from ..data.records import AnnotationSet, ImageRecord
 from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
-from ..errors import DataError
+from ..detector import require_mmdetection
+from ..errors import DataError, SettingsError
 from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
-from ..io.json_stream import open_lines, open_list, read_entries, read_lines, write_lines
-from ..labelling.assemble import CompletedImage, DrawnPhoto, complete_photos
-from ..labelling.class_rules import class_rules
-from ..labelling.gap_tolerance import instances_to_label, measure_gaps
-from ..labelling.label_statistics import LabelStatistics
-from ..labelling.ordering import cycles, mutual
+from ..io.json_stream import read_entries, read_lines, write_lines
+from ..labelling.assemble import DrawnPhoto, complete_photos, photo_entries
+from ..labelling.class_rules import ClassRules, class_rules
+from ..labelling.gap_tolerance import measured, some_photos
+from ..labelling.looks import LOOKS
 from ..labelling.plan import LabelPlan, plan_labels
-from ..masks import ownership, rle
+from ..labelling.write_files import write_label_files
+from ..masks import ownership
 from ..masks.gaps import GapTolerance
-from ..masks.rle import Rle
 from ..report import sanity_checks
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device, wait_for_files
 from ..runtime.memory import require_memory
 from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
-from ..runtime.stage_run import RUN_FILE, StageRun, git_state, input_hashes
+from ..runtime.stage_run import RUN_FILE, Renewal, StageRun, git_state, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
 from ..settings import LabelSettings, PipelineSettings
 from ..version import __version__
+from .add_photos import ANY_KEPT, Added, parts_folder, take_over
+from .label_summary import summary_of_labels, training_on
+from .refit import Refitted, refit
 from .stage_table import STAGES
 
 ROW = STAGES["pseudolabel"]
@@ -55,13 +60,16 @@ _ANY_PARTS = ".parts*"
 PARTS = f".parts-{__version__}"
 """Folder of what is stored while working; another version might label otherwise, so it starts again in its own."""
 _PART = "a part of the labels"
+_MADE = (LABELS, ORDER, DOUBT, STATS, MADE_FROM, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}")
+_MAY_GROW = ("annotations", "images", "review")  # inputs of a run that `--add` continues
+_OFFER = "--add labels what is new or changed and keeps the rest; else choose another --out or delete it"
 PIXELS_AT_ONCE = 2**27  # of photos labelled together, counted once for each mask
 
 
 def pseudolabel(
     annotations: Path,
     images: Path,
-    completer: Path,
+    completer: Path | str,
     out: Path,
     settings: PipelineSettings,
     fmt: str = "auto",
@@ -69,6 +77,9 @@ def pseudolabel(
     progress: Progress = SILENT,
     review: Path | None = None,
     backend: str = "torch",
+    detector: Path | None = None,
+    calibrate: Path | None = None,
+    add: bool = False,
 ) -> Summary:
     """Label every instance; a run that was interrupted goes on after the last finished part.
 
@@ -78,15 +89,20 @@ def pseudolabel(
     Args:
         annotations: any supported annotation file; its modal masks are completed.
         images: folder of the photos.
-        completer: output folder of `amodalpl complete`.
+        completer: output folder of `amodalpl complete`, or `builtin`: the one that comes with the package, whose
+            thresholds and calibration are fitted to the photos first.
         out: output folder: `pseudo_amodal.json`, `order.json`, `doubt.jsonl`, `stats.json`, `report.html`,
-            `overlays.png`, `run.json`, and `review.json` when a review is given.
+            `overlays.png`, `run.json`, `review.json` when a review is given, and `refit/` where a completer is fitted.
         settings: `seed` and `labels` are used.
         fmt: format of the annotations, or "auto".
         device: "auto", "cpu" or "cuda".
         progress: shown while it works.
         review: decisions made on an earlier run; those on labels that come out the same are kept.
         backend: what runs the network, "torch" or "onnx"; their labels differ by rounding.
+        detector: label what is in boxes by this model instead, see `label_boxes`; nothing of a completer is used then.
+        calibrate: belongs to `detector`, see there.
+        add: `out` has labels of an earlier state of the annotations: label photos that are new or have changed, and
+            keep the labels of the others, and decisions on them, as they are.
 
     Returns:
         Counts of labels and of what was left out, each with a reason.
@@ -95,68 +111,125 @@ def pseudolabel(
         DataError: annotations, photos or the review cannot be read, no instance can be labelled, or a photo does not
             fit into memory.
         CheckpointError: the completer is missing or damaged.
-        SettingsError: an unknown backend, a device that is not there, or settings of a class that the file has not.
+        SettingsError: an unknown backend, a device that is not there, settings of a class that the file has not, or
+            inputs that do not go together.
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
-    arguments = ROW.arguments(locals())
+    if detector is not None:
+        unwanted = {"--review": review is not None, "--completer": not is_builtin(completer), "--add": add}
+        for what in (option for option, given in unwanted.items() if given):
+            raise SettingsError(
+                f"{what}: expected --detector without it, got both; labels are completed, or made of boxes"
+            )
+        require_mmdetection("pseudolabel --detector")
+        from .label_boxes import label_boxes
+
+        return label_boxes(annotations, images, detector, out, settings, fmt, device, progress, calibrate)
+    if calibrate is not None:
+        raise SettingsError("--calibrate: expected --detector DIR beside it; a completer is calibrated on its hold-out")
+    arguments = ROW.arguments(
+        annotations=annotations,
+        images=images,
+        completer=completer,
+        fmt=fmt,
+        review=review,
+        backend=backend,
+        detector=None,
+        calibrate=None,
+        add=add,
+    )
     ranks = Ranks.of_this_process()
     ranks.settle()
-    if not ranks.is_first:
-        progress = SILENT
+    progress = progress if ranks.is_first else SILENT
+    if add and ranks.world > 1:
+        raise SettingsError("--add: expected one process, got several; what is new is labelled by one")
     decided = read_review(review) if review else None
     where = pick_device(device)
+    by_itself, completer = is_builtin(completer), completer_folder(completer)
+    settings = _fitting_what_is_builtin(settings) if by_itself else settings
     bundle = load_completer(completer, where, backend)
-    if backend == "torch":
-        bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
+    data, rules = _read(annotations, fmt, images, settings, progress)
+    inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
+    inputs |= {"review": hash_file(review)} if review else {}
+    if not ranks.is_first:
+        wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
+    marks = made_from(data, images)
+    renewal = Renewal(_MAY_GROW, add, _OFFER, lambda before: take_over(out, before, marks, PARTS))
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments, renewal=renewal)
+    if not run.done:
+        added, folder = Added.of_record(out, run.record), out / parts_folder(run.record, PARTS)
+        if ranks.is_first:
+            _remove_other_parts(out, folder, progress)
+        run.record |= {"amodalpl": __version__, "git": git_state()}  # of who labels, whoever claimed it
+        fitted = None
+        if settings.labels.refit:
+            fitted = refit(completer, data, images, out / REFIT, settings, device, progress, keep=added is not None)
+            completer = fitted.folder
+            bundle = replace(load_completer(completer, where), completer=bundle.completer)  # whatever runs the network
+            run.record["fitted completer"] = hash_file(completer / CARD)
+        if backend == "torch":
+            bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
+        decided = _together(added, decided) if added else decided
+        plan, tolerance = _plan(data, rules, bundle, settings.labels, added, progress)
+        work = _Work(data, images, bundle, plan, tolerance, _name_of(completer, by_itself, fitted), fitted, added)
+        parts = _make_parts(work, folder, settings.labels.images_per_part, ranks, progress)
+        if not ranks.is_first:
+            return Summary("pseudolabel", out)
+        counts = _put_together(work, parts, out, decided)
+        write_made_from(out / MADE_FROM, marks)
+        write_label_page(out, images, completer, progress)
+        run.finish(counts, [name for name in _MADE if (out / name).exists()])
+    if ranks.is_first:
+        _remove_working_folders(out)
+    return _summary(out, images, run.counts, decided)
+
+
+def _fitting_what_is_builtin(settings: PipelineSettings) -> PipelineSettings:
+    """Return settings by which the package's own completer is fitted to the photos, unless they say that it is not."""
+    if settings.labels.refit is not None:
+        return settings
+    return settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
+
+
+def _remove_working_folders(out: Path) -> None:
+    for folder in (*out.glob(_ANY_PARTS), *out.glob(ANY_KEPT)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _summary(out: Path, images: Path, counts: dict[str, Any], decided: Review | None) -> Summary:
+    decide = f"amodalpl apply-review {argument(out)} {argument(images)} {argument(out / REVIEW_FILE)} "
+    decide += f"--out {beside(out, 'labels', 'corrected')}"
+    then = decide if decided else training_on(out, images, "labels")
+    return summary_of_labels(ROW.name, out, counts, then, order=ORDER, doubt=DOUBT, statistics=STATS)
+
+
+def _read(
+    annotations: Path, fmt: str, images: Path, settings: PipelineSettings, progress: Progress
+) -> tuple[AnnotationSet, ClassRules]:
+    """Read what is to be labelled, and refuse what cannot be."""
     data = read_annotations(annotations, fmt)
     rules = class_rules(settings.labels.per_class, data.category_names, str(annotations))
     data = usable_photos(data, images, progress, settings.left_out_photos)
-    if not any(i.modal is not None and not i.is_crowd for i in data.instances):
+    if not any(data.completable[record.id] for record in data.images):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     require_memory(data)
-    inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
-    if review:
-        inputs["review"] = hash_file(review)
-    if not ranks.is_first:
-        wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
-    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
-    if not run.done:
-        if ranks.is_first:
-            _remove_parts_of_other_versions(out, progress)
-        run.record |= {"amodalpl": __version__, "git": git_state()}  # of who labels, whoever claimed it
-        labels, tolerance = _measured(data, settings.labels, progress)
-        method = str(read_json(completer / CARD, "the card of a completer")["method"])
-        work = _Work(data, images, bundle.completer.uses_image, plan_labels(bundle, labels, rules), method)
-        parts = _make_parts(work, out, labels.images_per_part, ranks, progress)
-        if not ranks.is_first:
-            return Summary("pseudolabel", out)
-        collected = _put_together(work, parts, out)
-        counts = _write_statistics(work, collected, out, bundle, tolerance, decided)
-        write_label_page(out, images, completer, progress)
-        made = [LABELS, ORDER, DOUBT, STATS, REPORT_FILE, SHEET_FILE]
-        run.finish(counts, [*made, REVIEW_FILE] if decided else made)
-    if ranks.is_first:
-        shutil.rmtree(out / PARTS, ignore_errors=True)
-    photos = argument(images)
-    train = f"amodalpl train-detector {argument(out / LABELS)} {photos} --out {beside(out, 'labels', 'detector')}"
-    decide = f"amodalpl apply-review {argument(out)} {photos} {argument(out / REVIEW_FILE)} "
-    decide += f"--out {beside(out, 'labels', 'corrected')}"
-    return Summary(
-        "pseudolabel",
-        out,
-        counts=run.counts,
-        files={
-            "labels": out / LABELS,
-            "report": out / REPORT_FILE,
-            "overlays": out / SHEET_FILE,
-            "order": out / ORDER,
-            "doubt": out / DOUBT,
-            "statistics": out / STATS,
-        },
-        next=f"open {argument(out / REPORT_FILE)}",
-        then=decide if decided else train,
-    )
+    return data, rules
+
+
+def _plan(
+    data: AnnotationSet,
+    rules: ClassRules,
+    bundle: CompleterBundle,
+    settings: LabelSettings,
+    added: Added | None,
+    progress: Progress,
+) -> tuple[LabelPlan, GapTolerance | None]:
+    """Settle how photos are labelled; gaps are measured where neither settings nor earlier labels say their width."""
+    if added:
+        settings = settings.measured(added.gap_px, added.contour_inset_px)
+    settings, tolerance = measured(settings, some_photos(data, progress))
+    return plan_labels(bundle, settings, rules), tolerance
 
 
 def _completer_hashes(completer: Path, backend: str) -> dict[str, str]:
@@ -166,43 +239,74 @@ def _completer_hashes(completer: Path, backend: str) -> dict[str, str]:
     return {**card, "weights": hash_file(completer / WEIGHTS)}
 
 
-def _measured(
-    data: AnnotationSet, settings: LabelSettings, progress: Progress
-) -> tuple[LabelSettings, GapTolerance | None]:
-    """Measure what the settings leave open of the gaps; every process does, and finds the same."""
-    if settings.gap_px is not None and settings.contour_inset_px is not None:
-        return settings, None
-    tolerance = measure_gaps(data, progress)
-    return settings.measured(tolerance.gap_px, tolerance.contour_inset_px), tolerance
+def _name_of(completer: Path, by_itself: bool, fitted: Refitted | None) -> str:
+    """Return what labels say of who completed them: the method, or `builtin`, and what it was fitted to, if anything.
+
+    >>> _name_of(Path(), True, Refitted(Path(), 209, [])), _name_of(Path(), True, Refitted(Path(), 0, []))
+    ('builtin, fitted to these photos', 'builtin, as it came')
+    """
+    name = "builtin" if by_itself else str(read_json(completer / CARD, "the card of a completer")["method"])
+    if fitted is None:
+        return f"{name}, as it came" if by_itself else name
+    return f"{name}, fitted to these photos" if fitted.objects else f"{name}, as it came"
 
 
-def _remove_parts_of_other_versions(out: Path, progress: Progress) -> None:
+def _together(added: Added, decided: Review | None) -> Review | None:
+    """Return the decisions on labels that were kept, and those that are given now, which have the last word."""
+    if not added.kept.review.exists():
+        return decided
+    earlier = read_review(added.kept.review)
+    if decided is None:
+        return earlier
+    both = {decision.id: decision for decision in (*earlier.decisions, *decided.decisions)}
+    return Review(decided.labels_sha256, tuple(both.values()))
+
+
+def _remove_other_parts(out: Path, own: Path, progress: Progress) -> None:
     for folder in sorted(out.glob(_ANY_PARTS)):
-        if folder.name != PARTS:
-            progress.warn(f"{folder}: begun by another version than {__version__}; labelling starts again")
+        if folder != own:
+            if not folder.name.startswith(PARTS):
+                progress.warn(f"{folder}: begun by another version than {__version__}; labelling starts again")
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What is labelled, and how."""
+    """What is labelled, and how.
+
+    Attributes:
+        data: the annotations.
+        images: folder of their photos.
+        bundle: the completer.
+        plan: how it labels.
+        tolerance: what was measured of gaps, if anything.
+        method: name of the completer in labels.
+        fitted: how the completer was fitted to the photos, if it was.
+        added: what is kept of an earlier run, if anything.
+    """
 
     data: AnnotationSet
     images: Path
-    uses_image: bool
+    bundle: CompleterBundle
     plan: LabelPlan
+    tolerance: GapTolerance | None
     method: str
+    fitted: Refitted | None
+    added: Added | None
+
+    def is_kept(self, record: ImageRecord) -> bool:
+        """Tell whether a photo has its labels from an earlier run."""
+        return self.added is not None and record.id in self.added.kept
 
 
-def _make_parts(work: _Work, out: Path, photos_per_part: int, ranks: Ranks, progress: Progress) -> list[Path]:
+def _make_parts(work: _Work, folder: Path, photos_per_part: int, ranks: Ranks, progress: Progress) -> list[Path]:
     """Make this process's parts; the first process returns once those of all are there.
 
     Returns:
         The files of all parts, in the order of the photos.
     """
-    records = [r for r in work.data.images if work.data.by_image[r.id]]
+    records = [r for r in work.data.images if work.data.by_image[r.id] and not work.is_kept(r)]
     parts = [records[k : k + photos_per_part] for k in range(0, len(records), photos_per_part)]
-    folder = out / PARTS
     folder.mkdir(exist_ok=True)
     files = [folder / f"{number:06d}.jsonl" for number in range(len(parts))]
     missing = [k for k, file in enumerate(files) if not file.exists()]
@@ -231,18 +335,13 @@ def _all_but_the_last_shown(
 def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
     """Label photos; yields what is kept of each, a line of a part."""
     for group in _fitting_groups(work.data, records):
-        photos = []
-        for record in group:
-            instances = instances_to_label(work.data, record)
-            drawn = [i.modal for i in instances if i.modal is not None]
-            image = None
-            if work.uses_image:
-                image = read_image(image_path(work.images, record.file_name), record.size_hw)
-            owned = ownership.resolve(drawn, record.size_hw)
-            photos.append(DrawnPhoto(drawn, owned, image, [i.category_id for i in instances]))
-        completed = complete_photos(work.plan, photos)
-        for record, photo, found in zip(group, photos, completed, strict=True):
-            yield _photo_entries(work, record, photo, found)
+        photos = [_read_photo(work, record) for record in group]
+        for record, photo, found in zip(group, photos, complete_photos(work.plan, photos), strict=True):
+            instances = work.data.completable[record.id]
+            yield {
+                **photo_entries(found, record.id, instances, photo.owned.drawn, work.method),
+                "left_out": _left_out(work, record),
+            }
 
 
 def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iterator[list[ImageRecord]]:
@@ -250,7 +349,7 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
     group: list[ImageRecord] = []
     held = 0
     for record in records:
-        needed = record.size_hw[0] * record.size_hw[1] * len(instances_to_label(data, record))
+        needed = record.size_hw[0] * record.size_hw[1] * len(data.completable[record.id])
         if group and held + needed > PIXELS_AT_ONCE:
             yield group
             group, held = [], 0
@@ -260,129 +359,65 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
         yield group
 
 
-def _photo_entries(work: _Work, record: ImageRecord, photo: DrawnPhoto, found: CompletedImage) -> dict[str, Any]:
-    """Return the entries of a photo in all files, and a row for each of its annotations that got no label."""
-    instances = instances_to_label(work.data, record)
-    ids = [instance.id for instance in instances]
-    everything = work.data.by_image[record.id]
-    return {
-        "labels": [
-            label_entry(
-                instance,
-                found.whole[k],
-                found.seen[k],
-                drawn_px=rle.area_px(photo.drawn[k]),
-                completer=work.method,
-                occluders=[ids[occluder] for occluder in found.occluders[k]],
-                uncertainty=float(found.uncertainty[k]),
-                plausibility=None if found.plausibility is None else float(found.plausibility[k]),
-                flags=found.flags[k],
-                drawn=_drawn_where_it_cannot_be_told(photo, found, k),
-            )
-            for k, instance in enumerate(instances)
-        ],
-        "order": order_entry(
-            record.id,
-            ids,
-            [(pair.front, pair.back, pair.evidence_px, pair.score) for pair in found.order],
-            mutual(found.order),
-            cycles(found.order),
-        ),
-        "doubt": [
-            doubt_entry(annotation_id, doubt.box_xywh, doubt.levels)
-            for annotation_id, doubt in zip(ids, found.uncertainty_maps, strict=True)
-            if doubt is not None
-        ],
-        "left_out": [
-            *(_left_out(i, "crowd region") for i in everything if i.is_crowd),
-            *(_left_out(i, "no modal mask") for i in everything if not i.is_crowd and i.modal is None),
-        ],
-    }
+def _read_photo(work: _Work, record: ImageRecord) -> DrawnPhoto:
+    instances = work.data.completable[record.id]
+    owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
+    image = None
+    if work.bundle.completer.uses_image:
+        image = read_image(image_path(work.images, record.file_name), record.size_hw)
+    return DrawnPhoto(owned, image, [i.category_id for i in instances])
 
 
-def _drawn_where_it_cannot_be_told(photo: DrawnPhoto, found: CompletedImage, index: int) -> Rle | None:
-    """Return the mask as drawn of an object that gave pixels up and got others; else visible or whole mask say it."""
-    drawn = photo.drawn[index]
-    return drawn if found.shared_px[index] and found.whole[index].area_px > rle.area_px(drawn) else None
+def _left_out(work: _Work, record: ImageRecord) -> list[dict[str, Any]]:
+    instances = work.data.by_image[record.id]
+    crowds = [i.left_out("crowd region") for i in instances if i.is_crowd]
+    bare = [i.left_out("no modal mask") for i in instances if not i.is_crowd and i.modal_mask is None]
+    return [asdict(entry) for entry in (*crowds, *bare)]
 
 
-def _left_out(instance: Instance, reason: str) -> dict[str, Any]:
-    return {
-        "place": instance.place,
-        "annotation_id": instance.id,
-        "image_id": instance.image_id,
-        "reason": reason,
-    }
+def _in_order(work: _Work, parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Read the photos of all parts, each part once, and those that are kept, in the order of the annotations."""
+    labelled = (photo for part in parts for photo in read_lines(part, _PART))
+    for record in work.data.images:
+        if work.added and work.is_kept(record):
+            yield {**work.added.kept.read(record.id), "left_out": _left_out(work, record)}
+        elif work.data.by_image[record.id]:
+            yield next(labelled)
 
 
-@dataclass
-class _Collected:
-    """What is added up while the parts are put together."""
-
-    statistics: LabelStatistics = field(default_factory=LabelStatistics)
-    one_way: sanity_checks.OneWay = field(default_factory=sanity_checks.OneWay)
-    left_out: list[dict[str, Any]] = field(default_factory=list)
-
-
-def _put_together(work: _Work, parts: Sequence[Path], out: Path) -> _Collected:
-    """Write the label file, the order and the doubts from the parts, photo by photo; each part is read once."""
-    collected = _Collected()
-    with (
-        open_list(out / ORDER, {"rule": work.plan.order_rule}, "images") as add_order,
-        open_lines(out / DOUBT) as add_doubt,
-    ):
-        write_label_file(out / LABELS, work.data, _spread(parts, collected, add_order, add_doubt))
-    return collected
-
-
-def _spread(
-    parts: Sequence[Path],
-    collected: _Collected,
-    add_order: Callable[[Any], object],
-    add_doubt: Callable[[Any], object],
-) -> Iterator[dict[str, Any]]:
-    """Yield the labels, photo by photo, and hand everything else on."""
-    for photo in (photo for part in parts for photo in read_lines(part, _PART)):
+def _photos(work: _Work, parts: Sequence[Path], one_way: sanity_checks.OneWay) -> Iterator[dict[str, Any]]:
+    """Read the photos, and look whether the order goes one way only."""
+    for photo in _in_order(work, parts):
         boxes = {label["id"]: label["visible_bbox"] for label in photo["labels"]}
         for pair in photo["order"]["pairs"]:
-            collected.one_way.add(boxes[pair["front"]], boxes[pair["back"]])
-        collected.statistics.add_order(photo["order"])
-        add_order(photo["order"])
-        for doubt in photo["doubt"]:
-            add_doubt(doubt)
-        collected.left_out += photo["left_out"]
-        for label in photo["labels"]:
-            collected.statistics.add_label(label)
-            yield label
+            one_way.add(boxes[pair["front"]], boxes[pair["back"]])
+        yield photo
 
 
-def _write_statistics(
-    work: _Work,
-    collected: _Collected,
-    out: Path,
-    bundle: CompleterBundle,
-    tolerance: GapTolerance | None,
-    decided: Review | None,
-) -> dict[str, Any]:
-    """Write `stats.json`, and the decisions that still hold; return the counts."""
-    data, statistics = work.data, collected.statistics
-    left_out = [
-        {"place": d.place, "annotation_id": d.annotation_id, "image_id": d.image_id, "reason": d.reason}
-        for d in data.dropped
-    ]
-    stats = statistics.to_json(data, [*left_out, *collected.left_out])
-    counts = stats["counts"]
+def _put_together(work: _Work, parts: Sequence[Path], out: Path, decided: Review | None) -> dict[str, Any]:
+    """Write the label file, the order, the doubts, the statistics, and the decisions that still hold; return counts."""
+    one_way = sanity_checks.OneWay()
+    statistics = write_label_files(out, work.data, _photos(work, parts, one_way), work.plan.order_rule)
+    stats = statistics.to_json(work.data)
+    counts, promise, tolerance = stats["counts"], work.bundle.promise, work.tolerance
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
-    counts["promise"] = str(bundle.promise or "none: see the completer's hold-out scores")
-    stats["promise"] = bundle.promise.to_json() if bundle.promise else None
+    among = promise_among(promise, work.bundle.judged, np.array(statistics.looks).reshape(-1, len(LOOKS)))
+    counts["promise"] = f"{among.promise}; {among.reason}" if among.promise else f"none: {among.reason}"
+    stats["promise"] = among.promise.to_json() if among.promise else None
+    stats["promise rests on"] = {"alike": among.alike, "reason": among.reason}
+    if work.fitted is not None:
+        counts["completer"] = work.method
+    if work.added:
+        counts["added"] = work.added.kept.counts.as_counts()
     warnings = [
+        *(work.fitted.warnings if work.fitted else ()),
         *sanity_checks.of_labels(np.array(statistics.growth), statistics.ordered),
-        *collected.one_way.warnings(),
+        *one_way.warnings(),
     ]
     if tolerance is not None:
         stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}
-        warnings = [*sanity_checks.of_gaps(sum(tolerance.counts), len(data.images)), *warnings]
+        warnings = [*sanity_checks.of_gaps(sum(tolerance.counts), len(work.data.images)), *warnings]
     if decided is not None:
         labels = read_entries(out / LABELS, "a label file", "annotations")
         kept, lost = carry_over(decided, labels, hash_file(out / LABELS))

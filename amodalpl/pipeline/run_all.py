@@ -20,7 +20,7 @@ from ..settings import DataSettings, PipelineSettings, RunSettings
 from ..settings_values import resolve_as
 from .pseudolabel import LABELS
 from .stage_table import IN_RUN, STAGES
-from .train_detector import require_detector, start_identity
+from .train_detector import require_detector, start_identity, with_model_of
 
 SCORES = "scores.json"
 
@@ -30,7 +30,7 @@ def run_pipeline(
     out: Path,
     device: str = "auto",
     progress: Progress = SILENT,
-    until: str = "train-detector",
+    until: str = IN_RUN[-1],
     own: Collection[str] = (),
 ) -> Summary:
     """Run synth, complete, pseudolabel, evaluate (given a truth) and train-detector into subfolders.
@@ -53,15 +53,16 @@ def run_pipeline(
     run = resolve_as(RunSettings, values)
     data = run.data
     settings = PipelineSettings.model_validate(run.model_dump(exclude={"data"}))
-    wanted = [stage for stage in IN_RUN[: IN_RUN.index(until) + 1] if data.detector or stage != "train-detector"]
+    left_out = {"train-detector": not data.detector, "refine": not data.refine}
+    wanted = [stage for stage in IN_RUN[: IN_RUN.index(until) + 1] if not left_out.get(stage)]
     require_own_folder(out, "run", [*(f"{STAGES[name].folder}/{RUN_FILE}" for name in IN_RUN), *own])
     _require_data(data)
     if settings.labels.per_class or data.annotations.suffix != ".json":  # of another tool, which has to be converted
         read = read_annotations(data.annotations, data.format)
         class_rules(settings.labels.per_class, read.category_names, str(data.annotations))
-    if "train-detector" in wanted:
+    if {"train-detector", "refine"} & {*wanted}:
         require_detector()  # both before hours of work, not after
-        start_identity(data.init, settings.detector)
+        start_identity(data.init, with_model_of(data.mmdet_config, settings)[0].detector)
     ours = {key: value for key, value in values.items() if key != "data"}
     labels, given = _folder(out, "pseudolabel") / LABELS, _given(data, out)
     done: dict[str, Summary] = {}
@@ -124,6 +125,13 @@ def _given(data: DataSettings, out: Path) -> dict[str, dict[str, Any]]:
             "images": data.images,
             "val": data.val,
             "val_images": data.val_images or (data.images if data.val else None),
+            "init": data.init,
+            "mmdet_config": data.mmdet_config,
+        },
+        "refine": {
+            "labels": _folder(out, "pseudolabel"),
+            "images": data.images,
+            "synth_dir": _folder(out, "synth"),
             "init": data.init,
         },
     }

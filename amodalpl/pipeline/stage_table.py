@@ -17,7 +17,8 @@ from ..errors import OutputError
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 
-Kind = Literal["path", "path or none", "word", "format"]
+Kind = Literal["path", "path or none", "path or name", "completer", "word", "format", "flag"]
+_WORDS = {"path or none": "none", "completer": "builtin"}  # that may stand for a path
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,13 @@ class Input:
 
     Attributes:
         name: of the function's parameter, and of the entry under `arguments` in run.json.
-        kind: "path or none" also takes the word `none`; "format" is one of `data.read.FORMATS`.
+        kind: "path or none" also takes the word `none`, "completer" the word `builtin`, "path or name" what is no file
+            here; "format" is one of `data.read.FORMATS`; "flag" is given or not.
         metavar: what stands for it in help.
         help: one line.
         flag: of the command line, such as `--val`; "" for what is given by its position.
         required: of what has a flag; what has none always is.
-        default: what the stage gets where it is left out: None, or a word.
+        default: what the stage gets where it is left out: None, or a word; False for a flag.
         shown_default: what help says in place of `default`.
     """
 
@@ -41,7 +43,7 @@ class Input:
     help: str
     flag: str = ""
     required: bool = False
-    default: str | None = None
+    default: str | bool | None = None
     shown_default: str = ""
 
     @property
@@ -49,9 +51,11 @@ class Input:
         """Whether it may be left out."""
         return bool(self.flag) and not self.required
 
-    def to_json(self, value: Any) -> str | None:
+    def to_json(self, value: Any) -> str | bool | None:
         """Return a value as run.json holds it: paths in full."""
-        if value is None or self.kind in ("word", "format") or (self.kind == "path or none" and str(value) == "none"):
+        if value is None or self.kind in ("word", "format", "flag") or str(value) == _WORDS.get(self.kind):
+            return value
+        if self.kind == "path or name" and not Path(value).is_file():
             return value
         return str(Path(value).resolve())
 
@@ -63,8 +67,10 @@ class Input:
         """
         if value is None and self.optional:
             return self.default
+        if self.kind == "flag" and isinstance(value, bool):
+            return value
         if not isinstance(value, str) or "\0" in value:
-            expected = "a path" if "path" in self.kind else "a word"
+            expected = "a word" if self.kind in ("word", "format") else "a path"
             found = reprlib.repr(value)
             raise OutputError(
                 f"run.json: arguments.{self.name}: expected {expected}, got {found}; it was changed by hand"
@@ -80,16 +86,23 @@ class Choice:
         name: of the option.
         setting: as `--set` takes it.
         table: "module:NAME" of a mapping from names to rows, each with `describe()` -> what to print beside the name.
+        starts: another option, and the table of what is there to give to it, which --list shows below.
     """
 
     name: str
     setting: str
     table: str
+    starts: tuple[str, str] | None = None
 
-    def rows(self) -> dict[str, dict[str, str]]:
-        """Return what can be chosen: name -> column -> text."""
-        module, _, name = self.table.partition(":")
-        return {key: row.describe() for key, row in getattr(import_module(module), name).items()}
+    def tables(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Return what can be chosen: option -> name -> column -> text."""
+        tables = dict([(self.name, self.table), *([self.starts] if self.starts else [])])
+        return {option: _described(table) for option, table in tables.items()}
+
+
+def _described(table: str) -> dict[str, dict[str, str]]:
+    module, _, name = table.partition(":")
+    return {key: row.describe() for key, row in getattr(import_module(module), name).items()}
 
 
 @dataclass(frozen=True)
@@ -152,8 +165,18 @@ class Stage:
         beside = {"settings": lambda: resolve(values), "values": lambda: values, "device": lambda: device}
         return self.load()(**given, out=out, progress=progress, **{name: beside[name]() for name in self.takes})
 
-    def arguments(self, given: Mapping[str, Any]) -> dict[str, str | None]:
-        """Return the inputs as run.json holds them; other names in `given` are left out."""
+    def arguments(self, **given: Path | str | bool | None) -> dict[str, str | bool | None]:
+        """Return the inputs as run.json holds them.
+
+        Args:
+            given: every input of the row, by its name.
+
+        Raises:
+            TypeError: an input is missing, or something else is given.
+        """
+        names = [i.name for i in self.inputs]
+        if given.keys() != set(names):
+            raise TypeError(f"{self.name}: expected the inputs {', '.join(names)}, got {', '.join(given)}")
         return {i.name: i.to_json(given[i.name]) for i in self.inputs}
 
     def settings_of(self, settings: Any) -> dict[str, Any]:
@@ -170,7 +193,27 @@ _BACKEND = Input(
     "backend", "word", "torch|onnx", "What runs it; for onnx see `amodalpl export-onnx`.", "--backend", default="torch"
 )
 
+ADVISED = ("ready-made", "fine-tuned", "own")
+"""Completers that `amodalpl advise` compares, the cheapest first."""
+
 _ROWS = (
+    Stage(
+        name="advise",
+        function="amodalpl.pipeline.advise:advise",
+        help="""Measure on your own masks whether the ready-made completer will do, or what training would bring.
+
+        Scores of the ready-made one, of one fine-tuned in a tenth of the steps and, with --until own, of one trained
+        from scratch stand beside those of the convex hull, on occlusions made of your masks.""",
+        example="advise instances.json images/ --out runs/advice --config coco_cpu",
+        inputs=(
+            _ANNOTATIONS,
+            _IMAGES,
+            _FORMAT,
+            Input("until", "word", "|".join(ADVISED), "The costliest to measure.", "--until", default="fine-tuned"),
+        ),
+        sections=("synthesis", "completer", "training", "labels"),
+        takes=("values", "device"),
+    ),
     Stage(
         name="synth",
         function="amodalpl.pipeline.synth:synth",
@@ -182,6 +225,7 @@ _ROWS = (
         sections=("synthesis",),
         takes=("settings",),
         folder="synth",
+        choice=Choice("recipe", "synthesis.recipe", "amodalpl.synthesis.recipe_table:CHOICES"),
     ),
     Stage(
         name="complete",
@@ -192,13 +236,22 @@ _ROWS = (
         example="complete runs/synth --out runs/completer --set training.steps=3000",
         inputs=(
             Input("synth_dir", "path", "SYNTH_DIR", "Output folder of `amodalpl synth`."),
-            Input("init", "path", "DIR", "Start from this completer, an output folder of `complete`.", "--init"),
+            Input(
+                "init",
+                "completer",
+                "DIR|builtin",
+                "Start from this completer, an output folder of `complete`, or from that of the package; a tenth of "
+                "the steps is enough then.",
+                "--init",
+            ),
         ),
         sections=("synthesis", "completer", "training", "labels"),
         takes=("values", "device"),
         shared=True,
         folder="completer",
-        choice=Choice("method", "completer.method", "amodalpl.models.completer_table:METHODS"),
+        choice=Choice(
+            "method", "completer.method", "amodalpl.models.completer_table:METHODS", ("init", "amodalpl.builtin:STARTS")
+        ),
     ),
     Stage(
         name="pseudolabel",
@@ -207,14 +260,44 @@ _ROWS = (
 
         The label file is plain COCO; open report.html to judge it by eye. Under `torchrun` the photos are shared out.
         """,
-        example="pseudolabel instances.json images/ --completer runs/completer --out runs/labels",
+        example="pseudolabel instances.json images/ --out runs/labels",
         inputs=(
             _ANNOTATIONS,
             _IMAGES,
-            Input("completer", "path", "DIR", "Output folder of `amodalpl complete`.", "--completer", required=True),
+            Input(
+                "completer",
+                "completer",
+                "DIR",
+                "Output folder of `amodalpl complete`; the package's own completer needs no training.",
+                "--completer",
+                default="builtin",
+            ),
             _FORMAT,
             Input("review", "path", "FILE", "Keep its decisions on labels that come out the same.", "--review"),
             _BACKEND,
+            Input(
+                "detector",
+                "path",
+                "DIR",
+                "Ask this output folder of `train-detector` or `train-compositional` what is in the boxes of ANN; no "
+                "masks are needed.",
+                "--detector",
+            ),
+            Input(
+                "calibrate",
+                "path",
+                "DIR",
+                "Hold the uncertainty of --detector against this folder of `synth --recipe occluded-objects`.",
+                "--calibrate",
+            ),
+            Input(
+                "add",
+                "flag",
+                "",
+                "ANN has grown since DIR was labelled: label what is new or changed, keep all other labels.",
+                "--add",
+                default=False,
+            ),
         ),
         sections=("labels",),
         takes=("settings", "device"),
@@ -233,13 +316,21 @@ _ROWS = (
             Input("labels", "path", "LABELS_DIR", "Output folder of `pseudolabel`, or labels/ of `predict`."),
             Input("images", "path", "IMAGES", "Folder of its photos."),
             Input("review", "path", "REVIEW", "Decisions, as report.html exports them."),
-            Input("completer", "path", "DIR", "Show its scores in the new report.", "--completer"),
+            Input("completer", "completer", "DIR", "Show its scores in the new report.", "--completer"),
+            Input(
+                "add",
+                "flag",
+                "",
+                "DIR was made of fewer labels, or by an earlier review: its decisions stay.",
+                "--add",
+                default=False,
+            ),
         ),
     ),
     Stage(
         name="train-compositional",
         function="amodalpl.pipeline.train_compositional:train_compositional",
-        help="""Learn the shapes of classes from boxes alone, for `label-boxes` (Bayesian-Amodal).
+        help="""Learn the shapes of classes from boxes alone, for `pseudolabel --detector` (Bayesian-Amodal).
 
         Needs MMDetection: [bold]pip install 'amodalpl\\[detector]'[/bold]""",
         example="train-compositional boxes.json images/ --init backbone.pth --out runs/shapes",
@@ -248,22 +339,6 @@ _ROWS = (
             _IMAGES,
             _FORMAT,
             Input("init", "path or none", "FILE|none", "Weights of the backbone, or random ones.", "--init"),
-        ),
-        sections=("compositional",),
-        takes=("settings", "device"),
-    ),
-    Stage(
-        name="label-boxes",
-        function="amodalpl.pipeline.label_boxes:label_boxes",
-        help="""Write visible and whole masks of the objects in boxes, as a label folder.
-
-        Boxes are of what is visible; with --set compositional.centre=known, of whole objects.""",
-        example="label-boxes boxes.json images/ --model runs/shapes --out runs/labels",
-        inputs=(
-            _ANNOTATIONS,
-            _IMAGES,
-            Input("model", "path", "DIR", "Output folder of `train-compositional`.", "--model", required=True),
-            _FORMAT,
         ),
         sections=("compositional",),
         takes=("settings", "device"),
@@ -287,12 +362,50 @@ _ROWS = (
                 "Start from this checkpoint, from a folder of this stage, or from random weights.",
                 "--init",
             ),
+            Input(
+                "mmdet_config",
+                "path or name",
+                "FILE|NAME",
+                "Train the model of this config of MMDetection, a file or a name within its package.",
+                "--mmdet-config",
+            ),
         ),
         sections=("detector",),
         takes=("settings", "device"),
         shared=True,
         folder="detector",
         choice=Choice("model", "detector.model", "amodalpl.detector.model_table:MODELS"),
+    ),
+    Stage(
+        name="refine",
+        function="amodalpl.pipeline.refine:refine",
+        help="""Improve labels in rounds: train a detector on them, and keep, doubt, replace or drop what it says else.
+
+        Ends when a detector does no better on the hold-out of SYNTH_DIR, which nobody learns from. Needs MMDetection:
+        [bold]pip install 'amodalpl\\[detector]'[/bold]""",
+        example="refine runs/labels images/ --synth runs/synth --out runs/refined --init resnet50.pth",
+        inputs=(
+            Input("labels", "path", "LABELS_DIR", "Output folder of `pseudolabel` or `apply-review`."),
+            _IMAGES,
+            Input(
+                "synth_dir",
+                "path",
+                "SYNTH_DIR",
+                "Output folder of `synth` on the same annotations; its hold-out is scored on.",
+                "--synth",
+                required=True,
+            ),
+            Input(
+                "init",
+                "path or none",
+                "FILE|DIR|none",
+                "Start weights of each round's detector, as for `train-detector`.",
+                "--init",
+            ),
+        ),
+        sections=("detector", "refine"),
+        takes=("settings", "device"),
+        folder="refined",
     ),
     Stage(
         name="predict",
@@ -313,7 +426,13 @@ _ROWS = (
                 required=True,
             ),
             Input("checkpoint", "path", "FILE", "Weights for a config of MMDetection.", "--checkpoint"),
-            Input("completer", "path", "DIR", "Complete the masks by this output of `complete`.", "--completer"),
+            Input(
+                "completer",
+                "completer",
+                "DIR|builtin",
+                "Complete the masks by this output of `complete`.",
+                "--completer",
+            ),
         ),
         sections=("predict", "labels"),
         takes=("settings", "device"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..calibration.holdout import HOLDOUT, HOLDOUT_IMAGES
 from ..data.coco_parsing import reason_kind
 from ..data.read import read_annotations
-from ..data.records import AnnotationSet, ImageRecord, Instance
+from ..data.records import AnnotationSet, ImageRecord
 from ..errors import DataError
 from ..io.files import write_json, write_whole
 from ..io.images import RecentPhotos, image_path, write_photo
 from ..io.json_stream import finite
-from ..masks import ownership, rle
-from ..masks.boxed import BoxedMask, BoxedMasks
-from ..masks.boxes import crop_square
+from ..masks import ownership
 from ..masks.gaps import derive_tolerance, pair_gaps
 from ..masks.geometry import to_patch
-from ..masks.rle import Rle
 from ..report import sanity_checks
 from ..report.gaps import gap_histogram
 from ..report.samples import sample_sheet
@@ -37,18 +33,11 @@ from ..runtime.stage_run import StageRun, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
 from ..settings import PipelineSettings, SynthesisSettings
-from ..synthesis.bank import (
-    FIRST_OBJECT,
-    NOBODY,
-    Bank,
-    BankWriter,
-    cut_out,
-    image_square,
-    sure_to_be_whole,
-    surroundings,
-)
-from ..synthesis.holdout import Source, draw_scene, scene_entries
+from ..synthesis.bank import FIRST_OBJECT, Bank, BankWriter, cut_out, image_square, sure_to_be_whole, surroundings
+from ..synthesis.holdout import HOLDOUT, HOLDOUT_IMAGES, Source, draw_scene, scene_entries
 from ..synthesis.recipe_table import DEFAULT_RECIPE, recipe_of
+from . import occluded_objects
+from .cutting_out import held_out_photos, owners_of, why_not_usable
 from .stage_table import STAGES
 
 BANK, PREVIEW, GAPS = "bank", "preview.png", "gaps.png"
@@ -65,6 +54,8 @@ def synth(
     progress: Progress = SILENT,
 ) -> Summary:
     """Cut every usable instance out once and freeze a hold-out with known truth.
+
+    With the recipe `occluded-objects` it makes test photos of hidden objects instead, see `occluded_objects`.
 
     Args:
         annotations: any supported annotation file; only its modal masks are used.
@@ -83,16 +74,11 @@ def synth(
             not fit into memory.
         OutputError: the folder belongs to another run.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(annotations=annotations, images=images, fmt=fmt)
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
-    require_memory(data)
-    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), input_hashes(data, images), settings.seed, arguments)
-    if not run.done:
-        with run.released_on_bad_input():
-            counts = _build(data, images, out, settings, progress)
-        bank = [f"{BANK}/{name}.npy" for name in ("table", "bits", "unknown")]
-        outputs = [*bank, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS]
-        run.finish(counts, outputs)
+    run = synth_of(data, images, out, settings, arguments, progress)
+    if settings.synthesis.recipe == occluded_objects.RECIPE:
+        return _hidden_summary(out, run.counts)
     return Summary(
         "synth",
         out,
@@ -102,15 +88,55 @@ def synth(
     )
 
 
-def why_not_usable(instance: Instance, owned: BoxedMask, settings: SynthesisSettings) -> str | None:
-    """Return why an instance cannot be cut out; None when it can."""
-    if instance.is_crowd:
-        return "crowd region"
-    if not owned.any():
-        return "every pixel belongs to smaller instances"
-    if crop_square(owned.box_xywh, settings.enlarge_box).side < settings.min_side_px:
-        return "smaller than synthesis.min_side_px"
-    return None
+def synth_of(
+    data: AnnotationSet,
+    images: Path,
+    out: Path,
+    settings: PipelineSettings,
+    arguments: Mapping[str, Any],
+    progress: Progress,
+) -> StageRun:
+    """Do what `synth` does with annotations that were read, and photos that were found usable, already."""
+    data = _drawn_photos(data, settings)
+    require_memory(data)
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), input_hashes(data, images), settings.seed, arguments)
+    if settings.synthesis.recipe == occluded_objects.RECIPE and not run.done:
+        with run.released_on_bad_input():
+            counts = occluded_objects.build_occluded(data, images, out, settings, progress)
+        run.finish(counts, occluded_objects.OUTPUTS)
+    elif not run.done:
+        with run.released_on_bad_input():
+            counts = _build(data, images, out, settings, progress)
+        bank = [f"{BANK}/{name}.npy" for name in ("table", "bits", "unknown")]
+        outputs = [*bank, HOLDOUT, HOLDOUT_IMAGES, PREVIEW, GAPS]
+        run.finish(counts, outputs)
+    return run
+
+
+def _drawn_photos(data: AnnotationSet, settings: PipelineSettings) -> AnnotationSet:
+    """Leave all photos out but `synthesis.photos` of those with objects."""
+    candidates = [i.id for i in data.images if any(not a.is_crowd for a in data.by_image[i.id])]
+    if settings.synthesis.photos is None or settings.synthesis.photos >= len(candidates):
+        return data
+    drawn = np.random.default_rng((settings.seed, 5)).permutation(len(candidates))[: settings.synthesis.photos]
+    kept = {candidates[k] for k in drawn}
+    return replace(
+        data,
+        images=[record for record in data.images if record.id in kept],
+        instances=[instance for instance in data.instances if instance.image_id in kept],
+        dropped=[entry for entry in data.dropped if entry.image_id in kept],
+    )
+
+
+def _hidden_summary(out: Path, counts: dict[str, Any]) -> Summary:
+    files = {
+        "preview": out / occluded_objects.PREVIEW,
+        "truth": out / occluded_objects.TRUTH,
+        "boxes": out / occluded_objects.BOXES,
+        "to learn from": out / occluded_objects.TRAIN,
+    }
+    scores = f"amodalpl evaluate boxes {argument(files['truth'])} {argument(out / occluded_objects.IMAGES)}"
+    return Summary("synth", out, counts=counts, files=files, next=scores)
 
 
 @dataclass
@@ -129,7 +155,7 @@ def _build(
     data: AnnotationSet, images: Path, out: Path, settings: PipelineSettings, progress: Progress
 ) -> dict[str, Any]:
     synthesis = settings.synthesis
-    held_out = _held_out(data, settings)
+    held_out = held_out_photos(data, settings)
     writer = BankWriter(out / BANK, _image_px(synthesis))
     found = _Found(Counter(reason_kind(d.reason) for d in data.dropped))
     with progress.task("cutting out", len(data.images)) as advance:
@@ -182,7 +208,7 @@ def _cut_out_of(
     found: _Found,
 ) -> None:
     """Put the usable instances of a photo into the bank, or the photo among the sources of the hold-out (no writer)."""
-    instances = [i for i in data.by_image[record.id] if not i.is_crowd and i.modal is not None]
+    instances = data.completable[record.id]
     crowds = [i.modal for i in data.by_image[record.id] if i.is_crowd and i.modal is not None]
     owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
     reasons = [why_not_usable(i, m, settings) for i, m in zip(instances, owned.masks, strict=True)]
@@ -196,7 +222,7 @@ def _cut_out_of(
         return
     image_px = _image_px(settings)
     read = partial(found.photos.read, image_path(images, record.file_name), record.size_hw)
-    owners = _owners(owned.masks, crowds)
+    owners = owners_of(owned.masks, crowds)
     cut_outs = {k: cut_out(owned.masks[k], settings.cutout_px) for k in kept}
     around = {k: surroundings(owners, FIRST_OBJECT + k, cut_outs[k], settings.enlarge_box) for k in kept}
     if writer is None:
@@ -211,28 +237,6 @@ def _cut_out_of(
             square = image_square(cut_outs[k], settings.enlarge_box)
             look = to_patch(photo, square.patch_from_raster(image_px), image_px, linear=True)
         writer.add(cut_outs[k], (instances[k].id, record.id, instances[k].category_id), look, around[k])
-
-
-def _owners(masks: BoxedMasks, crowds: Sequence[Rle]) -> np.ndarray:
-    """Return who owns each pixel, (H, W) uint16 as `surroundings` takes it; crowds own what nobody else does."""
-    owners = np.full(masks.size_hw, NOBODY, dtype=np.uint16)
-    for crowd in crowds:
-        owners[rle.decode(crowd)] = FIRST_OBJECT + len(masks)
-    for number, mask in enumerate(masks):
-        owners[mask.window][mask.crop] = FIRST_OBJECT + number
-    return owners
-
-
-def _held_out(data: AnnotationSet, settings: PipelineSettings) -> set[int]:
-    candidates = [i.id for i in data.images if any(not a.is_crowd for a in data.by_image[i.id])]
-    if len(candidates) < 2:
-        raise DataError(
-            f"{data.path}: expected usable instances in at least 2 photos, got {len(candidates)}; "
-            "run `amodalpl check` to see what is left out"
-        )
-    count = min(max(1, round(len(candidates) * settings.synthesis.holdout_fraction)), len(candidates) - 1)
-    rng = np.random.default_rng((settings.seed, 2))
-    return {candidates[k] for k in rng.permutation(len(candidates))[:count]}
 
 
 def _write_holdout(

@@ -64,7 +64,7 @@ def train_compositional(
         MissingPackageError: MMDetection, which builds the backbone, is not installed.
         OutputError: the folder belongs to another run.
     """
-    arguments = ROW.arguments(locals())
+    arguments = ROW.arguments(annotations=annotations, images=images, fmt=fmt, init=init)
     wanted = settings.compositional
     where = pick_device(device)
     start = _start(init, wanted)
@@ -108,7 +108,7 @@ def train_compositional(
         out,
         run.counts,
         files={"card": out / CARD, "model": out / WEIGHTS, "backbone": out / BACKBONE},
-        next=f"amodalpl label-boxes {argument(annotations)} {argument(images)} --model {argument(out)} "
+        next=f"amodalpl pseudolabel {argument(annotations)} {argument(images)} --detector {argument(out)} "
         f"--out {beside(out, 'shapes', 'labels')}",
     )
 

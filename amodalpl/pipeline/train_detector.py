@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..data.exif import any_turned
+from ..data.label_folder import STATS
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..detector import config as configs
 from ..detector import label_codebook, model_table, ops, pictures, require_mmdetection, weights
-from ..detector.base_configs.mask_rcnn import Norm
+from ..detector.base_configs.backbones import Norm
 from ..detector.data import coco_export
 from ..detector.data.filled_boxes import filled_boxes
 from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
@@ -32,11 +33,14 @@ from ..runtime.usable_photos import require_photos, usable_photos
 from ..settings import DetectorSettings, PipelineSettings
 from .stage_table import STAGES
 
-STAGE = "train-detector"
+if TYPE_CHECKING:
+    from ..detector.stock_config import StockModel
+
+ROW = STAGES["train-detector"]
 WEIGHTS, CONFIG, METRICS, DETECTIONS = "weights.pth", "mmdet_config.py", "metrics.json", "detections.json"
 TRAIN, VAL = "train.json", "val.json"
 CURVES, SHEET = "curves.png", "detections.png"
-_NEEDED = {"scores", "weights", "norm", "val_images", "held_back", "curve"}  # of the stored scores
+_NEEDED = {"scores", "weights", "val_images", "held_back", "curve"}  # of the stored scores
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def train_detector(
     val: Path | None = None,
     val_images: Path | None = None,
     init: str | None = None,
+    mmdet_config: str | None = None,
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> Summary:
@@ -87,36 +92,43 @@ def train_detector(
             `detector.validation_fraction` of the label file.
         val_images: folder of their photos; None means `images`.
         init: start weights: a file (of a backbone or a whole detector), an earlier output folder, or "none" for random
-            ones. None downloads
-            ResNet-50's ImageNet weights.
+            ones. None downloads ResNet-50's ImageNet weights.
+        mmdet_config: train the model of this config of MMDetection, a file or a name within its package.
         device: auto, cpu or cuda.
         progress: where steps are reported.
 
     Raises:
         MissingPackageError: mmdet is not installed.
-        DataError: labels, photos or validation cannot be used, or lack what the model needs.
+        DataError: labels, photos or validation cannot be used, or lack what the model needs; or the model of
+            `mmdet_config` cannot be trained on them.
         CheckpointError: the start weights cannot be used.
         OutputError: the folder belongs to another run.
+        SettingsError: settings that do not go with each other.
     """
-    arguments = STAGES[STAGE].arguments(locals())
+    arguments = ROW.arguments(
+        labels=labels, images=images, val=val, val_images=val_images, init=init, mmdet_config=mmdet_config
+    )
     require_detector()
     where = pick_device(device)
+    settings, stock = with_model_of(mmdet_config, settings)
     wanted = settings.detector
     _check_precision(wanted, where)
     data = _read(labels, images, val, val_images, settings, progress)
     inputs = {**data.inputs, "init": start_identity(init, wanted)}
+    if stock is not None:
+        inputs["mmdet config"] = stock.identity
     join_processes(where)
     first = Ranks.of_this_process().is_first
-    stage = _claim((out, STAGE, STAGES[STAGE].settings_of(settings), inputs, settings.seed, arguments), first)
+    stage = _claim((out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments), first)
     if stage.done:
         return _summary(out, images, stage.counts, _stored(out)["scores"])
     with stage.released_on_bad_input():
-        model, config, norm, started = _prepare(data, out, settings, init, first, progress if first else SILENT)
+        model, config, started = _prepare(data, out, settings, init, stock, first, progress if first else SILENT)
     curve = _learn(model, config, out, settings, where, progress if first else SILENT)
     counts = {
         "train": data.train.counts,
         "validation": data.val.counts,
-        "model": wanted.model,
+        "model": config["model"]["type"] if stock else wanted.model,
         "classes": len(data.train.class_names),
         "steps": wanted.steps,
         "start": started,
@@ -124,10 +136,10 @@ def train_detector(
         "device": where.type,
     }
     if not first:
-        return Summary(STAGE, out, counts)
-    scores = _finish(model, config, norm, data, out, wanted, curve, counts, where, progress)
+        return Summary(ROW.name, out, counts)
+    scores = _finish(model, config, data, out, wanted, curve, counts, where, progress)
     written = [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE]
-    stage.finish(counts, [*written, label_codebook.SHAPES] if model_table.MODELS[wanted.model].shapes else written)
+    stage.finish(counts, [*written, label_codebook.SHAPES] if model_table.row(wanted).shapes else written)
     _forget_checkpoint(out)
     return _summary(out, images, counts, scores)
 
@@ -143,7 +155,13 @@ def _read(
     """Read and divide everything, and refuse what cannot be used, before anything is written."""
     from_boxes, boxes_of = model_table.learns_from_boxes(settings.detector), settings.detector.boxes_of
     stated = from_boxes and boxes_of == "file"
-    annotations = usable_photos(read_annotations(labels, boxes=stated), images, progress, settings.left_out_photos)
+    annotations = usable_photos(
+        read_annotations(labels, boxes=stated),
+        images,
+        progress,
+        settings.left_out_photos,
+        with_empty=settings.detector.background_photos,
+    )
     learnt = filled_boxes(annotations, boxes_of) if from_boxes else annotations
     truth = read_annotations(val) if val else None
     folder = val_images or images
@@ -164,6 +182,8 @@ def _read(
     inputs = input_hashes(annotations, images)
     if notes.doubt:
         inputs["doubt"] = hash_file(labels.parent / DOUBT_FILE)
+    if settings.detector.background_photos and (stats := labels.with_name(STATS)).is_file():
+        inputs["statistics"] = hash_file(stats)
     if truth:
         inputs |= {f"validation {name}": value for name, value in input_hashes(truth, folder).items()}
     turned = any_turned(annotations, images) or bool(truth and any_turned(truth, folder))
@@ -181,40 +201,55 @@ def _claim(claim: tuple[Any, ...], first: bool) -> StageRun:
 
 
 def _prepare(
-    data: _Data, out: Path, settings: PipelineSettings, init: str | None, first: bool, progress: Progress
-) -> tuple[Any, dict[str, Any], Norm, str]:
-    """Return a network with its start weights, its config, its normalisation, and what it starts from.
+    data: _Data,
+    out: Path,
+    settings: PipelineSettings,
+    init: str | None,
+    stock: StockModel | None,
+    first: bool,
+    progress: Progress,
+) -> tuple[Any, dict[str, Any], str]:
+    """Return a network with its start weights, its config, and what it starts from.
 
     The data, the config and, for models that want it, the codebook are written to the output folder.
     """
     from ..detector import training
 
     wanted = settings.detector
-    shapes_wanted = model_table.MODELS[wanted.model].shapes
+    shapes_wanted = model_table.row(wanted).shapes
     state = _start_state(init, wanted)
-    norm: Norm = "BN" if state is not None and weights.is_batch_normalised(state) else "GN"
+    class_names = data.train.class_names
+    optimizer = None
+    if stock is None:
+        norm: Norm = "BN" if state is not None and weights.is_batch_normalised(state) else "GN"
+        network = model_table.model_config(wanted, len(class_names), norm)
+    else:
+        network, optimizer = _stock_network(stock, wanted, len(class_names), state is None, progress)
     config = configs.full_config(
         wanted,
-        data.train.class_names,
+        class_names,
+        model=network,
         train=out / TRAIN,
         train_images=data.images,
         val=out / VAL,
         val_images=data.val_images,
         weights=out / WEIGHTS,
-        norm=norm,
         seed=settings.seed,
         turned=data.turned,
+        optimizer=optimizer,
     )
-    model = training.build(config["model"], settings.seed)
+    model = training.build(config["model"], settings.seed, str(stock.path) if stock else wanted.model)
+    if stock is not None:
+        _rehearse(model, stock, len(class_names))
     started = "random" if state is None else weights.load_start(model, state, str(init or weights.RESNET50_URL))
     if first:
         for warning in _of_labels(data, wanted):
             progress.warn(warning)
         write_json(out / TRAIN, data.train.coco)
         write_json(out / VAL, data.val.coco)
-        title = model_table.MODELS[wanted.model].title
+        title = network["type"] if stock else model_table.row(wanted).title
         text = configs.as_python(
-            config, f"{title} on {data.labels}; written by amodalpl {STAGE}. Start weights: {started}."
+            config, f"{title} on {data.labels}; written by amodalpl {ROW.name}. Start weights: {started}."
         )
         write_whole(out / CONFIG, lambda part: part.write_text(text, encoding="utf-8"))
         if shapes_wanted:
@@ -224,7 +259,60 @@ def _prepare(
     training.wait_for_all()
     if shapes_wanted:
         label_codebook.load_codebook(out / label_codebook.SHAPES, model.roi_head.mask_head.codebook)
-    return model, config, norm, started
+    return model, config, started
+
+
+def with_model_of(mmdet_config: str | None, settings: PipelineSettings) -> tuple[PipelineSettings, StockModel | None]:
+    """Return settings that say where the model is from, and what is taken of a config of MMDetection.
+
+    Raises:
+        SettingsError: a config of MMDetection and one of our models are asked for, or its optimiser without it.
+        DataError: there is no such config, or its model cannot be ours.
+    """
+    wanted = settings.detector
+    if mmdet_config is None:
+        if wanted.model == "mmdet-config" or wanted.optimizer == "config":
+            name = "model=mmdet-config" if wanted.model == "mmdet-config" else "optimizer=config"
+            raise SettingsError(f"detector.{name}: expected --mmdet-config FILE, got none")
+        return settings, None
+    from ..detector.stock_config import read_stock_model
+
+    if wanted.model not in ("mask-rcnn", "mmdet-config"):  # the first is what settings say when nothing is asked for
+        raise SettingsError(
+            f"--mmdet-config {mmdet_config}: expected it without --model, got detector.model={wanted.model}; give one"
+        )
+    stock = read_stock_model(mmdet_config)
+    if wanted.optimizer == "config" and stock.optimizer is None:
+        raise SettingsError("detector.optimizer=config: expected a config with an optim_wrapper, got one without")
+    return settings.model_copy(update={"detector": wanted.model_copy(update={"model": "mmdet-config"})}), stock
+
+
+def _stock_network(
+    stock: StockModel, settings: DetectorSettings, classes: int, from_nothing: bool, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the network and the optimiser of a config of MMDetection, for our classes and batch."""
+    from ..detector import stock_config
+
+    network = stock_config.with_classes(stock.model, classes)
+    network = stock_config.with_score_threshold(network, settings.score_threshold)
+    if from_nothing:
+        network = stock_config.started_anew(network)
+    if stock.start_weights:
+        names = ", ".join(name.rpartition("/")[2] for name in stock.start_weights)
+        progress.note(f"{stock.path.name}: start weights that it names are not loaded, --init decides: {names}")
+    if stock.optimizer and settings.optimizer != "config":
+        own = stock.optimizer["optimizer"]
+        progress.note(
+            f"{stock.path.name}: learnt by {settings.optimizer} at {settings.learning_rate:g}; its own is "
+            f"{own.get('type')} at {own.get('lr'):g}, which --set detector.optimizer=config takes"
+        )
+    return network, stock.optimizer_for(settings.batch_size * Ranks.of_this_process().world)
+
+
+def _rehearse(model: Any, stock: StockModel, classes: int) -> None:
+    from ..detector.rehearsal import rehearse
+
+    rehearse(model, str(stock.path), classes)
 
 
 def _learn(
@@ -243,7 +331,6 @@ def _learn(
 def _finish(
     model: torch.nn.Module,
     config: dict[str, Any],
-    norm: Norm,
     data: _Data,
     out: Path,
     settings: DetectorSettings,
@@ -266,7 +353,6 @@ def _finish(
         {
             "scores": scores,
             "held_back": data.held_back,
-            "norm": norm,
             "val_images": str(data.val_images.resolve()),
             "weights": hash_file(out / WEIGHTS),
             "curve": curve,
@@ -311,9 +397,10 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         CheckpointError: the weights were changed since training.
         DataError: the photos are gone.
     """
-    record = finished_run(folder, STAGE)
+    record = finished_run(folder, ROW.name)
     require_detector()
     from ..detector import training
+    from ..detector.stock_config import read_written_config
 
     where = pick_device(device)
     stored = _stored(folder)
@@ -323,15 +410,16 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
     truth = read_json(folder / VAL, "the validation annotations")
     images = Path(stored["val_images"])
     require_photos(read_annotations(folder / VAL), images, progress)
+    network = read_written_config(folder / CONFIG)["model"]
     config = configs.full_config(
         wanted,
         [c["name"] for c in truth["categories"]],
+        model=network,
         train=folder / TRAIN,
         train_images=images,
         val=folder / VAL,
         val_images=images,
         weights=folder / WEIGHTS,
-        norm=stored["norm"],
         seed=record["seed"],
         turned=any_turned(read_annotations(folder / VAL), images),
     )
@@ -358,7 +446,7 @@ def require_detector() -> None:
     Raises:
         MissingPackageError: it does not import.
     """
-    require_mmdetection(STAGE)
+    require_mmdetection(ROW.name)
 
 
 def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
@@ -390,13 +478,16 @@ def _divide(
     `learnt` is the labels as the model looks at them.
     """
     wanted = coco_export.categories(annotations, agnostic)
+    background = coco_export.background_photos(annotations) if settings.detector.background_photos else set()
     if truth is None and learnt.instances and not any(i.modal or i.amodal for i in annotations.instances):
         raise DataError(
             f"{annotations.path}: expected masks to score against, got boxes only; give --val FILE with whole masks"
         )
     if truth is None:
-        learn, hold = coco_export.split_images(annotations, settings.detector.validation_fraction, settings.seed)
-        val_set = coco_export.to_coco(annotations, wanted, images=hold, with_visible=True)
+        learn, hold = coco_export.split_images(
+            annotations, settings.detector.validation_fraction, settings.seed, background
+        )
+        val_set = coco_export.to_coco(annotations, wanted, images=hold, background=background, with_visible=True)
         elsewhere, reason = len(annotations.images) - len(learn) - len(hold), "image without instances"
     else:
         val_set = coco_export.to_coco(truth, wanted, amodal_only=True, keep_empty=True, with_visible=True)
@@ -405,7 +496,13 @@ def _divide(
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
     visible = model_table.needs_visible(settings.detector)
     train_set = coco_export.to_coco(
-        learnt, wanted, images=learn, with_visible=visible, needs_visible=visible, notes=notes
+        learnt,
+        wanted,
+        images=learn,
+        background=background,
+        with_visible=visible,
+        needs_visible=visible,
+        notes=notes,
     )
     if elsewhere:
         train_set.left_out[reason] = elsewhere
@@ -434,6 +531,10 @@ def start_identity(init: str | None, settings: DetectorSettings) -> str:
         if not path.is_file():
             raise CheckpointError(f"{path}: expected a checkpoint, found no such file; give --init FILE|none")
         return hash_file(path)
+    if settings.model == "mmdet-config":
+        raise CheckpointError(
+            "--mmdet-config: expected --init FILE, DIR or none, got nothing; weights that it names are not loaded"
+        )
     if settings.backbone != "resnet50":
         raise CheckpointError(
             f"detector.backbone={settings.backbone} has no start weights to download: "
@@ -452,7 +553,7 @@ def _start_file(init: str) -> Path:
     path = Path(init)
     if not path.is_dir():
         return path
-    finished_run(path, STAGE)
+    finished_run(path, ROW.name)
     return path / WEIGHTS
 
 
@@ -517,7 +618,7 @@ def _visible(entry: dict[str, Any]) -> dict[str, Any]:
 def _stored(folder: Path) -> dict[str, Any]:
     stored = read_json(folder / METRICS, "the scores of a finished detector")
     if not isinstance(stored, dict) or not _NEEDED <= set(stored):
-        raise OutputError(f"{folder / METRICS}: expected the scores of a finished `amodalpl {STAGE}`; train again")
+        raise OutputError(f"{folder / METRICS}: expected the scores of a finished `amodalpl {ROW.name}`; train again")
     return stored
 
 
@@ -535,7 +636,7 @@ def _files(out: Path) -> dict[str, Path]:
 
 def _summary(out: Path, images: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
     return Summary(
-        STAGE,
+        ROW.name,
         out,
         counts,
         scores,

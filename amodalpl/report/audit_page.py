@@ -16,7 +16,7 @@ from ..data.label_folder import ShownLabel
 from ..errors import DataError
 from ..io.files import write_whole
 from ..io.images import image_path, read_image
-from ..masks import rle
+from ..masks import boxed
 from ..runtime.progress import SILENT, Progress
 from . import draw
 
@@ -54,7 +54,7 @@ def write_audit_page(
             photo = _photo(images, file_names[label.image_id], label.amodal["size"])
             missing += photo is None
             ground = np.full((*label.amodal["size"], 3), 96, dtype=np.uint8) if photo is None else photo
-            picture = draw.close_up(ground, rle.decode(label.modal), rle.decode(label.amodal), _SIDE_PX, _MARGIN)
+            picture = draw.close_up(ground, boxed.decode(label.modal), boxed.decode(label.amodal), _SIDE_PX, _MARGIN)
             name = names.get(label.annotation["category_id"], str(label.annotation["category_id"]))
             jpeg = base64.b64encode(draw.encode_jpeg(picture)).decode("ascii")
             shown.append({"id": str(label.id), "name": name, "picture": jpeg})

@@ -17,11 +17,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import DataError
+from ..masks.boxed import BoxedMask, boxed, common_window
 
 MODAL, HIDDEN, SHARED = (86, 180, 233), (240, 140, 0), (204, 121, 167)  # sky blue, orange, reddish purple
 GROUND, INK = (28, 30, 34), (236, 236, 236)
 _STRIPE_ALPHA, _BETWEEN_ALPHA = 0.95, 0.6
 HATCH_PX = 4
+_OUTLINE_PX = 5
 _GAP_PX, _TITLE_PX = 10, 14
 
 
@@ -54,46 +56,60 @@ def overlay(image: np.ndarray, modal: np.ndarray, amodal: np.ndarray, shared: np
         for part, alpha in ((mask & stripes, _STRIPE_ALPHA), (mask & ~stripes, _BETWEEN_ALPHA)):
             drawn[part] = (1 - alpha) * drawn[part] + alpha * np.array(colour, dtype=np.float32)
     drawn = np.ascontiguousarray(drawn.round().astype(np.uint8))
-    for mask, colour, width_px in ((amodal, (0, 0, 0), 5), (amodal, (255, 255, 255), 2), (modal, MODAL, 2)):
+    for mask, colour, width_px in ((amodal, (0, 0, 0), _OUTLINE_PX), (amodal, (255, 255, 255), 2), (modal, MODAL, 2)):
         outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(drawn, outline, -1, colour, width_px, cv2.LINE_AA)
     return drawn
 
 
+def overlay_onto(image: np.ndarray, modal: BoxedMask, amodal: BoxedMask) -> None:
+    """Draw the overlay of one object onto a large photo, which is changed only around the object.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, drawn on.
+        modal: visible part.
+        amodal: the whole.
+    """
+    rows, columns = common_window(modal, amodal)
+    top, left = (max(part.start - _OUTLINE_PX, 0) // (2 * HATCH_PX) * 2 * HATCH_PX for part in (rows, columns))
+    window = np.s_[top : rows.stop + _OUTLINE_PX, left : columns.stop + _OUTLINE_PX]  # hatched as the whole photo is
+    image[window] = overlay(image[window], modal[window], amodal[window])
+
+
 def close_up(
     image: np.ndarray,
-    modal: np.ndarray,
-    amodal: np.ndarray,
+    modal: np.ndarray | BoxedMask,
+    amodal: np.ndarray | BoxedMask,
     side_px: int,
     margin: float = 0.25,
-    shared: np.ndarray | None = None,
+    shared: np.ndarray | BoxedMask | None = None,
 ) -> np.ndarray:
     """Draw the overlay of one object, cropped to it and enlarged or reduced to a given size.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        modal: (H, W) bool.
-        amodal: (H, W) bool, at least one pixel.
+        modal: a mask, or (H, W) bool.
+        amodal: likewise, at least one pixel.
         side_px: of the longer side of the picture.
         margin: what is shown around the object, in parts of its longer side.
-        shared: (H, W) bool, as for `overlay`.
+        shared: likewise, as for `overlay`.
 
     Returns:
         (h, w, 3) uint8 RGB, its longer side `side_px`.
     """
-    ys, xs = np.nonzero(modal | amodal)
-    if not ys.size:
+    visible, both = boxed(modal), boxed(modal).united(boxed(amodal))
+    if not both.any():
         raise DataError("expected a mask with at least one pixel, got an empty one")
-    pad = max(8, round(margin * (max(np.ptp(ys), np.ptp(xs)) + 1)))
-    top, left = max(int(ys.min()) - pad, 0), max(int(xs.min()) - pad, 0)
-    window = np.s_[top : int(ys.max()) + 1 + pad, left : int(xs.max()) + 1 + pad]
-    h, w = modal[window].shape
+    x, y, w, h = both.box_xywh
+    pad = max(8, round(margin * max(w, h)))
+    window = np.s_[max(y - pad, 0) : y + h + pad, max(x - pad, 0) : x + w + pad]
+    h, w = image[window].shape[:2]
     scale = side_px / max(h, w)
     size_wh = max(1, round(w * scale)), max(1, round(h * scale))
     photo = cv2.resize(image[window], size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     seen, whole, owned = (
         cv2.resize(mask[window].astype(np.float32), size_wh, interpolation=cv2.INTER_LINEAR) > 0.5
-        for mask in (modal, amodal, np.zeros_like(modal) if shared is None else shared)
+        for mask in (visible, boxed(amodal), BoxedMask.nothing(visible.size_hw) if shared is None else boxed(shared))
     )
     return overlay(photo, seen, whole | seen, owned)
 

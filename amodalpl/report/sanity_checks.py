@@ -109,6 +109,25 @@ def of_holdout(unoccluded_growth: float | None, invisible_iou: float | None) -> 
     return found
 
 
+def of_ready_made(hidden: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Look at whether a completer that was not trained on these photos is worth more than what costs nothing.
+
+    Args:
+        hidden: `HiddenParts.scores` of labels and convex hull, on occlusions made of the photos' own masks.
+    """
+    lead = hidden.get("labels - convex hull", {})
+    low, high, ours = lead.get("invisible_miou_low"), lead.get("invisible_miou_high"), hidden.get("labels", {})
+    hull = hidden.get("convex hull", {}).get("invisible_miou")
+    if low is None or high is None or low > 0 or hull is None:
+        return []
+    said = "is behind" if high < 0 else "is not surely ahead of"
+    return [
+        f"the completer {said} the convex hull, which needs no network, on occlusions made of your masks: invisible "
+        f"mIoU {ours['invisible_miou']:.2f} against {hull:.2f}, difference between {low:+.2f} and {high:+.2f}; "
+        "`amodalpl advise` measures what training would bring"
+    ]
+
+
 def of_labels(growth: np.ndarray, ordered: int) -> list[str]:
     """Look at how many of the objects that are in front of or behind others grew, and by how much.
 

@@ -6,13 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..data.records import AnnotationSet
-from ..errors import CheckpointError, DataError, OutputError
+from ..errors import CheckpointError, DataError, MissingPackageError, OutputError
 from ..io.files import hash_file, hash_listing, hash_output, read_json, remove_temporaries, write_json
 from ..version import __version__
 from .folder_lock import FolderLock, lock_folder
@@ -35,6 +36,31 @@ def git_state() -> str | None:
         return answer.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """How a run on other inputs may take over the folder of one that is otherwise the same.
+
+    Attributes:
+        inputs: that may differ.
+        wanted: whether the user asked for it.
+        offer: what to do, where it was not asked for.
+        take_over: is given the record of the run in the folder, before anything in it changes; returns entries for the
+            new record.
+    """
+
+    inputs: Collection[str]
+    wanted: bool
+    offer: str
+    take_over: Callable[[dict[str, Any]], dict[str, Any]]
+
+    def as_before(self, found: Any, identity: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the identity of the new run with the inputs that may differ as the run before had them."""
+        theirs = found.get("inputs") if isinstance(found, dict) else None
+        same = {name: value for name, value in identity["inputs"].items() if name not in self.inputs}
+        given = theirs.items() if isinstance(theirs, dict) else ()
+        return {**identity, "inputs": {**same, **{name: value for name, value in given if name in self.inputs}}}
 
 
 class StageRun:
@@ -62,6 +88,7 @@ class StageRun:
         seed: int,
         arguments: Mapping[str, Any] | None = None,
         grows: tuple[str, str] | None = None,
+        renewal: Renewal | None = None,
     ) -> StageRun:
         """Claim or continue an output folder.
 
@@ -75,6 +102,7 @@ class StageRun:
                 `pipeline.stage` makes them. Not part of the identity; inputs are the same wherever they lie.
             grows: a setting that may be larger than in an earlier run, which goes on then, as long as the folder has a
                 certain file: "section.key", and the file's name.
+            renewal: how a run on other inputs may take the folder over from the one in it.
 
         Raises:
             OutputError: the folder belongs to another run, or is not ours, or another process is working in it.
@@ -100,7 +128,7 @@ class StageRun:
             raise OutputError(f"{out}: expected a folder to write to ({error.strerror})") from None
         lock = lock_folder(out)
         try:
-            run = cls._claim(out, fresh, identity, grows)
+            run = cls._claim(out, fresh, identity, grows, renewal)
         except BaseException:
             lock.release()
             raise
@@ -113,7 +141,12 @@ class StageRun:
 
     @classmethod
     def _claim(
-        cls, out: Path, fresh: dict[str, Any], identity: Mapping[str, Any], grows: tuple[str, str] | None
+        cls,
+        out: Path,
+        fresh: dict[str, Any],
+        identity: Mapping[str, Any],
+        grows: tuple[str, str] | None,
+        renewal: Renewal | None,
     ) -> StageRun:
         file = out / RUN_FILE
         if not file.exists():
@@ -137,6 +170,15 @@ class StageRun:
             record = {**fresh, "grown from": [*found.get("grown from", []), before]}
             write_json(file, record)
             return cls(out, record)
+        if difference and renewal:
+            beside = _first_difference(found, renewal.as_before(found, identity))
+            if not beside and renewal.wanted:
+                record = {**fresh, **renewal.take_over(found)}
+                write_json(file, record)
+                return cls(out, record)
+            if not beside:
+                raise OutputError(f"{out}: belongs to another run ({difference}); {renewal.offer}")
+            difference = beside
         if difference:
             raise OutputError(f"{out}: belongs to another run ({difference}); choose another --out or delete it")
         if found.get("state") != "done":
@@ -161,7 +203,7 @@ class StageRun:
         """
         try:
             yield
-        except (DataError, CheckpointError):
+        except (DataError, CheckpointError, MissingPackageError):
             if self.is_new:
                 for made in _visible(self.out):
                     if made.is_dir():
@@ -224,6 +266,15 @@ def finished_run(folder: Path, stage: str) -> dict[str, Any]:
     if record.get("state") != "done":
         raise OutputError(f"{folder}: `amodalpl {stage}` has not finished there; start it again with the same options")
     return record
+
+
+def stage_of(folder: Path) -> str:
+    """Return the stage that a folder is of, finished or not; "" where it has no record that says."""
+    try:
+        record = read_json(folder / RUN_FILE, "the record of a stage")
+    except DataError:
+        return ""
+    return str(record.get("stage", "")) if isinstance(record, dict) else ""
 
 
 def _identity(section: Any) -> Any:

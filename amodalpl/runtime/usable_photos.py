@@ -13,14 +13,17 @@ from .progress import Progress
 _MISSING = "expected a photo, found no such file"
 
 
-def usable_photos(data: AnnotationSet, images: Path, progress: Progress, most_left_out: float) -> AnnotationSet:
+def usable_photos(
+    data: AnnotationSet, images: Path, progress: Progress, most_left_out: float, *, with_empty: bool = False
+) -> AnnotationSet:
     """Leave out photos that are missing, damaged, or of another size than their masks were drawn on.
 
     Args:
-        data: annotations; photos without instances are neither looked at nor left out.
+        data: annotations; photos without instances are neither looked at nor left out, unless they are asked for.
         images: folder of the photos.
         progress: shown while it works.
-        most_left_out: share of the photos with instances, 0 to 1; of a hundred photos, 0.01 is one.
+        most_left_out: share of the photos looked at, 0 to 1; of a hundred photos, 0.01 is one.
+        with_empty: photos without instances are used too.
 
     Returns:
         The annotations without those photos; `dropped` has an entry for each of their instances.
@@ -30,7 +33,7 @@ def usable_photos(data: AnnotationSet, images: Path, progress: Progress, most_le
     """
     if not images.is_dir():
         raise DataError(f"{images}: expected the folder of the photos, found no such folder")
-    used = [record for record in data.images if data.by_image[record.id]]
+    used = [record for record in data.images if with_empty or data.by_image[record.id]]
     problems: dict[int, str] = {}
     with progress.task("checking photos", len(used)) as advance:
         for record in used:

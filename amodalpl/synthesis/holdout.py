@@ -22,6 +22,7 @@ from ..settings import SynthesisSettings
 from .placement import draw_offset
 from .placement_geometry import draw_view, feather_reach_px, paste
 
+HOLDOUT, HOLDOUT_IMAGES = "holdout.json", "holdout_images"  # in the folder of `amodalpl synth`
 APART_PX = 4  # free pixels, at least, between kept objects: none touches another, whatever is pasted over them
 PASTE_TRIES = 60
 
@@ -166,7 +167,7 @@ def place_wide(
     if max(bw, bh) * scale > 2 * max(target.size_hw):
         return np.zeros((2, 3)), BoxedMask.nothing(target.size_hw)
     centre = rng.uniform((x - 0.3 * w, y - 0.3 * h), (x + 1.3 * w, y + 1.3 * h))
-    return _put(cutout, _moved(cutout, scale, centre, rng), target)
+    return mask_at(cutout, moved_to(cutout, scale, centre, rng), target)
 
 
 def place_as_pairs(
@@ -181,11 +182,12 @@ def place_as_pairs(
     shift = np.array(draw_offset(rng, settings.overlap_fraction)) * behind.square.side
     x, y, w, h = cutout.box_xywh
     middle = scale * np.array([x + w / 2 - front.square.x, y + h / 2 - front.square.y])  # of its box, in the crop
-    matrix = _moved(cutout, scale, np.array([behind.square.x, behind.square.y]) + shift + middle, rng)
-    return _put(cutout, matrix, target)
+    matrix = moved_to(cutout, scale, np.array([behind.square.x, behind.square.y]) + shift + middle, rng)
+    return mask_at(cutout, matrix, target)
 
 
-def _moved(cutout: BoxedMask, scale: float, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def moved_to(cutout: BoxedMask, scale: float, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the (2, 3) matrix that scales an object, mirrors it at random, and puts its middle somewhere."""
     x, y, w, h = cutout.box_xywh
     flip = -1.0 if rng.random() < 0.5 else 1.0
     return np.array(
@@ -196,7 +198,7 @@ def _moved(cutout: BoxedMask, scale: float, centre: np.ndarray, rng: np.random.G
     )
 
 
-def _put(cutout: BoxedMask, matrix: np.ndarray, target: BoxedMask) -> tuple[np.ndarray, BoxedMask]:
+def mask_at(cutout: BoxedMask, matrix: np.ndarray, target: BoxedMask) -> tuple[np.ndarray, BoxedMask]:
     """Return the matrix and the mask there, resampled smoothly: no steps along its contour tell that it was pasted."""
     x, y, w, h = cutout.box_xywh
     ends = matrix @ np.array([[x - 2, x + w + 2], [y - 2, y + h + 2], [1, 1]])  # of the box, with what is interpolated

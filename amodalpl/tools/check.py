@@ -29,6 +29,7 @@ from ..runtime.summary import Summary
 from ..settings import ClassSettings
 
 MAX_LISTED = 1000
+LARGE_BYTES = 2**25  # of a file that is not read twice
 PHOTOS_AT_ONCE = 256  # by one process, between two signs of progress
 MOST_PROCESSES = 8
 SHARED_FRACTION = 0.01  # below it, two outlines merely touch
@@ -37,6 +38,9 @@ BOXES_FRACTION = 0.1  # of masks that fill their boxes: hardly any object does
 DARK = 32  # of 255: a photo of 12 bits in 16 has 15 at most
 LEAST_OBJECTS = 10  # of a file about whose kind of masks something can be said
 _HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
+
+
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Finding:
         problem: "kind" or "kind: detail"; counted by kind.
     """
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     place: str
     image_id: int | None
     annotation_id: int | None
@@ -100,6 +104,14 @@ class _Findings:
         if len(self.listed) < MAX_LISTED:
             self.listed.append(finding)
 
+    def add_of_file(self, records: AnnotationSet) -> None:
+        """Add what the reader left out or put right."""
+        for entry in records.dropped:
+            severity: Severity = "warning" if reason_kind(entry.reason) in _HARMLESS_DROPS else "error"
+            self.add(Finding(severity, entry.place, entry.image_id, entry.annotation_id, entry.reason))
+        for entry in records.mended:
+            self.add(Finding("warning", entry.place, entry.image_id, entry.annotation_id, entry.reason))
+
 
 def check(
     annotations: Path,
@@ -122,25 +134,97 @@ def check(
 
     Returns:
         `ok` is False if there is an error. `counts` has `format`, `images`, `instances` (without crowd), `crowd`,
-        `categories`, `dropped`, `errors` and `warnings` (kind -> how many), `overlaps` (see `Overlaps`), `findings`
-        (the first 1000, errors of the file first) and `findings_total`.
+        `categories`, `has` (visible and whole masks and boxes: of how many objects), `can be used by` (command -> how
+        many objects it can use), `dropped`, `errors` and `warnings` (kind -> how many), `overlaps` (see `Overlaps`),
+        `findings` (the first 1000, errors of the file first) and `findings_total`.
 
     Raises:
         SettingsError: unknown `fmt`, or class.
         DataError: the file as a whole cannot be read, or none of its photos is in the folder.
     """
-    records = read_annotations(Path(annotations), fmt)
+    records, has = _read(Path(annotations), fmt)
     class_rules(per_class or {}, records.category_names, str(annotations))
     images = Path(images)
     _require_photos(records, images)
     findings = _Findings()
-    for entry in records.dropped:
-        harmless = reason_kind(entry.reason) in _HARMLESS_DROPS
-        findings.add(
-            Finding("warning" if harmless else "error", entry.place, entry.image_id, entry.annotation_id, entry.reason)
+    findings.add_of_file(records)
+    overlaps, boxes = _check_photos(records, images, thorough, findings, progress)
+    crowd = sum(instance.is_crowd for instance in records.instances)
+    objects = len(records.instances) - crowd
+    for severity, problem in _of_the_whole(records, objects if has["visible masks"] else 0, boxes, overlaps, has):
+        findings.add(Finding(severity, "annotations", None, None, problem))
+    counts = {
+        "format": records.format,
+        "images": len(records.images),
+        "instances": objects,
+        "crowd": crowd,
+        "categories": len(records.categories),
+        "has": has,
+        "can be used by": _usable_by(has),
+        "dropped": len(records.dropped),
+        "errors": dict(findings.errors.most_common()),
+        "warnings": dict(findings.warnings.most_common()),
+        "overlaps": overlaps.to_json(),
+        "findings": [asdict(finding) for finding in findings.listed],
+        "findings_total": findings.errors.total() + findings.warnings.total(),
+    }
+    ok = not findings.errors
+    next_stage = "synth" if has["visible masks"] else "train-compositional"
+    follow_up = (
+        f"amodalpl {next_stage} {argument(annotations)} {argument(images)} --out runs/{next_stage}" if ok else ""
+    )
+    if not objects and records.odd_crowds:
+        follow_up = (
+            f"amodalpl convert {argument(annotations)} --images {argument(images)} --crowds-are-objects "
+            "--out objects.json"
         )
-    for entry in records.mended:
-        findings.add(Finding("warning", entry.place, entry.image_id, entry.annotation_id, entry.reason))
+    return Summary("check", None, counts, next=follow_up, ok=ok)
+
+
+def _read(path: Path, fmt: str) -> tuple[AnnotationSet, dict[str, int]]:
+    """Return what a file says, and what it has; of a file without any mask, objects are those with boxes.
+
+    Stated boxes take another reading, which large files with masks are spared: each mask has a box.
+    """
+    try:
+        records = read_annotations(path, fmt)
+    except DataError:
+        records = read_annotations(path, fmt, boxes=True)  # none has a mask; any other fault is found again
+        return records, _what_it_has(records)
+    if path.is_dir() or path.stat().st_size > LARGE_BYTES:
+        return records, _what_it_has(records)
+    return records, _what_it_has(read_annotations(path, fmt, boxes=True))
+
+
+def _what_it_has(records: AnnotationSet) -> dict[str, int]:
+    """Count the objects of which each is known; the box of a mask is known."""
+    objects = [i for i in records.instances if not i.is_crowd]
+    return {
+        "visible masks": sum(i.modal_mask is not None for i in objects),
+        "whole masks": sum(i.amodal_mask is not None for i in objects),
+        "visible boxes": sum(i.modal_mask is not None or i.modal_box_xywh is not None for i in objects),
+        "whole boxes": sum(i.amodal_mask is not None or i.amodal_box_xywh is not None for i in objects),
+    }
+
+
+def _usable_by(has: Mapping[str, int]) -> dict[str, int]:
+    """Return how many objects each command can use; what it cannot use at all is not listed."""
+    boxes = max(has["visible boxes"], has["whole boxes"])
+    counts = {
+        "synth, complete, pseudolabel": has["visible masks"],
+        "train-detector": max(has["visible masks"], has["whole masks"]),
+        "train-detector --model boxinst|bbtp": boxes,
+        "train-detector --model blade": min(has["visible boxes"], has["whole boxes"]),
+        "train-compositional, pseudolabel --detector": has["visible boxes"],
+        "evaluate": has["whole masks"],
+    }
+    return {command: count for command, count in counts.items() if count}
+
+
+def _check_photos(
+    records: AnnotationSet, images: Path, thorough: bool, findings: _Findings, progress: Progress
+) -> tuple[Overlaps, int]:
+    """Look at every photo and its masks; return what they share, and how many are mere boxes."""
     overlaps, boxes = Overlaps(), 0
     names: dict[str, int] = {}
     gc.freeze()  # what was read has no cycles, and looking for them among millions of objects takes a second each time
@@ -160,36 +244,12 @@ def check(
             boxes += seen.boxes
             advance(1)
     gc.unfreeze()
-    crowd = sum(instance.is_crowd for instance in records.instances)
-    objects = len(records.instances) - crowd
-    for severity, problem in _of_the_whole(records, objects, boxes, overlaps):
-        findings.add(Finding(severity, "annotations", None, None, problem))
-    counts = {
-        "format": records.format,
-        "images": len(records.images),
-        "instances": objects,
-        "crowd": crowd,
-        "categories": len(records.categories),
-        "dropped": len(records.dropped),
-        "errors": dict(findings.errors.most_common()),
-        "warnings": dict(findings.warnings.most_common()),
-        "overlaps": overlaps.to_json(),
-        "findings": [asdict(finding) for finding in findings.listed],
-        "findings_total": findings.errors.total() + findings.warnings.total(),
-    }
-    ok = not findings.errors
-    follow_up = f"amodalpl synth {argument(annotations)} {argument(images)} --out runs/synth" if ok else ""
-    if not objects and records.odd_crowds:
-        follow_up = (
-            f"amodalpl convert {argument(annotations)} --images {argument(images)} --crowds-are-objects "
-            "--out objects.json"
-        )
-    return Summary("check", None, counts, next=follow_up, ok=ok)
+    return overlaps, boxes
 
 
 def _of_the_whole(
-    records: AnnotationSet, objects: int, boxes: int, overlaps: Overlaps
-) -> Iterator[tuple[Literal["error", "warning"], str]]:
+    records: AnnotationSet, objects: int, boxes: int, overlaps: Overlaps, has: Mapping[str, int]
+) -> Iterator[tuple[Severity, str]]:
     """Yield what is wrong with a file as a whole."""
     if records.odd_crowds:
         advice = "if they are, `amodalpl convert` the file with --crowds-are-objects"
@@ -197,7 +257,9 @@ def _of_the_whole(
             "warning" if objects else "error",
             f"crowds that seem single objects: {records.odd_crowds}; {advice}",
         )
-    if not objects:
+    if not objects and has["visible boxes"] + has["whole boxes"]:
+        yield "warning", "boxes without masks: only what learns from boxes can use them, see `can be used by`"
+    elif not objects:
         yield "error", f"nothing usable: expected objects with masks, found none among {len(records.instances)} kept"
     if objects < LEAST_OBJECTS:
         return

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ..data.dataset_builder import DrawnOn
 from ..data.doubtful import doubtful, merged
 from ..data.format_losses import UnsupportedFields
 from ..data.label_folder import LABELS
-from ..data.merge import merge
+from ..data.merge import Merged, merge
 from ..data.records import AnnotationSet, Dropped
 from ..errors import AmodalplError, DataError, OutputError
 from ..io.files import write_json
@@ -95,34 +95,7 @@ def convert(
         chosen, choice, not_chosen = with_chosen_masks(data, mask, target.holds, target.name, of_both)
         lost = _write_whole(target, chosen, out) | not_chosen
         advance(1)
-    kinds = Counter(reason_kind(reason) for _, reason in data.left_out)
-    mended = Counter(reason_kind(entry.reason) for entry in data.mended)
-    notes = {
-        **({"mended": dict(mended.most_common())} if mended else {}),
-        **({"turned": data.turned} if data.turned else {}),
-        **({"look at": looks} if (looks := [*doubtful(data), *_background(data, target, lost)]) else {}),
-    }
-    if together.shared_photos:
-        notes["look at"] = [
-            *notes.get("look at", []),
-            f"{together.shared_photos} photos are in several sources: their objects are together now; --merge-doubles "
-            "makes one of those that cover the same pixels",
-        ]
-    if not data.instances:
-        why = f"{data.left_out[0][0]}: {data.left_out[0][1]}" if data.dropped else "the source has none"
-        notes["no object was kept"] = why
-    files = {"annotations": out}
-    losses = out.with_name(out.name + LOSSES_SUFFIX)
-    losses.unlink(missing_ok=True)  # of an earlier conversion whose output was deleted
-    if kinds or lost or mended:
-        _write_losses(losses, origin, target, data, lost)
-        files["not converted"] = losses
-    ids = out.with_name(out.name + IDS_SUFFIX)
-    ids.unlink(missing_ok=True)
-    if len(sources) > 1:
-        changed = [{"source": str(p), **m.to_json()} for p, m in zip(sources, together.ids, strict=True)]
-        write_json(ids, {"changed": changed})
-        files["ids"] = ids
+    lists = _write_lists(out, origin, target, data, lost, together if len(sources) > 1 else None, sources)
     return Summary(
         "convert",
         out,
@@ -133,14 +106,58 @@ def convert(
             "objects": len(data.instances),
             "categories": len(data.categories),
             "masks": choice,
-            "left_out": dict(kinds.most_common()),
+            "left_out": dict(_kinds(data.left_out).most_common()),
             "lost": dict(lost.most_common()),
-            **notes,
+            **_notes(data, target, lost, together.shared_photos),
         },
-        files=files,
+        files={"annotations": out, **lists},
         next=_next(target, out, _photos_of(data, sources[0]), choice) if data.instances else "",
         ok=bool(data.instances),
     )
+
+
+def _kinds(left_out: Iterable[tuple[str, str]]) -> Counter[str]:
+    return Counter(reason_kind(reason) for _, reason in left_out)
+
+
+def _notes(data: AnnotationSet, target: Format, lost: UnsupportedFields, shared_photos: int) -> dict[str, Any]:
+    """Return what else is to be known of the data, counted."""
+    mended = Counter(reason_kind(entry.reason) for entry in data.mended)
+    looks = [*doubtful(data), *_background(data, target, lost)]
+    if shared_photos:
+        looks.append(
+            f"{shared_photos} photos are in several sources: their objects are together now; --merge-doubles "
+            "makes one of those that cover the same pixels"
+        )
+    notes = {"mended": dict(mended.most_common()), "turned": data.turned, "look at": looks}
+    if not data.instances:
+        why = f"{data.left_out[0][0]}: {data.left_out[0][1]}" if data.dropped else "the source has none"
+        notes["no object was kept"] = why
+    return {name: note for name, note in notes.items() if note}
+
+
+def _write_lists(
+    out: Path,
+    origin: Format,
+    target: Format,
+    data: AnnotationSet,
+    lost: UnsupportedFields,
+    together: Merged | None,
+    sources: Sequence[Path],
+) -> dict[str, Path]:
+    """Write what did not fit, and of several sources which ids have changed, each where there is any; return files."""
+    losses, ids = (out.with_name(out.name + suffix) for suffix in (LOSSES_SUFFIX, IDS_SUFFIX))
+    for earlier in (losses, ids):  # of a conversion whose output was deleted
+        earlier.unlink(missing_ok=True)
+    files = {}
+    if data.left_out or lost or data.mended:
+        _write_losses(losses, origin, target, data, lost)
+        files["not converted"] = losses
+    if together:
+        changed = [{"source": str(p), **m.to_json()} for p, m in zip(sources, together.ids, strict=True)]
+        write_json(ids, {"changed": changed})
+        files["ids"] = ids
+    return files
 
 
 def _labels_in(path: Path) -> Path:

@@ -14,7 +14,8 @@ from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError, OutputError, nearest
 from ..io.files import read_json, write_whole
 from ..io.images import image_path, read_image
-from ..masks import rle
+from ..masks import boxed
+from ..masks.boxed import BoxedMask
 from ..report import draw
 from ..runtime.summary import Summary
 
@@ -25,12 +26,12 @@ _MOST_NAMED = 5  # photos in a message
 
 class _Shown(NamedTuple):
     instance: Instance
-    visible: np.ndarray
-    whole: np.ndarray
+    visible: BoxedMask
+    whole: BoxedMask
 
     @property
     def hidden_px(self) -> int:
-        return int(np.count_nonzero(self.whole & ~self.visible))
+        return self.whole.without(self.visible).area_px
 
 
 def show(annotations: Path, images: Path, what: str, out: Path | None = None) -> Summary:
@@ -100,8 +101,8 @@ def _photo(data: AnnotationSet, what: str) -> ImageRecord:
 
 def _shown(instance: Instance) -> _Shown:
     """Decode both masks; where a file has one of them only, it stands for both."""
-    visible = rle.decode(instance.modal or instance.amodal)  # type: ignore[arg-type]
-    whole = visible if instance.amodal is None else rle.decode(instance.amodal) | visible
+    visible = boxed.decode(instance.modal or instance.amodal)  # type: ignore[arg-type]
+    whole = visible if instance.amodal is None else boxed.decode(instance.amodal).united(visible)
     return _Shown(instance, visible, whole)
 
 
@@ -120,8 +121,7 @@ def _titles(data: AnnotationSet, objects: Sequence[_Shown], file: Path) -> list[
     for shown in objects:
         label = said.get(shown.instance.id, {})
         name = data.category_names.get(shown.instance.category_id, str(shown.instance.category_id))
-        visible_px = int(np.count_nonzero(shown.visible))
-        words = [f"{visible_px} px visible, {shown.hidden_px} completed"]
+        words = [f"{shown.visible.area_px} px visible, {shown.hidden_px} completed"]
         uncertainty, occluders = label.get("uncertainty"), label.get("occluders")
         words += [f"uncertainty {uncertainty:.2f}"] if isinstance(uncertainty, int | float) else []
         words += (
@@ -138,10 +138,10 @@ def _close_up(image: np.ndarray, shown: _Shown, title: str) -> list[tuple[str, n
 
 
 def _overview(image: np.ndarray, objects: Sequence[_Shown], titles: Sequence[str]) -> list[tuple[str, np.ndarray]]:
-    whole_photo = image
+    whole_photo = image.copy()
     ranked = sorted(zip(objects, titles, strict=True), key=lambda pair: -pair[0].hidden_px)
     for shown, _ in reversed(ranked):
-        whole_photo = draw.overlay(whole_photo, shown.visible, shown.whole)
+        draw.overlay_onto(whole_photo, shown.visible, shown.whole)
     close_ups = [
         (title, draw.close_up(image, shown.visible, shown.whole, _TILE_PX))
         for shown, title in ranked[:_MOST]

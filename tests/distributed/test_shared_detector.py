@@ -18,9 +18,11 @@ pytest.importorskip("mmdet")
 from mmengine.dataset import pseudo_collate
 
 from amodalpl.detector import training
-from amodalpl.detector.base_configs.mask_rcnn import BACKBONES, mask_rcnn
+from amodalpl.detector.base_configs.backbones import BACKBONES
+from amodalpl.detector.base_configs.mask_rcnn import mask_rcnn
 from amodalpl.detector.config import full_config
 from amodalpl.detector.data.dataset import LabelDataset, ResumedSampler
+from amodalpl.detector.model_table import model_config
 from amodalpl.detector.quiet import third_party_quiet
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.settings import DetectorSettings
@@ -82,7 +84,7 @@ def test_losses_of_two_processes_are_means_over_what_each_saw(tmp_path):
     )
     config = full_config(
         settings, names, train=files.truth, train_images=files.images, val=files.truth, val_images=files.images,
-        weights=tmp_path / "none.pth", norm="GN", seed=0,
+        weights=tmp_path / "none.pth", seed=0, model=model_config(settings, len(names), "GN"),
     )  # fmt: skip
     for part in ("rpn", "rcnn"):
         config["model"]["train_cfg"][part]["sampler"]["num"] = 10**6

@@ -56,6 +56,9 @@ CORPUS = (  # format, folder of tests/files, source: EXIF notes and outlines, re
     ("labelme", "labelme_ignore", "a.json"),
     ("coco", "coco_bad_part", "i.json"),
     ("coco", "coco_odd_ids", "name.json"),
+    ("darwin", "darwin_v2", "releases"),
+    ("voc", "voc_boxes", "a.xml"),
+    ("voc", "voc_polygons", "train"),
 )
 CVAT_SHAPES = """<?xml version="1.0" encoding="utf-8"?>
 <annotations><version>1.1</version><meta><task><labels><label><name>cup</name><attributes><attribute>

@@ -215,6 +215,14 @@ def test_nms_equals_the_slow_loop(offset, threshold):
     assert ops.nms(boxes, scores, threshold, offset).tolist() == expected
 
 
+@pytest.mark.parametrize("suppress", [ops.torch_nms, ops.nms])
+def test_boxes_that_overlap_by_just_the_threshold_stay(suppress):
+    """One box is half of the other: their IoU is 0.5, exactly so in floating point."""
+    halves, scores = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 2]]), torch.tensor([0.9, 0.8])
+    assert suppress(halves, scores, 0.5).tolist() == [0, 1]
+    assert suppress(halves, scores, 0.49).tolist() == [0]
+
+
 def test_nms_of_nothing_of_ties_and_of_empty_boxes():
     assert ops.torch_nms(torch.zeros(0, 4), torch.zeros(0), 0.5).tolist() == []
     twice = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [1, 1, 1, 1], [1, 1, 1, 1]])

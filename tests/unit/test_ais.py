@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from amodalpl.masks.boxes import tight_box
 from amodalpl.masks.geometry import occlusion_boundary
 from amodalpl.settings import AisSettings, SynthesisSettings
-from amodalpl.synthesis.ais import _within, draw_ais, draw_interval
+from amodalpl.synthesis.ais import _over, _within, draw_ais, draw_interval
 from amodalpl.synthesis.bank import Bank
 from amodalpl.synthesis.placement_geometry import patch_from
 
@@ -163,3 +163,18 @@ def test_pixels_within_a_box():
 def test_bad_settings(values, message):
     with pytest.raises(ValidationError, match=message):
         AisSettings(**values)
+
+
+def test_what_is_pasted_meets_the_box_of_the_object_wherever_that_is_possible(bank):
+    """In halves of what both boxes measure together, from the middle of the object: from -1 to 1, and evenly so."""
+    target = bank[0].cutout if hasattr(bank[0], "cutout") else bank[0]
+    x, y, w, h = target.box_xywh
+    rng, offsets = np.random.default_rng(0), []
+    for _ in range(400):
+        placed = _over(bank, target, (x, y, w, h), rng, AisSettings())
+        bx, by, bw, bh = placed.cutout.box_xywh
+        size = placed.frame_from_image[0, 0]
+        middle = placed.frame_from_image @ (bx + bw / 2, by + bh / 2, 1)
+        offsets.append((middle[:2] - (x + w / 2, y + h / 2)) / (w / 2 + size * bw / 2, h / 2 + size * bh / 2))
+    assert np.abs(offsets).max(axis=0) == pytest.approx([1, 1], abs=0.02) and np.abs(offsets).max() <= 1
+    assert np.mean(offsets, axis=0) == pytest.approx([0, 0], abs=0.1)

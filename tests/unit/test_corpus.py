@@ -2,8 +2,8 @@
 
 A row of the table: the folder, the tool and its version, what is special, a command, and under `out` what must be
 seen: `exit`; `counts` (part of the summary's); `errors` and `warnings` of `check`, all of them; `boxes` (photo, class,
-box x, y, w, h of every object); `crowds` among them; `scores`; `says` (part of what is printed); `again`: the exit of
-`check` over what was written.
+box x, y, w, h of every object); `areas` of them in pixels; `crowds` among them; `scores`; `says` (part of what is
+printed); `again`: the exit of `check` over what was written.
 """
 
 import json
@@ -52,6 +52,8 @@ def test_what_comes_out_of_it(row, tmp_path, monkeypatch):
             for i in records.instances
         ]
         assert boxes == expected.get("boxes", boxes)
+        areas = [rle.area_px(i.modal) for i in records.instances]
+        assert areas == expected.get("areas", areas)
         assert sum(i.is_crowd for i in records.instances) == expected.get("crowds", counts["objects"] - len(boxes))
         if "scores" in expected:
             assert [entry["score"] for entry in json.loads(out.read_text())["annotations"]] == expected["scores"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import drawn_cutouts
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -54,6 +55,15 @@ def test_order_of_access_does_not_matter(folder):
     for i in reversed(range(30)):
         assert same(backwards[i], straight[i])
     assert same(stream_of(folder, length=1000)[17], straight[17])  # nor does the length
+
+
+def test_every_object_comes_once_per_round_in_the_order_of_the_seed(folder):
+    """The order is part of what a seed means: the same samples of the same seed, in every version."""
+    for seed in (0, 3):
+        stream = stream_of(folder, seed=seed, length=2 * SIZE)
+        for epoch in (0, 1):
+            found = [stream.start(epoch * SIZE + place)[0] for place in range(SIZE)]
+            assert found == np.random.default_rng((seed, 0, epoch)).permutation(SIZE).tolist()
 
 
 def test_seed_and_place_change_the_sample(folder):

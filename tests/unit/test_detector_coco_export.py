@@ -6,6 +6,7 @@ import pytest
 from amodalpl.data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
 from amodalpl.detector.data import coco_export as data
 from amodalpl.errors import DataError
+from amodalpl.io.files import write_json
 from amodalpl.masks import rle
 
 
@@ -136,3 +137,25 @@ def test_visible_masks_stand_beside_amodal_ones_when_asked_for():
     first, second = data.to_coco(labels, classes, with_visible=True).coco["annotations"]
     assert first["visible_mask"] == rle.to_json(square(2, side=4)) and "visible_mask" not in second
     assert not any("visible_mask" in a for a in data.to_coco(labels, classes).coco["annotations"])
+
+
+def test_photos_without_any_annotation_are_background(tmp_path):
+    """Photo 1 has an object; of 3 the reader left one out, of 4 the labelling did; so 2 and 5 are empty."""
+    labels = records([instance(1, modal=square(2))], images=5, dropped=[Dropped("x", 8, 3, "RLE of the wrong size")])
+    labels.path = tmp_path / "pseudo_amodal.json"
+    write_json(tmp_path / "stats.json", {"left_out": [{"annotation_id": 9, "image_id": 4, "reason": "crowd region"}]})
+    assert data.background_photos(labels) == {2, 5}
+    wanted = data.categories(labels, False)
+    with_them = data.to_coco(labels, wanted, background=data.background_photos(labels))
+    assert [entry["id"] for entry in with_them.coco["images"]] == [1, 2, 5]
+    assert with_them.left_out["image without instances"] == 2
+    assert [entry["id"] for entry in data.to_coco(labels, wanted).coco["images"]] == [1]
+
+
+def test_background_photos_are_divided_apart_from_the_others():
+    labels = records([instance(i, image=i, modal=square(2)) for i in range(1, 11)], images=20)
+    learn, hold = data.split_images(labels, 0.3, seed=1)
+    background = set(range(11, 21))
+    learn_all, hold_all = data.split_images(labels, 0.3, seed=1, background=background)
+    assert (learn_all - background, hold_all - background) == (learn, hold)
+    assert len(hold_all & background) == 3 and learn_all | hold_all == set(range(1, 21))

@@ -13,12 +13,12 @@ def full(settings, norm="BN"):
     return configs.full_config(
         settings,
         ("cup", "plate"),
+        model=model_table.model_config(settings, 2, norm),
         train=Path("/out/train.json"),
         train_images=Path("/photos"),
         val=Path("/out/val.json"),
         val_images=Path("/photos"),
         weights=Path("/out/weights.pth"),
-        norm=norm,
         seed=3,
     )
 

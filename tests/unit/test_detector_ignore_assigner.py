@@ -14,6 +14,7 @@ from amodalpl.detector.data import coco_export as data
 from amodalpl.detector.data.dataset import LabelDataset
 from amodalpl.detector.heads.ignore_assigner import IgnoringAssigner
 from amodalpl.detector.mmdetection import MaxIoUAssigner
+from amodalpl.detector.model_table import model_config
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.settings import DetectorSettings
 
@@ -69,7 +70,8 @@ def rejected_scene(tmp_path_factory):
     (folder / "train.json").write_text(json.dumps(truth.coco))
     config = configs.full_config(
         SETTINGS, truth.class_names, train=folder / "train.json", train_images=files.images, val=folder / "train.json",
-        val_images=files.images, weights=folder / "w.pth", norm="GN", seed=0,
+        val_images=files.images, weights=folder / "w.pth", seed=0,
+        model=model_config(SETTINGS, len(truth.class_names), "GN"),
     )  # fmt: skip
     dataset = {k: v for k, v in config["train_dataloader"]["dataset"].items() if k != "type"}
     model = training.build(config["model"], 0)  # which also tells MMDetection whose transforms are meant

@@ -20,7 +20,7 @@ from amodalpl.detector.data.dataset import LabelDataset
 from amodalpl.detector.data.label_notes import LabelNotes, read_label_notes
 from amodalpl.detector.heads.mask_losses import Trust
 from amodalpl.detector.heads.mask_truth import mask_truth
-from amodalpl.detector.model_table import MODELS
+from amodalpl.detector.model_table import MODELS, model_config
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError
 from amodalpl.pipeline.train_detector import train_detector
@@ -113,7 +113,8 @@ def sample(labels, folder, **detector):
     (folder / "train.json").write_text(json.dumps(train.coco))
     config = full_config(
         settings, train.class_names, train=folder / "train.json", train_images=labels.images,
-        val=folder / "train.json", val_images=labels.images, weights=folder / "w.pth", norm="GN", seed=0,
+        val=folder / "train.json", val_images=labels.images, weights=folder / "w.pth", seed=0,
+        model=model_config(settings, len(train.class_names), "GN"),
     )  # fmt: skip
     model = training.build(config["model"], 0)
     dataset = {k: v for k, v in config["train_dataloader"]["dataset"].items() if k != "type"}

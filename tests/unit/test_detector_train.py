@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import torch
 pytest.importorskip("mmdet")
 
 from amodalpl.detector import weights
+from amodalpl.detector.model_table import MODELS
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import AmodalplError, CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from amodalpl.metrics.detection import NAMES
@@ -89,6 +91,27 @@ class StopAfter(Progress):
 def trained(scenes, tmp_path_factory):
     out = tmp_path_factory.mktemp("detector") / "out"
     return start(scenes, out, val=scenes / "truth/truth.json")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_background_photos_take_part_where_they_are_asked_for(scenes, tmp_path, model):
+    shutil.copytree(scenes / "labels", tmp_path / "labels")
+    file, images = tmp_path / "labels/truth.json", tmp_path / "labels/images"
+    labels = json.loads(file.read_text())
+    empty = labels["images"][0]["id"]
+    labels["annotations"] = [entry for entry in labels["annotations"] if entry["image_id"] != empty]
+    file.write_text(json.dumps(labels))
+    asked = settings(model=model, background_photos=True, batch_size=5, steps=1)
+    val, val_images = scenes / "truth/truth.json", scenes / "truth/images"
+    found = train_detector(
+        file, images, tmp_path / "out", asked, val=val, val_images=val_images, init="none", device="cpu"
+    )
+    assert found.counts["train"]["images"] == 5
+    (images / labels["images"][0]["file_name"]).unlink()
+    with pytest.raises(DataError, match="expected a photo, found no such file"):
+        train_detector(
+            file, images, tmp_path / "other", asked, val=val, val_images=val_images, init="none", device="cpu"
+        )
 
 
 def test_a_run_leaves_everything_that_is_promised(trained, scenes, capfd):

@@ -104,13 +104,31 @@ def test_label_folder_stands_for_its_label_file(tmp_path, truth):
 
 
 def test_unmatched_annotations_are_counted_and_named(tmp_path, truth):
-    labels = write(
-        tmp_path, "labels.json", [annotation(12, BACK, BACK & ~FRONT), annotation(99, ALONE, ALONE, image_id=1)]
-    )
+    labels = write(tmp_path, "labels.json", [annotation(12, BACK, BACK & ~FRONT), annotation(99, ALONE, ALONE)])
     counts = evaluate_completion(truth, labels).counts
     assert counts["matched"] == 1
     assert (counts["missing_in_labels"], counts["missing_in_labels_ids"]) == (2, [11, 13])
-    assert (counts["missing_in_truth"], counts["missing_in_truth_ids"]) == (1, [99])
+    assert (counts["only_in_labels"], counts["only_in_labels_ids"]) == (1, [99])  # the truth knows the photo
+    assert counts["missing_in_truth"] == 0
+
+
+def test_what_is_in_the_label_file_is_not_called_missing(tmp_path, truth):
+    """A region to ignore, a mask that cannot be read, another photo; and an object of a photo that truth has not."""
+    content = json.loads(truth.read_text())
+    content["images"] += [{"id": 2, "file_name": "other.png", "height": 20, "width": 30}]
+    truth_again = json.loads(truth.read_text())
+    rejected, unreadable, moved = content["annotations"]
+    rejected["iscrowd"] = 1
+    unreadable["segmentation"] = {"size": [20, 30], "counts": "broken"}
+    moved["image_id"] = 2
+    content["annotations"] += [annotation(21, ALONE, ALONE, image_id=2), {**truth_again["annotations"][0], "id": 31}]
+    truth_again["annotations"].append(annotation(31, FRONT, FRONT))
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    (tmp_path / "truth.json").write_text(json.dumps(truth_again))
+    counts = evaluate_completion(tmp_path / "truth.json", tmp_path / "labels.json").counts
+    assert counts["rejected_in_labels_ids"] == [11] and counts["not_readable_in_labels_ids"] == [12]
+    assert counts["of_another_photo_in_labels_ids"] == [13] and counts["missing_in_truth_ids"] == [21]
+    assert counts["matched"] == 1 and counts["missing_in_labels"] == 0 and "only_in_labels" not in counts
 
 
 def test_stuff_is_a_subset_of_its_own(tmp_path):

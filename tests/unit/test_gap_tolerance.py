@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from amodalpl.data.records import AnnotationSet, ImageRecord, Instance, Mask
-from amodalpl.labelling.gap_tolerance import PHOTOS_MEASURED, instances_to_label, measure_gaps
+from amodalpl.labelling.gap_tolerance import PHOTOS_MEASURED, measured, some_photos
 from amodalpl.masks import rle
 from amodalpl.runtime.progress import SILENT
+from amodalpl.settings import LabelSettings
 
 SIZE_HW = (20, 40)
 
@@ -40,15 +41,28 @@ def data(*photos):
 
 def test_crowds_and_objects_without_a_mask_get_no_label():
     photos = data(3)
-    assert [i.id for i in instances_to_label(photos, photos.images[0])] == [0, 1]
+    assert [i.id for i in photos.completable[0]] == [0, 1]
 
 
 def test_every_pair_counts_once():
-    tolerance = measure_gaps(data(*[3] * 60, None), SILENT)
+    settings, tolerance = measured(LabelSettings(), some_photos(data(*[3] * 60, None), SILENT))
     assert tolerance.counts[3] == sum(tolerance.counts) == 60
-    assert (tolerance.gap_px, tolerance.contour_inset_px) == (3, 1)
+    assert (tolerance.gap_px, tolerance.contour_inset_px) == (settings.gap_px, settings.contour_inset_px) == (3, 1)
 
 
 def test_of_many_photos_some_are_measured_from_all_over_the_file():
-    tolerance = measure_gaps(data(*[2] * PHOTOS_MEASURED, *[4] * PHOTOS_MEASURED), SILENT)
+    settings, tolerance = measured(
+        LabelSettings(), some_photos(data(*[2] * PHOTOS_MEASURED, *[4] * PHOTOS_MEASURED), SILENT)
+    )
     assert tolerance.counts[2] == tolerance.counts[4] == PHOTOS_MEASURED // 2
+
+
+def test_what_settings_say_is_not_measured():
+    def never():
+        raise AssertionError("nobody needs to know")
+        yield
+
+    given = LabelSettings(gap_px=4, contour_inset_px=1)
+    assert measured(given, never()) == (given, None)
+    partly, _ = measured(LabelSettings(gap_px=9), some_photos(data(*[3] * 60), SILENT))
+    assert (partly.gap_px, partly.contour_inset_px) == (9, 1)

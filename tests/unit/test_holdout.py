@@ -83,6 +83,17 @@ def test_placed_as_pairs_the_crops_have_one_size():
         assert mask.area_px == pytest.approx(40 * 5 * (side / 44) ** 2, rel=0.15)
 
 
+def test_occluders_are_put_anywhere_over_an_object_or_beside_it():
+    """The middle of their boxes lies from -0.3 to 1.3 sides of the object's box, evenly."""
+    whole = np.zeros((200, 300), bool)
+    whole[50:110, 100:180] = True
+    target, rng = boxed(whole), np.random.default_rng(0)
+    matrices = [place_wide(target, target, rng, SETTINGS)[0] for _ in range(400)]
+    middles = (np.array([m @ (140, 80, 1) for m in matrices]) - (100, 50)) / (80, 60)
+    assert middles.min(axis=0) == pytest.approx([-0.3, -0.3], abs=0.02)
+    assert middles.max(axis=0) == pytest.approx([1.3, 1.3], abs=0.02)
+
+
 @pytest.mark.parametrize("place", [place_wide, place_as_pairs])
 def test_half_of_the_occluders_are_mirrored_and_their_masks_with_them(place):
     target, cutout = np.zeros((2, 200, 300), bool)

@@ -59,7 +59,7 @@ def test_contracts_hold(copy):
         ("pipeline/train_detector.py", "import mmdet.apis", DOOR),
         ("detector/config.py", "import mmcv", DOOR),
         ("models/unet.py", "from .conv_avx2 import Convolution", BACKENDS),
-        ("synthesis/recipes.py", "from .gpu_pairs import picked", BACKENDS),
+        ("synthesis/recipe_table.py", "from .gpu_pairs import picked", BACKENDS),
         ("pipeline/synth.py", "import rich.table", "Only the command line knows of the terminal"),
     ],
     ids=lambda value: value.split(" ")[-1] if value.startswith(("from", "import")) else value[:20],

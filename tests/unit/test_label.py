@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,16 @@ import pytest
 from amodalpl.calibration.fit import Calibration
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CompletionPrediction, CompletionRequest, CropSpec, Scene
-from amodalpl.labelling.label import Label, amodal_in_window, as_drawn, read_label, runs_away
+from amodalpl.labelling.label import (
+    LONGER_SIDE_PX,
+    Label,
+    amodal_in_window,
+    as_drawn,
+    flags_of,
+    map_uncertainty,
+    read_label,
+    runs_away,
+)
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.masks.boxed import boxed
 from amodalpl.models.completer import build_completer
@@ -130,3 +140,97 @@ def test_what_may_go_on_where_no_mask_is_adds_to_the_uncertainty():
     assert left_out.uncertainty > sure.uncertainty
     grown = read(plan(threshold=0.5, gap_px=2, unmasked_threshold=0.7), open_there)
     assert grown.grew_unmasked and grown.amodal.sum() == 24
+
+
+VISIBLE = np.zeros((9, 9), bool)
+VISIBLE[3:6, 3:6] = True
+
+
+def stated(**changes):
+    label = {
+        "occluders": (1,),
+        "grew_unmasked": False,
+        "grew_to_border": False,
+        "runaway": False,
+        "kept_modal": False,
+        "uncertainty": 0.3,
+        **changes,
+    }
+    return SimpleNamespace(**label)
+
+
+@pytest.mark.parametrize(
+    ("changes", "lost_px", "expected"),
+    [
+        pytest.param({}, 0, [], id="nothing to say; 0.3 is not above 0.3"),
+        pytest.param({"occluders": ()}, 0, ["no_occluder"], id="nothing in front"),
+        pytest.param(
+            {"occluders": ()}, 1, ["overlap_only", "shared_pixels"], id="nothing in front but what it overlaps"
+        ),
+        pytest.param(
+            {"occluders": (), "grew_unmasked": True}, 0, ["unmasked_occluder"], id="in front is what nobody annotated"
+        ),
+        pytest.param({}, 1, ["shared_pixels"], id="something in front, and pixels shared"),
+        pytest.param({"grew_to_border": True}, 0, ["grew_to_border"], id="cut off"),
+        pytest.param({"runaway": True, "uncertainty": 1.0}, 0, ["runaway", "low_confidence"], id="refused"),
+        pytest.param({"occluders": (), "kept_modal": True}, 0, ["kept_modal"], id="its class is never completed"),
+        pytest.param(
+            {"occluders": (), "kept_modal": True}, 1, ["kept_modal", "shared_pixels"], id="and it is overlapped"
+        ),
+        pytest.param({"uncertainty": 0.301}, 0, ["low_confidence"], id="doubtful"),
+    ],
+)
+def test_reasons(changes, lost_px, expected):
+    assert flags_of(stated(**changes), VISIBLE, lost_px, 0.3) == expected
+
+
+@pytest.mark.parametrize(
+    "edge", [np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]], ids=["top", "bottom", "left", "right"]
+)
+def test_every_edge_of_the_photo_truncates(edge):
+    visible = VISIBLE.copy()
+    visible[edge] = True
+    assert flags_of(stated(), visible, 0, 0.3) == ["truncated"]
+
+
+def test_an_object_that_others_own():
+    assert flags_of(None, VISIBLE & False, 9, 1.0) == ["fully_shared", "low_confidence"]
+
+
+def certain(probability, side=20, corner_yx=(100, 200)):
+    """Rows 0-9 are visible, rows 10-14 hidden by something, the rest is free."""
+    modal, behind = np.zeros((2, side, side), bool)
+    modal[: side // 2], behind[side // 2 : 3 * side // 4] = True, True
+    y, x = corner_yx
+    filled = np.full((side, side), probability, np.float32)
+    request = CompletionRequest(Scene(np.zeros((2, 1000, 1000), bool)), 0, (1,))
+    return CompletionPrediction(request, 0, np.s_[y : y + side, x : x + side], filled, behind, modal)
+
+
+@pytest.mark.parametrize(("probability", "level"), [(0.5, 255), (0.1, round(255 * 0.36)), (0.9, round(255 * 0.36))])
+def test_doubt_behind_the_occluders(probability, level):
+    found = map_uncertainty(certain(probability), Calibration(), behind_neighbours=True)
+    assert found.box_xywh == (200, 110, 20, 5)
+    np.testing.assert_array_equal(found.levels, np.full((5, 20), level, np.uint8))
+
+
+def test_doubt_wherever_a_label_may_grow():
+    found = map_uncertainty(certain(0.5), Calibration(), behind_neighbours=False)
+    assert found.box_xywh == (200, 110, 20, 10) and (found.levels == 255).all()
+
+
+def test_calibrated_probability_counts():
+    calibration = Calibration(probability=(0.0, 1.0), belongs=(0.0, 0.5))  # half of what the network is sure of
+    assert (map_uncertainty(certain(1.0), calibration, True).levels == 255).all()
+    assert (map_uncertainty(certain(0.5), calibration, True).levels == round(255 * 0.75)).all()
+
+
+def test_nothing_doubtful():
+    found = map_uncertainty(certain(1.0), Calibration(), behind_neighbours=True)
+    assert found.box_xywh == (200, 100, 20, 10) and found.levels.shape == (10, 20) and not found.levels.any()
+
+
+def test_large_maps_are_shrunk_and_keep_their_mean():
+    found = map_uncertainty(certain(0.5, side=200), Calibration(), behind_neighbours=True)
+    assert found.box_xywh == (200, 200, 200, 50)
+    assert found.levels.shape == (16, LONGER_SIDE_PX) and (found.levels == 255).all()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from amodalpl.data.records import AnnotationSet, ImageRecord
 from amodalpl.labelling.label_statistics import LabelStatistics
+from amodalpl.labelling.looks import LOOKS
 
 DATA = AnnotationSet(
     [ImageRecord(1, "a.png", (4, 4), {})],
@@ -41,7 +42,8 @@ def test_numbers():
         statistics.add_order(photo)
     assert statistics.ordered == 3
     row = {"reason": "no mask: an empty list"}
-    found = statistics.to_json(DATA, [row, row])
+    statistics.left_out += [row, row]
+    found = statistics.to_json(DATA)
     assert found["counts"] == {
         "photos": 1,
         "annotations": 7,
@@ -62,7 +64,17 @@ def test_numbers():
 
 
 def test_nothing_labelled():
-    found = LabelStatistics().to_json(DATA, [])
+    found = LabelStatistics().to_json(DATA)
     assert found["counts"]["labels"] == 0 and found["categories"] == {}
     assert set(found["growth of labels with a possible occluder"].values()) == {1.0}
     assert set(found["uncertainty of labels with a possible occluder"].values()) == {0.0}
+
+
+def test_looks_of_labels_with_an_occluder_are_kept():
+    looks = {name: float(n) for n, name in enumerate(LOOKS)}
+    statistics = LabelStatistics()
+    for flags, occluders in (([], [4]), (["no_occluder"], []), (["runaway"], [4])):
+        entry = label(3, 1.0, 0.0, *flags)
+        known = {} if "runaway" in flags else {"looks": looks}
+        statistics.add_label({**entry, "amodalpl": {**entry["amodalpl"], "occluders": occluders, **known}})
+    assert list(statistics.looks) == [float(n) for n in range(len(LOOKS))]

@@ -6,9 +6,10 @@ import pytest
 
 from amodalpl.evaluation import promise
 from amodalpl.evaluation.audit import AUDIT
+from amodalpl.evaluation.zoo import COST
 from amodalpl.metrics import completion, detection, ordering, per_object, presence
 from amodalpl.metrics.box_matched import box_matched_protocol
-from amodalpl.metrics.levels import LEVEL_SETS, MACRO
+from amodalpl.metrics.levels import LEVEL_SETS, MACRO, MASKS_FROM_BOXES
 from amodalpl.metrics.occluded_detection import occluded_protocol
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
@@ -20,6 +21,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding=
         completion.MICRO,
         completion.PER_INSTANCE,
         MACRO,
+        MASKS_FROM_BOXES,
         presence.PRESENCE,
         per_object.GIVEN,
         per_object.PREDICTED,
@@ -28,6 +30,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding=
         promise.PROMISE,
         promise.ORDER,
         AUDIT,
+        COST,
         ordering.ONE_WAY,
         ordering.DIRECTED,
         ordering.ANNOTATED,

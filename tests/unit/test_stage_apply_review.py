@@ -201,7 +201,8 @@ def test_photo_of_which_all_is_rejected_is_not_trained_on(labels, images, tmp_pa
 def test_evaluation_takes_the_corrected_folder(labels, images, review, tmp_path):
     apply_review(labels, images, review, tmp_path / "out")
     summary = evaluate_completion(labels / "pseudo_amodal.json", tmp_path / "out")
-    assert (summary.counts["matched"], summary.counts["missing_in_labels_ids"]) == (4, [2])  # all but the rejected
+    assert (summary.counts["matched"], summary.counts["rejected_in_labels_ids"]) == (4, [2])
+    assert summary.counts["missing_in_labels"] == 0  # it is in the file, as a region to ignore
 
 
 def test_same_command_again_does_nothing(labels, images, review, tmp_path):

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...settings import BoxInstSettings, DetectorSettings
-from .mask_rcnn import BACKBONES, Norm
+from .backbones import BACKBONES, Norm, backbone_config, normalisation, preprocessor
 
 MASK_STRIDE = 4
 """Pixels of a cell of the masks; their features have twice that."""
-LAYERS = 3  # of each mask head, as in CondInst
 
 
 def layer_sizes(settings: BoxInstSettings, extra_inputs: int = 0) -> list[tuple[int, int]]:
@@ -41,59 +40,32 @@ def fcos(
     Args:
         settings: of the detector.
         class_count: foreground classes.
-        norm: of the backbone and the mask features, see `base_configs.mask_rcnn.mask_rcnn`.
+        norm: of the backbone and the mask features, see `backbone_config`.
         heads: layers of the mask heads, see `layer_sizes`.
     """
-    backbone, channels, masks = BACKBONES[settings.backbone], settings.channels, settings.boxinst
+    channels, masks = settings.channels, settings.boxinst
     groups = {"type": "GN", "num_groups": channels // 8}  # 32 of 256 channels, as in FCOS
-    normalisation = {"type": "GN", "num_groups": 8} if norm == "GN" else {"type": "BN", "requires_grad": True}
     return {
         "type": "BoxInst",
-        "data_preprocessor": {
-            "type": "BoxPreprocessor",
-            "mean": list(backbone.mean),
-            "std": list(backbone.std),
-            "bgr_to_rgb": True,
-            "pad_size_divisor": 32,
-            "stride": MASK_STRIDE,
-            "distance": masks.distance,
-            "threshold": masks.colour_threshold,
-            "regress": "whole",
-        },
-        "backbone": {
-            **backbone.config,
-            "frozen_stages": -1 if norm == "GN" else settings.frozen_stages,
-            "norm_cfg": normalisation,
-            "norm_eval": norm == "BN",
-            "init_cfg": None,
-        },
+        "data_preprocessor": preprocessor(
+            settings,
+            "BoxPreprocessor",
+            stride=MASK_STRIDE,
+            distance=masks.distance,
+            threshold=masks.colour_threshold,
+            regress="whole",
+        ),
+        "backbone": backbone_config(settings, norm),
         "neck": {
             "type": "FPN",
-            "in_channels": list(backbone.channels),
+            "in_channels": list(BACKBONES[settings.backbone].channels),
             "out_channels": channels,
             "start_level": 1,
             "add_extra_convs": "on_output",
             "num_outs": 5,
             "relu_before_extra_convs": True,
         },
-        "bbox_head": {
-            "type": "BoxInstBboxHead",
-            "num_params": weight_count(heads),
-            "num_classes": class_count,
-            "in_channels": channels,
-            "stacked_convs": 4,
-            "feat_channels": channels,
-            "strides": [8, 16, 32, 64, 128],
-            "norm_on_bbox": True,
-            "centerness_on_reg": True,
-            "dcn_on_last_conv": False,
-            "center_sampling": True,
-            "conv_bias": True,
-            "norm_cfg": groups,
-            "loss_cls": {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25, "loss_weight": 1.0},
-            "loss_bbox": {"type": "GIoULoss", "loss_weight": 1.0},
-            "loss_centerness": {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 1.0},
-        },
+        "bbox_head": _box_head(channels, class_count, heads, groups),
         "mask_head": {
             "features": {
                 "in_channels": channels,
@@ -103,11 +75,12 @@ def fcos(
                 "out_channels": masks.features,
                 "mask_stride": 2 * MASK_STRIDE,
                 "num_stacked_convs": 4,
-                "norm_cfg": groups if norm == "GN" else normalisation,
+                "norm_cfg": groups if norm == "GN" else normalisation(norm),
             },
             "heads": [[list(layer) for layer in layers] for layers in heads],
             "distance": masks.distance,
             "warm_up_steps": round(masks.warm_up * settings.steps),
+            "fill_steps": round(masks.filled_start * settings.steps),
             "masks_per_photo": masks.masks_per_photo,
         },
         "test_cfg": {
@@ -118,4 +91,27 @@ def fcos(
             "max_per_img": 100,  # COCO's scores look at 100 detections
             "mask_thr": 0.5,
         },
+    }
+
+
+def _box_head(
+    channels: int, class_count: int, heads: Sequence[Sequence[tuple[int, int]]], groups: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "type": "BoxInstBboxHead",
+        "num_params": weight_count(heads),
+        "num_classes": class_count,
+        "in_channels": channels,
+        "stacked_convs": 4,
+        "feat_channels": channels,
+        "strides": [8, 16, 32, 64, 128],
+        "norm_on_bbox": True,
+        "centerness_on_reg": True,
+        "dcn_on_last_conv": False,
+        "center_sampling": True,
+        "conv_bias": True,
+        "norm_cfg": groups,
+        "loss_cls": {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25, "loss_weight": 1.0},
+        "loss_bbox": {"type": "GIoULoss", "loss_weight": 1.0},
+        "loss_centerness": {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 1.0},
     }

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...data.coco_parsing import reason_kind
+from ...data.label_folder import STATS
 from ...data.records import AnnotationSet, ImageRecord, Instance
 from ...errors import DataError
+from ...io.files import read_json
 from ...masks import rle
+from ...masks.rle import Rle
 from .label_notes import LabelNotes
 
 AGNOSTIC_NAME = "object"
@@ -94,6 +97,7 @@ def to_coco(
     images: Collection[int] | None = None,
     amodal_only: bool = False,
     keep_empty: bool = False,
+    background: Collection[int] = (),
     with_visible: bool = False,
     needs_visible: bool = False,
     notes: LabelNotes | None = None,
@@ -106,6 +110,7 @@ def to_coco(
         images: ids of the photos to keep; None keeps all.
         amodal_only: take only amodal masks (for scoring); else the modal one stands in where a file has no amodal.
         keep_empty: keep photos without instances (for scoring: a detection there is false).
+        background: ids of photos to keep though they have no instances, as `background_photos` returns them.
         with_visible: add `visible_mask` where the whole mask is in `segmentation` (for scoring by occlusion).
         needs_visible: leave objects out whose whole mask has no visible one beside it.
         notes: add what is noted of each label, `uncertainty` and `doubt`.
@@ -142,20 +147,9 @@ def to_coco(
             elif needs_visible and instance.modal is None and not instance.is_crowd:
                 left_out["no visible mask"] += 1
             else:
-                kept[image.id].append(
-                    {
-                        "id": instance.id,
-                        "image_id": image.id,
-                        "category_id": category,
-                        "segmentation": rle.to_json(mask),
-                        "bbox": list(rle.box_xywh(mask)),
-                        "area": rle.area_px(mask),
-                        "iscrowd": int(instance.is_crowd),
-                        **_visible(instance, with_visible),
-                        **_noted(instance.id, notes),
-                    }
-                )
-    used = [i for i in chosen if keep_empty or any(not a["iscrowd"] for a in kept[i.id])]
+                entry = _entry(instance, category, mask)
+                kept[image.id].append(entry | _visible(instance, with_visible) | _noted(instance.id, notes))
+    used = [i for i in chosen if keep_empty or i.id in background or any(not a["iscrowd"] for a in kept[i.id])]
     if len(used) < len(chosen):
         left_out["image without instances"] += len(chosen) - len(used)
     return Truth(
@@ -166,6 +160,18 @@ def to_coco(
         },
         dict(left_out),
     )
+
+
+def _entry(instance: Instance, category_id: int, mask: Rle) -> dict[str, Any]:
+    return {
+        "id": instance.id,
+        "image_id": instance.image_id,
+        "category_id": category_id,
+        "segmentation": rle.to_json(mask),
+        "bbox": list(rle.box_xywh(mask)),
+        "area": rle.area_px(mask),
+        "iscrowd": int(instance.is_crowd),
+    }
 
 
 def _visible(instance: Instance, wanted: bool) -> dict[str, Any]:
@@ -184,13 +190,34 @@ def _image_entry(image: ImageRecord) -> dict[str, Any]:
     return {"id": image.id, "file_name": image.file_name, "height": height, "width": width}
 
 
-def split_images(annotations: AnnotationSet, validation_fraction: float, seed: int) -> tuple[set[int], set[int]]:
+def background_photos(annotations: AnnotationSet) -> set[int]:
+    """Return the ids of photos in which nothing was annotated.
+
+    Where every annotation of a photo was left out, by the reader or when labels were made (`stats.json` beside them),
+    there are objects in it.
+
+    Raises:
+        DataError: `stats.json` cannot be read.
+    """
+    left_out = {entry.image_id for entry in annotations.dropped}
+    stats = annotations.path.with_name(STATS)
+    if stats.is_file() and annotations.format == "d2sa":
+        listed = read_json(stats, "statistics of labels")
+        rows = listed.get("left_out") if isinstance(listed, dict) else None
+        left_out |= {row.get("image_id") for row in rows or () if isinstance(row, dict)}
+    return {i.id for i in annotations.images if not annotations.by_image[i.id] and i.id not in left_out}
+
+
+def split_images(
+    annotations: AnnotationSet, validation_fraction: float, seed: int, background: Collection[int] = ()
+) -> tuple[set[int], set[int]]:
     """Divide the photos that have instances into training and validation, by a hash of seed and file name.
 
     Args:
         annotations: the labels.
         validation_fraction: share of the photos; at least one goes to each side.
         seed: another seed gives another division; adding photos moves few of the others.
+        background: photos without instances, which are divided in the same way.
 
     Raises:
         DataError: fewer than two photos have instances.
@@ -201,6 +228,15 @@ def split_images(annotations: AnnotationSet, validation_fraction: float, seed: i
             f"{annotations.path}: expected at least 2 photos with instances to train on one and score on another, "
             f"got {len(filled)}"
         )
-    ranked = sorted(filled, key=lambda i: hashlib.sha256(f"{seed}\0{i.file_name}".encode()).digest())
-    count = min(max(round(validation_fraction * len(ranked)), 1), len(ranked) - 1)
-    return {i.id for i in ranked[count:]}, {i.id for i in ranked[:count]}
+    count = min(max(round(validation_fraction * len(filled)), 1), len(filled) - 1)
+    empty = [i for i in annotations.images if i.id in background]
+    scored = {
+        *_first_by_hash(filled, count, seed),
+        *_first_by_hash(empty, round(validation_fraction * len(empty)), seed),
+    }
+    return {i.id for i in (*filled, *empty)} - scored, scored
+
+
+def _first_by_hash(images: list[ImageRecord], count: int, seed: int) -> list[int]:
+    ranked = sorted(images, key=lambda i: hashlib.sha256(f"{seed}\0{i.file_name}".encode()).digest())
+    return [image.id for image in ranked[:count]]

@@ -73,6 +73,8 @@ class BladeHead(BoxInstHead):
             "projection_amodal": _weighed(self.projection_weight, of_amodal["projection"]),
             "pairwise_amodal": _weighed(self.pairwise_weight, of_amodal["pairwise"]),
         }
+        if self.fill_steps:
+            losses |= {"fill_visible": of_visible["fill"], "fill_amodal": of_amodal["fill"]}
         seen = wanted & (visible.detach().sigmoid() > self.threshold)
         boxes = self.maps(truth.whole_boxes[objects], amodal)
         neighbour = box_losses.neighbour_loss(amodal, seen, boxes, self.distance)
@@ -88,12 +90,16 @@ class BladeHead(BoxInstHead):
             losses["region"] = _weighed(self.region_weight, box_losses.summed(off.mean(dim=(1, 2))))
         return losses
 
+    def probabilities(self, logits: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return the probabilities of whole masks, fused where there is a third head, and of visible ones."""
+        visible, amodal, *region = (maps.sigmoid() for maps in logits)
+        return (fused(visible, amodal, region[0]) if self.fusion else amodal), visible
+
     def add_masks(self, found: Any, logits: tuple[Tensor, ...], sample: Any, rescale: bool) -> None:
         """Add visible and whole masks to the objects found on a photo; their boxes become those of the whole masks."""
-        visible, amodal, *region = (maps.sigmoid() for maps in logits)
-        whole = fused(visible, amodal, region[0]) if self.fusion else amodal
-        super().add_masks(found, (torch.logit(whole, eps=1e-6),), sample, rescale)
-        found.visible_masks = self.in_photo(visible, sample, rescale)
+        super().add_masks(found, logits, sample, rescale)
+        visible = self.probabilities(logits)[1]
+        found.visible_masks = self.in_photo(visible, sample, rescale) > self.test_cfg["mask_thr"]
         found.bboxes = tight_boxes(found.masks, found.bboxes)
 
 

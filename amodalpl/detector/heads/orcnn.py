@@ -93,13 +93,31 @@ def hidden_loss(amodal: Tensor, visible: Tensor, truth: MaskTruth, difference: D
 
 @MODELS.register_module()
 class TwoMaskRoIHead(StandardRoIHead):
-    """MMDetection's head on regions, whose mask head gives two masks of each: `masks` and `visible_masks`."""
+    """MMDetection's head on regions, whose mask head gives two masks of each: `masks` and `visible_masks`.
+
+    Args:
+        mask_iou_head: config of the head that says how good whole masks are; None for none.
+        more: as for `StandardRoIHead`.
+    """
+
+    def __init__(self, *, mask_iou_head: Mapping[str, Any] | None = None, **more: Any) -> None:
+        super().__init__(**more)
+        self.mask_iou_head = MODELS.build(mask_iou_head) if mask_iou_head else None
 
     def mask_loss(self, x: Any, sampling_results: Any, bbox_feats: Any, batch_gt_instances: Any) -> dict[str, Any]:
         """Return the losses of the mask head on the regions sampled as objects."""
         rois = bbox2roi([result.pos_priors for result in sampling_results])
         truth = mask_truth(sampling_results, batch_gt_instances, self.train_cfg, self.mask_head.trust)
-        return {"loss_mask": self.mask_head.losses(self._features(x, rois), truth)}
+        features = self._features(x, rois)
+        losses = self.mask_head.losses(features, truth)
+        if self.mask_iou_head is not None:
+            with torch.no_grad():
+                amodal, _ = self.mask_head.masks(features, truth.labels)
+            told = of_class(self.mask_iou_head(features, amodal), truth.labels)
+            losses |= self.mask_iou_head.loss_and_target(
+                told, amodal, truth.amodal, sampling_results, batch_gt_instances, self.train_cfg
+            )
+        return {"loss_mask": losses}
 
     def predict_mask(
         self, x: Any, batch_img_metas: list[dict], results_list: list[Any], rescale: bool = False
@@ -115,12 +133,16 @@ class TwoMaskRoIHead(StandardRoIHead):
                 found.visible_masks = found.masks.clone()
             return empty
         labels = torch.cat([found.labels for found in results_list])
-        both = self.mask_head.masks(self._features(x, rois), labels)
+        features = self._features(x, rois)
+        both = self.mask_head.masks(features, labels)
         counts = [len(found) for found in results_list]
         for found, meta, *logits in zip(results_list, batch_img_metas, *(m.split(counts) for m in both), strict=True):
             boxes = found.bboxes.clone()  # MMDetection rescales boxes in place while it pastes masks
             found.visible_masks = self._paste(logits[1], boxes, meta, rescale)
             found.masks = self._paste(logits[0], found.bboxes, meta, rescale)
+        if self.mask_iou_head is not None:
+            qualities = self.mask_iou_head(features, both[0]).split(counts)
+            return self.mask_iou_head.predict_by_feat(qualities, results_list)
         return results_list
 
     def _features(self, x: Any, rois: Tensor) -> Tensor:

@@ -1,0 +1,382 @@
+"""`amodalpl refine`: labels and photos in; labels that rounds of self-training kept, doubted, replaced or dropped out.
+
+Each round trains a detector on the labels of the round before, runs it on their photos, and judges every label by
+`labelling.agreement`. The photos of the hold-out are never trained on: its pasted occlusions, whose truth is known, say
+which round is the best one, and when to stop.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ..calibration.holdout import HOLDOUT, HOLDOUT_IMAGES, Holdout, read_holdout
+from ..data.label_file import REFINED, read_label_head, read_labels, refined_entry, write_label_file
+from ..data.label_folder import DOUBT, LABELS, ORDER, STATS, check_stats, read_label_folder, rle_of
+from ..data.read import read_annotations
+from ..data.records import AnnotationSet
+from ..detector import model_table, require_mmdetection
+from ..errors import DataError, SettingsError
+from ..io.files import hash_file, read_json, write_json, write_whole
+from ..io.json_stream import finite, read_lines, write_lines
+from ..labelling.agreement import Action, Match, Rule, match_labels
+from ..masks import rle
+from ..metrics.detection import coco_scores, protocol
+from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
+from ..runtime.distributed import pick_device
+from ..runtime.next_command import argument, beside
+from ..runtime.progress import SILENT, Progress
+from ..runtime.stage_run import StageRun, input_hashes
+from ..runtime.summary import Summary
+from ..runtime.usable_photos import require_photos
+from ..settings import PipelineSettings, PredictSettings, RefineSettings
+from .apply_review import finished_labels
+from .predict import PARTS, Photos, make_parts
+from .stage_table import STAGES
+from .train_detector import DETECTIONS, VAL, start_identity, train_detector
+
+ROW = STAGES["refine"]
+HISTORY, FOLDER, LEARNT, DETECTOR = "rounds.json", "labels", "learnt.json", "detector"
+CHOOSE, REPORT = "choose", "report"
+"""Halves of the hold-out: on the first rounds are chosen, the second says how good the choice is."""
+_ONE_CLASS = "object"  # the name of the class of detectors that know one only
+_ACTIONS: tuple[Action, ...] = ("kept", "reweighted", "replaced", "dropped")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What does not change from round to round."""
+
+    data: AnnotationSet
+    images: Path
+    holdout: Holdout
+    synth_dir: Path
+    init: str | None
+    settings: PipelineSettings
+    device: str
+    progress: Progress
+
+    @property
+    def held_out(self) -> set[int]:
+        """Ids of photos that the hold-out shows."""
+        return {int(record.raw["photo_id"]) for record in self.holdout.data.images if "photo_id" in record.raw}
+
+
+def refine(
+    labels: Path,
+    images: Path,
+    out: Path,
+    settings: PipelineSettings,
+    *,
+    synth_dir: Path,
+    init: str | None = None,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Summary:
+    """Improve labels in rounds; an interrupted run goes on in the round and the step where it stopped.
+
+    Args:
+        labels: output folder of `amodalpl pseudolabel`, or of `apply-review`.
+        images: folder of the photos.
+        out: output folder: `labels/` of the best round, a folder as `pseudolabel` writes it; `rounds.json`; and
+            `round_0`, `round_1`, ... with the labels, the detector and what it found of each round.
+        settings: `seed`, `detector`, `refine` and `labels.near_px` are used.
+        synth_dir: output folder of `amodalpl synth` on the same annotations.
+        init: start weights of every detector, see `train_detector`.
+        device: auto, cpu or cuda.
+        progress: shown while it works.
+
+    Raises:
+        MissingPackageError: mmdet is not installed.
+        DataError: labels, photos or hold-out cannot be used, or are not of the same annotations.
+        SettingsError: the model learns from boxes, or is that of a file.
+        CheckpointError: the start weights cannot be used.
+        OutputError: a folder is unfinished, or belongs to another run.
+    """
+    arguments = ROW.arguments(labels=labels, images=images, synth_dir=synth_dir, init=init)
+    require_mmdetection(ROW.name)
+    pick_device(device)
+    record = finished_labels(labels)
+    data = read_annotations(labels / LABELS)
+    read_label_folder(labels)
+    require_photos(data, images, progress)
+    work = _Work(data, images, read_holdout(synth_dir), synth_dir, init, _trusting(settings), device, progress)
+    _require_holdout(work)
+    hashes = input_hashes(data, images)
+    inputs = {
+        "labels": hashes["annotations"],
+        "images": hashes["images"],
+        "hold-out": hash_file(synth_dir / HOLDOUT),
+        "init": start_identity(init, settings.detector),
+        **({"completer": record["inputs"]["completer"]} if "completer" in record["inputs"] else {}),
+    }
+    if (labels / DOUBT).exists():
+        inputs["doubt"] = hash_file(labels / DOUBT)
+    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
+    if not run.done:
+        history = _rounds(work, labels, out)
+        best = _best(history)
+        for name in (LABELS, ORDER, DOUBT, STATS):
+            source = out / f"round_{best}" / FOLDER / name
+            if source.exists():
+                (out / FOLDER).mkdir(exist_ok=True)
+                write_whole(out / FOLDER / name, partial(shutil.copyfile, source))
+        write_json(out / HISTORY, {"best": best, "rounds": history})
+        write_label_page(out / FOLDER, images, None, progress)
+        folders = [f"round_{entry['round']}" for entry in history]
+        for name in folders:
+            shutil.rmtree(out / name / PARTS, ignore_errors=True)
+        run.finish({"best round": best, "rounds": history}, [HISTORY, FOLDER, *folders])
+    return _summary(out, images, run.counts)
+
+
+def _summary(out: Path, images: Path, counts: dict[str, Any]) -> Summary:
+    best = counts["best round"]
+    pages = out / FOLDER
+    rows = {
+        protocol("segm"): {
+            f"round {entry['round']}, {half}": entry["AP on the hold-out"][half]
+            for entry in counts["rounds"]
+            for half in entry["AP on the hold-out"]
+        }
+    }
+    return Summary(
+        ROW.name,
+        out,
+        counts=counts,
+        scores=rows,
+        files={
+            "labels": pages / LABELS,
+            "report": pages / REPORT_FILE,
+            "overlays": pages / SHEET_FILE,
+            "rounds": out / HISTORY,
+            "best detector": out / f"round_{best}" / DETECTOR,
+        },
+        next=f"open {argument(pages / REPORT_FILE)}",
+        then=f"amodalpl predict {argument(images)} --detector {argument(out / f'round_{best}' / DETECTOR)} "
+        f"--out {beside(out, 'refined', 'found')}",
+    )
+
+
+def _trusting(settings: PipelineSettings) -> PipelineSettings:
+    """Return settings whose detector lets doubted labels weigh less.
+
+    Raises:
+        SettingsError: the model cannot, since it learns from boxes or is that of a file.
+    """
+    wanted = settings.detector
+    if model_table.learns_from_boxes(wanted) or wanted.model == "mmdet-config":
+        raise SettingsError(
+            f"refine: expected a model that learns from masks and weighs labels, got detector.model={wanted.model}; "
+            "take one of mask-rcnn, mask-rcnn-c8, orcnn, vrsp"
+        )
+    if wanted.trust.labels > 0:
+        return settings
+    trust = wanted.trust.model_copy(update={"labels": settings.refine.trust})
+    return settings.model_copy(update={"detector": wanted.model_copy(update={"trust": trust})})
+
+
+def _require_holdout(work: _Work) -> None:
+    """Refuse a hold-out without both halves, or of other photos.
+
+    Raises:
+        DataError: that.
+    """
+    place = work.synth_dir / HOLDOUT
+    known = {record.id for record in work.data.images}
+    if not work.held_out <= known or not work.held_out:
+        other = sorted(work.held_out - known)[:5] or "none"
+        raise DataError(
+            f"{place}: expected scenes of photos of {work.data.path}, got photo_id {other}; give the folder of "
+            "`amodalpl synth` that the completer was trained from"
+        )
+    for half in (CHOOSE, REPORT):
+        if not work.holdout.cases(half):
+            raise DataError(
+                f"{place}: expected scenes to {half} on, found none; run `amodalpl synth` with more of them"
+            )
+    if known == work.held_out:
+        raise DataError(f"{place}: expected photos of {work.data.path} that are not held out, found none to learn from")
+
+
+def _rounds(work: _Work, labels: Path, out: Path) -> list[dict[str, Any]]:
+    """Go round by round; return what came of each."""
+    wanted = work.settings.refine
+    history: list[dict[str, Any]] = []
+    before, parts = labels, None
+    for number in range(wanted.rounds + 1):
+        folder = out / f"round_{number}"
+        work.progress.note(f"round {number} of at most {wanted.rounds}")
+        actions = _write_labels(work, before, folder / FOLDER, number, parts)
+        if number and not any(actions[action] for action in _ACTIONS[1:]):
+            work.progress.note("no label would change: this is the end")
+            shutil.rmtree(folder)
+            break
+        scores = _train(work, folder)
+        history.append({"round": number, "labels": actions, "AP on the hold-out": scores})
+        if number and (scores[CHOOSE] or 0) < _score(history[:-1], _best(history[:-1])) + wanted.least_gain:
+            break
+        if number < wanted.rounds:
+            parts = _detect(work, folder)
+            before = folder / FOLDER
+    return history
+
+
+def _best(history: Sequence[Mapping[str, Any]]) -> int:
+    """Return the round with the highest AP on the half that chooses; of equal ones the first."""
+    return max(history, key=lambda entry: (entry["AP on the hold-out"][CHOOSE] or 0, -entry["round"]))["round"]
+
+
+def _score(history: Sequence[Mapping[str, Any]], number: int) -> float:
+    return history[number]["AP on the hold-out"][CHOOSE] or 0
+
+
+def _train(work: _Work, folder: Path) -> dict[str, float | None]:
+    """Train a detector on the labels of a round, without the photos of the hold-out; return its AP on both halves."""
+    done = train_detector(
+        folder / FOLDER / LEARNT,
+        work.images,
+        folder / DETECTOR,
+        work.settings,
+        val=work.synth_dir / HOLDOUT,
+        val_images=work.synth_dir / HOLDOUT_IMAGES,
+        init=work.init,
+        device=work.device,
+        progress=work.progress,
+    )
+    truth = read_json(done.out / VAL, "the validation annotations") if done.out else {}
+    found = read_json(folder / DETECTOR / DETECTIONS, "COCO results")
+    scores = {}
+    for half in (CHOOSE, REPORT):
+        scenes = set(work.holdout.cases(half))
+        part = {
+            **truth,
+            "images": [image for image in truth["images"] if image["id"] in scenes],
+            "annotations": [entry for entry in truth["annotations"] if entry["image_id"] in scenes],
+        }
+        value = coco_scores(part, [entry for entry in found if entry["image_id"] in scenes], "segm")["AP"]
+        scores[half] = None if value is None else float(value)
+    return scores
+
+
+def _detect(work: _Work, folder: Path) -> list[Path]:
+    """Run the detector of a round on all labelled photos; return the files of its parts."""
+    from ..detector import inference, trained
+
+    opened = trained.open_detector(folder / DETECTOR, None, pick_device(work.device))
+    wanted = PredictSettings(score_threshold=work.settings.refine.least_score)
+    photos = Photos(work.images, list(work.data.images), [])
+    return make_parts(photos, opened, folder, wanted, work.progress, inference)
+
+
+def _write_labels(work: _Work, before: Path, folder: Path, number: int, parts: Sequence[Path] | None) -> dict[str, int]:
+    """Write the label folder of a round: of the first the labels as they were, of others the judged ones.
+
+    `learnt.json` beside them has only the photos that a detector may learn from.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    actions: Counter[Action] = Counter()
+    images, categories = read_label_head(before / LABELS)
+    agnostic = number > 0 and _knows_one_class(folder.parents[1] / f"round_{number - 1}")
+    replaced: set[int] = set()
+
+    def entries() -> Iterator[dict[str, Any]]:
+        found = _by_photo(parts) if parts else iter(())
+        following = next(found, None)
+        for image_id, group in groupby(
+            read_labels(before / LABELS, images, categories), key=lambda entry: entry["image_id"]
+        ):
+            while following is not None and following[0] != image_id and parts:
+                following = next(found, None)
+            detections = following[1] if following is not None and following[0] == image_id else []
+            for entry, action in _judged(list(group), detections, work.settings.refine, number, agnostic):
+                actions[action] += 1
+                if action == "replaced":
+                    replaced.add(entry["id"])
+                yield finite(entry)
+
+    write_label_file(folder / LABELS, work.data, entries())
+    learnt = [record for record in images if record.id not in work.held_out]
+    ids = {record.id for record in learnt}
+    write_label_file(
+        folder / LEARNT,
+        AnnotationSet(learnt, [], work.data.categories, raw=work.data.raw),
+        (entry for entry in read_labels(folder / LABELS, images, categories) if entry["image_id"] in ids),
+    )
+    if (before / ORDER).exists():
+        write_whole(folder / ORDER, partial(shutil.copyfile, before / ORDER))
+    if (before / DOUBT).exists():  # maps speak of the completer's masks
+        lines = read_lines(before / DOUBT, "maps of doubt")
+        write_lines(folder / DOUBT, (line for line in lines if line["id"] not in replaced))
+    stats = read_json(before / STATS, "the statistics of a label folder") if (before / STATS).exists() else {}
+    counts: dict[str, int] = {action: actions[action] for action in _ACTIONS}
+    write_json(folder / STATS, {**check_stats(before / STATS, stats), "refined": {"round": number, **counts}})
+    return counts
+
+
+def _by_photo(parts: Sequence[Path]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    for part in parts:
+        for line in read_lines(part, "a part of the detections"):
+            yield line["image_id"], line["detections"]
+
+
+def _knows_one_class(folder: Path) -> bool:
+    """Tell whether the detector of a round was trained without classes."""
+    categories = read_json(folder / DETECTOR / VAL, "the validation annotations")["categories"]
+    return [entry["name"] for entry in categories] == [_ONE_CLASS]
+
+
+def _judged(
+    entries: Sequence[dict[str, Any]],
+    detections: Sequence[Mapping[str, Any]],
+    settings: RefineSettings,
+    number: int,
+    agnostic: bool,
+) -> Iterator[tuple[dict[str, Any], Action]]:
+    """Yield the labels of a photo with what became of each; regions that detectors ignore stay."""
+    rule = Rule(settings.match_iou, settings.agree_iou, settings.drop_above)
+    judged = [k for k, entry in enumerate(entries) if number and not entry["iscrowd"]]
+    matches: dict[int, Match | None] = {}
+    if judged:
+        found = match_labels(
+            [rle_of(entries[k]["segmentation"]) for k in judged],
+            [entries[k]["category_id"] for k in judged],
+            [rle_of(detection["segmentation"]) for detection in detections],
+            None if agnostic else [detection["category_id"] for detection in detections],
+            [float(detection["score"]) for detection in detections],
+            rule.match_iou,
+        )
+        matches = dict(zip(judged, found, strict=True))
+    for k, entry in enumerate(entries):
+        notes, uncertainty = entry["amodalpl"], float(entry["amodalpl"].get("uncertainty") or 0.0)
+        before: dict[str, Any] = {
+            "source": str(notes.get("completer", "unknown")),
+            "round": 0,
+            "uncertainty": uncertainty,
+        }
+        before |= {key: value for key, value in (notes.get(REFINED) or {}).items() if key in before}
+        if k not in matches:
+            yield refined_entry(entry, None, uncertainty, {**before, "judged": number, "action": "kept"}), "kept"
+            continue
+        match = matches[k]
+        action, after = rule.judge(float(before["uncertainty"]), match)
+        said = {**before, "judged": number, "action": action}
+        if match:
+            said |= {"iou": round(match.iou, 6), "score": round(match.score, 6)}
+        whole = None
+        if action == "replaced":
+            assert match
+            whole = _with_visible(detections[match.index]["segmentation"], entry["visible_mask"])
+            said |= {"source": "detector", "round": number, "uncertainty": round(after, 6)}
+        yield refined_entry(entry, whole, after, said, dropped=action == "dropped"), action
+
+
+def _with_visible(whole: Mapping[str, Any], visible: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a whole mask with what is visible; detectors leave some of it out."""
+    return rle.to_json(rle.union(rle_of(whole), rle_of(visible)))

@@ -1,0 +1,105 @@
+"""How to use a completer on photos that it was not trained for: thresholds and calibration fitted to them in a minute.
+
+A small hold-out is made of the user's own masks, as `amodalpl synth` does, and everything that `amodalpl complete`
+chooses after a training is chosen on it, without one. Both are ordinary runs in a folder of the labels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..completion.checkpoint import CARD, read_network_settings
+from ..data.records import AnnotationSet
+from ..io.files import read_json
+from ..metrics.hidden_parts import HiddenParts
+from ..report import sanity_checks
+from ..runtime.distributed import Ranks, wait_for_files
+from ..runtime.progress import SILENT, Progress
+from ..settings import PipelineSettings
+from ..settings_values import merge, resolve
+from .complete import CHOSEN_ON, METRICS, complete
+from .synth import synth_of
+
+OBJECTS = 500  # of the photos of the hold-out; half of them choose, half of them score
+FEWEST_PHOTOS = 24
+MOST_SCENES = 3  # of a photo; its objects are the same in all of them
+_FOR_THE_BANK = 0.05  # a bank is no use here, but a hold-out has to leave something
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """A completer as it is to be used on some photos.
+
+    Attributes:
+        folder: of the completer.
+        objects: behind others, that it was fitted to; 0 where there were too few, and it is used as it came.
+        warnings: of what its scores on these photos say against it.
+    """
+
+    folder: Path
+    objects: int
+    warnings: list[str]
+
+
+def refit(
+    completer: Path,
+    data: AnnotationSet,
+    images: Path,
+    out: Path,
+    settings: PipelineSettings,
+    device: str = "auto",
+    progress: Progress = SILENT,
+    keep: bool = False,
+) -> Refitted:
+    """Fit a completer's thresholds and calibration to photos; what a run before has finished is kept.
+
+    Of several processes the first one does it, and the others wait.
+
+    Args:
+        completer: its folder.
+        data: annotations of usable photos.
+        images: folder of the photos.
+        out: folder for the two runs.
+        settings: `seed`, `synthesis` and `labels` are used.
+        device: "auto", "cpu" or "cuda".
+        progress: shown while it works.
+        keep: take what an earlier run on other photos has fitted, or the completer as it came where that did not.
+
+    Raises:
+        AmodalplError: as `synth` and `complete` do.
+    """
+    fitted = out / "completer"
+    if keep:
+        return _read(fitted) if fitted.exists() else Refitted(completer, 0, [])
+    with_objects = [r for r in data.images if any(not i.is_crowd for i in data.by_image[r.id])]
+    if len(with_objects) < 2:
+        progress.note("one photo makes no hold-out: thresholds and calibration stay those of the completer")
+        return Refitted(completer, 0, [])
+    if Ranks.of_this_process().is_first:
+        progress.note("fitting thresholds and calibration to occlusions made of your own masks")
+        values = merge(read_network_settings(completer), _values(data, len(with_objects), settings))
+        arguments = {"annotations": str(data.path.resolve()), "images": str(images.resolve()), "fmt": "auto"}
+        synth_of(data, images, out / "synth", resolve(values), arguments, progress)
+        complete(out / "synth", fitted, merge(values, {"training": {"steps": 0}}), device, progress, init=completer)
+    else:
+        wait_for_files([fitted / CARD], lambda index: None)
+    return _read(fitted)
+
+
+def _read(fitted: Path) -> Refitted:
+    metrics = read_json(fitted / METRICS, "the scores of a completer")
+    hidden = HiddenParts.from_json(metrics["hidden_by_photo"])
+    return Refitted(fitted, int(metrics["chosen"][CHOSEN_ON]), sanity_checks.of_ready_made(hidden.scores()))
+
+
+def _values(data: AnnotationSet, photos: int, settings: PipelineSettings) -> dict[str, Any]:
+    """Return the settings of both runs: as many photos, or scenes of few photos, as have enough objects."""
+    objects = sum(not i.is_crowd for i in data.instances)
+    wanted = max(FEWEST_PHOTOS, math.ceil(OBJECTS * photos / objects))
+    scenes = min(MOST_SCENES, math.ceil(OBJECTS / objects))
+    given = settings.model_dump(mode="json", include={"seed", "synthesis", "labels"}, exclude_unset=True)
+    holdout = {"photos": wanted, "holdout_fraction": 1 - _FOR_THE_BANK, "holdout_scenes": scenes}
+    return merge(given, {"synthesis": holdout, "labels": {"refit": None}})

@@ -1,0 +1,106 @@
+"""`amodalpl advise`: what is recommended follows from scores by arithmetic; the command measures and goes on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from interruptions import Killed, KillIn
+
+from amodalpl.drawn_scenes import write_scenes
+from amodalpl.errors import OutputError, SettingsError
+from amodalpl.metrics.hidden_parts import HiddenParts
+from amodalpl.pipeline.advise import advise, recommend
+
+PHOTOS = 20
+VALUES = {
+    "synthesis": {"holdout_fraction": 0.5, "holdout_scenes": 1},
+    "completer": {"width": 4, "init_gain": 1.0},
+    "training": {"steps": 20, "batch_size": 2, "workers": 0, "validate_every": 20, "checkpoint_every": 20},
+}
+
+
+def metrics(ours, hull, photos=PHOTOS, noise=0.0, seed=0):
+    """Scores of a completer whose photos have about these invisible mIoUs, each photo with 1000 pixels."""
+    drawn = np.random.default_rng(seed).normal(0, noise, photos)
+    rows = {n: {"labels": (round(1000 * (ours + drawn[n])), 1000), "convex hull": (round(1000 * hull), 1000)}
+            for n in range(photos)}  # fmt: skip
+    whole = {"labels": {"miou": 0.9}, "convex hull": {"miou": 0.8}}
+    order = {"labels": {"accuracy": 0.9}}
+    scores = {"hold-out completion, micro (PCNet/ASBU): all": whole, "hold-out order, O-Acc (PCNet/ASBU)": order}
+    return {"hidden_by_photo": HiddenParts(rows).to_json(), "scores": scores}
+
+
+def test_ready_made_is_recommended_where_it_surely_beats_the_hull():
+    found = recommend({"ready-made": metrics(0.6, 0.4), "fine-tuned": metrics(0.6, 0.4)})
+    assert found.use == "ready-made"
+    assert found.sentence == (
+        "use it ready-made: invisible mIoU ready-made 0.60, convex hull 0.40, lead +0.20 [+0.20, +0.20]; "
+        "fine-tuned adds +0.00 [+0.00, +0.00], which may be chance"
+    )
+    assert found.scores["convex hull"]["invisible_miou"] == pytest.approx(0.4)
+    assert found.scores["ready-made"]["miou"] == 0.9 and found.scores["convex hull"]["miou"] == 0.8
+
+
+def test_a_lead_that_may_be_chance_is_no_lead():
+    noisy = metrics(0.42, 0.4, noise=0.3)
+    found = recommend({"ready-made": noisy})
+    assert found.use == "convex hull" and "no completer is surely better than the convex hull" in found.sentence
+    assert "a training of your own may be (--until own)" in found.sentence
+
+
+def test_a_training_is_recommended_where_it_pays():
+    three = {"ready-made": metrics(0.5, 0.4), "fine-tuned": metrics(0.6, 0.4), "own": metrics(0.7, 0.4)}
+    assert recommend(three).use == "own"
+    assert recommend(three | {"own": metrics(0.6, 0.4)}).use == "fine-tuned"
+    behind = {"ready-made": metrics(0.3, 0.4), "fine-tuned": metrics(0.45, 0.4)}
+    assert recommend(behind).sentence.startswith("use it fine-tuned: invisible mIoU fine-tuned 0.45, convex hull 0.40")
+
+
+def test_behind_the_hull_nothing_is_recommended():
+    found = recommend({name: metrics(0.3, 0.4) for name in ("ready-made", "fine-tuned", "own")})
+    assert found.use == "convex hull" and "--until own" not in found.sentence
+
+
+def test_few_photos_recommend_nothing():
+    found = recommend({"ready-made": metrics(0.9, 0.1, photos=5)})
+    assert found.use == "convex hull" and found.sentence == "too few photos to say: 5 were scored, 6 are needed"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("scenes"), 8, seed=0, size_hw=(64, 80))
+
+
+def ask(scenes, out, progress=None, until="fine-tuned"):
+    more = {"progress": progress} if progress else {}
+    return advise(scenes.annotations, scenes.images, out, VALUES, device="cpu", until=until, **more)
+
+
+def test_the_command_measures_what_it_is_asked_for(scenes, tmp_path):
+    made = ask(scenes, tmp_path / "advice")
+    rows = made.scores["hold-out hidden parts, micro (PCNet/ASBU), with intervals"]
+    assert list(rows) == ["convex hull", "ready-made", "fine-tuned"]
+    steps = {n: json.loads((made.out / n / "run.json").read_text())["settings"]["training"]["steps"]
+             for n in ("ready_made", "fine_tuned")}  # fmt: skip
+    assert steps == {"ready_made": 0, "fine_tuned": 2} and not (made.out / "own").exists()
+    assert json.loads((made.out / "advice.json").read_text())["sentence"] == made.counts["advice"]
+    again = ask(scenes, tmp_path / "advice")
+    assert again.to_json() == made.to_json()
+    assert "own" in ask(scenes, tmp_path / "advice", until="own").scores.popitem()[1]
+
+
+def test_killed_it_goes_on(scenes, tmp_path):
+    with pytest.raises(Killed):
+        ask(scenes, tmp_path / "advice", KillIn("training the completer", 1))
+    assert ask(scenes, tmp_path / "advice").counts == ask(scenes, tmp_path / "undisturbed").counts
+
+
+def test_bad_input_is_one_line(scenes, tmp_path):
+    with pytest.raises(SettingsError, match="--until: expected ready-made, fine-tuned, own, got 'mine'"):
+        ask(scenes, tmp_path / "advice", until="mine")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("dear")
+    with pytest.raises(OutputError, match="earlier `amodalpl advise`, found letter.txt"):
+        ask(scenes, tmp_path / "other")
