@@ -334,17 +334,22 @@ def _make_parts(work: _Work, folder: Path, photos_per_part: int, ranks: Ranks, p
     with progress.task("labelling photos", len(records), done=done) as advance:
         for k in missing:
             if k % ranks.world == ranks.rank:
-                write_lines(files[k], _each_shown(_label_photos(work, parts[k]), advance))
+                write_lines(files[k], _all_but_the_last_shown(_label_photos(work, parts[k]), advance))
+                advance(1)
         if ranks.is_first:
             others = [k for k in missing if k % ranks.world]
             wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
     return files
 
 
-def _each_shown(photos: Iterator[dict[str, Any]], advance: Callable[[int], None]) -> Iterator[dict[str, Any]]:
-    for photo in photos:
+def _all_but_the_last_shown(
+    photos: Iterator[dict[str, Any]], advance: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    """Show each photo of a part as done, the last one excepted: it is done when the part is there."""
+    for number, photo in enumerate(photos):
+        if number:
+            advance(1)
         yield photo
-        advance(1)
 
 
 def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:

@@ -172,11 +172,12 @@ def test_the_demo_ends_with_its_labels_where_mmdetection_is_missing(tmp_path, mo
 
 
 def test_a_folder_of_another_tool_is_said_before_missing_start_weights(place):
-    run("amodalpl convert instances.json --images images --to labelme --out labelme")
+    run("amodalpl convert instances.json --images images --to labelme --out 'my labelme'")
     result = CliRunner().invoke(
-        app, ["run", "coco_cpu", "--annotations", "labelme", "--images", "images", "--out", "runs"]
+        app, ["run", "coco_cpu", "--annotations", "my labelme", "--images", "images", "--out", "runs"]
     )
-    assert result.exit_code == 2 and "amodalpl convert" in result.stderr and not Path("runs").exists()
+    assert result.exit_code == 2 and not Path("runs").exists()
+    assert "`amodalpl convert 'my labelme' --images PHOTOS --out instances.json`" in result.stderr
 
 
 @pytest.mark.parametrize(
