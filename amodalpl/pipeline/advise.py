@@ -85,15 +85,15 @@ def advise(
     if until not in ADVISED:
         raise SettingsError(f"--until: expected {', '.join(ADVISED)}, got {until!r}{nearest(until, ADVISED)}")
     require_own_folder(out, "advise", [SYNTH])
-    start = completer_folder(BUILTIN)
-    values = merge({"synthesis": read_network_settings(start)["synthesis"]}, values)
+    start = read_network_settings(completer_folder(BUILTIN))
+    values = merge({"synthesis": start["synthesis"]}, values)
     settings = resolve(values)
     synth(annotations, images, out / SYNTH, settings, fmt, progress)
     steps = {"ready-made": 0, "fine-tuned": max(1, settings.training.steps // FEWER_STEPS)}
     wanted = ADVISED[: ADVISED.index(until) + 1]
     for number, name in enumerate(wanted, start=1):
         progress.note(f"{number}/{len(wanted)} {name}")
-        of_this = merge(values, {"training": {"steps": steps[name]}}) if name in steps else values
+        of_this = merge(merge(values, start), {"training": {"steps": steps[name]}}) if name in steps else values
         complete(out / SYNTH, out / folder_of(name), of_this, device, progress, BUILTIN if name in steps else None)
     metrics = {name: read_json(out / folder_of(name) / METRICS, "the scores of a completer") for name in wanted}
     found = recommend(metrics, settings.seed)

@@ -53,8 +53,10 @@ class Input:
 
     def to_json(self, value: Any) -> str | bool | None:
         """Return a value as run.json holds it: paths in full."""
-        if value is None or self.kind in ("word", "format", "flag") or str(value) == _WORDS.get(self.kind):
+        if value is None or self.kind in ("word", "format", "flag"):
             return value
+        if str(value) == _WORDS.get(self.kind):
+            return str(value)
         if self.kind == "path or name" and not Path(value).is_file():
             return value
         return str(Path(value).resolve())

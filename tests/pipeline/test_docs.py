@@ -48,7 +48,7 @@ NOT_RUN = {
 }
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
 QUICK = ["training.steps=2", "training.batch_size=4", "training.workers=0", "detector.steps=2", "detector.workers=0"]
-TRAINED = {"synth", "complete", "train-compositional", "train-detector", "refine", "run", "demo"}
+TRAINED = {"advise", "synth", "complete", "train-compositional", "train-detector", "refine", "run", "demo"}
 
 
 class Line(NamedTuple):

@@ -130,8 +130,8 @@ def test_run_takes_paths_and_the_last_stage_as_options(fake_stage, tmp_path):
 
 def test_methods_are_listed():
     lines = invoke("complete", "--list").stdout.splitlines()
-    rows = {line.split()[0]: line for line in lines if line}
-    assert {"layered", "pcnet-m", "asbu"} < set(rows)
+    rows = {line.split()[0]: line for line in lines if line.strip()}
+    assert {"layered", "pcnet-m", "asbu", "init", "builtin"} < set(rows)
     assert "modal, boundary" in rows["asbu"] and "pair by pair" in rows["asbu"]
 
 
