@@ -129,10 +129,9 @@ def refine(
                 write_whole(out / FOLDER / name, partial(shutil.copyfile, source))
         write_json(out / HISTORY, {"best": best, "rounds": history})
         write_label_page(out / FOLDER, images, None, progress)
-        folders = [f"round_{entry['round']}" for entry in history]
-        for name in folders:
-            shutil.rmtree(out / name / PARTS, ignore_errors=True)
-        run.finish({"best round": best, "rounds": history}, [HISTORY, FOLDER, *folders])
+        for entry in history:
+            shutil.rmtree(out / f"round_{entry['round']}" / PARTS, ignore_errors=True)
+        run.finish({"best round": best, "rounds": history}, [HISTORY, FOLDER])
     return _summary(out, images, run.counts)
 
 
