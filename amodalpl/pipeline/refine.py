@@ -1,4 +1,4 @@
-"""`amodalpl refine`: labels and photos in; labels that rounds of self-training kept, doubted, replaced or dropped out.
+"""`amodalpl refine`: labels and photos in; labels that rounds of self-training kept, reweighted, replaced or dropped out.
 
 Each round trains a detector on the labels of the round before, runs it on their photos, and judges every label by
 `labelling.agreement`. The photos of the hold-out are never trained on: its pasted occlusions, whose truth is known, say
