@@ -14,7 +14,7 @@ import numpy as np
 from ..completion.predictor import Scene
 from ..labelling.label import Label
 from ..labelling.label_scenes import SceneLabels
-from ..labelling.looks import Looks
+from ..labelling.looks import Looks, count_pieces
 from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed, in_common_box
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
@@ -36,6 +36,8 @@ class LabelSample:
         scene: number of its scene.
         near: whether it has a neighbour, so that its order may be wrong.
         looks: of the object and its label; None where its completion was refused.
+        in_pieces: whether the truth is in several pieces: an object that something hid before it came into the
+            hold-out, so that its whole is not known.
     """
 
     uncertainty: float
@@ -45,6 +47,7 @@ class LabelSample:
     scene: int = 0
     near: bool = True
     looks: Looks | None = None
+    in_pieces: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ class CalibrationSamples:
 
 def _fit_looks(labels: Sequence[LabelSample], calibration: Calibration) -> ErrorModel | None:
     """Return the expected error by looks, where it is nearer to the error on other scenes than what labels state."""
-    described = [(label, label.looks) for label in labels if label.looks is not None]
+    described = [(label, label.looks) for label in labels if label.looks is not None and not label.in_pieces]
     if not described:
         return None
     looks = np.array([_looks_under(sample, of_it, calibration).as_row() for sample, of_it in described])
@@ -169,7 +172,8 @@ def _sample_of(label: Label, truth: BoxedMask, scene: int, near: bool) -> LabelS
     prediction, evidence = label.prediction, None
     if prediction is not None and not label.runaway:
         evidence = evidence_of(prediction, label.whole[prediction.window] | prediction.modal)
-    return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene, near, label.looks)
+    in_pieces = count_pieces(truth.crop) > 1
+    return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene, near, label.looks, in_pieces)
 
 
 def _stated(sample: LabelSample, calibration: Calibration) -> float:

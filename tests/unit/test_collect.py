@@ -164,6 +164,21 @@ def test_looks_are_learnt_where_they_tell_the_error_of_other_scenes():
     assert known.calibrate().calibration.by_looks is None  # nothing there is wrong by what it looks like
 
 
+def test_objects_whose_truth_is_in_pieces_teach_nothing():
+    """They are as they were before something was pasted over them: hidden by what their photo shows."""
+    parted = BAR & ~rectangle((28, 32), (40, 44))
+    made = CalibrationSamples()
+    made.add([Scene(np.stack([parted, SQUARE, ALONE]))], [np.stack([parted, WHOLE, ALONE])], [labelled()], near_px=0)
+    assert [sample.in_pieces for sample in made.labels] == [True, False, False]
+    known = [described(0.02, 0.0, n, n % 2 == 0) for n in range(80)]
+    bitten = [described(0.4, 0.3, n, n % 2 == 0) for n in range(80)]
+    spoilt = [replace(described(0.0, 0.3, n, n % 2 == 0), in_pieces=True) for n in range(80)]
+    model = (
+        CalibrationSamples(labels=known).calibrate([CalibrationSamples(labels=bitten + spoilt)]).calibration.by_looks
+    )
+    assert model.error(replace(PLAIN, bay=0.3), asked=False) > 0.3
+
+
 def test_looks_that_tell_nothing_are_not_learnt():
     rng = np.random.default_rng(0)
     asked = [described(error, rng.random(), n, asked=True) for n, error in enumerate(rng.uniform(0, 0.3, 80))]

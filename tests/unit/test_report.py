@@ -382,6 +382,23 @@ def test_page_shows_counts_scores_curves_and_what_was_left_out(tmp_path, photos,
     assert "place annotations[4]" in text
 
 
+@pytest.mark.parametrize(
+    ("stats", "said"),
+    [
+        ({"promise": None, "promise rests on": {"alike": 0.2, "reason": "they look <unlike>"}}, True),
+        ({"promise": {"share": 0.95}, "promise rests on": {"alike": 0.8, "reason": "they look <unlike>"}}, False),
+        ({"promise": None}, False),  # of an earlier version
+        ({"promise": None, "promise rests on": "they look <unlike>"}, False),
+    ],
+    ids=["withheld", "given", "nobody says", "damaged"],
+)
+def test_page_says_why_nothing_is_promised(tmp_path, photos, labels, stats, said):
+    folder = write_labels(tmp_path / "labels", [])
+    (folder / "stats.json").write_text(json.dumps({"counts": {}, **stats}))
+    text, _ = labels([label(1)], photos)
+    assert ("Nothing is promised of these labels: they look &lt;unlike&gt;." in text) == said
+
+
 def test_page_without_completer_says_so_and_calibration_stands_in_for_missing_curves(tmp_path, photos, labels):
     text, _ = labels([label(1)], photos)
     assert "without the scores of a completer" in text and "<polyline" not in text
