@@ -23,12 +23,14 @@ class OcclusionEdge:
         evidence_px: image pixels by which the back's extension exceeds the front's; of mutual pairs, the back's own.
             Below 0 where a chain of others says that it is this way all the same.
         score: the back's share of both extensions, in [0, 1].
+        chance: that it is so, in [0, 1], as the completer's hold-out says; None where it says nothing.
     """
 
     front: int
     back: int
     evidence_px: float
     score: float = 1.0
+    chance: float | None = None
 
 
 def compare(
