@@ -439,6 +439,13 @@ class BoxInstSettings(Settings):
     warm_up: float = Field(
         1 / 9, ge=0, le=1, description="share of the steps until neighbours count fully; 10 000 of 90 000 as published"
     )
+    filled_start: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the steps over which masks are also taught to fill their boxes, less and less; 0 as "
+        "published, but then short trainings, or those from random weights, end in lines along two sides of the boxes",
+    )
     masks_per_photo: int = Field(64, ge=1, description="masks of a photo that are learnt from in a step, at most")
 
 

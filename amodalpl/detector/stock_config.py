@@ -186,9 +186,10 @@ def with_score_threshold(model: Mapping[str, Any], least: float) -> dict[str, An
 
 def started_anew(model: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model config whose backbone can learn from random weights: no stage and no statistics are frozen."""
-    backbone = dict(model.get("backbone") or {})
-    backbone |= {key: value for key, value in (("frozen_stages", -1), ("norm_eval", False)) if key in backbone}
-    return {**model, "backbone": backbone}
+    if not isinstance(model.get("backbone"), Mapping):
+        return dict(model)
+    free = {key: value for key, value in (("frozen_stages", -1), ("norm_eval", False)) if key in model["backbone"]}
+    return {**model, "backbone": {**model["backbone"], **free}}
 
 
 def class_count(config: Any) -> int | None:

@@ -39,7 +39,8 @@ from ..labelling.assemble import photo_entries
 from ..labelling.class_rules import class_rules
 from ..labelling.detections import label_detections
 from ..labelling.write_files import write_label_files
-from ..masks import rle
+from ..masks import boxed, rle
+from ..masks.boxed import BoxedMasks
 from ..report import draw
 from ..report.objects_picture import PicturedObject, draw_objects
 from ..report.page import REPORT_FILE, write_label_page
@@ -352,22 +353,18 @@ def _write_labels(
 
 def _photo_labels(record: ImageRecord, group: Sequence[tuple[int, dict[str, Any]]], model: str) -> dict[str, Any]:
     """Return the entries of a photo in the files of the label folder."""
-    amodal = _stack([result["segmentation"] for _, result in group], record)
+    amodal = _masks([result["segmentation"] for _, result in group], record)
     told = [result["visible_mask"] for _, result in group if "visible_mask" in result]
     scores = [result["score"] for _, result in group]
-    found = label_detections(amodal, _stack(told, record) if told else None, scores)
+    found = label_detections(amodal, _masks(told, record) if told else None, scores)
     instances = [
         Instance(number, record.id, result["category_id"], None, score=result["score"]) for number, result in group
     ]
     return {**photo_entries(found, record.id, instances, found.seen, model), "left_out": []}
 
 
-def _stack(masks: Sequence[dict[str, Any]], record: ImageRecord) -> np.ndarray:
-    """Decode masks of a photo to (N, H, W) bool."""
-    stacked = np.zeros((len(masks), *record.size_hw), dtype=bool)
-    for index, mask in enumerate(masks):
-        stacked[index] = rle.decode(rle_of(mask))
-    return stacked
+def _masks(masks: Sequence[dict[str, Any]], record: ImageRecord) -> BoxedMasks:
+    return BoxedMasks((boxed.decode(rle_of(mask)) for mask in masks), record.size_hw)
 
 
 def _pictures(

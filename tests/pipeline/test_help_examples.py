@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from drawn_completer import write_completer
 from typer.testing import CliRunner
 
-from amodalpl import builtin
 from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.pipeline import demo as demo_stage
@@ -85,7 +83,6 @@ def site(tmp_path_factory):
     shutil.copytree(folder / "images", folder / "photos")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(builtin, "FOLDER", write_completer(folder / "builtin"))
         run("convert instances.json --images images --to labelme --out labelme")
         shutil.move("instances.json", "kept.json")
         run_example("convert")
@@ -108,7 +105,6 @@ def site(tmp_path_factory):
 def there(site, tmp_path, monkeypatch):
     shutil.copytree(site, tmp_path / "site")
     monkeypatch.chdir(tmp_path / "site")
-    monkeypatch.setattr(builtin, "FOLDER", site / "builtin")
     monkeypatch.setattr(demo_stage, "TRAINING_SCENES", 6)
     monkeypatch.setattr(demo_stage, "VALIDATION_SCENES", 2)
 
