@@ -50,7 +50,7 @@ def compare(
         mutual_px: the lesser growth from which on each is in front of the other.
 
     >>> compare(0, 1, 5, 35)
-    [OcclusionEdge(front=0, back=1, evidence_px=30, score=0.875)]
+    [OcclusionEdge(front=0, back=1, evidence_px=30, score=0.875, chance=None)]
     >>> compare(0, 1, 7, 7)
     []
     >>> [(pair.front, pair.back) for pair in compare(0, 1, 60, 40, mutual_px=30)]
