@@ -295,7 +295,7 @@ class LabelSettings(Settings):
     )
     fill: Literal["never", "pieces", "hollow"] = Field(
         "never",
-        description="grow objects to their convex hull, behind things without a mask: those in several pieces, or also "
+        description="grow labels to their convex hull, behind things without a mask: those in several pieces, or also "
         "those that fill little of it, which suits files whose objects are known to be hidden",
     )
     order_threshold: float | None = Field(
@@ -586,7 +586,7 @@ class RefineSettings(Settings):
         0.0, ge=0, description="AP on the hold-out that a round must bring; the first that does not is the last"
     )
     trust: float = Field(
-        1.0, ge=0, le=1, description="detector.trust.labels in all rounds, where that is 0: doubted labels weigh less"
+        1.0, ge=0, le=1, description="detector.trust.labels in all rounds, where that is 0: uncertain labels weigh less"
     )
 
 

@@ -28,9 +28,9 @@ def demo(
     """
     values = options.explicit(config, overrides, seed)
 
-    from amodalpl.pipeline.demo import demo as stage
-
     def act(progress: Progress) -> Summary:
+        from amodalpl.pipeline.demo import demo as stage  # only now: something is shown before torch is loaded
+
         summary = stage(out, values, device.value, progress)
         return repeating(summary, config or Path("demo"), overrides, seed, device.value)
 

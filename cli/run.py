@@ -67,9 +67,9 @@ def run(
     given = {"data": {name: str(path) for name, path in paths.items() if path is not None}}
     values = options.explicit(config, overrides, seed, given if given["data"] else None, keep_data=True)
 
-    from amodalpl.pipeline.run_all import run_pipeline as stage
-
     def act(progress: Progress) -> Summary:
+        from amodalpl.pipeline.run_all import run_pipeline as stage  # only now: it loads torch
+
         summary = stage(values, out, device.value, progress, until)
         if until == IN_RUN[-1]:
             return repeating(summary, config, overrides, seed, device.value)

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from drawn_completer import write_completer
 
+from amodalpl import builtin
 from amodalpl.runtime.summary import Summary
 
 
@@ -19,6 +21,14 @@ def one_thread() -> None:
     """Networks here are so small that threads only wait for one another."""
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # of helpers too; a command does not warn of a busy machine then
+
+
+@pytest.fixture(autouse=True, scope="session")
+def small_builtin(tmp_path_factory) -> Iterator[None]:
+    """The package's completer is a tiny one in tests; tests/unit/test_shipped_completer.py looks at the real one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builtin, "FOLDER", write_completer(tmp_path_factory.mktemp("small") / "builtin"))
+        yield
 
 
 @pytest.fixture(autouse=True)

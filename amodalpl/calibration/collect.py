@@ -14,14 +14,17 @@ import numpy as np
 from ..completion.predictor import Scene
 from ..labelling.label import Label
 from ..labelling.label_scenes import SceneLabels
-from ..labelling.looks import Looks
+from ..labelling.looks import Looks, count_pieces
+from ..labelling.ordering import OcclusionEdge
 from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed, in_common_box
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .choose_calibration import labels_help, looks_help, pixels_help, promise_of_draws
 from .error_model import ErrorModel, fit_errors
 from .fit import Calibration, Evidence, PixelCounts, RiskGuarantee, evidence_of, fit_labels, fit_pixels
+from .holdout import Case
 from .likeness import JudgedLabels
+from .order_chance import fit_order_chance
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class LabelSample:
         scene: number of its scene.
         near: whether it has a neighbour, so that its order may be wrong.
         looks: of the object and its label; None where its completion was refused.
+        in_pieces: whether the truth is in several pieces: an object that something hid before it came into the
+            hold-out, so that its whole is not known.
     """
 
     uncertainty: float
@@ -45,6 +50,7 @@ class LabelSample:
     scene: int = 0
     near: bool = True
     looks: Looks | None = None
+    in_pieces: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,11 @@ class Calibrated:
 
 @dataclass
 class CalibrationSamples:
-    """Everything that is kept of labels: pixels as counts per scene, and a sample for each label."""
+    """What is kept of labels: pixels as counts per scene, a sample for each, and for each pair whether it is right."""
 
     by_scene: list[PixelCounts] = field(default_factory=list)
     labels: list[LabelSample] = field(default_factory=list)
+    pairs: list[tuple[OcclusionEdge, bool]] = field(default_factory=list)
 
     @property
     def pixels(self) -> PixelCounts:
@@ -94,6 +101,8 @@ class CalibrationSamples:
             near_px: free pixels between neighbours at most, as they were labelled.
         """
         for scene, truths, of_scene in zip(scenes, amodal, found, strict=True):
+            true_order = {(pair.front, pair.back) for pair in Case(scene, truths).true_order()}
+            self.pairs += [(pair, (pair.front, pair.back) in true_order) for pair in of_scene.order]
             near = neighbours_both_ways(near_pairs(scene.masks, near_px))
             pixels = PixelCounts()
             for target, (label, truth) in enumerate(zip(of_scene.labels, all_boxed(truths), strict=True)):
@@ -124,7 +133,8 @@ class CalibrationSamples:
             unasked=round(float(np.mean(unasked)), 6) if unasked else 0.0,
         )
         labels = [sample for samples in (self, *unmasked) for sample in samples.labels]
-        calibration = replace(calibration, by_looks=_fit_looks(labels, calibration))
+        order = fit_order_chance([pair for pair, _ in self.pairs], [right for _, right in self.pairs])
+        calibration = replace(calibration, by_looks=_fit_looks(labels, calibration), order=order)
         asked = [label for label in self.labels if label.asked]  # once each: copies would feign that there are more
         stated = [_stated(label, calibration) for label in asked]
         promise = promise_of_draws(stated, [s.iou for s in asked], [s.scene for s in asked])
@@ -133,7 +143,7 @@ class CalibrationSamples:
 
 def _fit_looks(labels: Sequence[LabelSample], calibration: Calibration) -> ErrorModel | None:
     """Return the expected error by looks, where it is nearer to the error on other scenes than what labels state."""
-    described = [(label, label.looks) for label in labels if label.looks is not None]
+    described = [(label, label.looks) for label in labels if label.looks is not None and not label.in_pieces]
     if not described:
         return None
     looks = np.array([_looks_under(sample, of_it, calibration).as_row() for sample, of_it in described])
@@ -169,7 +179,8 @@ def _sample_of(label: Label, truth: BoxedMask, scene: int, near: bool) -> LabelS
     prediction, evidence = label.prediction, None
     if prediction is not None and not label.runaway:
         evidence = evidence_of(prediction, label.whole[prediction.window] | prediction.modal)
-    return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene, near, label.looks)
+    in_pieces = count_pieces(truth.crop) > 1
+    return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene, near, label.looks, in_pieces)
 
 
 def _stated(sample: LabelSample, calibration: Calibration) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -166,7 +167,7 @@ def _top_level(path: Path, data: Any) -> Mapping[str, Any]:
     if isinstance(data, list) and data and isinstance(data[0], dict) and "image_id" in data[0]:
         raise DataError(
             f"{path}: expected a COCO file with images, annotations and categories, got a bare list of results; "
-            f"make one: `amodalpl convert {path} --images PHOTOS --out instances.json`"
+            f"make one: `amodalpl convert {shlex.quote(str(path))} --images PHOTOS --out instances.json`"
         )
     found = f"keys {brief(sorted(data))}" if isinstance(data, dict) else type(data).__name__
     raise DataError(
@@ -364,7 +365,11 @@ def _sound_entries(
         elif image_id not in image_ids:
             problem = ("image_id", f"unknown image: expected the id of one of the images, got {image_id}")
         elif type(category_id) is not int or category_id not in category_ids:
-            problem = ("category_id", f"unknown category: expected the id of a category, got {brief(category_id)}")
+            hint = "; `amodalpl convert` reads ids and names of classes in text" if isinstance(category_id, str) else ""
+            problem = (
+                "category_id",
+                f"unknown category: expected the id of a category, got {brief(category_id)}{hint}",
+            )
         elif crowd not in (0, 1):
             problem = ("iscrowd", f"unknown crowd flag: expected 0 or 1, got {brief(raw['iscrowd'])}")
         elif (

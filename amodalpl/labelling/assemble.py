@@ -12,8 +12,9 @@ import numpy as np
 from ..completion.predictor import Scene
 from ..data.label_file import doubt_entry, label_entry, order_entry
 from ..data.records import Instance
-from ..masks.boxed import BoxedMasks
+from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.ownership import Owned
+from ..masks.rle import Rle
 from .label import UncertaintyMap, finish_label
 from .label_scenes import SceneLabels, label_scenes
 from .looks import Looks
@@ -147,7 +148,7 @@ def _owners_of_shared(owned: Owned, index: int) -> tuple[int, ...]:
 
 
 def photo_entries(
-    found: CompletedImage, image_id: int, instances: Sequence[Instance], drawn_px: Sequence[int], completer: str
+    found: CompletedImage, image_id: int, instances: Sequence[Instance], drawn: Sequence[BoxedMask], completer: str
 ) -> dict[str, list[dict[str, Any]] | dict[str, Any]]:
     """Return the entries of a photo in the files of a label folder, see `data.label_file`.
 
@@ -155,21 +156,21 @@ def photo_entries(
         found: labels of the photo.
         image_id: of the photo.
         instances: N that were labelled, in their order.
-        drawn_px: N, pixels of what was drawn of each, which growth is counted from.
+        drawn: N masks as they were drawn, which growth is counted from.
         completer: name of the method.
 
     Returns:
         `labels`, `order` and `doubt`, JSON values.
     """
     ids = [instance.id for instance in instances]
-    pairs = [(pair.front, pair.back, pair.evidence_px, pair.score) for pair in found.order]
+    pairs = [(pair.front, pair.back, pair.evidence_px, pair.score, pair.chance) for pair in found.order]
     return {
         "labels": [
             label_entry(
                 instance,
                 found.whole[k],
                 found.seen[k],
-                drawn_px=drawn_px[k],
+                drawn_px=drawn[k].area_px,
                 completer=completer,
                 occluders=[ids[occluder] for occluder in found.occluders[k]],
                 uncertainty=float(found.uncertainty[k]),
@@ -177,6 +178,7 @@ def photo_entries(
                 flags=found.flags[k],
                 looks=None if (looks := found.looks[k]) is None else looks.to_json(),
                 hidden_by={None if o is None else ids[o]: px for o, px in found.hidden_by(k).items()},
+                drawn=_drawn_where_it_cannot_be_told(found, drawn[k], k),
             )
             for k, instance in enumerate(instances)
         ],
@@ -187,3 +189,9 @@ def photo_entries(
             if doubt is not None
         ],
     }
+
+
+def _drawn_where_it_cannot_be_told(found: CompletedImage, drawn: BoxedMask, index: int) -> Rle | None:
+    """Return the mask as drawn of an object that gave pixels up and got others; else visible or whole mask say it."""
+    gave_and_got = found.shared_px[index] and found.whole[index].area_px > drawn.area_px
+    return drawn.encode() if gave_and_got else None

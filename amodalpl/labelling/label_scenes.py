@@ -75,17 +75,22 @@ def label_scenes(
         visible, classes = scenes[number].masks[target], scenes[number].classes
         if target in predictions[number]:
             threshold = plan.threshold_of(None if classes is None else classes[target])
-            label = read_label(plan, visible, predictions[number][target], threshold)
-            return _finished(plan, scenes[number], label, target)
+            completed = read_label(plan, visible, predictions[number][target], threshold)
+            return _finished(plan, scenes[number], completed, target)
         uncertainty = plan.calibration.unasked if target in around[number] else 0.0
         kept = target in kept_modal[number]
         label = Label(visible, uncertainty, kept_modal=kept)
         return _finished(plan, scenes[number], label, target) if visible.any() else None
 
     return [
-        SceneLabels([label(number, target) for target in range(len(scene.masks))], order)
+        SceneLabels([label(number, target) for target in range(len(scene.masks))], _with_chances(plan, order))
         for number, (scene, order) in enumerate(zip(scenes, orders, strict=True))
     ]
+
+
+def _with_chances(plan: LabelPlan, order: list[OcclusionEdge]) -> list[OcclusionEdge]:
+    chance = plan.calibration.order
+    return order if chance is None else [replace(pair, chance=chance(pair)) for pair in order]
 
 
 def _finished(plan: LabelPlan, scene: Scene, label: Label, target: int) -> Label:
@@ -93,8 +98,6 @@ def _finished(plan: LabelPlan, scene: Scene, label: Label, target: int) -> Label
     if label.runaway or label.kept_modal:
         return label
     whole = fill_hull(scene.masks, target, label.whole, label.occluders, plan.fill)
-    if whole.area_px > plan.max_growth * scene.masks[target].area_px:
-        whole = label.whole
     looks = look_at(scene.masks, target, whole, label.implied, plan.gap_px)
     by_looks = plan.calibration.by_looks
     uncertainty = by_looks.error(looks, bool(label.occluders)) if by_looks else label.uncertainty

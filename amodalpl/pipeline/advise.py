@@ -7,7 +7,7 @@ costlier way is recommended only where it is surely better, so that a difference
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,13 @@ class Advice:
         use: "convex hull", or a name of `ADVISED`.
         sentence: the recommendation in one line.
         scores: row -> metric -> value; `M_low` and `M_high` are the ends of M's interval.
+        leads: completer -> `lead` over the convex hull, and the ends of its interval.
     """
 
     use: str
     sentence: str
     scores: dict[str, dict[str, Any]]
+    leads: dict[str, dict[str, float | None]]
 
 
 def advise(
@@ -83,19 +85,19 @@ def advise(
     if until not in ADVISED:
         raise SettingsError(f"--until: expected {', '.join(ADVISED)}, got {until!r}{nearest(until, ADVISED)}")
     require_own_folder(out, "advise", [SYNTH])
-    start = completer_folder(BUILTIN)
-    values = merge({"synthesis": read_network_settings(start)["synthesis"]}, values)
+    start = read_network_settings(completer_folder(BUILTIN))
+    values = merge({"synthesis": start["synthesis"]}, values)
     settings = resolve(values)
     synth(annotations, images, out / SYNTH, settings, fmt, progress)
     steps = {"ready-made": 0, "fine-tuned": max(1, settings.training.steps // FEWER_STEPS)}
     wanted = ADVISED[: ADVISED.index(until) + 1]
     for number, name in enumerate(wanted, start=1):
         progress.note(f"{number}/{len(wanted)} {name}")
-        of_this = merge(values, {"training": {"steps": steps[name]}}) if name in steps else values
+        of_this = merge(merge(values, start), {"training": {"steps": steps[name]}}) if name in steps else values
         complete(out / SYNTH, out / folder_of(name), of_this, device, progress, BUILTIN if name in steps else None)
     metrics = {name: read_json(out / folder_of(name) / METRICS, "the scores of a completer") for name in wanted}
     found = recommend(metrics, settings.seed)
-    write_json(out / ADVICE, {"use": found.use, "sentence": found.sentence, "steps": steps, "scores": found.scores})
+    write_json(out / ADVICE, {**asdict(found), "steps": steps})
     return Summary(
         "advise",
         out,
@@ -146,7 +148,8 @@ def recommend(metrics: Mapping[str, Mapping[str, Any]], seed: int = 0) -> Advice
         if photos >= FEWEST_PHOTOS and (leads[name].by_low or 0) > 0:
             use = name
     scores = {name: {**ratio.as_scores(METRIC), **_others(metrics, name)} for name, ratio in ratios.items()}
-    return Advice(use, _sentence(use, photos, ratios, leads), scores)
+    over_hull = {name: ratios[name].minus(ratios[HULL]).as_scores("lead") for name in names}
+    return Advice(use, _sentence(use, photos, ratios, leads), scores, over_hull)
 
 
 def _others(metrics: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:

@@ -213,8 +213,7 @@ def _label_photo(work: _Work, record: ImageRecord) -> dict[str, Any]:
         for given, doubt in zip(found.flags, found.uncertainty.tolist(), strict=True)
     ]
     instances = [asked[k] for k in kept]
-    drawn_px = [count_px(np.asarray(mask)) for mask in found.seen]
-    entries = photo_entries(replace(found, flags=flags), record.id, instances, drawn_px, work.prompt.name)
+    entries = photo_entries(replace(found, flags=flags), record.id, instances, found.seen, work.prompt.name)
     return {**entries, "left_out": rows}
 
 

@@ -9,7 +9,7 @@ label.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, Renewal, StageRun, git_state, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
-from ..settings import PipelineSettings
+from ..settings import LabelSettings, PipelineSettings
 from ..version import __version__
 from .add_photos import ANY_KEPT, Added, parts_folder, take_over
 from .label_summary import summary_of_labels, training_on
@@ -60,6 +60,7 @@ _ANY_PARTS = ".parts*"
 PARTS = f".parts-{__version__}"
 """Folder of what is stored while working; another version might label otherwise, so it starts again in its own."""
 _PART = "a part of the labels"
+_MADE = (LABELS, ORDER, DOUBT, STATS, MADE_FROM, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}")
 _MAY_GROW = ("annotations", "images", "review")  # inputs of a run that `--add` continues
 _OFFER = "--add labels what is new or changed and keeps the rest; else choose another --out or delete it"
 PIXELS_AT_ONCE = 2**27  # of photos labelled together, counted once for each mask
@@ -138,22 +139,39 @@ def pseudolabel(
         calibrate=None,
         add=add,
     )
+    return _complete_masks(
+        annotations, images, completer, out, settings, fmt, device, progress, review, backend, add, arguments
+    )
+
+
+def _complete_masks(
+    annotations: Path,
+    images: Path,
+    completer: Path | str,
+    out: Path,
+    settings: PipelineSettings,
+    fmt: str,
+    device: str,
+    progress: Progress,
+    review: Path | None,
+    backend: str,
+    add: bool,
+    arguments: Mapping[str, Any],
+) -> Summary:
+    """Label by a completer, see `pseudolabel`; `arguments` are for the record of the run."""
     ranks = Ranks.of_this_process()
     ranks.settle()
-    if not ranks.is_first:
-        progress = SILENT
+    progress = progress if ranks.is_first else SILENT
     if add and ranks.world > 1:
         raise SettingsError("--add: expected one process, got several; what is new is labelled by one")
     decided = read_review(review) if review else None
     where = pick_device(device)
     by_itself, completer = is_builtin(completer), completer_folder(completer)
-    if by_itself and settings.labels.refit is None:
-        settings = settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
+    settings = _fitting_what_is_builtin(settings) if by_itself else settings
     bundle = load_completer(completer, where, backend)
     data, rules = _read(annotations, fmt, images, settings, progress)
     inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
-    if review:
-        inputs["review"] = hash_file(review)
+    inputs |= {"review": hash_file(review)} if review else {}
     if not ranks.is_first:
         wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
     marks = made_from(data, images)
@@ -172,27 +190,38 @@ def pseudolabel(
             run.record["fitted completer"] = hash_file(completer / CARD)
         if backend == "torch":
             bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
-        labels = settings.labels
-        if added:
-            labels, decided = labels.measured(added.gap_px, added.contour_inset_px), _together(added, decided)
-        labels, tolerance = measured(labels, some_photos(data, progress))
-        method = _name_of(completer, by_itself, fitted)
-        work = _Work(data, images, bundle, plan_labels(bundle, labels, rules), tolerance, method, fitted, added)
+        decided = _together(added, decided) if added else decided
+        plan, tolerance = _plan(data, rules, bundle, settings.labels, added, progress)
+        work = _Work(data, images, bundle, plan, tolerance, _name_of(completer, by_itself, fitted), fitted, added)
         parts = _make_parts(work, folder, settings.labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
         counts = _put_together(work, parts, out, decided)
         write_made_from(out / MADE_FROM, marks)
         write_label_page(out, images, completer, progress)
-        made = [LABELS, ORDER, DOUBT, STATS, MADE_FROM, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}"]
-        run.finish(counts, [name for name in made if (out / name).exists()])
+        run.finish(counts, [name for name in _MADE if (out / name).exists()])
     if ranks.is_first:
-        for folder in (*out.glob(_ANY_PARTS), *out.glob(ANY_KEPT)):
-            shutil.rmtree(folder, ignore_errors=True)
+        _remove_working_folders(out)
+    return _summary(out, images, run.counts, decided)
+
+
+def _fitting_what_is_builtin(settings: PipelineSettings) -> PipelineSettings:
+    """Return settings by which the package's own completer is fitted to the photos, unless they say that it is not."""
+    if settings.labels.refit is not None:
+        return settings
+    return settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
+
+
+def _remove_working_folders(out: Path) -> None:
+    for folder in (*out.glob(_ANY_PARTS), *out.glob(ANY_KEPT)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _summary(out: Path, images: Path, counts: dict[str, Any], decided: Review | None) -> Summary:
     decide = f"amodalpl apply-review {argument(out)} {argument(images)} {argument(out / REVIEW_FILE)} "
     decide += f"--out {beside(out, 'labels', 'corrected')}"
     then = decide if decided else training_on(out, images, "labels")
-    return summary_of_labels(ROW.name, out, run.counts, then, order=ORDER, doubt=DOUBT, statistics=STATS)
+    return summary_of_labels(ROW.name, out, counts, then, order=ORDER, doubt=DOUBT, statistics=STATS)
 
 
 def _read(
@@ -206,6 +235,21 @@ def _read(
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     require_memory(data)
     return data, rules
+
+
+def _plan(
+    data: AnnotationSet,
+    rules: ClassRules,
+    bundle: CompleterBundle,
+    settings: LabelSettings,
+    added: Added | None,
+    progress: Progress,
+) -> tuple[LabelPlan, GapTolerance | None]:
+    """Settle how photos are labelled; gaps are measured where neither settings nor earlier labels say their width."""
+    if added:
+        settings = settings.measured(added.gap_px, added.contour_inset_px)
+    settings, tolerance = measured(settings, some_photos(data, progress))
+    return plan_labels(bundle, settings, rules), tolerance
 
 
 def _completer_hashes(completer: Path, backend: str) -> dict[str, str]:
@@ -290,12 +334,22 @@ def _make_parts(work: _Work, folder: Path, photos_per_part: int, ranks: Ranks, p
     with progress.task("labelling photos", len(records), done=done) as advance:
         for k in missing:
             if k % ranks.world == ranks.rank:
-                write_lines(files[k], _label_photos(work, parts[k]))
-                advance(len(parts[k]))
+                write_lines(files[k], _all_but_the_last_shown(_label_photos(work, parts[k]), advance))
+                advance(1)
         if ranks.is_first:
             others = [k for k in missing if k % ranks.world]
             wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
     return files
+
+
+def _all_but_the_last_shown(
+    photos: Iterator[dict[str, Any]], advance: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    """Show each photo of a part as done, the last one excepted: it is done when the part is there."""
+    for number, photo in enumerate(photos):
+        if number:
+            advance(1)
+        yield photo
 
 
 def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
@@ -303,10 +357,9 @@ def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[
     for group in _fitting_groups(work.data, records):
         photos = [_read_photo(work, record) for record in group]
         for record, photo, found in zip(group, photos, complete_photos(work.plan, photos), strict=True):
-            drawn_px = [mask.area_px for mask in photo.owned.drawn]
             instances = work.data.completable[record.id]
             yield {
-                **photo_entries(found, record.id, instances, drawn_px, work.method),
+                **photo_entries(found, record.id, instances, photo.owned.drawn, work.method),
                 "left_out": _left_out(work, record),
             }
 
@@ -370,9 +423,9 @@ def _put_together(work: _Work, parts: Sequence[Path], out: Path, decided: Review
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
     among = promise_among(promise, work.bundle.judged, np.array(statistics.looks).reshape(-1, len(LOOKS)))
+    counts["promise"] = f"{among.promise}; {among.reason}" if among.promise else f"none: {among.reason}"
     stats["promise"] = among.promise.to_json() if among.promise else None
     stats["promise rests on"] = {"alike": among.alike, "reason": among.reason}
-    counts["promise"] = f"{among.promise}; {among.reason}" if among.promise else f"none: {among.reason}"
     if work.fitted is not None:
         counts["completer"] = work.method
     if work.added:

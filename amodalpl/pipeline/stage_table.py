@@ -53,8 +53,10 @@ class Input:
 
     def to_json(self, value: Any) -> str | bool | None:
         """Return a value as run.json holds it: paths in full."""
-        if value is None or self.kind in ("word", "format", "flag") or str(value) == _WORDS.get(self.kind):
+        if value is None or self.kind in ("word", "format", "flag"):
             return value
+        if str(value) == _WORDS.get(self.kind):
+            return str(value)
         if self.kind == "path or name" and not Path(value).is_file():
             return value
         return str(Path(value).resolve())
@@ -379,7 +381,7 @@ _ROWS = (
     Stage(
         name="refine",
         function="amodalpl.pipeline.refine:refine",
-        help="""Improve labels in rounds: train a detector on them, and keep, doubt, replace or drop what it says else.
+        help="""Improve labels in rounds: where a detector trained on them says else, weigh less, replace or drop.
 
         Ends when a detector does no better on the hold-out of SYNTH_DIR, which nobody learns from. Needs MMDetection:
         [bold]pip install 'amodalpl\\[detector]'[/bold]""",

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.builtin data|pack|scores`: make the package's completer, put it in its place, measure it."""
+"""`python -m benchmarks.builtin data|pack|others|scores`: make the package's completer, put it in place, measure it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from amodalpl.errors import AmodalplError
+from amodalpl.pipeline.stage_table import ADVISED
 
 
 def main() -> int:
@@ -17,6 +18,10 @@ def main() -> int:
             from .training_data import write_training_data
 
             print(write_training_data(options.coco, options.bank, options.out))
+        elif options.command == "others":
+            from .training_data import write_other_sources
+
+            print(write_other_sources(options.bank, options.out))
         elif options.command == "pack":
             from .pack import pack
 
@@ -24,7 +29,7 @@ def main() -> int:
         else:
             from .scores import measure
 
-            print(measure(options.data, options.out, options.completer))
+            print(measure(options.data, options.out, options.completer, options.until))
     except AmodalplError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -46,6 +51,12 @@ def _options() -> argparse.Namespace:
     scores.add_argument("data", type=Path, help="YAML: name -> truth, annotations, images")
     scores.add_argument("--out", type=Path, required=True)
     scores.add_argument("--completer", default="builtin", help="folder of another completer")
+    scores.add_argument(
+        "--until", default="ready-made", choices=ADVISED, help="how far to train where there is no truth"
+    )
+    others = commands.add_parser("others", help="masks of the bank that it did not learn from, to measure on")
+    others.add_argument("bank", type=Path, help="masks of other sources, named at each picture")
+    others.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
 

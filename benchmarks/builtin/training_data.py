@@ -93,6 +93,38 @@ def write_training_data(coco: Path, bank: Path, out: Path) -> dict[str, int]:
     return {"pictures": len(images), "masks": len(annotations)}
 
 
+def write_other_sources(bank: Path, out: Path) -> dict[str, int]:
+    """Write a folder for each source of a bank that the completer does not learn from, with grey pictures.
+
+    Returns:
+        Masks per source.
+    """
+    content = read_json(bank, "masks in COCO's format")
+    learnt = {source.name for source in BANK}
+    counts = {}
+    for name in sorted({image["source"] for image in content["images"]} - learnt):
+        folder = out / name
+        (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+        images: list[dict[str, Any]] = []
+        scales: dict[Any, tuple[int, float]] = {}
+        for image in (i for i in content["images"] if i["source"] == name):
+            scale = min(1, LONGEST_PX / max(image["width"], image["height"]))
+            polygons_only = all(
+                isinstance(a["segmentation"], list) for a in content["annotations"] if a["image_id"] == image["id"]
+            )
+            scale = scale if polygons_only else 1
+            entry = _picture(image, f"{len(images) + 1:05d}.png", len(images) + 1, scale, folder / PICTURES)
+            scales[image["id"]] = (entry["id"], scale)
+            images.append(entry)
+        mine = [a for a in content["annotations"] if a["image_id"] in scales and not a.get("overlaps")]
+        masks = [_mask(a, number, *scales[a["image_id"]]) for number, a in enumerate(mine, 1)]
+        kept = [mask for mask in masks if mask]
+        categories = [{"id": 1, "name": "object"}]
+        write_json(folder / ANNOTATIONS, {"images": images, "annotations": kept, "categories": categories})
+        counts[name] = len(kept)
+    return counts
+
+
 def _picture(image: dict[str, Any], name: str, number: int, scale: float, folder: Path) -> dict[str, Any]:
     width, height = round(image["width"] * scale), round(image["height"] * scale)
     if not (folder / name).exists():

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 import typer
-from drawn_completer import write_completer
 from typer.testing import CliRunner
 
-from amodalpl import builtin
 from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.pipeline import demo as demo_stage
@@ -28,6 +26,7 @@ OPTIONS = {  # that make an example quick
     "synth": TINY,
     "demo": TINY,
     "train-detector": [*TINY, "--init", "none"],
+    "refine": [*TINY, "--init", "none"],
     "train-compositional": [*TINY, "--init", "none"],
 }
 FIRST = ["convert", "check", "synth", "complete", "pseudolabel"]  # what they make is there for the others
@@ -36,6 +35,8 @@ NEED_DETECTOR = {  # and what must be there before
     "run": None,
     "demo": None,
     "evaluate detector": "train-detector",
+    "evaluate zoo": "train-detector",
+    "refine": None,
     "predict": "train-detector",
     "train-compositional": None,
 }
@@ -82,7 +83,6 @@ def site(tmp_path_factory):
     shutil.copytree(folder / "images", folder / "photos")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(builtin, "FOLDER", write_completer(folder / "builtin"))
         run("convert instances.json --images images --to labelme --out labelme")
         shutil.move("instances.json", "kept.json")
         run_example("convert")
@@ -105,7 +105,6 @@ def site(tmp_path_factory):
 def there(site, tmp_path, monkeypatch):
     shutil.copytree(site, tmp_path / "site")
     monkeypatch.chdir(tmp_path / "site")
-    monkeypatch.setattr(builtin, "FOLDER", site / "builtin")
     monkeypatch.setattr(demo_stage, "TRAINING_SCENES", 6)
     monkeypatch.setattr(demo_stage, "VALIDATION_SCENES", 2)
 

@@ -6,10 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from drawn_completer import write_completer
 from interruptions import Killed, KillIn
 
-from amodalpl import builtin
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError, SettingsError
 from amodalpl.metrics.hidden_parts import HiddenParts
@@ -75,17 +73,12 @@ def scenes(tmp_path_factory):
     return write_scenes(tmp_path_factory.mktemp("scenes"), 8, seed=0, size_hw=(64, 80))
 
 
-@pytest.fixture
-def start(tmp_path, monkeypatch):
-    monkeypatch.setattr(builtin, "FOLDER", write_completer(tmp_path / "start"))
-
-
 def ask(scenes, out, progress=None, until="fine-tuned"):
     more = {"progress": progress} if progress else {}
     return advise(scenes.annotations, scenes.images, out, VALUES, device="cpu", until=until, **more)
 
 
-def test_the_command_measures_what_it_is_asked_for(scenes, start, tmp_path):
+def test_the_command_measures_what_it_is_asked_for(scenes, tmp_path):
     made = ask(scenes, tmp_path / "advice")
     rows = made.scores["hold-out hidden parts, micro (PCNet/ASBU), with intervals"]
     assert list(rows) == ["convex hull", "ready-made", "fine-tuned"]
@@ -98,13 +91,13 @@ def test_the_command_measures_what_it_is_asked_for(scenes, start, tmp_path):
     assert "own" in ask(scenes, tmp_path / "advice", until="own").scores.popitem()[1]
 
 
-def test_killed_it_goes_on(scenes, start, tmp_path):
+def test_killed_it_goes_on(scenes, tmp_path):
     with pytest.raises(Killed):
         ask(scenes, tmp_path / "advice", KillIn("training the completer", 1))
     assert ask(scenes, tmp_path / "advice").counts == ask(scenes, tmp_path / "undisturbed").counts
 
 
-def test_bad_input_is_one_line(scenes, start, tmp_path):
+def test_bad_input_is_one_line(scenes, tmp_path):
     with pytest.raises(SettingsError, match="--until: expected ready-made, fine-tuned, own, got 'mine'"):
         ask(scenes, tmp_path / "advice", until="mine")
     (tmp_path / "other").mkdir()

@@ -164,3 +164,5 @@ def test_shapes_are_judged_whole_and_by_class():
     known, unknown = photo(SQUARE, BAR, category_ids=[2, 3]), photo(SQUARE, BAR)
     judged, unjudged = complete_photos(plan, [known, unknown])
     assert judged.plausibility.tolist() == [2 * 480, 3 * 80] and unjudged.plausibility is None
+    (empty,) = complete_photos(plan, [photo(category_ids=[])])
+    assert empty.plausibility.shape == (0,)

@@ -73,7 +73,7 @@ def test_pseudolabel(fake_stage):
     invoke("pseudolabel", "ann.json", "images", "--completer", "completer", "--out", "out")
     [(_, kwargs)] = calls
     paths = [kwargs[name] for name in ("annotations", "images", "completer", "out")]
-    assert paths == [Path("ann.json"), Path("images"), Path("completer"), Path("out")]
+    assert paths == [Path("ann.json"), Path("images"), "completer", Path("out")]  # a folder, or the word builtin
     assert kwargs["settings"].labels.batch_size == 32 and (kwargs["fmt"], kwargs["device"]) == ("auto", "auto")
     assert (kwargs["review"], kwargs["backend"]) == (None, "torch")
     inputs = ("ann.json", "images", "--completer", "completer", "--out", "out")
@@ -114,7 +114,7 @@ def test_run_keeps_the_paths_of_the_file(fake_stage, tmp_path):
     invoke("run", tmp_path / "mine.yaml", "--out", "out", "--set", "data.images=other", "--seed", "2")
     values, out, device, _, until = calls[0][0]
     assert values == {"data": {"annotations": "a.json", "images": "other"}, "training": {"steps": 9}, "seed": 2}
-    assert (out, device, until) == (Path("out"), "auto", "train-detector")
+    assert (out, device, until) == (Path("out"), "auto", "refine")
 
 
 def test_run_takes_paths_and_the_last_stage_as_options(fake_stage, tmp_path):
@@ -130,8 +130,8 @@ def test_run_takes_paths_and_the_last_stage_as_options(fake_stage, tmp_path):
 
 def test_methods_are_listed():
     lines = invoke("complete", "--list").stdout.splitlines()
-    rows = {line.split()[0]: line for line in lines}
-    assert {"layered", "pcnet-m", "asbu"} < set(rows)
+    rows = {line.split()[0]: line for line in lines if line.strip()}
+    assert {"layered", "pcnet-m", "asbu", "init", "builtin"} < set(rows)
     assert "modal, boundary" in rows["asbu"] and "pair by pair" in rows["asbu"]
 
 

@@ -164,12 +164,37 @@ def test_looks_are_learnt_where_they_tell_the_error_of_other_scenes():
     assert known.calibrate().calibration.by_looks is None  # nothing there is wrong by what it looks like
 
 
+def test_objects_whose_truth_is_in_pieces_teach_nothing():
+    """They are as they were before something was pasted over them: hidden by what their photo shows."""
+    parted = BAR & ~rectangle((28, 32), (40, 44))
+    made = CalibrationSamples()
+    made.add([Scene(np.stack([parted, SQUARE, ALONE]))], [np.stack([parted, WHOLE, ALONE])], [labelled()], near_px=0)
+    assert [sample.in_pieces for sample in made.labels] == [True, False, False]
+    known = [described(0.02, 0.0, n, n % 2 == 0) for n in range(80)]
+    bitten = [described(0.4, 0.3, n, n % 2 == 0) for n in range(80)]
+    spoilt = [replace(described(0.0, 0.3, n, n % 2 == 0), in_pieces=True) for n in range(80)]
+    model = (
+        CalibrationSamples(labels=known).calibrate([CalibrationSamples(labels=bitten + spoilt)]).calibration.by_looks
+    )
+    assert model.error(replace(PLAIN, bay=0.3), asked=False) > 0.3
+
+
 def test_looks_that_tell_nothing_are_not_learnt():
     rng = np.random.default_rng(0)
     asked = [described(error, rng.random(), n, asked=True) for n, error in enumerate(rng.uniform(0, 0.3, 80))]
     alone = [described(0.05, rng.random(), n) for n in range(80)]  # what such labels state is their mean error
     labels = [*(replace(sample, uncertainty=1 - sample.iou) for sample in asked), *alone]
     assert CalibrationSamples(labels=labels).calibrate().calibration.by_looks is None
+
+
+def test_pairs_of_the_order_are_kept_with_whether_they_are_right():
+    turned = SceneLabels(labelled().labels, [OcclusionEdge(1, 0, 7.0)])
+    assert samples().pairs == [(OcclusionEdge(0, 1, 80.0), True)]
+    assert samples(turned).pairs == [(OcclusionEdge(1, 0, 7.0), False)]
+    both = CalibrationSamples(pairs=samples(scenes=60).pairs + samples(turned, scenes=30).pairs)
+    chance = both.calibrate().calibration.order
+    assert chance(OcclusionEdge(0, 1, 80.0)) > 0.9 > 0.1 > chance(OcclusionEdge(1, 0, 7.0))
+    assert samples(scenes=60).calibrate().calibration.order is None  # none is wrong
 
 
 def test_nothing_to_calibrate_from():

@@ -50,7 +50,15 @@ def test_what_is_seen_to_be_another_object_is_left_out_unless_it_is_in_front():
     np.testing.assert_array_equal(filled("pieces", PARTED, other, fronts=(1,)), WHOLE)
 
 
-def test_the_label_goes_into_the_hull():
+def test_pieces_that_a_label_has_joined_ask_for_nothing():
     masks = all_boxed(np.array([PARTED]))
-    label = all_boxed(np.array([PARTED | rectangle((25, 35), (20, 30))]))[0]
-    np.testing.assert_array_equal(np.asarray(fill_hull(masks, 0, label, (), "pieces")), WHOLE)
+    joined = all_boxed(np.array([PARTED | rectangle((25, 35), (20, 30))]))[0]
+    for fill in ("pieces", "hollow"):
+        np.testing.assert_array_equal(np.asarray(fill_hull(masks, 0, joined, (), fill)), np.asarray(joined))
+
+
+def test_the_hull_is_that_of_the_label():
+    masks = all_boxed(np.array([PARTED & rectangle((10, 60), (20, 40))]))
+    wider = all_boxed(np.array([PARTED | rectangle((40, 50), (20, 50))]))[0]
+    grown = np.asarray(fill_hull(masks, 0, wider, (), "pieces"))
+    assert grown[WHOLE].all() and grown[38, 41]  # on the way to what the label added
