@@ -31,7 +31,7 @@ def test_overfits_twenty_scenes(model, tmp_path):
         assert summary.scores["COCO AP visible (segm)"]["detector"]["AP50"] > 0.85
 
 
-# Least AP50. Measured: bbtp 0.91 on 20 scenes in 300 steps. Boxinst 0.89 on 8 scenes in 500 steps from filled boxes; from
+# Least AP50. Measured: bbtp 0.91 on 20 scenes in 300 steps. Boxinst 0.89 on 8 in 500 steps from filled boxes; from
 # none 0.06 in 600, even with every colour edge right, since masks are lines then. Blade 0.33 on 20 scenes in 300 steps,
 # from no filled boxes; from filled ones it was not measured.
 FROM_BOXES = {"bbtp": (20, 300, 0.7), "boxinst": (8, 500, 0.6), "blade": (20, 300, 0.2)}
