@@ -3,7 +3,7 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),$(CURDIR)/.venv/bin/python,python3)
 PYTEST = $(PYTHON) -m pytest
 export PYTHON
 
-.PHONY: help check format lint types imports test site slow fuzz gpu gpu-measure gpu-wheels builtin bench bench-check audit
+.PHONY: help check format lint types imports test site slow fuzz mutants gpu gpu-measure gpu-wheels builtin bench bench-check audit
 
 help:
 	@echo "make check   format, lint, types, imports, fast tests: what CI runs"
@@ -12,6 +12,7 @@ help:
 	@echo "make site    the pages of docs/ and the reference of the Python interface as a site, in build/site"
 	@echo "make gpu-measure   everything that runs on a GPU, measured; ARGS=\"--help\" says how"
 	@echo "make gpu-wheels    what a GPU machine without a network lacks, in runs/wheels"
+	@echo "make mutants small faults planted in what science and safety rest on: do the tests see them?"
 	@echo "make fuzz    100 000 spoilt inputs    make audit  known vulnerabilities of what is installed"
 	@echo "make builtin COMPLETER=DIR   put a trained completer into the package"
 	@echo "make bench   how fast, beside what the machine can do  make bench-check   fails when slower than stored"
@@ -43,6 +44,9 @@ slow:
 
 fuzz:
 	$(PYTEST) -q -s -m slow tests/fuzz
+
+mutants:
+	$(PYTHON) tests/mutants/run.py $(ARGS)
 
 gpu:
 	$(PYTEST) -q -m gpu

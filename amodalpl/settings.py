@@ -293,6 +293,11 @@ class LabelSettings(Settings):
         description="the same where no mask is, for what hides there without one; 1 lets nothing grow there; the "
         "completer's unless given",
     )
+    fill: Literal["never", "pieces", "hollow"] = Field(
+        "never",
+        description="grow labels to their convex hull, behind things without a mask: those in several pieces, or also "
+        "those that fill little of it, which suits files whose objects are known to be hidden",
+    )
     order_threshold: float | None = Field(
         None, gt=0, lt=1, description="the same, where growth tells who is in front; the completer's unless given"
     )
@@ -330,6 +335,9 @@ class LabelSettings(Settings):
         "unless given, only of the one that comes with the package",
     )
     images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
+    boxes: Literal["visible", "whole"] = Field(
+        "visible", description="what the boxes are of that a detector is asked about (`pseudolabel --detector`)"
+    )
     low_confidence: float | None = Field(
         None,
         ge=0,
@@ -430,6 +438,13 @@ class BoxInstSettings(Settings):
     )
     warm_up: float = Field(
         1 / 9, ge=0, le=1, description="share of the steps until neighbours count fully; 10 000 of 90 000 as published"
+    )
+    filled_start: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the steps over which masks are also taught to fill their boxes, less and less; 0 as "
+        "published, but then short trainings, or those from random weights, end in lines along two sides of the boxes",
     )
     masks_per_photo: int = Field(64, ge=1, description="masks of a photo that are learnt from in a step, at most")
 
@@ -597,9 +612,6 @@ class CompositionalSettings(Settings):
     context_share: float = Field(0.2, ge=0, le=1, description="weight of the surroundings in the choice of a pose")
     hidden_prior: float = Field(
         0.5, gt=0, lt=1, description="chance that a cell is hidden; at 0.5 it drops out, as in the authors' code"
-    )
-    centre: Literal["searched", "known"] = Field(
-        "searched", description="boxes to be labelled are of visible parts, or of whole objects"
     )
     batch_size: int = Field(8, ge=1, description="crops at once")
 

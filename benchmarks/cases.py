@@ -5,11 +5,13 @@ A case is asked through the public interfaces that a user of the library has.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -19,6 +21,7 @@ from amodalpl.completion.checkpoint import load_completer
 from amodalpl.completion.predictor import Scene
 from amodalpl.completion.training import train
 from amodalpl.errors import MissingPackageError
+from amodalpl.io.images import read_image
 from amodalpl.labelling.label_scenes import label_scenes
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.pipeline.pseudolabel import pseudolabel
@@ -264,6 +267,44 @@ def detector_training(setting: Setting) -> Result:
     return Result(1 / seconds, "photos per second", seconds, floor_s, machine, watch.busy)
 
 
+def prediction(model: str, setting: Setting) -> Result:
+    """Time detection on a photo in memory, masks encoded; the floor is MMDetection's own tool on the same network.
+
+    They take turns, so that other work on the machine meets both; MMDetection's does not encode masks.
+    """
+    try:
+        require_detector()
+    except MissingPackageError as error:
+        raise Skipped(str(error)) from None
+    from mmdet.apis import inference_detector, init_detector
+
+    from amodalpl.detector import inference, trained
+
+    data = drawn.draw_photos(setting.folder, 12)
+    changed = {"model": model, "steps": 1, "warmup_steps": 0, "workers": 0, "class_agnostic": True, "milestones": []}
+    settings = resolve(merge(read_config(Path("coco_cpu")), {"detector": changed}))
+    name = setting.device.type
+    out = train_detector(data.truth, data.images, setting.folder / "d", settings, init="none", device=name).out
+    assert out
+    ours = trained.open_detector(out, None, setting.device)
+    theirs: Any = init_detector(str(out / "mmdet_config.py"), str(out / "weights.pth"), device=name)
+    photos = [read_image(path) for path in sorted(data.images.iterdir())[: 2 if setting.quick else 12]]
+    machine = measure_machine(setting.device)
+    seconds = floor_s = math.inf
+    for _ in range(2 if setting.quick else 6):
+        start = time.perf_counter()
+        for photo in photos:
+            inference.detect_photos(ours, [photo], least_score=0.0, batch_size=1)
+        seconds = min(seconds, time.perf_counter() - start)
+        start = time.perf_counter()
+        for photo in photos:
+            inference_detector(theirs, photo[:, :, ::-1])
+        wait(setting.device)
+        floor_s = min(floor_s, time.perf_counter() - start)
+    seconds, floor_s = seconds / len(photos), floor_s / len(photos)
+    return Result(1 / seconds, "photos per second", seconds, floor_s, machine)
+
+
 def check_large_file(setting: Setting) -> Result:
     """Time `check` of a large COCO file of polygons; the floor is to copy the file and its photos once."""
     instances = 5_000 if setting.quick else 1_000_000
@@ -332,6 +373,8 @@ CASES: dict[str, Callable[[Setting], Result]] = {
     "completion and order of 8 instances, asbu by onnx": partial(complete_eight, "asbu", "onnx"),
     "labels, whole command, asbu": partial(label_photos, "asbu"),
     "detector training": detector_training,
+    "prediction beside MMDetection, mask-rcnn": partial(prediction, "mask-rcnn"),
+    "prediction beside MMDetection, orcnn": partial(prediction, "orcnn"),
     "check of a large file": check_large_file,
     "synth of 800 objects in 24 megapixels": partial(synth_large_photos, *MANY_OBJECTS),
     "labels of 800 objects in 24 megapixels": partial(label_large_photos, *MANY_OBJECTS),

@@ -14,7 +14,14 @@ from .display import show
 def audit(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Output folder of `amodalpl pseudolabel`.")],
     images: options.Images,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write audit.html here.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Write audit.html here; with --judgements, the labels with their uncertainty restated.",
+        ),
+    ] = None,
     judgements: Annotated[
         Path | None, typer.Option("--judgements", metavar="FILE", help="What audit.html saved: state what it says.")
     ] = None,

@@ -55,8 +55,8 @@ def convert(  # longer than others: typer reads options and their help from the 
         DrawnOn,
         typer.Option(
             "--drawn-on",
-            help="Where a photo has a note on how to turn it (EXIF): outlines were drawn on it as stored or as shown; "
-            "auto goes by sizes and outlines.",
+            help="Of photos with an EXIF orientation: outlines were drawn on the stored or on the shown photo; auto "
+            "decides by sizes and outlines.",
         ),
     ] = DrawnOn.auto,
     mask: Annotated[

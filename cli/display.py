@@ -6,11 +6,13 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +24,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from amodalpl.io.links import FOLLOW_LINKS
 from amodalpl.runtime.events import EventLog
 from amodalpl.runtime.progress import DAY_S, SILENT, Progress
 from amodalpl.runtime.summary import Summary
@@ -32,6 +35,7 @@ from .printable import printable
 from .threads import busy_warning
 
 LONGEST_LIST = 20  # lines of one list before it is cut
+MOST_OF_A_KIND = 5  # warnings of one kind in such a list
 WIDEST_TABLE = 7  # metrics side by side before rows and columns change places
 MOST_COUNTS = 30  # lines of counts before each stage gets one
 FIRST_COUNTS = 4  # of a stage in its line
@@ -45,6 +49,7 @@ class _BeforeTheCommand:
 
     quiet: bool = False
     log_json: Path | None = None
+    follow_links: bool = False
 
 
 _asked = _BeforeTheCommand()
@@ -58,12 +63,33 @@ def _remember(param: typer.CallbackParam, value: Any) -> Any:
 Quiet = Annotated[
     bool, typer.Option("--quiet", callback=_remember, help="No progress; warnings and the closing summary only.")
 ]
+
+
+def _follow(param: typer.CallbackParam, value: bool) -> bool:
+    if value:
+        os.environ[FOLLOW_LINKS] = "1"
+    return _remember(param, value)
+
+
+FollowLinks = Annotated[
+    bool,
+    typer.Option("--follow-links", callback=_follow, help="Open photos that are links to files elsewhere, too."),
+]
 LogJson = Annotated[
     Path | None,
     typer.Option(
         "--log-json", metavar="FILE", callback=_remember, help="Add each event of the run to FILE, as a line of JSON."
     ),
 ]
+
+
+def _said_again(summary: Summary) -> Summary:
+    """Put what has to be said before each command before the proposed ones, too."""
+
+    def with_links(line: str) -> str:
+        return re.sub(r"^amodalpl ", "amodalpl --follow-links ", line)
+
+    return replace(summary, next=with_links(summary.next), then=with_links(summary.then))
 
 
 def show(stage: Callable[[Progress], Summary], as_json: bool, *, computes: bool = False) -> None:
@@ -92,6 +118,8 @@ def show(stage: Callable[[Progress], Summary], as_json: bool, *, computes: bool 
     try:
         with contextlib.redirect_stdout(sys.stderr):
             summary = stage(log or progress)
+        if _asked.follow_links:
+            summary = _said_again(summary)
     except BaseException as error:
         if log is not None:
             log.add("error", text=str(error) or type(error).__name__)
@@ -296,11 +324,26 @@ def _count_lines(counts: Mapping[str, Any], depth: int = 1) -> Iterator[str]:
             yield from _count_lines({str(key): inner for key, inner in value.items()}, depth + 1)
         elif isinstance(value, list | tuple) and value:
             yield label.rstrip()
-            yield from ("  " * (depth + 1) + _as_line(item) for item in value[:LONGEST_LIST])
-            if len(value) > LONGEST_LIST:
-                yield "  " * (depth + 1) + f"... and {len(value) - LONGEST_LIST} more (see them with --json)"
+            shown = _some_of_each_kind(value)[:LONGEST_LIST]
+            yield from ("  " * (depth + 1) + _as_line(item) for item in shown)
+            if len(value) > len(shown):
+                yield "  " * (depth + 1) + f"... and {len(value) - len(shown)} more (see them with --json)"
         else:
             yield f"{label}  {_as_line(value) or 'none'}"
+
+
+def _some_of_each_kind(items: Sequence[Any]) -> Sequence[Any]:
+    """Return findings without those warnings whose kind was there often enough; other items as they are."""
+    times: Counter[str] = Counter()
+    shown = []
+    for item in items:
+        if isinstance(item, Mapping) and item.get("severity") == "warning":
+            kind = str(item["problem"]).partition(":")[0]
+            times[kind] += 1
+            if times[kind] > MOST_OF_A_KIND:
+                continue
+        shown.append(item)
+    return shown
 
 
 def _as_line(item: Any) -> str:

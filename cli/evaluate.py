@@ -294,7 +294,7 @@ def zoo(
 ) -> None:
     """Run several detectors on the photos of a truth: every AP, the order of pairs, speed and memory in one table.
 
-    Example: [bold]amodalpl evaluate zoo truth.json images/ runs/mask-rcnn runs/vrsp --out scores/zoo[/bold]
+    Example: [bold]amodalpl evaluate zoo truth.json images/ runs/detector --out scores/zoo[/bold]
     """
     from amodalpl.settings_values import resolve
 

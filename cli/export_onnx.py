@@ -12,16 +12,18 @@ from .display import show
 
 
 def export_onnx(
-    completer: Annotated[Path, typer.Argument(metavar="COMPLETER_DIR", help="Output folder of `amodalpl complete`.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Output folder of `amodalpl complete`, or of `train-detector`.")
+    ],
     as_json: options.Json = False,
 ) -> None:
-    """Write the completer's network as completer.onnx, for onnxruntime.
+    """Write the networks of a completer (completer.onnx) or a detector (features.onnx, regions.onnx), for onnxruntime.
 
-    The file is compared with torch before it counts. It takes any number of patches at once; what these hold, and how
-    to read the answer, is in docs/api.md.
+    Files are compared with torch before they count. What they take, and how to read their answers, is in docs/api.md.
+    Detectors: mask-rcnn, mask-rcnn-c8 and orcnn.
 
     Example: [bold]amodalpl export-onnx runs/completer[/bold]
     """
     from amodalpl.tools.export_onnx import export_onnx as stage
 
-    show(lambda progress: stage(completer, progress=progress), as_json)
+    show(lambda progress: stage(folder, progress=progress), as_json)

@@ -24,7 +24,7 @@ from .audit import audit
 from .check import check
 from .convert import convert
 from .demo import demo
-from .display import LogJson, Quiet
+from .display import FollowLinks, LogJson, Quiet
 from .doctor import doctor
 from .evaluate import evaluate
 from .explain import explain as explain_score
@@ -154,6 +154,7 @@ def main(
             show_default="as many as cores",
         ),
     ] = None,
+    follow_links: FollowLinks = False,
     quiet: Quiet = False,
     log_json: LogJson = None,
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from .error_model import fit_errors
 from .fit import LEVEL_VALUES, PixelCounts, RiskGuarantee, choose_promise, fit_labels, fit_pixels
 
 FOLDS, DIVISIONS = 5, 4
@@ -53,6 +54,32 @@ def labels_help(doubt: Sequence[float], error: Sequence[float], scene: Sequence[
         found = fit_labels(doubts[mine].tolist(), errors[mine].tolist())
         stated = np.interp(doubts[theirs], found.doubt, found.expected_error)
         lower = (doubts[theirs] - errors[theirs]) ** 2 - (stated - errors[theirs]) ** 2
+        gain += np.bincount(of_label[theirs], weights=lower, minlength=len(scenes))
+    return _is_sure(gain)
+
+
+def looks_help(
+    looks: np.ndarray, asked: np.ndarray, stated: np.ndarray, error: np.ndarray, scene: np.ndarray, seed: int = 0
+) -> bool:
+    """Tell whether the expected error by looks is nearer to the error on other scenes than what labels state.
+
+    Args:
+        looks: (N, len(LOOKS)) float.
+        asked: (N,) bool, whether something is in front of the label's object.
+        stated: (N,) float, uncertainty without looks.
+        error: (N,) float, 1 - IoU with the truth.
+        scene: (N,) number of each label's scene.
+        seed: of the divisions.
+    """
+    scenes, of_label = np.unique(scene, return_inverse=True)
+    gain = np.zeros(len(scenes))
+    for fitted, checked in _divisions(len(scenes), seed):
+        mine, theirs = np.isin(of_label, fitted), np.isin(of_label, checked)
+        found = fit_errors(looks[mine], asked[mine], error[mine])
+        if found is None:
+            return False
+        expected = found.errors(looks[theirs], asked[theirs])
+        lower = (stated[theirs] - error[theirs]) ** 2 - (expected - error[theirs]) ** 2
         gain += np.bincount(of_label[theirs], weights=lower, minlength=len(scenes))
     return _is_sure(gain)
 

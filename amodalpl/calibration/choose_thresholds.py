@@ -18,14 +18,14 @@ from ..masks.neighbours import near_pairs, neighbours_both_ways
 from ..metrics import completion as metrics
 from ..runtime.progress import SILENT, Progress
 from ..settings import LabelSettings
-from .collect import CalibrationSamples
+from .collect import Calibrated, CalibrationSamples
 from .completion_counts import count_completions
-from .fit import Calibration, RiskGuarantee
 from .holdout import Case, Holdout, with_tolerance
 
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 NO_GROWTH = 1.0  # the threshold that no probability exceeds
 COMPLETION_THRESHOLDS = THRESHOLDS[::2]  # for the order, which weighs every contact again for each
+UNMASKED_DRAWS, UNMASKED_SHARE = 2, 0.5  # scenes again, with so many of their occluders unknown, for what looks tell
 F1_NOISE = 0.005  # F1 that differs by less says nothing: among 400 pairs its standard error is three times that
 
 
@@ -74,8 +74,8 @@ def choose(
         return bundle
     if learnt_unmasked:
         bundle = replace(bundle, unmasked_threshold=_choose_unmasked(bundle, holdout, ids, settings, progress))
-    calibration, guarantee = _calibrate(plan_labels(bundle, settings), holdout, ids, progress)
-    return replace(bundle, calibration=calibration, promise=guarantee)
+    found = _calibrate(plan_labels(bundle, settings), holdout, ids, progress)
+    return replace(bundle, calibration=found.calibration, promise=found.promise, judged=found.judged)
 
 
 def _choose_order_threshold(
@@ -170,16 +170,21 @@ def _occluders(case: Case, plan: LabelPlan) -> Mapping[int, Sequence[int]]:
     return ancestors(case.true_order())
 
 
-def _calibrate(
-    plan: LabelPlan, holdout: Holdout, ids: Sequence[int], progress: Progress
-) -> tuple[Calibration, RiskGuarantee | None]:
-    samples = CalibrationSamples()
+def _calibrate(plan: LabelPlan, holdout: Holdout, ids: Sequence[int], progress: Progress) -> Calibrated:
+    samples, *unmasked = [CalibrationSamples() for _ in range(1 + UNMASKED_DRAWS)]
+    rng = np.random.default_rng(0)
     with progress.task("calibrating", len(ids)) as advance:
         for chunk in holdout.chunks(ids):
-            scenes = [case.scene for case in chunk]
-            samples.add(scenes, [case.amodal for case in chunk], label_scenes(plan, scenes), plan.gap_px)
+            _add(samples, plan, chunk)
+            for draw in unmasked:
+                _add(draw, plan, [case.with_unmasked_occluders(UNMASKED_SHARE, rng) for case in chunk])
             advance(len(chunk))
-    return samples.calibrate()
+    return samples.calibrate(unmasked)
+
+
+def _add(samples: CalibrationSamples, plan: LabelPlan, cases: Sequence[Case]) -> None:
+    scenes = [case.scene for case in cases]
+    samples.add(scenes, [case.amodal for case in cases], label_scenes(plan, scenes), plan.gap_px)
 
 
 def best(values: Sequence[float] | np.ndarray, noise: float = 0.0) -> int:

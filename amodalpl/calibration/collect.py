@@ -14,11 +14,14 @@ import numpy as np
 from ..completion.predictor import Scene
 from ..labelling.label import Label
 from ..labelling.label_scenes import SceneLabels
+from ..labelling.looks import Looks, count_pieces
 from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed, in_common_box
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from .choose_calibration import labels_help, pixels_help, promise_of_draws
+from .choose_calibration import labels_help, looks_help, pixels_help, promise_of_draws
+from .error_model import ErrorModel, fit_errors
 from .fit import Calibration, Evidence, PixelCounts, RiskGuarantee, evidence_of, fit_labels, fit_pixels
+from .likeness import JudgedLabels
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class LabelSample:
         evidence: what its pixels say; None when the network was not asked, or its answer was refused as a runaway.
         asked: whether something was taken to be in front.
         scene: number of its scene.
+        near: whether it has a neighbour, so that its order may be wrong.
+        looks: of the object and its label; None where its completion was refused.
+        in_pieces: whether the truth is in several pieces: an object that something hid before it came into the
+            hold-out, so that its whole is not known.
     """
 
     uncertainty: float
@@ -38,11 +45,29 @@ class LabelSample:
     evidence: Evidence | None
     asked: bool
     scene: int = 0
+    near: bool = True
+    looks: Looks | None = None
+    in_pieces: bool = False
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What was learnt of a completer's labels.
+
+    Attributes:
+        calibration: from its probabilities, and the looks of its labels, to their expected error.
+        promise: None where the labels allow none.
+        judged: what it was judged on, to compare others with; None without a promise.
+    """
+
+    calibration: Calibration
+    promise: RiskGuarantee | None
+    judged: JudgedLabels | None
 
 
 @dataclass
 class CalibrationSamples:
-    """Everything that is kept of labels: pixels as counts per scene, and a sample for each label with a neighbour."""
+    """Everything that is kept of labels: pixels as counts per scene, and a sample for each label."""
 
     by_scene: list[PixelCounts] = field(default_factory=list)
     labels: list[LabelSample] = field(default_factory=list)
@@ -75,45 +100,88 @@ class CalibrationSamples:
             near = neighbours_both_ways(near_pairs(scene.masks, near_px))
             pixels = PixelCounts()
             for target, (label, truth) in enumerate(zip(of_scene.labels, all_boxed(truths), strict=True)):
-                if label is not None and (label.asked or target in near):
-                    self.labels.append(_sample_of(label, truth, len(self.by_scene)))
+                if label is not None:
+                    self.labels.append(_sample_of(label, truth, len(self.by_scene), target in near))
                     if label.prediction is not None:
                         pixels.add(label.prediction, truth[label.prediction.window])
             self.by_scene.append(pixels)
 
-    def calibrate(self) -> tuple[Calibration, RiskGuarantee | None]:
+    def calibrate(self, unmasked: Sequence[CalibrationSamples] = ()) -> Calibrated:
         """Fit both maps to what was kept, each only where it helps, then choose what can be promised with them.
 
         The promise is about labels for which something was taken to be in front.
+
+        Args:
+            unmasked: labels of the same scenes with a part of their occluders unknown, for what is learnt of looks.
         """
         pixels = fit_pixels(self.pixels) if pixels_help(self.by_scene) else Calibration()
         weighed = [label for label in self.labels if label.evidence is not None]
         doubt = [pixels.implied_error(label.evidence) for label in weighed if label.evidence is not None]
         error = [1 - label.iou for label in weighed]
         helps = labels_help(doubt, error, [label.scene for label in weighed])
-        unasked = [1 - label.iou for label in self.labels if not label.asked and label.evidence is None]
+        unasked = [1 - s.iou for s in self.labels if s.near and not s.asked and s.evidence is None]
         calibration = replace(
             fit_labels(doubt, error) if helps else Calibration(),
             probability=pixels.probability,
             belongs=pixels.belongs,
             unasked=round(float(np.mean(unasked)), 6) if unasked else 0.0,
         )
-        asked = [label for label in self.labels if label.asked]
+        labels = [sample for samples in (self, *unmasked) for sample in samples.labels]
+        calibration = replace(calibration, by_looks=_fit_looks(labels, calibration))
+        asked = [label for label in self.labels if label.asked]  # once each: copies would feign that there are more
         stated = [_stated(label, calibration) for label in asked]
-        return calibration, promise_of_draws(stated, [s.iou for s in asked], [s.scene for s in asked])
+        promise = promise_of_draws(stated, [s.iou for s in asked], [s.scene for s in asked])
+        return Calibrated(calibration, promise, _judged(asked, stated, calibration, promise))
 
 
-def _sample_of(label: Label, truth: BoxedMask, scene: int) -> LabelSample:
+def _fit_looks(labels: Sequence[LabelSample], calibration: Calibration) -> ErrorModel | None:
+    """Return the expected error by looks, where it is nearer to the error on other scenes than what labels state."""
+    described = [(label, label.looks) for label in labels if label.looks is not None and not label.in_pieces]
+    if not described:
+        return None
+    looks = np.array([_looks_under(sample, of_it, calibration).as_row() for sample, of_it in described])
+    asked, scene, error = (
+        np.array(column)
+        for column in zip(*((sample.asked, sample.scene, 1 - sample.iou) for sample, _ in described), strict=True)
+    )
+    stated = np.array([_stated(sample, calibration) for sample, _ in described])
+    return fit_errors(looks, asked, error) if looks_help(looks, asked, stated, error, scene) else None
+
+
+def _judged(
+    asked: Sequence[LabelSample], stated: Sequence[float], calibration: Calibration, promise: RiskGuarantee | None
+) -> JudgedLabels | None:
+    described = [(s, s.looks, doubt) for s, doubt in zip(asked, stated, strict=True) if s.looks is not None]
+    if promise is None or not described:
+        return None
+    return JudgedLabels(
+        np.array([_looks_under(sample, looks, calibration).as_row() for sample, looks, _ in described]),
+        np.array([doubt for _, _, doubt in described]),
+        np.array([sample.iou > promise.iou_above for sample, _, _ in described]),
+    )
+
+
+def _looks_under(sample: LabelSample, looks: Looks, calibration: Calibration) -> Looks:
+    implied = 0.0 if sample.evidence is None else calibration.implied_error(sample.evidence)
+    return replace(looks, implied=implied)
+
+
+def _sample_of(label: Label, truth: BoxedMask, scene: int, near: bool) -> LabelSample:
     found, true = in_common_box(label.whole, truth)
     iou = count_px(found & true) / count_px(found | true)
     prediction, evidence = label.prediction, None
     if prediction is not None and not label.runaway:
         evidence = evidence_of(prediction, label.whole[prediction.window] | prediction.modal)
-    return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene)
+    in_pieces = count_pieces(truth.crop) > 1
+    return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene, near, label.looks, in_pieces)
 
 
 def _stated(sample: LabelSample, calibration: Calibration) -> float:
     """Return the uncertainty that a label would carry under another calibration."""
+    if calibration.by_looks is not None and sample.looks is not None:
+        return calibration.by_looks.error(_looks_under(sample, sample.looks, calibration), sample.asked)
     if sample.evidence is not None:
         return calibration.uncertainty(sample.evidence)
-    return sample.uncertainty if sample.asked else calibration.unasked
+    if sample.asked:
+        return sample.uncertainty
+    return calibration.unasked if sample.near else 0.0

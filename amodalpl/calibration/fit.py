@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..completion.predictor import CompletionPrediction
+from .error_model import ErrorModel
 
 LEVELS = 1001  # probabilities are counted in thousandths, so that any number of pixels takes the same memory
 LEVEL_VALUES = np.linspace(0, 1, LEVELS)
@@ -89,6 +90,8 @@ class Calibration:
         probability: the network's probabilities at the knots, increasing.
         belongs: share of pixels of that probability that truly belong to the object, non-decreasing, in [0, 1].
         unasked: mean error of labels with neighbours of which none was taken to be in front: their order may be wrong.
+        by_looks: the expected error by what an object and its label look like, which then is what labels state; None
+            where looks do not help.
     """
 
     doubt: tuple[float, ...] = (0.0, 1.0)
@@ -96,6 +99,7 @@ class Calibration:
     probability: tuple[float, ...] = (0.0, 1.0)
     belongs: tuple[float, ...] = (0.0, 1.0)
     unasked: float = 0.0
+    by_looks: ErrorModel | None = None
 
     def error(self, doubt: float) -> float:
         """Return the expected error, 1 - IoU, for an implied error in [0, 1]."""
@@ -127,6 +131,7 @@ class Calibration:
             "probability": list(self.probability),
             "belongs": list(self.belongs),
             "unasked": self.unasked,
+            "by_looks": self.by_looks.to_json() if self.by_looks else None,
         }
 
     @classmethod
@@ -146,7 +151,12 @@ class Calibration:
             if not 0 <= min(*xs, *ys) <= max(*xs, *ys) <= 1:
                 raise ValueError(f"calibration: expected numbers from 0 to 1 in `{at}` and `{of}`")
             knots |= {at: xs, of: ys}
-        return cls(**knots, unasked=float(value["unasked"]))
+        by_looks = value.get("by_looks")
+        return cls(
+            **knots,
+            unasked=float(value["unasked"]),
+            by_looks=None if by_looks is None else ErrorModel.from_json(by_looks),
+        )
 
 
 def fit_pixels(counts: PixelCounts, knots: int = 20) -> Calibration:
@@ -282,15 +292,15 @@ def choose_promise(
     bad = np.asarray(iou, dtype=float) <= iou_above
     for bound in np.unique(rounded[rounded <= 1 - iou_above])[::-1]:
         below = rounded <= bound
-        if _at_most(int(bad[below].sum()), int(below.sum()), 1 - share) <= MARGIN:
+        if at_most(int(bad[below].sum()), int(below.sum()), 1 - share) <= MARGIN:
             return RiskGuarantee(float(bound), iou_above, share)
     return None
 
 
-def _at_most(events: int, trials: int, chance: float) -> float:
-    """Return the probability of at most so many events.
+def at_most(events: int, trials: int, chance: float) -> float:
+    """Return the probability of at most so many events, each trial having one with a chance.
 
-    >>> round(_at_most(0, 59, 0.05), 4), round(_at_most(1, 2, 0.5), 4)
+    >>> round(at_most(0, 59, 0.05), 4), round(at_most(1, 2, 0.5), 4)
     (0.0485, 0.75)
     """
     from scipy.special import bdtr  # what scipy.stats.binom.cdf calls, which takes two seconds to import

@@ -49,6 +49,18 @@ class Case:
                     pairs.append(OcclusionEdge(front, back, float(shared_px)))
         return pairs
 
+    def with_unmasked_occluders(self, share: float, rng: np.random.Generator) -> Case:
+        """Return the scene with some of what hides others no longer known, as things that nobody annotated.
+
+        Args:
+            share: of the objects in front of others, the chance of each to go.
+            rng: source of randomness.
+        """
+        fronts = sorted({pair.front for pair in self.true_order()})
+        gone = {front for front in fronts if rng.random() < share}
+        kept = [index for index in range(len(self.amodal)) if index not in gone] or list(range(len(self.amodal)))
+        return Case(Scene(self.scene.masks.subset(kept), self.scene.image), self.amodal.subset(kept))
+
     def eroded(self, radius_px: int) -> Scene:
         """Return the scene with every visible mask shrunk by a square of side 2 * radius + 1."""
         masks = self.scene.masks

@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from ..calibration.fit import Calibration, RiskGuarantee
+from ..calibration.likeness import JudgedLabels
 from ..errors import CheckpointError, DataError, SettingsError, nearest
 from ..io.checkpoints import load_plain
 from ..io.files import hash_file, read_json, write_json, write_whole
@@ -41,6 +42,7 @@ class CompleterBundle:
         calibration: from the network's probabilities to those of pixels, and to the expected error of labels.
         promise: up to which uncertainty labels are good; None where the hold-out allows none.
         shapes: how ordinary a shape is; None where there were too few whole objects to learn it from.
+        judged: what the promise was judged on, to compare a user's labels with; None without one.
     """
 
     completer: Completer
@@ -52,6 +54,7 @@ class CompleterBundle:
     promise: RiskGuarantee | None = None
     shapes: ShapePrior | None = None
     unmasked_threshold: float = 1.0
+    judged: JudgedLabels | None = None
 
 
 def save_completer(
@@ -83,6 +86,7 @@ def write_card(
         "unmasked_threshold": trained.unmasked_threshold,
         "calibration": trained.calibration.to_json(),
         "promise": trained.promise.to_json() if trained.promise else None,
+        "judged": trained.judged.to_json() if trained.judged else None,
         "weights_sha256": hash_file(folder / WEIGHTS),
         "shapes_sha256": hash_file(folder / SHAPES) if trained.shapes is not None else None,
     }
@@ -196,6 +200,7 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, dict[str, Any
             "contact_crops": given.contact_crops or (),
             "calibration": Calibration.from_json(card["calibration"]),
             "promise": None if card["promise"] is None else RiskGuarantee.from_json(card["promise"]),
+            "judged": None if card.get("judged") is None else JudgedLabels.from_json(card["judged"]),
             "unmasked_threshold": given.unmasked_threshold or 1.0,
         }
         width = CompleterSettings(width=card["width"], image=card["image"], method=card["method"]).width

@@ -50,6 +50,7 @@ class Format:
         detect: whether a source is of this format, told by its content; None: it must be named.
         feeds_pipeline: `check`, `synth` and `pseudolabel` read what is written.
         holds: what it has a place for, of the two masks of an object.
+        photos_in: where readers look for the photos, within the folder that is written; None: wherever they are.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Format:
     detect: Callable[[Source], bool] | None = None
     feeds_pipeline: bool = False
     holds: Holds = "one mask"
+    photos_in: str | None = None
 
 
 def _has(name: str) -> Callable[[Source], bool]:
@@ -76,6 +78,7 @@ FORMATS: dict[str, Format] = {
             "labelme 3 to 5: a folder of JSON files, one per photo",
             kept="polygons, masks, parts and groups (group_id), flags, attributes, scores, crowd",
             not_kept="circles and rectangles (they become polygons), lines and points, ids",
+            photos_in=".",
             read=labelme.read,
             write=labelme.write,
             detect=labelme.detect,
@@ -112,6 +115,7 @@ FORMATS: dict[str, Format] = {
             "YOLO segmentation (Ultralytics): data.yaml and labels/*.txt",
             kept="polygons; masks in pixels become polygons along pixels, parts are joined by slits",
             not_kept="attributes, crowd, groups, ids, what lies outside the photo; scores are read, not written",
+            photos_in="images",
             read=yolo.read,
             write=yolo.write,
             detect=yolo.detect,

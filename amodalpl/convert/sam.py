@@ -13,12 +13,15 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from ..data.coco_parsing import mask_of
 from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.mask_parsing import brief
 from ..data.records import AnnotationSet, LeftOut
 from ..data.source import Source, files_below, load_json
 from ..errors import DataError
+from ..masks import rle
 from . import png_instances
 from .coco_results import mask_size
 from .png_index import ANY_CLASS
@@ -85,7 +88,7 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
                 raise LeftOut(str(error)) from None
             if not _first(data):
                 raise LeftOut(f"not masks of SAM: expected a list of masks with {_SCORE}, got {brief(data)}")
-            masks = [mask if isinstance(mask, dict) else {} for mask in _masks(data)]
+            masks = [_in_runs(mask) if isinstance(mask, dict) else {} for mask in _masks(data)]
             size_hw = next((size for size in map(mask_size, masks) if size), None)
             canvas = builder.photo(_photo(data, name, photos), name, size_hw)
             for index, mask in enumerate(masks):
@@ -108,6 +111,16 @@ def _read_png(path: Path, images: Path | None, drawn_on: DrawnOn) -> AnnotationS
         data.instances[at] = replace(instance, score=score)
     without_doubles(data, {i.id: i.place for i in data.instances})
     return data
+
+
+def _in_runs(mask: dict[str, Any]) -> dict[str, Any]:
+    """Return a mask in runs whose pixels, SAM's default, were written as rows of true and false; others as they are."""
+    rows = mask.get("segmentation")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) and row for row in rows):
+        return mask
+    if {len(row) for row in rows} != {len(rows[0])} or {type(value) for row in rows for value in row} != {bool}:
+        return mask
+    return {**mask, "segmentation": rle.to_json(rle.encode(np.array(rows)))}
 
 
 def _photo(data: Any, name: str, photos: PhotoFolder) -> str:

@@ -3,6 +3,9 @@
 A line is a class number and x y pairs as fractions of the photo's width and height; the photo is the one that is shown,
 because Ultralytics follows EXIF notes. One polygon per object: parts of an object are joined by slits without width, as
 Ultralytics' own converter joins them. Label files stand under `labels/` where photos stand under `images/`.
+
+Of YOLO detection a line is a class number, the middle of a box and its size. Boxes become rectangles where no line is
+an outline; beside outlines, a box is an object whose outline is missing.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ CARDS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASSES = ("classes.txt", "obj.names")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _LOOKED_AT = 20  # label files, to tell whether they are any
+_BOX_NUMBERS = 4  # of a box: x and y of its middle, width and height
 _DIGITS = 10  # significant ones: enough to come back to the same pixel coordinates, rounded to DECIMALS
 
 
@@ -79,6 +83,9 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
         builder.mend(
             str(folder.name), f"classes without names: found no {CARDS[0]} nor {CLASSES[0]}, numbers are names"
         )
+    boxes_only = not any(map(_has_outline, files))
+    if boxes_only:
+        builder.mend(str(folder.name), "boxes instead of outlines: no line is an outline, boxes became rectangles")
     for number in sorted(names):
         builder.data.categories.append({"id": number + 1, "name": names[number]})
     for file in files:
@@ -87,7 +94,7 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
             canvas = builder.photo(_photo_of(builder, file, folder, images), place)
             for line_number, line in enumerate(_lines(file), start=1):
                 with builder.entry(f"{place}:{line_number}"):
-                    _add(builder, canvas, line, names)
+                    _add(builder, canvas, line, names, boxes_only)
     return builder.finish()
 
 
@@ -96,6 +103,13 @@ def _label_files(folder: Path) -> Iterator[Path]:
     below = [file for file in files_below(folder, ".txt") if file.name not in CLASSES]
     labelled = [file for file in below if "labels" in file.relative_to(folder).parts[:-1]]
     yield from labelled or (below if folder.name == "labels" else [])
+
+
+def _has_outline(file: Path) -> bool:
+    """Tell whether a line has more numbers than a class, a box and a confidence."""
+    with suppress(LeftOut):
+        return any(len(line.split()) > _BOX_NUMBERS + 2 for line in _lines(file))
+    return False
 
 
 def _numbers(files: Sequence[Path]) -> list[int]:
@@ -169,7 +183,7 @@ def _photo_of(builder: Builder, file: Path, folder: Path, images: Path) -> str:
     raise LeftOut(f"missing photo: found none for {file.relative_to(folder)}; its folder is --images")
 
 
-def _add(builder: Builder, canvas: Canvas, line: str, names: Mapping[int, str]) -> None:
+def _add(builder: Builder, canvas: Canvas, line: str, names: Mapping[int, str], boxes_only: bool) -> None:
     words = line.split()
     if not words:
         return
@@ -180,8 +194,10 @@ def _add(builder: Builder, canvas: Canvas, line: str, names: Mapping[int, str]) 
         raise LeftOut(f"unknown class: expected a number of the names, got {number}")
     values = [decimal(word) for word in words[1:]]
     score = values.pop() if len(values) % 2 else None  # predictions end in their confidence
-    if len(values) == 4:
-        raise LeftOut("box without a mask: expected a polygon, got 4 numbers")
+    if len(values) == _BOX_NUMBERS and boxes_only:
+        values = _corners(*values)
+    elif len(values) == _BOX_NUMBERS:
+        raise LeftOut("box without a mask: expected a polygon as other lines have, got 4 numbers")
     if len(values) < 6:
         raise LeftOut(f"polygon with fewer than 3 points: got {len(values) // 2}")
     if score is not None and not 0 <= score <= 1:
@@ -191,6 +207,18 @@ def _add(builder: Builder, canvas: Canvas, line: str, names: Mapping[int, str]) 
     height, width = canvas.shown_hw
     points = np.reshape(values, (-1, 2)) * (width, height)
     builder.add(canvas, number + 1, Mask((tuple(points.ravel().round(DECIMALS).tolist()),)), score=score)
+
+
+def _corners(x: float, y: float, width: float, height: float) -> list[float]:
+    """Return the corners of a box, x and y in turn.
+
+    Raises:
+        LeftOut: it has no area.
+    """
+    if width <= 0 or height <= 0:
+        raise LeftOut(f"empty box: expected a width and height above 0, got {width:g} and {height:g}")
+    left, top, right, bottom = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    return [left, top, right, top, right, bottom, left, bottom]
 
 
 def write(data: AnnotationSet, out: Path) -> UnsupportedFields:

@@ -34,11 +34,16 @@ def with_whole_ids(data: Any, images: Path | None, mended: list[Dropped]) -> Any
     photo_id = _renumbered(photos, "images", mended)
     class_id = _renumbered(classes, "categories", mended)
     _renumbered(objects, "annotations", mended)
-    for entry in objects:
+    named = {c.get("name"): c["id"] for c in classes if isinstance(c, dict) and isinstance(c.get("name"), str)}
+    for index, entry in enumerate(objects):
         if isinstance(entry, dict):
             for key, known in (("image_id", photo_id), ("category_id", class_id)):
                 if key in entry:
                     entry[key] = known(entry[key])
+            if isinstance(name := entry.get("category_id"), str) and name in named:
+                entry["category_id"] = named[name]
+                what = f"class by its name: {brief(name)} is {named[name]}"
+                mended.append(Dropped(f"annotations[{index}].category_id", None, None, what))
     for photo in photos:
         if isinstance(photo, dict) and "file_name" not in photo:
             _add_name(photo, images)
@@ -51,8 +56,16 @@ def _renumbered(entries: list[Any], name: str, mended: list[Dropped]) -> Callabl
     whole: dict[str, int] = {}
     taken = {entry["id"] for entry in entries if isinstance(entry, dict) and type(entry.get("id")) is int}
     free = max(taken, default=0) + 1
+    first: dict[int, dict[str, Any]] = {}
     for index, entry in enumerate(entries):
-        if not isinstance(entry, dict) or type(value := entry.get("id")) is int:
+        if not isinstance(entry, dict):
+            continue
+        if type(value := entry.get("id")) is int:
+            before = first.setdefault(value, entry)
+            if name == "annotations" and before is not entry and before != entry:  # not the very same once more
+                entry["id"], free = free, free + 1
+                what = f"id of two annotations: {value}, the second is {entry['id']} now"
+                mended.append(Dropped(f"{name}[{index}].id", None, None, what))
             continue
         number = as_number(value)
         key = str(value)

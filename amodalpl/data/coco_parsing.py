@@ -364,7 +364,11 @@ def _sound_entries(
         elif image_id not in image_ids:
             problem = ("image_id", f"unknown image: expected the id of one of the images, got {image_id}")
         elif type(category_id) is not int or category_id not in category_ids:
-            problem = ("category_id", f"unknown category: expected the id of a category, got {brief(category_id)}")
+            hint = "; `amodalpl convert` reads ids and names of classes in text" if isinstance(category_id, str) else ""
+            problem = (
+                "category_id",
+                f"unknown category: expected the id of a category, got {brief(category_id)}{hint}",
+            )
         elif crowd not in (0, 1):
             problem = ("iscrowd", f"unknown crowd flag: expected 0 or 1, got {brief(raw['iscrowd'])}")
         elif (

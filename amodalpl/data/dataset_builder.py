@@ -25,6 +25,7 @@ from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mas
 
 DrawnOn = Literal["auto", "stored", "shown"]
 DECIMALS = 5  # of pixels, kept of coordinates that a file states as fractions, so that they come back as drawn
+_MOST_QUOTED = 600  # characters of the first reason, where nothing can be read
 CORNERS_OF_A_CIRCLE = 72  # a circle of 100 px is off by a twentieth of a pixel
 
 
@@ -161,7 +162,7 @@ class Builder:
         path = None if self.images is None else image_path(self.images, file_name)
         if path is None or not os.path.isfile(path):
             if path is not None and self._must_be_there and not may_be_missing:
-                raise LeftOut(f"missing photo: {file_name}")
+                raise LeftOut(f"missing photo: {file_name[:120]}")
             if stated_hw is None:
                 raise LeftOut("photo of unknown size: the file states none; give the folder of photos with --images")
             try:
@@ -246,7 +247,7 @@ class Builder:
             self._make_storable(f"class {category['id']}", category)
         self._make_storable("the file", data.raw)
         if not data.images:
-            first = ": ".join(data.left_out[0]) if data.dropped else "it names none"
+            first = ": ".join(data.left_out[0])[:_MOST_QUOTED] if data.dropped else "it names none"
             raise DataError(
                 f"{self.path}: expected annotated photos, could read none of {len(data.dropped)} entries ({first})"
             )

@@ -20,6 +20,7 @@ from ..errors import DataError
 from ..io.json_stream import finite, read_entries, read_object, write_object
 from ..masks import rle
 from ..masks.boxed import BoxedMask, boxed
+from ..masks.rle import Rle
 from .coco_parsing import read_categories, read_images, whole_id
 from .mask_parsing import brief, read_masks
 from .records import AnnotationSet, ImageRecord, Instance
@@ -31,9 +32,12 @@ DECISION = "decision"
 """Key of `amodalpl` in a label that was decided on."""
 NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only", "kept_modal"})
 """Flags of labels that nothing is in front of by the order, or whose class is never completed."""
+DOUBTFUL_FROM = 0.3
+"""Uncertainty from which labels are doubtful where nothing is promised."""
 UNASKED = NOTHING_IN_FRONT | {"fully_shared"}
 """Flags of labels that the network was not asked about."""
 _MASKS = ("segmentation", "visible_mask")
+_NOTED_MASKS = (COMPLETED, "drawn")
 _NEEDED = ("id", "image_id", "category_id", *_MASKS, "amodalpl")
 _LISTS = {"flags": str, "occluders": int}
 _NUMBERS = ("uncertainty", "plausibility", "growth", "added_px")
@@ -82,6 +86,9 @@ def label_entry(
     uncertainty: float,
     plausibility: float | None,
     flags: Sequence[str],
+    looks: Mapping[str, float] | None = None,
+    hidden_by: Mapping[int | None, int] | None = None,
+    drawn: Rle | None = None,
 ) -> dict[str, Any]:
     """Return the entry of a finished label, see `docs/formats.md`.
 
@@ -95,6 +102,10 @@ def label_entry(
         uncertainty: expected 1 - IoU, 0 to 1.
         plausibility: how ordinary the whole shape is, 0 to 1; None where nobody knows.
         flags: what else to know of it.
+        looks: what the object and its label look like, in named numbers; None to leave them out.
+        hidden_by: occluder map: pixels of its hidden part under each other object that is seen there, by annotation id,
+            and under nothing that has a mask, by None; None to leave it out.
+        drawn: what was drawn, where neither the visible nor the whole mask says it.
     """
     whole, seen = rle.to_json(boxed(amodal).encode()), rle.to_json(boxed(visible).encode())
     area_px = _area_px(whole)
@@ -116,8 +127,15 @@ def label_entry(
             "growth": round(area_px / max(drawn_px, 1), 6),
             "added_px": area_px - drawn_px,
             "flags": list(flags),
+            **({} if hidden_by is None else {"hidden_by": [_hidden_by(*entry) for entry in hidden_by.items()]}),
+            **({} if looks is None else {"looks": {name: round(value, 4) for name, value in looks.items()}}),
+            **({} if drawn is None else {"drawn": rle.to_json(drawn)}),
         },
     }
+
+
+def _hidden_by(occluder: int | None, pixels: int) -> dict[str, int | None]:
+    return {"occluder": occluder, "px": pixels}
 
 
 def decided_entry(annotation: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:
@@ -295,10 +313,9 @@ def read_labels(
                     f"{path}: {place}.{key}: expected the id of an entry of the file, got {value}; {WRITTEN_BY}"
                 )
             ids.append(entry_id)
-            put_aside = _check_notes(path, f"{place}.amodalpl", entry["amodalpl"])
+            notes = _check_notes(path, f"{place}.amodalpl", entry["amodalpl"])
             masks += [(f"{place}.{key}", entry[key], sizes[image_id]) for key in _MASKS]
-            if put_aside:
-                masks.append((f"{place}.amodalpl.completed", put_aside, sizes[image_id]))
+            masks += [(f"{place}.amodalpl.{k}", notes[k], sizes[image_id]) for k in _NOTED_MASKS if notes.get(k)]
         _check_masks(path, masks)
         yield from (entry for _, entry in batch)
     _require_own_ids(path, np.array(ids, dtype=np.int64))
@@ -320,8 +337,8 @@ def read_order(path: Path) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def _check_notes(path: Path, place: str, notes: Any) -> Any:
-    """Return the mask that a decision put aside, if any."""
+def _check_notes(path: Path, place: str, notes: Any) -> Mapping[str, Any]:
+    """Return what is noted of a label, if it can be; its masks are looked at with the others."""
     if not isinstance(notes, dict):
         raise DataError(f"{path}: {place}: expected what is noted of a label, got {brief(notes)}; {WRITTEN_BY}")
     for key, kind in _LISTS.items():
@@ -334,7 +351,7 @@ def _check_notes(path: Path, place: str, notes: Any) -> Any:
         value = notes.get(key)
         if not (value is None or type(value) is float or (type(value) is int and abs(value) < 2**53)):
             raise DataError(f"{path}: {place}.{key}: expected a number or null, got {brief(value)}; {WRITTEN_BY}")
-    return notes.get("completed")
+    return notes
 
 
 def _check_masks(path: Path, masks: list[tuple[str, Any, tuple[int, int]]]) -> None:

@@ -86,6 +86,12 @@ class ShownLabel:
         return rle_of(self.annotation["visible_mask"])
 
     @cached_property
+    def drawn(self) -> Rle | None:
+        """What was drawn, where the file has a mask for it."""
+        stated = self._note("drawn")
+        return rle_of(stated) if stated else None
+
+    @cached_property
     def flags(self) -> list[str]:
         """What to look at; a region that detectors ignore is flagged too."""
         return [*map(str, self._note("flags") or ()), *(["iscrowd"] if self.annotation.get("iscrowd") else [])]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from .records import LeftOut
 from .source import files_below
@@ -37,11 +40,14 @@ class PhotoNames:
         """Return the photo that a name means, relative to the folder; None when there is none.
 
         That very file comes first, then one that differs in case, Unicode form or slashes, then in its suffix. Of the
-        folders that lead to a photo, either name may lack the first ones.
+        folders that lead to a photo, either name may lack the first ones. Last come spellings of addresses and uploads.
 
         Raises:
             LeftOut: several photos may be meant.
         """
+        return next((found for spelling in (name, *_of_web(name)) if (found := self._find(spelling))), None)
+
+    def _find(self, name: str) -> str | None:
         if not name.startswith("/") and os.path.isfile(self._folder / name):
             return name
         key = normal(name)
@@ -79,6 +85,20 @@ class PhotoNames:
     @cached_property
     def _by_stem(self) -> dict[str, list[tuple[str, str]]]:
         return _by_last_part({name: str(PurePosixPath(normal(name)).with_suffix("")) for name in self._files})
+
+
+def _of_web(name: str) -> Iterator[str]:
+    """Yield what an address or an uploaded file may be called on the disk.
+
+    >>> list(_of_web("d/1a2b3c4d-a%20b.jpg?token=1"))
+    ['d/1a2b3c4d-a b.jpg', 'd/a b.jpg']
+    """
+    plain = unquote(re.split("[?#]", name, maxsplit=1)[0])
+    if plain and plain != name:
+        yield plain
+    without = re.sub(r"(^|/)[0-9a-f]{8}-(?=[^/]+$)", r"\1", plain)  # Label Studio's uploads
+    if without != plain:
+        yield without
 
 
 def _by_last_part(keys: dict[str, str]) -> dict[str, list[tuple[str, str]]]:

@@ -184,9 +184,13 @@ class AnnotationSet:
             groups.setdefault(instance.image_id, []).append(instance)
         return groups
 
-    def completable(self, image_id: int) -> list[Instance]:
-        """Return the objects of a photo that can be completed: those with a visible mask that are no crowd."""
-        return [i for i in self.by_image[image_id] if i.modal_mask is not None and not i.is_crowd]
+    @cached_property
+    def completable(self) -> dict[int, list[Instance]]:
+        """The instances per image id that can be completed: those with a visible mask that are no crowd."""
+        return {
+            image_id: [i for i in instances if i.modal_mask is not None and not i.is_crowd]
+            for image_id, instances in self.by_image.items()
+        }
 
     @cached_property
     def image_by_id(self) -> dict[int, ImageRecord]:

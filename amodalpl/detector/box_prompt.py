@@ -24,6 +24,7 @@ from ..io.files import hash_file
 from ..runtime.stage_run import stage_of
 from .compositional.checkpoint import BACKBONE, CARD, WEIGHTS, BoxSegmenter, read_segmenter
 from .compositional.inference import predict_boxes
+from .data.coco_export import AGNOSTIC_NAME
 from .heads.bbtp import envelope
 from .inference import prepare_photo
 from .quiet import third_party_quiet
@@ -79,8 +80,8 @@ class BoxPrompt(Protocol):
 
 
 def knows(prompt: BoxPrompt, class_name: str) -> bool:
-    """Tell whether a model has learnt a class; one that knows a single class takes anything for it."""
-    return class_name in prompt.class_names or len(prompt.class_names) == 1
+    """Tell whether a model has learnt a class; one of objects as such (`detector.class_agnostic`) has learnt all."""
+    return class_name in prompt.class_names or list(prompt.class_names) == [AGNOSTIC_NAME]
 
 
 def open_box_prompt(path: Path, device: torch.device) -> BoxPrompt:
@@ -118,7 +119,7 @@ class _Compositional:
             self._segmenter.extractor,
             image,
             boxes_xywh,
-            [ids[name] if name in ids else next(iter(ids.values())) for name in class_names],
+            [ids[name] for name in class_names],
             centred=whole,
         )
         return [BoxAnswer(p.amodal, p.visible, p.uncertainty) for p in found]

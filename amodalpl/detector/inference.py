@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,12 @@ def detect(
         for batch in loader:
             for sample in model.test_step(batch):
                 found = sample.pred_instances
-                told = zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True)
+                told = [*zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True)]
                 masks = {"segmentation": found.masks, "visible_mask": found.get("visible_masks")}
-                as_arrays = {key: value.cpu().numpy() for key, value in masks.items() if value is not None}
+                every = list(range(len(told)))
+                as_rles = {k: _encode_kept(v, every, found.bboxes.cpu()) for k, v in masks.items() if v is not None}
                 for index, ((x1, y1, x2, y2), label, score) in enumerate(told):
-                    encoded = {key: rle.encode(values[index]) for key, values in as_arrays.items()}
+                    encoded = {key: of_objects[index] for key, of_objects in as_rles.items()}
                     box = _box((x1, y1, x2, y2), encoded["segmentation"])
                     results.append(
                         {
@@ -151,11 +152,30 @@ def detect_photos(
         for group in groups.values():
             for start in range(0, len(group), batch_size):
                 batch = group[start : start + batch_size]
-                with torch.autocast("cuda", torch.float16) if half else nullcontext():
+                with torch.autocast("cuda", torch.float16) if half else nullcontext(), _from(detector, least_score):
                     samples = detector.model.test_step(pseudo_collate([prepared for _, prepared in batch]))
                 for (index, _), sample in zip(batch, samples, strict=True):
                     found[index] = _detections(detector, sample.pred_instances, least_score)
     return found
+
+
+@contextmanager
+def _from(detector: Detector, least_score: float) -> Iterator[None]:
+    """Let a two-stage model leave out what will be left out anyway before it makes masks, not after.
+
+    What has a lower score never takes a place of what has a higher one. Not where a head changes scores upwards.
+    """
+    head = getattr(detector.model, "roi_head", None)
+    config: Any = getattr(head, "test_cfg", None)
+    before = config.get("score_thr") if config is not None else None
+    if before is None or before >= least_score or getattr(head, "rescoring", "off") != "off":
+        yield
+        return
+    config.score_thr = least_score
+    try:
+        yield
+    finally:
+        config.score_thr = before
 
 
 def prepare_photo(detector: Detector, image: np.ndarray) -> Any:
@@ -182,8 +202,8 @@ def _detections(detector: Detector, found: Any, least_score: float) -> list[Dete
     if not bool(torch.isfinite(scores).all() and torch.isfinite(boxes).all()):
         raise CheckpointError(f"model {detector.name}: expected scores and boxes, got NaN or infinity")
     kept = [index for index in scores.argsort(descending=True, stable=True).tolist() if scores[index] >= least_score]
-    masks = _encode(found.masks, kept)
-    seen = _encode(found.visible_masks, kept) if "visible_masks" in found else [None] * len(kept)
+    masks = _encode_kept(found.masks, kept, boxes)
+    seen = _encode_kept(found.visible_masks, kept, boxes) if "visible_masks" in found else [None] * len(kept)
     return [
         Detection(
             detector.categories[int(found.labels[index])]["id"],
@@ -197,5 +217,22 @@ def _detections(detector: Detector, found: Any, least_score: float) -> list[Dete
     ]
 
 
-def _encode(masks: Any, kept: Sequence[int]) -> list[Rle]:
-    return [rle.encode(np.asarray(masks[index].cpu(), dtype=bool)) for index in kept]
+def _encode_kept(masks: Any, kept: Sequence[int], boxes: Any) -> list[Rle]:
+    if not kept:
+        return []
+    arrays = np.asarray(masks[kept].cpu(), dtype=bool)
+    return encode_in_boxes(arrays, boxes[kept].tolist())
+
+
+def encode_in_boxes(masks: np.ndarray, boxes_xyxy: Sequence[Sequence[float]]) -> list[Rle]:
+    """Encode masks, (N, H, W) bool; where all of one is in its box, which is mostly so, only that part is copied."""
+    frame = np.zeros(masks.shape[1:], dtype=np.uint8, order="F")  # as pycocotools reads it; cleared after each mask
+    found = []
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes_xyxy, strict=True):
+        inside: Any = np.s_[max(int(y1) - 1, 0) : max(int(y2) + 2, 0), max(int(x1) - 1, 0) : max(int(x2) + 2, 0)]
+        if np.count_nonzero(mask[inside]) != np.count_nonzero(mask):
+            inside = np.s_[:, :]
+        frame[inside] = mask[inside]
+        found.append(rle.encode(frame))
+        frame[inside] = 0
+    return found

@@ -49,9 +49,12 @@ def _paste_also_outside(paste: Any) -> Any:
 
     @wraps(paste)
     def pasted(masks: Any, boxes: Any, img_h: int, img_w: int, skip_empty: bool = True) -> Any:
-        low, high = boxes.min(dim=0).values, boxes.max(dim=0).values
-        inside = bool(low[0] < img_w and low[1] < img_h and high[2] > 0 and high[3] > 0)
-        return paste(masks, boxes, img_h, img_w, skip_empty=skip_empty and inside)
+        try:
+            return paste(masks, boxes, img_h, img_w, skip_empty=skip_empty)
+        except RuntimeError:
+            if not skip_empty:
+                raise
+            return paste(masks, boxes, img_h, img_w, skip_empty=False)
 
     return pasted
 

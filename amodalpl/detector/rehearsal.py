@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,25 @@ def rehearse(model: Any, source: str, classes: int) -> None:
     """
     name = type(model).__name__
     trial = copy.deepcopy(model)
-    doing = "a loss"
+    doing = "a prediction"
     try:
         with third_party_quiet(), torch.random.fork_rng(devices=[]):
+            trial.eval()
+            with torch.no_grad():
+                [found] = trial.test_step(_batch(classes, photos=1))
+            if "masks" not in found.pred_instances:
+                raise DataError(
+                    f"{source}: model {name}: expected one that predicts masks of objects, it predicts none; take a "
+                    "config of instance segmentation"
+                )
             trial.train()
+            doing = "a loss"
             batch = trial.data_preprocessor(_batch(classes), True)
             loss, _ = trial.parse_losses(trial(**batch, mode="loss"))
             doing = "a gradient"
             loss.backward()
-            doing = "a prediction"
-            trial.eval()
-            with torch.no_grad():
-                [found] = trial.test_step(_batch(classes, photos=1))
+    except DataError:
+        raise
     except MissingPackageError as error:
         raise MissingPackageError(f"{source}: model {name}: {error}") from None
     except Exception as error:  # whatever the parts of a network raise
@@ -51,13 +59,9 @@ def rehearse(model: Any, source: str, classes: int) -> None:
             f"{source}: model {name}: expected {doing} on a drawn photo with masks, MMDetection failed "
             f"({type(error).__name__}: {reason}); it cannot be trained on labels of objects"
         ) from None
-    if not bool(torch.isfinite(loss)):
-        raise DataError(f"{source}: model {name}: expected a loss on a drawn photo, got {float(loss)}")
-    if "masks" not in found.pred_instances:
-        raise DataError(
-            f"{source}: model {name}: expected one that predicts masks of objects, it predicts none; take a config of "
-            "instance segmentation"
-        )
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise DataError(f"{source}: model {name}: expected a loss on a drawn photo, got {value}")
 
 
 def _batch(classes: int, photos: int = 2) -> dict[str, Any]:

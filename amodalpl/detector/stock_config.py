@@ -93,7 +93,8 @@ def read_config(path: Path) -> Config:
     except AmodalplError:
         raise
     except Exception as error:  # whatever the Python in it raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[0 if isinstance(error, ImportError) else -1]  # what cannot be imported comes first
         base = "; a base of MMDetection's package is _base_ = 'mmdet::NAME'" if isinstance(error, OSError) else ""
         raise DataError(f"{path}: expected a config of MMDetection, could not read it ({reason[:200]}){base}") from None
     if not isinstance(config.get("model"), Mapping):
@@ -185,9 +186,10 @@ def with_score_threshold(model: Mapping[str, Any], least: float) -> dict[str, An
 
 def started_anew(model: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model config whose backbone can learn from random weights: no stage and no statistics are frozen."""
-    backbone = dict(model.get("backbone") or {})
-    backbone |= {key: value for key, value in (("frozen_stages", -1), ("norm_eval", False)) if key in backbone}
-    return {**model, "backbone": backbone}
+    if not isinstance(model.get("backbone"), Mapping):
+        return dict(model)
+    free = {key: value for key, value in (("frozen_stages", -1), ("norm_eval", False)) if key in model["backbone"]}
+    return {**model, "backbone": {**model["backbone"], **free}}
 
 
 def class_count(config: Any) -> int | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.label_file import NOTHING_IN_FRONT, read_label_head, read_labels
-from ..data.label_folder import ShownLabel
+from ..calibration.restate import restate_by
+from ..data.label_file import DOUBTFUL_FROM, NOTHING_IN_FRONT, read_label_head, read_labels, write_label_file
+from ..data.label_folder import LABELS, ORDER, ShownLabel
+from ..data.read import read_annotations
 from ..errors import DataError, OutputError, nearest
-from ..io.files import hash_file, read_json
+from ..io.files import hash_file, read_json, write_whole
 from ..metrics.label_audit import Statement, Stratum, draw_sample, state
 from ..report.audit_page import write_audit_page
 from ..runtime.next_command import argument
@@ -25,6 +28,8 @@ from .scores_file import label_file
 FORMAT, VERSION = "amodalpl-audit", 1
 PAGE, JUDGEMENTS = "audit.html", "audit.json"
 AUDIT = "audit of labels"
+RESTATED = "uncertainty restated by the audit"
+DOUBTFUL = "low_confidence"
 RIGHT = "right"
 VERDICTS = {
     RIGHT: "Right",
@@ -53,14 +58,16 @@ def audit(
     Args:
         labels: output folder of `amodalpl pseudolabel`, or its label file.
         images: folder of the photos.
-        out: folder for `audit.html`.
+        out: folder for `audit.html`; with judgements, for the label file with its uncertainties restated by them,
+            which may be left out.
         judgements: what the page saved; then no page is written, and the sample is the one it names.
         sample: labels to judge.
         seed: of the draw.
         progress: shown while it works.
 
     Returns:
-        Without judgements the page; with them the scores of each stratum, of the promised labels and of all.
+        Without judgements the page; with them the scores of each stratum, of the promised labels and of all, and the
+        mean uncertainty as stated and restated.
 
     Raises:
         DataError: no label file, or judgements of other labels, or damaged ones.
@@ -79,13 +86,15 @@ def audit(
         seed, sample = made.seed, made.sample
     drawn = draw_sample(dict(sorted(strata.items())), sample, seed)
     order = _mixed(drawn, seed)
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{out}: expected a folder to write to ({error.strerror})") from None
     if made is not None:
-        return _state(file, strata, drawn, order, made)
+        summary = _state(file, strata, drawn, order, made)
+        return _with_restated(summary, file, out, strata, made, order[: summary.counts["judged"]])
     assert out is not None
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: expected a folder to write to ({error.strerror})") from None
     wanted = set(order)
     found = {e["id"]: ShownLabel(e) for e in read_labels(file, *head) if e["id"] in wanted}
     about = {"format": FORMAT, "version": VERSION, "labels_sha256": sha256, "seed": seed, "sample": sample}
@@ -192,6 +201,7 @@ def _state(
     promise = promise_of(file)
     counts: dict[str, Any] = {
         "statement": str(whole),
+        "judged": len(reached),
         "verdicts": dict(Counter(VERDICTS.get(verdict, verdict) for verdict in verdicts.values()).most_common()),
         "promise": str(promise) if promise else "none was given",
     }
@@ -206,3 +216,43 @@ def _row(statement: Statement) -> dict[str, Any]:
         "right_at_least": statement.at_least,
         "confidence": statement.confidence,
     }
+
+
+def _with_restated(
+    summary: Summary,
+    file: Path,
+    out: Path | None,
+    strata: Mapping[str, list[int]],
+    made: _Judgements,
+    judged: Sequence[int],
+) -> Summary:
+    """Return the summary with the uncertainties before and after; write the label file with the latter."""
+    images, categories = read_label_head(file)
+    stated = {e["id"]: float(e["amodalpl"].get("uncertainty") or 0.0) for e in read_labels(file, images, categories)}
+    stands_for = {number: len(ids) / max(1, len(set(ids) & set(judged))) for ids in strata.values() for number in ids}
+    found = restate_by(
+        np.array([stated[number] for number in judged]),
+        np.array([made.verdicts.get(number) == RIGHT for number in judged]),
+        np.array([stands_for[number] for number in judged]),
+    )
+    before = np.array(list(stated.values()))
+    restated = dict(zip(stated, np.round(found(before), 6).tolist(), strict=True))
+    row = {"mean_stated": float(before.mean()), "mean_restated": float(np.mean(list(restated.values())))}
+    scores = {**summary.scores, RESTATED: {"all": {**row, "shift": found.shift, "slope": found.slope}}}
+    summary = replace(summary, scores=scores)
+    if out is None:
+        return summary
+    data = read_annotations(file)
+    entries = read_labels(file, images, categories)
+    write_label_file(out / LABELS, data, (_restated_entry(entry, restated[entry["id"]]) for entry in entries))
+    if (order := file.with_name(ORDER)).exists():
+        write_whole(out / ORDER, lambda part: shutil.copyfile(order, part))
+    return replace(summary, out=out, files={"labels": out / LABELS})
+
+
+def _restated_entry(entry: Mapping[str, Any], uncertainty: float) -> dict[str, Any]:
+    """Return a label with another uncertainty, and the flag that goes with it; what was promised holds no longer."""
+    notes = entry["amodalpl"]
+    flags = [flag for flag in notes.get("flags") or () if flag != DOUBTFUL]
+    flags += [DOUBTFUL] if uncertainty > DOUBTFUL_FROM else []
+    return {**entry, "amodalpl": {**notes, "uncertainty": uncertainty, "flags": flags}}

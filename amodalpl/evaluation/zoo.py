@@ -17,7 +17,9 @@ from ..errors import DataError
 from ..io.files import write_json
 from ..io.images import image_path, read_image
 from ..labelling.detections import label_detections
-from ..masks import rle
+from ..masks import boxed, rle
+from ..masks.boxed import BoxedMasks
+from ..masks.rle import Rle
 from ..metrics import ordering
 from ..metrics.levels import choose_levels
 from ..runtime.distributed import pick_device
@@ -235,17 +237,17 @@ def _order(truths: Sequence[Instance], found: Sequence[Any], gap_px: int) -> ord
     A detection is the object whose whole mask it is most like, the surest one first; pairs of detections that are none
     are left out, since AP counts them.
     """
-    modal = np.stack([rle.decode(thing.modal) for thing in truths if thing.modal])  # (N, H, W)
-    amodal = np.stack([rle.decode(thing.amodal) for thing in truths if thing.amodal])
+    modal = _boxed([thing.modal for thing in truths if thing.modal])
+    amodal = _boxed([thing.amodal for thing in truths if thing.amodal])
     one_way, directed = (
         ordering.one_way_order_from_masks(modal, amodal),
         ordering.order_from_masks(modal, amodal, gap_px),
     )
     evidence: dict[tuple[int, int], float] = {}
     if found:
-        whole = np.stack([rle.decode(thing.mask) for thing in found])
+        whole = _boxed([thing.mask for thing in found])
         seen = [thing.visible_mask for thing in found]
-        visible = None if seen[0] is None else np.stack([rle.decode(mask) for mask in seen])
+        visible = None if seen[0] is None else _boxed([mask for mask in seen if mask])
         labels = label_detections(whole, visible, [thing.score for thing in found])
         of_truth = _matched([thing.mask for thing in found], [thing.amodal for thing in truths if thing.amodal])
         evidence = {
@@ -256,6 +258,12 @@ def _order(truths: Sequence[Instance], found: Sequence[Any], gap_px: int) -> ord
     bordering = {frozenset(pair) for pair in ordering.bordering_pairs(modal)}
     forced = {pair for pair in ordering.make_one_way(evidence) if frozenset(pair) in bordering}
     return ordering.count_image(len(truths), one_way, directed, forced, set(evidence))
+
+
+def _boxed(masks: Sequence[Rle]) -> BoxedMasks:
+    """Return masks of one photo, of which there is at least one."""
+    height, width = masks[0]["size"]
+    return BoxedMasks(map(boxed.decode, masks), (height, width))
 
 
 def _matched(found: Sequence[Any], truths: Sequence[Any]) -> dict[int, int]:

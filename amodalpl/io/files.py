@@ -20,6 +20,13 @@ _OTHER_FILES = {  # first bytes to what they tell
     b"PK\x03\x04": "a zip archive; unpack it",
     b"PK\x05\x06": "an empty zip archive; export it again",
     b"\x1f\x8b": "a gzip archive; unpack it",
+    b"7z\xbc\xaf": "a 7z archive; unpack it",
+    b"Rar!": "a RAR archive; unpack it",
+    b"PAR1": "a Parquet table; export the annotations as JSON",
+    b"SQLite format 3": "a SQLite database; export the annotations as JSON",
+    b"\x80\x04": "a pickle, which is never opened; export the annotations as JSON",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
     b"<!DOCTYPE html": "a web page; download the file itself",
     b"<html": "a web page; download the file itself",
 }
@@ -141,9 +148,21 @@ def no_json(data: bytes, error: Exception) -> str:
     for start, kind in _OTHER_FILES.items():
         if data.lstrip(b"\xef\xbb\xbf \r\n").startswith(start):
             return kind
+    if data[257:262] == b"ustar":
+        return "a tar archive; unpack it"
+    if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and _is_json_lines(data):
+        return "JSON Lines, a value per line; expected one JSON value: export it as one, or put the lines into a list"
     if isinstance(error, json.JSONDecodeError):
         return f"something else (not JSON at line {error.lineno}, column {error.colno}: {error.msg})"
     return f"something else ({str(error)[:120]})"
+
+
+def _is_json_lines(data: bytes) -> bool:
+    lines = data.splitlines()
+    try:
+        return len(lines) > 1 and all(isinstance(json.loads(line), dict) for line in lines[:2])
+    except ValueError:
+        return False
 
 
 def hash_file(path: Path) -> str:

@@ -28,6 +28,7 @@ from PIL import Image, ImageOps
 
 from ..errors import DataError
 from .files import write_whole
+from .links import links_are_followed
 
 MAX_SIDE_PX = 65_535
 MAX_IMAGE_PX = 2**28
@@ -49,7 +50,7 @@ class LinkOutError(DataError):
 
 
 def image_path(folder: Path, file_name: str) -> Path:
-    """Return where a photo is, which must be inside the image folder, links followed.
+    """Return where a photo is, which must be inside the image folder, links followed, unless links may lead out.
 
     Raises:
         DataError: the name is absolute or leads out of the folder.
@@ -61,7 +62,7 @@ def image_path(folder: Path, file_name: str) -> Path:
         if not file_name or "\0" in file_name or relative.is_absolute() or ".." in relative.parts:
             raise ValueError
         path = folder / relative
-        if _may_lead_out(folder, relative):
+        if _may_lead_out(folder, relative) and not links_are_followed():
             inside = os.path.realpath(folder)
             if os.path.commonpath([inside, os.path.realpath(path)]) != inside:
                 by_link = True
@@ -70,7 +71,8 @@ def image_path(folder: Path, file_name: str) -> Path:
         if by_link:
             raise LinkOutError(
                 f"{folder}: file_name: {file_name[:120]!r} is a link, or behind one, that leads out of the image "
-                "folder, where amodalpl opens nothing; copy the photos, or give the folder that they are in"
+                "folder, where amodalpl opens nothing; copy the photos, give the folder that they are in, or, if you "
+                "made the links, start with `amodalpl --follow-links`"
             ) from None
         raise DataError(
             f"{folder}: file_name: expected a name inside the image folder, got {file_name[:120]!r}; "

@@ -12,10 +12,12 @@ import numpy as np
 from ..completion.predictor import Scene
 from ..data.label_file import doubt_entry, label_entry, order_entry
 from ..data.records import Instance
-from ..masks.boxed import BoxedMasks
+from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.ownership import Owned
+from ..masks.rle import Rle
 from .label import UncertaintyMap, finish_label
 from .label_scenes import SceneLabels, label_scenes
+from .looks import Looks
 from .ordering import OcclusionEdge, cycles, mutual
 from .plan import LabelPlan
 
@@ -43,8 +45,8 @@ class CompletedImage:
         whole: N whole objects, each in its box; each contains the mask that was given.
         seen: N disjoint masks: what was given, after every pixel that several claimed got one owner.
         shared_px: (N,) int64, how many pixels each object gave up for that.
-        uncertainty: (N,) float64 in [0, 1], expected 1 - IoU of `whole` with the truth; 0 for objects without a
-            neighbour that could hide them, 1 for those whose every pixel belongs to others.
+        uncertainty: (N,) float64 in [0, 1], expected 1 - IoU of `whole` with the truth; 1 for objects whose every pixel
+            belongs to others.
         plausibility: (N,) float64 in [0, 1], how ordinary the whole shape is in its class; None without classes, or
             where the completer was trained on too few whole objects to tell.
         occluders: for each object the indices of those taken to be in front of it: by the order, else those that own
@@ -52,6 +54,8 @@ class CompletedImage:
         order: who hides whom, as directed pairs of indices with a score.
         flags: for each object what else to know of it; see the table in `docs/formats.md`.
         uncertainty_maps: for each object where its mask may be wrong; None where the network was not asked.
+        looks: for each object what it and its label look like; None where a completion was refused, or its class or
+            other objects leave it as it was drawn.
     """
 
     whole: BoxedMasks
@@ -63,6 +67,7 @@ class CompletedImage:
     order: list[OcclusionEdge]
     flags: list[list[str]]
     uncertainty_maps: list[UncertaintyMap | None]
+    looks: list[Looks | None]
 
     @cached_property
     def amodal(self) -> np.ndarray:
@@ -78,6 +83,25 @@ class CompletedImage:
     def hidden(self) -> np.ndarray:
         """(N, H, W) bool, `amodal` without `visible`."""
         return self.amodal & ~self.visible
+
+    def hidden_by(self, index: int) -> dict[int | None, int]:
+        """Return the occluder map of an object: what is seen where it is hidden.
+
+        Args:
+            index: of the object.
+
+        Returns:
+            Pixels of its hidden part by the index of the object that is seen there; by None where no object is: there
+            something without a mask is taken to be in front.
+        """
+        hidden = self.whole[index].without(self.seen[index])
+        found: dict[int | None, int] = {}
+        for other in self.seen.meeting(hidden.window):
+            shared_px = hidden.shared_px(self.seen[other])
+            if shared_px:
+                found[other] = shared_px
+        unknown_px = hidden.area_px - sum(found.values())
+        return {**found, None: unknown_px} if unknown_px else found
 
 
 def complete_photos(plan: LabelPlan, photos: Sequence[DrawnPhoto]) -> Iterator[CompletedImage]:
@@ -110,6 +134,7 @@ def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> Complet
         order=found.order,
         flags=[label.flags for label in labels],
         uncertainty_maps=[label.uncertainty_map for label in labels],
+        looks=[label.looks for label in labels],
     )
 
 
@@ -123,7 +148,7 @@ def _owners_of_shared(owned: Owned, index: int) -> tuple[int, ...]:
 
 
 def photo_entries(
-    found: CompletedImage, image_id: int, instances: Sequence[Instance], drawn_px: Sequence[int], completer: str
+    found: CompletedImage, image_id: int, instances: Sequence[Instance], drawn: Sequence[BoxedMask], completer: str
 ) -> dict[str, list[dict[str, Any]] | dict[str, Any]]:
     """Return the entries of a photo in the files of a label folder, see `data.label_file`.
 
@@ -131,7 +156,7 @@ def photo_entries(
         found: labels of the photo.
         image_id: of the photo.
         instances: N that were labelled, in their order.
-        drawn_px: N, pixels of what was drawn of each, which growth is counted from.
+        drawn: N masks as they were drawn, which growth is counted from.
         completer: name of the method.
 
     Returns:
@@ -145,12 +170,15 @@ def photo_entries(
                 instance,
                 found.whole[k],
                 found.seen[k],
-                drawn_px=drawn_px[k],
+                drawn_px=drawn[k].area_px,
                 completer=completer,
                 occluders=[ids[occluder] for occluder in found.occluders[k]],
                 uncertainty=float(found.uncertainty[k]),
                 plausibility=None if found.plausibility is None else float(found.plausibility[k]),
                 flags=found.flags[k],
+                looks=None if (looks := found.looks[k]) is None else looks.to_json(),
+                hidden_by={None if o is None else ids[o]: px for o, px in found.hidden_by(k).items()},
+                drawn=_drawn_where_it_cannot_be_told(found, drawn[k], k),
             )
             for k, instance in enumerate(instances)
         ],
@@ -161,3 +189,9 @@ def photo_entries(
             if doubt is not None
         ],
     }
+
+
+def _drawn_where_it_cannot_be_told(found: CompletedImage, drawn: BoxedMask, index: int) -> Rle | None:
+    """Return the mask as drawn of an object that gave pixels up and got others; else visible or whole mask say it."""
+    gave_and_got = found.shared_px[index] and found.whole[index].area_px > drawn.area_px
+    return drawn.encode() if gave_and_got else None

@@ -17,7 +17,7 @@ from ..masks.boxed import BoxedMasks, Window, all_boxed
 from ..masks.boxes import Square, tight_box
 from ..masks.gaps import distance_px
 from ..masks.geometry import count_px, dilate
-from .label import amodal_in_window, runs_away
+from .label import amodal_unless_runaway
 from .ordering import OcclusionEdge, compare
 from .plan import LabelPlan
 
@@ -146,8 +146,7 @@ def _unseen_from_afar(
     plan: LabelPlan, contact: Contact, prediction: CompletionPrediction, other: np.ndarray
 ) -> np.ndarray:
     """Return what the prediction of an object alone says of its contact, nothing where it runs away, (K,) float32."""
-    local = amodal_in_window(prediction, GOES_ON, plan.behind_neighbours)
-    if runs_away(local, prediction.modal, plan.max_growth):
+    if amodal_unless_runaway(plan, prediction, GOES_ON) is None:
         return np.zeros(np.count_nonzero(other), dtype=np.float32)
     return _unseen_in(contact.window, prediction)[other]
 

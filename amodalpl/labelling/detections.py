@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..masks import ownership, rle
-from ..masks.boxed import all_boxed
+from ..masks import ownership
+from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed
 from ..masks.neighbours import near_pairs
 from .acyclic import without_circles
 from .assemble import CompletedImage
@@ -18,7 +18,9 @@ BY_SCORE = "visible_by_score"
 Scores = Sequence[float] | np.ndarray
 
 
-def label_detections(amodal: np.ndarray, visible: np.ndarray | None, scores: Scores) -> CompletedImage:
+def label_detections(
+    amodal: np.ndarray | BoxedMasks, visible: np.ndarray | BoxedMasks | None, scores: Scores
+) -> CompletedImage:
     """Make labels of the detections of one photo.
 
     A visible part is cut to the whole mask, and a pixel that several claim goes to the smallest, as everywhere in
@@ -27,26 +29,30 @@ def label_detections(amodal: np.ndarray, visible: np.ndarray | None, scores: Sco
     part.
 
     Args:
-        amodal: (N, H, W) bool, whole masks, none empty.
-        visible: (N, H, W) bool as predicted, or None.
+        amodal: N whole masks, none empty, or their (N, H, W) bool stack.
+        visible: likewise, as predicted; or None.
         scores: (N,) in [0, 1].
 
     Returns:
         As of a completer, with two differences. `uncertainty` is 1 - score, which nobody calibrated. A hidden part that
         no other detection covers has no occluder, since it is not known.
     """
+    amodal = all_boxed(amodal)
     if visible is None:
         parts, shared_px = _uncovered(amodal, scores), np.zeros(len(amodal), dtype=np.int64)
     else:
-        size_hw = (amodal.shape[1], amodal.shape[2])
-        owned = ownership.resolve([rle.encode(mask) for mask in amodal & visible], size_hw)
-        parts, shared_px = np.asarray(owned.masks), owned.lost_px
-    hidden = amodal & ~parts
+        seen = [
+            BoxedMask.cut(whole.crop & mask[whole.window], whole.box_xywh[:2], whole.size_hw)
+            for whole, mask in zip(amodal, all_boxed(visible), strict=True)
+        ]
+        owned = ownership.resolve([mask.encode() for mask in seen], amodal.size_hw)
+        parts, shared_px = owned.masks, owned.lost_px
+    hidden = BoxedMasks((whole.without(part) for whole, part in zip(amodal, parts, strict=True)), amodal.size_hw)
     order = without_circles(order_pairs(near_pairs(amodal, 0), growth_inside(hidden, parts)))
     fronts = parents(order)
     return CompletedImage(
-        whole=all_boxed(amodal),
-        seen=all_boxed(parts),
+        whole=amodal,
+        seen=parts,
         shared_px=shared_px,
         uncertainty=1 - np.asarray(scores, dtype=np.float64),
         plausibility=None,
@@ -54,24 +60,25 @@ def label_detections(amodal: np.ndarray, visible: np.ndarray | None, scores: Sco
         order=order,
         flags=[_flags(parts[k], hidden[k], int(shared_px[k]), visible is None) for k in range(len(amodal))],
         uncertainty_maps=[None] * len(amodal),
+        looks=[None] * len(amodal),
     )
 
 
-def _uncovered(amodal: np.ndarray, scores: Scores) -> np.ndarray:
+def _uncovered(amodal: BoxedMasks, scores: Scores) -> BoxedMasks:
     """Return of each mask what none of a higher score covers; of equal scores the first is in front."""
-    parts = np.zeros_like(amodal)
-    covered = np.zeros(amodal.shape[1:], dtype=bool)
+    parts = list(amodal)
+    covered = np.zeros(amodal.size_hw, dtype=bool)
     for index in sorted(range(len(amodal)), key=lambda k: -scores[k]):
-        parts[index] = amodal[index] & ~covered
-        covered |= amodal[index]
-    return parts
+        whole = parts[index]
+        parts[index] = BoxedMask.cut(whole.crop & ~covered[whole.window], whole.box_xywh[:2], whole.size_hw)
+        whole.add_to(covered)
+    return BoxedMasks(parts, amodal.size_hw)
 
 
-def _flags(visible: np.ndarray, hidden: np.ndarray, shared_px: int, by_score: bool) -> list[str]:
-    at_edge = visible[0].any() or visible[-1].any() or visible[:, 0].any() or visible[:, -1].any()
+def _flags(visible: BoxedMask, hidden: BoxedMask, shared_px: int, by_score: bool) -> list[str]:
     stated = {
         "no_occluder": not hidden.any(),
-        "truncated": bool(at_edge),
+        "truncated": visible.at_edge,
         "shared_pixels": shared_px > 0,
         "fully_shared": not visible.any(),
         BY_SCORE: by_score,

@@ -37,10 +37,10 @@ def some_photos(data: AnnotationSet, progress: Progress) -> Iterator[BoxedMasks]
         data: annotations; only photos with several visible masks say anything of gaps.
         progress: shown while they are measured.
     """
-    several = [record for record in data.images if len(data.completable(record.id)) > 1]
+    several = [record for record in data.images if len(data.completable[record.id]) > 1]
     chosen = several[:: max(1, -(-len(several) // PHOTOS_MEASURED))]
     with progress.task("measuring gaps", len(chosen)) as advance:
         for record in chosen:
-            modal = [i.modal for i in data.completable(record.id) if i.modal is not None]
+            modal = [i.modal for i in data.completable[record.id] if i.modal is not None]
             yield ownership.resolve(modal, record.size_hw).masks
             advance(1)

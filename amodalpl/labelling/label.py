@@ -15,6 +15,7 @@ from ..completion.predictor import CompletionPrediction, reaches_inner_edge
 from ..masks.boxed import BoxedMask, boxed
 from ..masks.boxes import tight_box
 from ..masks.geometry import count_px, dilate
+from .looks import Looks
 from .plan import LabelPlan
 
 LONGER_SIDE_PX = 64  # of a map of uncertainty
@@ -32,6 +33,9 @@ class Label:
             that the network was shown.
         grew_to_border: whether it reaches the edge of the crop the network saw, and may have been cut there.
         kept_modal: whether its class is never completed.
+        implied: the error that the completer's probabilities imply; 0 where the network was not asked.
+        looks: of the object and its label; None where a completion was refused, or its class is never completed.
+        filled: whether it was grown towards its convex hull (`fill_hull`).
     """
 
     whole: BoxedMask
@@ -40,10 +44,15 @@ class Label:
     runaway: bool = False
     grew_to_border: bool = False
     kept_modal: bool = False
+    implied: float = 0.0
+    looks: Looks | None = None
+    filled: bool = False
 
     @property
     def grew_unmasked(self) -> bool:
         """Whether it goes on where no object has a mask, behind something that nobody annotated."""
+        if self.filled:
+            return True
         if self.prediction is None or self.runaway:
             return False
         unmasked = self.prediction.unmasked
@@ -76,14 +85,16 @@ def read_label(
         prediction: of the object, grown where masks are tight.
         threshold: probability above which a pixel belongs to it.
     """
-    local = amodal_in_window(prediction, threshold, plan.behind_neighbours, plan.unmasked_threshold)
-    if runs_away(local, prediction.modal, plan.max_growth):
+    local = amodal_unless_runaway(plan, prediction, threshold, plan.unmasked_threshold)
+    if local is None:
         return Label(boxed(visible), 1.0, prediction, runaway=True)
+    implied = plan.calibration.implied_error(evidence_of(prediction, local))
     return Label(
         as_drawn(visible, prediction, local, plan.contour_inset_px),
-        plan.calibration.uncertainty(evidence_of(prediction, local)),
+        plan.calibration.error(implied),
         prediction,
         grew_to_border=reaches_inner_edge(prediction, local),
+        implied=implied,
     )
 
 
@@ -107,6 +118,14 @@ def amodal_in_window(
     if prediction.unmasked is not None:
         grown |= (prediction.probability > unmasked_threshold) & prediction.unmasked
     return grown | prediction.modal
+
+
+def amodal_unless_runaway(
+    plan: LabelPlan, prediction: CompletionPrediction, threshold: float, unmasked_threshold: float = 1.0
+) -> np.ndarray | None:
+    """Return what `amodal_in_window` does; None where it is refused (`runs_away`)."""
+    local = amodal_in_window(prediction, threshold, plan.behind_neighbours, unmasked_threshold)
+    return None if runs_away(local, prediction.modal, plan.max_growth) else local
 
 
 def runs_away(amodal: np.ndarray, visible: np.ndarray, max_growth: float) -> bool:
@@ -153,12 +172,14 @@ class FinishedLabel:
         uncertainty: expected 1 - IoU with the truth, 0-1; 1 for an object whose every pixel belongs to others.
         flags: what else to know of it, in a fixed order.
         uncertainty_map: where its mask may be wrong; None where the network was not asked.
+        looks: of the object and its label; None as for `Label`.
     """
 
     whole: BoxedMask
     uncertainty: float
     flags: list[str]
     uncertainty_map: UncertaintyMap | None
+    looks: Looks | None = None
 
 
 def finish_label(
@@ -179,7 +200,7 @@ def finish_label(
     doubt = None
     if label.prediction is not None:
         doubt = map_uncertainty(label.prediction, plan.calibration, plan.behind_neighbours)
-    return FinishedLabel(drawn.united(label.whole), label.uncertainty, flags, doubt)
+    return FinishedLabel(drawn.united(label.whole), label.uncertainty, flags, doubt, label.looks)
 
 
 def flags_of(label: Label | None, visible: np.ndarray | BoxedMask, lost_px: int, low_confidence: float) -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..completion.predictor import NONE_KNOWN, Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
+from .fill_hull import fill_hull
 from .label import Label, read_label
+from .looks import look_at
 from .order_recovery import recover_orders
 from .ordering import OcclusionEdge, ancestors, parents
 from .plan import LabelPlan
@@ -73,12 +75,26 @@ def label_scenes(
         visible, classes = scenes[number].masks[target], scenes[number].classes
         if target in predictions[number]:
             threshold = plan.threshold_of(None if classes is None else classes[target])
-            return read_label(plan, visible, predictions[number][target], threshold)
+            completed = read_label(plan, visible, predictions[number][target], threshold)
+            return _finished(plan, scenes[number], completed, target)
         uncertainty = plan.calibration.unasked if target in around[number] else 0.0
         kept = target in kept_modal[number]
-        return Label(visible, uncertainty, kept_modal=kept) if visible.any() else None
+        label = Label(visible, uncertainty, kept_modal=kept)
+        return _finished(plan, scenes[number], label, target) if visible.any() else None
 
     return [
         SceneLabels([label(number, target) for target in range(len(scene.masks))], order)
         for number, (scene, order) in enumerate(zip(scenes, orders, strict=True))
     ]
+
+
+def _finished(plan: LabelPlan, scene: Scene, label: Label, target: int) -> Label:
+    """Return the label grown as its object's shape asks, with its looks, and the error expected of such labels."""
+    if label.runaway or label.kept_modal:
+        return label
+    whole = fill_hull(scene.masks, target, label.whole, label.occluders, plan.fill)
+    looks = look_at(scene.masks, target, whole, label.implied, plan.gap_px)
+    by_looks = plan.calibration.by_looks
+    uncertainty = by_looks.error(looks, bool(label.occluders)) if by_looks else label.uncertainty
+    filled = whole.area_px > label.whole.area_px
+    return replace(label, whole=whole, looks=looks, uncertainty=uncertainty, filled=filled)

@@ -13,13 +13,14 @@ import numpy as np
 from ..data.coco_parsing import reason_kind
 from ..data.label_file import NOTHING_IN_FRONT
 from ..data.records import AnnotationSet
+from .looks import LOOKS
 
 _LEVELS = {"least": 0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "most": 1}
 
 
 @dataclass
 class LabelStatistics:
-    """Running sums; of a label that the network was asked about, two numbers are kept.
+    """Running sums; of a label that the network was asked about, a few numbers are kept.
 
     Attributes:
         labels: how many there were.
@@ -28,6 +29,7 @@ class LabelStatistics:
         grown_of_category: those of them that grew.
         growth: of the labels with a possible occluder, whole over drawn area.
         uncertainty: of the same.
+        looks: what labels with an occluder look like, `len(LOOKS)` numbers each.
         order: ordered pairs, mutual pairs and cycles.
         ordered: objects that are in any pair.
         left_out: a row for each annotation of a photo that got no label, with its reason.
@@ -39,6 +41,7 @@ class LabelStatistics:
     grown_of_category: Counter[int] = field(default_factory=Counter)
     growth: array = field(default_factory=lambda: array("d"))
     uncertainty: array = field(default_factory=lambda: array("d"))
+    looks: array = field(default_factory=lambda: array("d"))
     order: Counter[str] = field(default_factory=Counter)
     ordered: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
@@ -60,6 +63,8 @@ class LabelStatistics:
         if not NOTHING_IN_FRONT & set(ours["flags"]):
             self.growth.append(growth)
             self.uncertainty.append(ours["uncertainty"])
+            if "looks" in ours and ours["occluders"]:
+                self.looks.extend(ours["looks"][name] for name in LOOKS)
 
     def add_order(self, photo: Mapping[str, Any]) -> None:
         """Count the pairs of an entry of an order file."""

@@ -19,7 +19,7 @@ from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .acyclic import without_circles
 from .class_rules import in_settled_directions
 from .contact import Neighbours, orders_by_contact
-from .label import amodal_in_window, runs_away
+from .label import amodal_unless_runaway
 from .ordering import OcclusionEdge, growth_inside, growth_whole, order_pairs
 from .plan import LabelPlan
 
@@ -156,8 +156,8 @@ def _order_by_growth(
     size_hw = scene.masks.size_hw
     grown = [BoxedMask.nothing(size_hw)] * len(scene.masks)  # nothing where an object runs away
     for target, prediction in predictions.items():
-        local = amodal_in_window(prediction, threshold, plan.behind_neighbours)
-        if not runs_away(local, prediction.modal, plan.max_growth):
+        local = amodal_unless_runaway(plan, prediction, threshold)
+        if local is not None:
             rows, columns = prediction.window
             grown[target] = BoxedMask.cut(local & ~prediction.modal, (columns.start, rows.start), size_hw)
     of_all = BoxedMasks(grown, size_hw)

@@ -8,11 +8,11 @@ from typing import Literal
 from ..calibration.fit import Calibration, RiskGuarantee
 from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CompletionPredictor
+from ..data.label_file import DOUBTFUL_FROM
 from ..settings import LabelSettings
 from ..shape_prior.plausibility import ShapePrior
 from .class_rules import NO_RULES, ClassRules
-
-UNPROMISED = 0.3  # uncertainty from which labels are doubtful when the hold-out was too small for a promise
+from .fill_hull import Fill
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class LabelPlan:
         threshold: probability above which a pixel belongs to an object.
         behind_neighbours: whether labels grow only where occluders are.
         unmasked_threshold: the same where no object is; 1 lets nothing grow there.
+        fill: which objects grow to their convex hull, behind things without a mask (`fill_hull`).
         max_growth: how many times what the network was shown a label may be.
         low_confidence: uncertainty above which labels carry that flag.
         calibration: from the network's probabilities to the expected error of labels.
@@ -50,6 +51,7 @@ class LabelPlan:
     threshold: float
     behind_neighbours: bool
     unmasked_threshold: float
+    fill: Fill
     max_growth: float
     low_confidence: float
     calibration: Calibration
@@ -89,6 +91,7 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings, rules: ClassRu
         threshold=settings.threshold or bundle.threshold,
         behind_neighbours=settings.behind_neighbours,
         unmasked_threshold=unmasked_threshold,
+        fill=settings.fill,
         max_growth=settings.max_growth,
         low_confidence=_low_confidence(settings.low_confidence, bundle.promise),
         calibration=bundle.calibration,
@@ -100,7 +103,7 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings, rules: ClassRu
 def _low_confidence(given: float | None, promise: RiskGuarantee | None) -> float:
     if given is not None:
         return given
-    return promise.uncertainty_at_most if promise else UNPROMISED
+    return promise.uncertainty_at_most if promise else DOUBTFUL_FROM
 
 
 def gaps_of_grown(gap_px: int, contour_inset_px: int) -> tuple[int, int]:

@@ -24,6 +24,21 @@ def dilate(mask: np.ndarray, radius_px: int) -> np.ndarray:
     return cv2.dilate(mask.view(np.uint8), kernel).view(bool)
 
 
+def filled_hull(mask: np.ndarray) -> np.ndarray:
+    """Return the convex hull of a mask's pixel centres, its edge included.
+
+    Args:
+        mask: (H, W) bool; at least one pixel is true.
+    """
+    rows = np.flatnonzero(mask.any(axis=1))  # only the ends of a row can be corners of the hull
+    ends = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    corners = np.concatenate([np.stack([columns, rows], axis=1) for columns in ends])  # (2 rows, 2) x, y
+    outline = cv2.convexHull(corners.astype(np.int32))
+    filled = np.zeros(mask.shape, dtype=np.uint8)
+    cv2.fillConvexPoly(filled, outline, 1)
+    return filled.view(bool)
+
+
 def touch(first: np.ndarray, second: np.ndarray) -> bool:
     """Tell whether two masks overlap or share an edge (4-neighbourhood): "bordering" in Zhan et al. 2020.
 

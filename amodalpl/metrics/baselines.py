@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from ..errors import DataError
 from ..masks.boxed import BoxedMasks, all_boxed
 from ..masks.boxes import tight_box
-from ..masks.geometry import count_px
+from ..masks.geometry import count_px, filled_hull
 
 IndexPair = tuple[int, int]
 
@@ -56,18 +55,8 @@ def convex_hull(modal: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
         return whole
     x, y, w, h = tight_box(modal)
     window = np.s_[y : y + h, x : x + w]  # a hull never leaves the tight box
-    whole[window] |= _filled_hull(modal[window]) & neighbours[window]
+    whole[window] |= filled_hull(modal[window]) & neighbours[window]
     return whole
-
-
-def _filled_hull(mask: np.ndarray) -> np.ndarray:
-    rows = np.flatnonzero(mask.any(axis=1))  # only the ends of a row can be corners of the hull
-    ends = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
-    corners = np.concatenate([np.stack([columns, rows], axis=1) for columns in ends])  # (2 rows, 2) x, y
-    outline = cv2.convexHull(corners.astype(np.int32))
-    filled = np.zeros(mask.shape, dtype=np.uint8)
-    cv2.fillConvexPoly(filled, outline, 1)
-    return filled.view(bool)
 
 
 COMPLETION: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {

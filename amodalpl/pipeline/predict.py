@@ -39,12 +39,13 @@ from ..labelling.assemble import photo_entries
 from ..labelling.class_rules import class_rules
 from ..labelling.detections import label_detections
 from ..labelling.write_files import write_label_files
-from ..masks import rle
+from ..masks import boxed, rle
+from ..masks.boxed import BoxedMasks
 from ..report import draw
 from ..report.objects_picture import PicturedObject, draw_objects
 from ..report.page import REPORT_FILE, write_label_page
 from ..runtime.distributed import pick_device
-from ..runtime.next_command import argument, beside
+from ..runtime.next_command import argument
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun
 from ..runtime.summary import Summary
@@ -162,7 +163,7 @@ def _summary(out: Path, shown: Path, counts: dict[str, Any]) -> Summary:
         files={name: file for name, file in files.items() if file.exists()},
         next=f"open {argument(labels / REPORT_FILE)}",
         then=f"amodalpl apply-review {argument(labels)} {argument(shown)} review.json "
-        f"--out {beside(out, 'found', 'corrected')}",
+        f"--out {argument(out.with_name(out.name + '_corrected'))}",  # `corrected` may be that of the training labels
     )
 
 
@@ -352,23 +353,18 @@ def _write_labels(
 
 def _photo_labels(record: ImageRecord, group: Sequence[tuple[int, dict[str, Any]]], model: str) -> dict[str, Any]:
     """Return the entries of a photo in the files of the label folder."""
-    amodal = _stack([result["segmentation"] for _, result in group], record)
+    amodal = _masks([result["segmentation"] for _, result in group], record)
     told = [result["visible_mask"] for _, result in group if "visible_mask" in result]
     scores = [result["score"] for _, result in group]
-    found = label_detections(amodal, _stack(told, record) if told else None, scores)
+    found = label_detections(amodal, _masks(told, record) if told else None, scores)
     instances = [
         Instance(number, record.id, result["category_id"], None, score=result["score"]) for number, result in group
     ]
-    visible_px = [mask.area_px for mask in found.seen]
-    return {**photo_entries(found, record.id, instances, visible_px, model), "left_out": []}
+    return {**photo_entries(found, record.id, instances, found.seen, model), "left_out": []}
 
 
-def _stack(masks: Sequence[dict[str, Any]], record: ImageRecord) -> np.ndarray:
-    """Decode masks of a photo to (N, H, W) bool."""
-    stacked = np.zeros((len(masks), *record.size_hw), dtype=bool)
-    for index, mask in enumerate(masks):
-        stacked[index] = rle.decode(rle_of(mask))
-    return stacked
+def _masks(masks: Sequence[dict[str, Any]], record: ImageRecord) -> BoxedMasks:
+    return BoxedMasks((boxed.decode(rle_of(mask)) for mask in masks), record.size_hw)
 
 
 def _pictures(

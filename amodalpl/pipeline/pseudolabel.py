@@ -9,7 +9,7 @@ label.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..builtin import completer_folder, is_builtin
+from ..calibration.likeness import promise_among
 from ..completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer
 from ..completion.onnx_backend import NETWORK
 from ..completion.precision import in_precision
@@ -25,6 +26,7 @@ from ..data.label_folder import DOUBT, FITTED, LABELS, ORDER, REFIT, STATS
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord
 from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
+from ..detector import require_mmdetection
 from ..errors import DataError, SettingsError
 from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
@@ -32,6 +34,7 @@ from ..io.json_stream import read_entries, read_lines, write_lines
 from ..labelling.assemble import DrawnPhoto, complete_photos, photo_entries
 from ..labelling.class_rules import ClassRules, class_rules
 from ..labelling.gap_tolerance import measured, some_photos
+from ..labelling.looks import LOOKS
 from ..labelling.plan import LabelPlan, plan_labels
 from ..labelling.write_files import write_label_files
 from ..masks import ownership
@@ -45,7 +48,7 @@ from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, Renewal, StageRun, git_state, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import usable_photos
-from ..settings import PipelineSettings
+from ..settings import LabelSettings, PipelineSettings
 from ..version import __version__
 from .add_photos import ANY_KEPT, Added, parts_folder, take_over
 from .label_summary import summary_of_labels, training_on
@@ -57,6 +60,7 @@ _ANY_PARTS = ".parts*"
 PARTS = f".parts-{__version__}"
 """Folder of what is stored while working; another version might label otherwise, so it starts again in its own."""
 _PART = "a part of the labels"
+_MADE = (LABELS, ORDER, DOUBT, STATS, MADE_FROM, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}")
 _MAY_GROW = ("annotations", "images", "review")  # inputs of a run that `--add` continues
 _OFFER = "--add labels what is new or changed and keeps the rest; else choose another --out or delete it"
 PIXELS_AT_ONCE = 2**27  # of photos labelled together, counted once for each mask
@@ -73,6 +77,8 @@ def pseudolabel(
     progress: Progress = SILENT,
     review: Path | None = None,
     backend: str = "torch",
+    detector: Path | None = None,
+    calibrate: Path | None = None,
     add: bool = False,
 ) -> Summary:
     """Label every instance; a run that was interrupted goes on after the last finished part.
@@ -93,6 +99,8 @@ def pseudolabel(
         progress: shown while it works.
         review: decisions made on an earlier run; those on labels that come out the same are kept.
         backend: what runs the network, "torch" or "onnx"; their labels differ by rounding.
+        detector: label what is in boxes by this model instead, see `label_boxes`; nothing of a completer is used then.
+        calibrate: belongs to `detector`, see there.
         add: `out` has labels of an earlier state of the annotations: label photos that are new or have changed, and
             keep the labels of the others, and decisions on them, as they are.
 
@@ -103,29 +111,47 @@ def pseudolabel(
         DataError: annotations, photos or the review cannot be read, no instance can be labelled, or a photo does not
             fit into memory.
         CheckpointError: the completer is missing or damaged.
-        SettingsError: an unknown backend, a device that is not there, or settings of a class that the file has not.
+        SettingsError: an unknown backend, a device that is not there, settings of a class that the file has not, or
+            inputs that do not go together.
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
+    if detector is not None:
+        unwanted = {"--review": review is not None, "--completer": not is_builtin(completer), "--add": add}
+        for what in (option for option, given in unwanted.items() if given):
+            raise SettingsError(
+                f"{what}: expected --detector without it, got both; labels are completed, or made of boxes"
+            )
+        require_mmdetection("pseudolabel --detector")
+        from .label_boxes import label_boxes
+
+        return label_boxes(annotations, images, detector, out, settings, fmt, device, progress, calibrate)
+    if calibrate is not None:
+        raise SettingsError("--calibrate: expected --detector DIR beside it; a completer is calibrated on its hold-out")
     arguments = ROW.arguments(
-        annotations=annotations, images=images, completer=completer, fmt=fmt, review=review, backend=backend, add=add
+        annotations=annotations,
+        images=images,
+        completer=completer,
+        fmt=fmt,
+        review=review,
+        backend=backend,
+        detector=None,
+        calibrate=None,
+        add=add,
     )
     ranks = Ranks.of_this_process()
     ranks.settle()
-    if not ranks.is_first:
-        progress = SILENT
+    progress = progress if ranks.is_first else SILENT
     if add and ranks.world > 1:
         raise SettingsError("--add: expected one process, got several; what is new is labelled by one")
     decided = read_review(review) if review else None
     where = pick_device(device)
     by_itself, completer = is_builtin(completer), completer_folder(completer)
-    if by_itself and settings.labels.refit is None:
-        settings = settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
+    settings = _fitting_what_is_builtin(settings) if by_itself else settings
     bundle = load_completer(completer, where, backend)
     data, rules = _read(annotations, fmt, images, settings, progress)
     inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
-    if review:
-        inputs["review"] = hash_file(review)
+    inputs |= {"review": hash_file(review)} if review else {}
     if not ranks.is_first:
         wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
     marks = made_from(data, images)
@@ -144,27 +170,38 @@ def pseudolabel(
             run.record["fitted completer"] = hash_file(completer / CARD)
         if backend == "torch":
             bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
-        labels = settings.labels
-        if added:
-            labels, decided = labels.measured(added.gap_px, added.contour_inset_px), _together(added, decided)
-        labels, tolerance = measured(labels, some_photos(data, progress))
-        method = _name_of(completer, by_itself, fitted)
-        work = _Work(data, images, bundle, plan_labels(bundle, labels, rules), tolerance, method, fitted, added)
+        decided = _together(added, decided) if added else decided
+        plan, tolerance = _plan(data, rules, bundle, settings.labels, added, progress)
+        work = _Work(data, images, bundle, plan, tolerance, _name_of(completer, by_itself, fitted), fitted, added)
         parts = _make_parts(work, folder, settings.labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
         counts = _put_together(work, parts, out, decided)
         write_made_from(out / MADE_FROM, marks)
         write_label_page(out, images, completer, progress)
-        made = [LABELS, ORDER, DOUBT, STATS, MADE_FROM, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}"]
-        run.finish(counts, [name for name in made if (out / name).exists()])
+        run.finish(counts, [name for name in _MADE if (out / name).exists()])
     if ranks.is_first:
-        for folder in (*out.glob(_ANY_PARTS), *out.glob(ANY_KEPT)):
-            shutil.rmtree(folder, ignore_errors=True)
+        _remove_working_folders(out)
+    return _summary(out, images, run.counts, decided)
+
+
+def _fitting_what_is_builtin(settings: PipelineSettings) -> PipelineSettings:
+    """Return settings by which the package's own completer is fitted to the photos, unless they say that it is not."""
+    if settings.labels.refit is not None:
+        return settings
+    return settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
+
+
+def _remove_working_folders(out: Path) -> None:
+    for folder in (*out.glob(_ANY_PARTS), *out.glob(ANY_KEPT)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _summary(out: Path, images: Path, counts: dict[str, Any], decided: Review | None) -> Summary:
     decide = f"amodalpl apply-review {argument(out)} {argument(images)} {argument(out / REVIEW_FILE)} "
     decide += f"--out {beside(out, 'labels', 'corrected')}"
     then = decide if decided else training_on(out, images, "labels")
-    return summary_of_labels(ROW.name, out, run.counts, then, order=ORDER, doubt=DOUBT, statistics=STATS)
+    return summary_of_labels(ROW.name, out, counts, then, order=ORDER, doubt=DOUBT, statistics=STATS)
 
 
 def _read(
@@ -174,10 +211,25 @@ def _read(
     data = read_annotations(annotations, fmt)
     rules = class_rules(settings.labels.per_class, data.category_names, str(annotations))
     data = usable_photos(data, images, progress, settings.left_out_photos)
-    if not any(data.completable(record.id) for record in data.images):
+    if not any(data.completable[record.id] for record in data.images):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     require_memory(data)
     return data, rules
+
+
+def _plan(
+    data: AnnotationSet,
+    rules: ClassRules,
+    bundle: CompleterBundle,
+    settings: LabelSettings,
+    added: Added | None,
+    progress: Progress,
+) -> tuple[LabelPlan, GapTolerance | None]:
+    """Settle how photos are labelled; gaps are measured where neither settings nor earlier labels say their width."""
+    if added:
+        settings = settings.measured(added.gap_px, added.contour_inset_px)
+    settings, tolerance = measured(settings, some_photos(data, progress))
+    return plan_labels(bundle, settings, rules), tolerance
 
 
 def _completer_hashes(completer: Path, backend: str) -> dict[str, str]:
@@ -262,12 +314,17 @@ def _make_parts(work: _Work, folder: Path, photos_per_part: int, ranks: Ranks, p
     with progress.task("labelling photos", len(records), done=done) as advance:
         for k in missing:
             if k % ranks.world == ranks.rank:
-                write_lines(files[k], _label_photos(work, parts[k]))
-                advance(len(parts[k]))
+                write_lines(files[k], _each_shown(_label_photos(work, parts[k]), advance))
         if ranks.is_first:
             others = [k for k in missing if k % ranks.world]
             wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
     return files
+
+
+def _each_shown(photos: Iterator[dict[str, Any]], advance: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+    for photo in photos:
+        yield photo
+        advance(1)
 
 
 def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
@@ -275,10 +332,9 @@ def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[
     for group in _fitting_groups(work.data, records):
         photos = [_read_photo(work, record) for record in group]
         for record, photo, found in zip(group, photos, complete_photos(work.plan, photos), strict=True):
-            drawn_px = [mask.area_px for mask in photo.owned.drawn]
-            instances = work.data.completable(record.id)
+            instances = work.data.completable[record.id]
             yield {
-                **photo_entries(found, record.id, instances, drawn_px, work.method),
+                **photo_entries(found, record.id, instances, photo.owned.drawn, work.method),
                 "left_out": _left_out(work, record),
             }
 
@@ -288,7 +344,7 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
     group: list[ImageRecord] = []
     held = 0
     for record in records:
-        needed = record.size_hw[0] * record.size_hw[1] * len(data.completable(record.id))
+        needed = record.size_hw[0] * record.size_hw[1] * len(data.completable[record.id])
         if group and held + needed > PIXELS_AT_ONCE:
             yield group
             group, held = [], 0
@@ -299,7 +355,7 @@ def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iter
 
 
 def _read_photo(work: _Work, record: ImageRecord) -> DrawnPhoto:
-    instances = work.data.completable(record.id)
+    instances = work.data.completable[record.id]
     owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
     image = None
     if work.bundle.completer.uses_image:
@@ -341,8 +397,10 @@ def _put_together(work: _Work, parts: Sequence[Path], out: Path, decided: Review
     counts, promise, tolerance = stats["counts"], work.bundle.promise, work.tolerance
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
-    counts["promise"] = str(promise or "none: see the completer's hold-out scores")
-    stats["promise"] = promise.to_json() if promise else None
+    among = promise_among(promise, work.bundle.judged, np.array(statistics.looks).reshape(-1, len(LOOKS)))
+    counts["promise"] = f"{among.promise}; {among.reason}" if among.promise else f"none: {among.reason}"
+    stats["promise"] = among.promise.to_json() if among.promise else None
+    stats["promise rests on"] = {"alike": among.alike, "reason": among.reason}
     if work.fitted is not None:
         counts["completer"] = work.method
     if work.added:

@@ -133,19 +133,23 @@ def refine(
         for name in folders:
             shutil.rmtree(out / name / PARTS, ignore_errors=True)
         run.finish({"best round": best, "rounds": history}, [HISTORY, FOLDER, *folders])
-    best = run.counts["best round"]
+    return _summary(out, images, run.counts)
+
+
+def _summary(out: Path, images: Path, counts: dict[str, Any]) -> Summary:
+    best = counts["best round"]
     pages = out / FOLDER
     rows = {
         protocol("segm"): {
             f"round {entry['round']}, {half}": entry["AP on the hold-out"][half]
-            for entry in run.counts["rounds"]
+            for entry in counts["rounds"]
             for half in entry["AP on the hold-out"]
         }
     }
     return Summary(
         ROW.name,
         out,
-        counts=run.counts,
+        counts=counts,
         scores=rows,
         files={
             "labels": pages / LABELS,

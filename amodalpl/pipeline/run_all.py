@@ -57,7 +57,7 @@ def run_pipeline(
     wanted = [stage for stage in IN_RUN[: IN_RUN.index(until) + 1] if not left_out.get(stage)]
     require_own_folder(out, "run", [*(f"{STAGES[name].folder}/{RUN_FILE}" for name in IN_RUN), *own])
     _require_data(data)
-    if settings.labels.per_class:
+    if settings.labels.per_class or data.annotations.suffix != ".json":  # of another tool, which has to be converted
         read = read_annotations(data.annotations, data.format)
         class_rules(settings.labels.per_class, read.category_names, str(data.annotations))
     if {"train-detector", "refine"} & {*wanted}:

@@ -278,6 +278,21 @@ _ROWS = (
             Input("review", "path", "FILE", "Keep its decisions on labels that come out the same.", "--review"),
             _BACKEND,
             Input(
+                "detector",
+                "path",
+                "DIR",
+                "Ask this output folder of `train-detector` or `train-compositional` what is in the boxes of ANN; no "
+                "masks are needed.",
+                "--detector",
+            ),
+            Input(
+                "calibrate",
+                "path",
+                "DIR",
+                "Hold the uncertainty of --detector against this folder of `synth --recipe occluded-objects`.",
+                "--calibrate",
+            ),
+            Input(
                 "add",
                 "flag",
                 "",
@@ -317,7 +332,7 @@ _ROWS = (
     Stage(
         name="train-compositional",
         function="amodalpl.pipeline.train_compositional:train_compositional",
-        help="""Learn the shapes of classes from boxes alone, for `label-boxes` (Bayesian-Amodal).
+        help="""Learn the shapes of classes from boxes alone, for `pseudolabel --detector` (Bayesian-Amodal).
 
         Needs MMDetection: [bold]pip install 'amodalpl\\[detector]'[/bold]""",
         example="train-compositional boxes.json images/ --init backbone.pth --out runs/shapes",
@@ -326,22 +341,6 @@ _ROWS = (
             _IMAGES,
             _FORMAT,
             Input("init", "path or none", "FILE|none", "Weights of the backbone, or random ones.", "--init"),
-        ),
-        sections=("compositional",),
-        takes=("settings", "device"),
-    ),
-    Stage(
-        name="label-boxes",
-        function="amodalpl.pipeline.label_boxes:label_boxes",
-        help="""Write visible and whole masks of the objects in boxes, as a label folder.
-
-        Boxes are of what is visible; with --set compositional.centre=known, of whole objects.""",
-        example="label-boxes boxes.json images/ --model runs/shapes --out runs/labels",
-        inputs=(
-            _ANNOTATIONS,
-            _IMAGES,
-            Input("model", "path", "DIR", "Output folder of `train-compositional`.", "--model", required=True),
-            _FORMAT,
         ),
         sections=("compositional",),
         takes=("settings", "device"),

@@ -208,7 +208,7 @@ def _cut_out_of(
     found: _Found,
 ) -> None:
     """Put the usable instances of a photo into the bank, or the photo among the sources of the hold-out (no writer)."""
-    instances = data.completable(record.id)
+    instances = data.completable[record.id]
     crowds = [i.modal for i in data.by_image[record.id] if i.is_crowd and i.modal is not None]
     owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
     reasons = [why_not_usable(i, m, settings) for i, m in zip(instances, owned.masks, strict=True)]

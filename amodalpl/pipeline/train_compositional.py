@@ -108,7 +108,7 @@ def train_compositional(
         out,
         run.counts,
         files={"card": out / CARD, "model": out / WEIGHTS, "backbone": out / BACKBONE},
-        next=f"amodalpl label-boxes {argument(annotations)} {argument(images)} --model {argument(out)} "
+        next=f"amodalpl pseudolabel {argument(annotations)} {argument(images)} --detector {argument(out)} "
         f"--out {beside(out, 'shapes', 'labels')}",
     )
 

@@ -30,6 +30,7 @@ _SHARP_PX = 1024  # photos this large are sharp enough; smaller ones must keep h
 _QUALITY = 75
 _PROBES = 6
 _THUMB_PX = 240
+GREW_UNMASKED = "unmasked_occluder"  # flag of labels that go on where nothing has a mask
 _PICTURE = re.compile(r"\d{5}\.jpg")
 
 
@@ -104,7 +105,9 @@ def make_gallery(
                     entry["src"] = f"{PICTURES}/{name}"
             result.data["photos"].append(entry)
             shared = {e.id: shared_part(e, labels) for e in labels}
-            result.data["labels"] += [_entry(e, number, classes, maps.get(e.id), shared[e.id]) for e in labels]
+            result.data["labels"] += [
+                _entry(e, number, classes, maps.get(e.id), shared[e.id], masked_part(e, labels)) for e in labels
+            ]
             result.thumbs.update(_thumbs([e for e in labels if e.id in thumbs], shared, photo, size_hw))
             advance(1)
     return Gallery(result.data, result.pictures, result.thumbs, missing)
@@ -126,9 +129,9 @@ def _page_data(folder: LabelFolder, here: set[int], classes: Sequence[int]) -> d
 def shared_part(label: ShownLabel, on_photo: Sequence[ShownLabel]) -> Rle | None:
     """Return the hidden pixels that were drawn, belong to other masks, and were not completed.
 
-    A label to which nothing was added has no others. A completed one was completed behind what is in front of it, so
-    what the other masks own is theirs. A label file does not say which pixels were drawn: behind an occluder, drawn and
-    completed pixels count as completed.
+    A label to which nothing was added has no others; else label files have the mask that was drawn. Those of earlier
+    versions have none: a label was completed behind what is in front of it, so what other masks own is theirs, and
+    drawn pixels behind an occluder count as completed.
 
     Args:
         label: one of the photo's.
@@ -142,14 +145,35 @@ def shared_part(label: ShownLabel, on_photo: Sequence[ShownLabel]) -> Rle | None
         return None
     if not label.added_px:
         return label.amodal
+    if label.drawn is not None:
+        return label.drawn
     in_front = set(label.occluders)
     owners = [other.modal for other in on_photo if other.id != label.id and other.id not in in_front]
-    touching = [owner for owner in owners if rle.intersection_px(owner, label.amodal)]
+    (shared_px,) = rle.intersections_px([label.amodal], owners)
+    touching = [owner for owner, px in zip(owners, shared_px, strict=True) if px]
     return rle.union(touching[0], *touching[1:]) if touching else None
 
 
+def masked_part(label: ShownLabel, on_photo: Sequence[ShownLabel]) -> Rle | None:
+    """Return the pixels of all other masks, for a label that goes on where no mask is; None for others.
+
+    Args:
+        label: one of the photo's.
+        on_photo: all labels of the photo.
+    """
+    if GREW_UNMASKED not in label.flags:
+        return None
+    nothing = rle.encode(np.zeros(label.modal["size"], dtype=bool))
+    return rle.union(nothing, *(other.modal for other in on_photo if other.id != label.id))
+
+
 def _entry(
-    label: ShownLabel, photo: int, classes: Sequence[int], uncertain: Mapping[str, Any] | None, shared: Rle | None
+    label: ShownLabel,
+    photo: int,
+    classes: Sequence[int],
+    uncertain: Mapping[str, Any] | None,
+    shared: Rle | None,
+    masked: Rle | None,
 ) -> dict[str, Any]:
     """Return one label for the page's script; lengths are pixels of the photo, outlines half pixels."""
     shared_px = label.area_px - rle.area_px(label.modal) - label.added_px
@@ -166,7 +190,7 @@ def _entry(
         "flags": label.flags,
         "behind": [*map(str, label.occluders)],
         "fingerprint": label.fingerprint,
-        **svg_paths(label.modal, label.amodal, shared),
+        **svg_paths(label.modal, label.amodal, shared, masked),
         **({"map": uncertain} if uncertain else {}),
     }
 

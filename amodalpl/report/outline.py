@@ -37,22 +37,24 @@ def svg_path(mask: np.ndarray, corner_xy: tuple[int, int] = (0, 0)) -> str:
     return "".join(parts)
 
 
-def svg_paths(modal: Rle, amodal: Rle, shared: Rle | None = None) -> dict[str, str]:
+def svg_paths(modal: Rle, amodal: Rle, shared: Rle | None = None, masked: Rle | None = None) -> dict[str, str]:
     """Trace the parts of one label, in half pixels of its photo.
 
     Args:
         modal: the visible part.
         amodal: the whole object.
         shared: pixels of the hidden part that belong to other masks, and were not completed; None for none.
+        masked: pixels of other masks, for labels that go on where nothing has a mask; None for the others.
 
     Returns:
-        `modal`, `amodal`, `hidden` (amodal minus modal minus shared) and `shared`, each as `svg_path` has it, empty
-        where there are no such pixels.
+        `modal`, `amodal`, `hidden` (completed behind other masks), `unmasked` (completed where no mask is) and
+        `shared`, each as `svg_path` has it, empty where there are no such pixels.
     """
     x, y, w, h = box = rle.box_xywh(rle.union(modal, amodal))
     seen, whole = (rle.decode_box(mask, box) for mask in (modal, amodal))
     unseen = whole & ~seen
     others = unseen & rle.decode_box(shared, box) if shared is not None else np.zeros_like(unseen)
-    parts = {"modal": seen, "hidden": unseen & ~others, "shared": others}
+    free = unseen & ~others & ~rle.decode_box(masked, box) if masked is not None else np.zeros_like(unseen)
+    parts = {"modal": seen, "hidden": unseen & ~others & ~free, "shared": others, "unmasked": free}
     paths = {name: svg_path(mask, (x, y)) if mask.any() else "" for name, mask in parts.items()}
     return {**paths, "amodal": svg_path(whole, (x, y)) if unseen.any() else paths["modal"]}

@@ -93,6 +93,7 @@ def write_label_page(folder: Path, images: Path, completer: Path | None, progres
         flags=[(name, count, _MEANINGS.get(name, "")) for name, count in sorted(overview.flags.items())],
         left_out=labels.stats.get("counts", {}).get("left out") or {},
         stats=list(rows(labels.stats)),
+        not_promised=_why_not_promised(labels.stats),
         **_trust(completer),
     )
     write_whole(folder / REPORT_FILE, lambda part: part.write_bytes(page.encode("utf-8", "replace")))
@@ -162,6 +163,13 @@ def _trust(completer: Path | None) -> dict[str, Any]:
         "of_labels": of_labels,
         "most": most,
     }
+
+
+def _why_not_promised(stats: Mapping[str, Any]) -> str | None:
+    """Return why nothing is promised of these labels; None where something is, or nobody says."""
+    rests_on = stats.get("promise rests on")
+    reason = rests_on.get("reason") if isinstance(rests_on, Mapping) and stats.get("promise") is None else None
+    return reason if isinstance(reason, str) else None
 
 
 def _kept_promise(seen: Mapping[str, Any]) -> dict[str, Any]:

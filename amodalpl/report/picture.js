@@ -63,7 +63,7 @@ function labelPicture(label, whole = false) {
     "aria-label": `${className(label)} ${label.id} on its photo ${photo.name}`,
   });
   const scale = (Math.max(view[2], view[3]) / (whole ? 600 : 240)) * 1.1;
-  const patternOf = { hidden: stripes("rgb(240 140 0)", scale, 45), shared: stripes("rgb(204 121 167)", scale, -45) };
+  const patternOf = { hidden: stripes("rgb(240 140 0)", scale, 45), shared: stripes("rgb(204 121 167)", scale, -45), unmasked: stripes("rgb(0 158 115)", scale, 0) };
   const frame = { x: 0, y: 0, width, height, preserveAspectRatio: "none" };
   svg.append(svgElement("image", { ...frame, class: "layer-photo", "data-photo": label.photo }));
   showPhoto(svg.firstChild);

@@ -41,7 +41,7 @@ def require_memory(data: AnnotationSet, free: int | None = None) -> None:
 def needed_bytes(data: AnnotationSet, record: ImageRecord) -> int:
     """Return about how much memory a photo takes while a stage works on it."""
     height, width = record.size_hw
-    boxes = rle.boxes_xywh([i.modal for i in data.completable(record.id) if i.modal is not None])
+    boxes = rle.boxes_xywh([i.modal for i in data.completable[record.id] if i.modal is not None])
     of_boxes = int((boxes[:, 2] * boxes[:, 3]).sum())
     return PER_PIXEL * height * width + PER_BOX_PIXEL * of_boxes + PER_OBJECT * len(boxes)
 

@@ -39,14 +39,15 @@ def labelled_data(completer: Path) -> str:
     Args:
         completer: output folder of `amodalpl complete`.
     """
-    found = _arguments(Path(str(_arguments(completer).get("synth_dir"))))
+    found = arguments_of(Path(str(arguments_of(completer).get("synth_dir"))))
     paths = [found.get(name) for name in ("annotations", "images")]
     if not all(isinstance(path, str) and "\0" not in path for path in paths):
         return "ANNOTATIONS IMAGES"
-    return " ".join(argument(_short(Path(str(path)))) for path in paths)
+    return " ".join(argument(shortened(Path(str(path)))) for path in paths)
 
 
-def _arguments(folder: Path) -> Mapping[str, Any]:
+def arguments_of(folder: Path) -> Mapping[str, Any]:
+    """Return what the stage that wrote a folder was given; nothing where no stage did."""
     try:
         record = read_json(folder / RUN_FILE, "the record of a run")
     except AmodalplError:
@@ -55,6 +56,6 @@ def _arguments(folder: Path) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _short(path: Path) -> Path:
+def shortened(path: Path) -> Path:
     """Return a path from here where that is shorter, as below the current folder."""
     return path.relative_to(here) if path.is_relative_to(here := Path(os.getcwd())) else path

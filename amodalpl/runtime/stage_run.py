@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.records import AnnotationSet
-from ..errors import CheckpointError, DataError, OutputError
+from ..errors import CheckpointError, DataError, MissingPackageError, OutputError
 from ..io.files import hash_file, hash_listing, hash_output, read_json, remove_temporaries, write_json
 from ..version import __version__
 from .folder_lock import FolderLock, lock_folder
@@ -203,7 +203,7 @@ class StageRun:
         """
         try:
             yield
-        except (DataError, CheckpointError):
+        except (DataError, CheckpointError, MissingPackageError):
             if self.is_new:
                 for made in _visible(self.out):
                     if made.is_dir():

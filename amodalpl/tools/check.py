@@ -29,6 +29,7 @@ from ..runtime.summary import Summary
 from ..settings import ClassSettings
 
 MAX_LISTED = 1000
+LARGE_BYTES = 2**25  # of a file that is not read twice
 PHOTOS_AT_ONCE = 256  # by one process, between two signs of progress
 MOST_PROCESSES = 8
 SHARED_FRACTION = 0.01  # below it, two outlines merely touch
@@ -133,14 +134,15 @@ def check(
 
     Returns:
         `ok` is False if there is an error. `counts` has `format`, `images`, `instances` (without crowd), `crowd`,
-        `categories`, `dropped`, `errors` and `warnings` (kind -> how many), `overlaps` (see `Overlaps`), `findings`
-        (the first 1000, errors of the file first) and `findings_total`.
+        `categories`, `has` (visible and whole masks and boxes: of how many objects), `can be used by` (command -> how
+        many objects it can use), `dropped`, `errors` and `warnings` (kind -> how many), `overlaps` (see `Overlaps`),
+        `findings` (the first 1000, errors of the file first) and `findings_total`.
 
     Raises:
         SettingsError: unknown `fmt`, or class.
         DataError: the file as a whole cannot be read, or none of its photos is in the folder.
     """
-    records = read_annotations(Path(annotations), fmt)
+    records, has = _read(Path(annotations), fmt)
     class_rules(per_class or {}, records.category_names, str(annotations))
     images = Path(images)
     _require_photos(records, images)
@@ -149,7 +151,7 @@ def check(
     overlaps, boxes = _check_photos(records, images, thorough, findings, progress)
     crowd = sum(instance.is_crowd for instance in records.instances)
     objects = len(records.instances) - crowd
-    for severity, problem in _of_the_whole(records, objects, boxes, overlaps):
+    for severity, problem in _of_the_whole(records, objects if has["visible masks"] else 0, boxes, overlaps, has):
         findings.add(Finding(severity, "annotations", None, None, problem))
     counts = {
         "format": records.format,
@@ -157,6 +159,8 @@ def check(
         "instances": objects,
         "crowd": crowd,
         "categories": len(records.categories),
+        "has": has,
+        "can be used by": _usable_by(has),
         "dropped": len(records.dropped),
         "errors": dict(findings.errors.most_common()),
         "warnings": dict(findings.warnings.most_common()),
@@ -165,13 +169,56 @@ def check(
         "findings_total": findings.errors.total() + findings.warnings.total(),
     }
     ok = not findings.errors
-    follow_up = f"amodalpl synth {argument(annotations)} {argument(images)} --out runs/synth" if ok else ""
+    next_stage = "synth" if has["visible masks"] else "train-compositional"
+    follow_up = (
+        f"amodalpl {next_stage} {argument(annotations)} {argument(images)} --out runs/{next_stage}" if ok else ""
+    )
     if not objects and records.odd_crowds:
         follow_up = (
             f"amodalpl convert {argument(annotations)} --images {argument(images)} --crowds-are-objects "
             "--out objects.json"
         )
     return Summary("check", None, counts, next=follow_up, ok=ok)
+
+
+def _read(path: Path, fmt: str) -> tuple[AnnotationSet, dict[str, int]]:
+    """Return what a file says, and what it has; of a file without any mask, objects are those with boxes.
+
+    Stated boxes take another reading, which large files with masks are spared: each mask has a box.
+    """
+    try:
+        records = read_annotations(path, fmt)
+    except DataError:
+        records = read_annotations(path, fmt, boxes=True)  # none has a mask; any other fault is found again
+        return records, _what_it_has(records)
+    if path.is_dir() or path.stat().st_size > LARGE_BYTES:
+        return records, _what_it_has(records)
+    return records, _what_it_has(read_annotations(path, fmt, boxes=True))
+
+
+def _what_it_has(records: AnnotationSet) -> dict[str, int]:
+    """Count the objects of which each is known; the box of a mask is known."""
+    objects = [i for i in records.instances if not i.is_crowd]
+    return {
+        "visible masks": sum(i.modal_mask is not None for i in objects),
+        "whole masks": sum(i.amodal_mask is not None for i in objects),
+        "visible boxes": sum(i.modal_mask is not None or i.modal_box_xywh is not None for i in objects),
+        "whole boxes": sum(i.amodal_mask is not None or i.amodal_box_xywh is not None for i in objects),
+    }
+
+
+def _usable_by(has: Mapping[str, int]) -> dict[str, int]:
+    """Return how many objects each command can use; what it cannot use at all is not listed."""
+    boxes = max(has["visible boxes"], has["whole boxes"])
+    counts = {
+        "synth, complete, pseudolabel": has["visible masks"],
+        "train-detector": max(has["visible masks"], has["whole masks"]),
+        "train-detector --model boxinst|bbtp": boxes,
+        "train-detector --model blade": min(has["visible boxes"], has["whole boxes"]),
+        "train-compositional, pseudolabel --detector": has["visible boxes"],
+        "evaluate": has["whole masks"],
+    }
+    return {command: count for command, count in counts.items() if count}
 
 
 def _check_photos(
@@ -201,7 +248,7 @@ def _check_photos(
 
 
 def _of_the_whole(
-    records: AnnotationSet, objects: int, boxes: int, overlaps: Overlaps
+    records: AnnotationSet, objects: int, boxes: int, overlaps: Overlaps, has: Mapping[str, int]
 ) -> Iterator[tuple[Severity, str]]:
     """Yield what is wrong with a file as a whole."""
     if records.odd_crowds:
@@ -210,7 +257,9 @@ def _of_the_whole(
             "warning" if objects else "error",
             f"crowds that seem single objects: {records.odd_crowds}; {advice}",
         )
-    if not objects:
+    if not objects and has["visible boxes"] + has["whole boxes"]:
+        yield "warning", "boxes without masks: only what learns from boxes can use them, see `can be used by`"
+    elif not objects:
         yield "error", f"nothing usable: expected objects with masks, found none among {len(records.instances)} kept"
     if objects < LEAST_OBJECTS:
         return

@@ -22,7 +22,7 @@ from ..data.merge import Merged, merge
 from ..data.records import AnnotationSet, Dropped
 from ..errors import AmodalplError, DataError, OutputError
 from ..io.files import write_json
-from ..runtime.next_command import argument
+from ..runtime.next_command import argument, arguments_of, shortened
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE
 from ..runtime.summary import Summary
@@ -111,7 +111,7 @@ def convert(
             **_notes(data, target, lost, together.shared_photos),
         },
         files={"annotations": out, **lists},
-        next=_next(target, out, data.folder) if data.instances and choice != "amodal" else "",
+        next=_next(target, out, _photos_of(data, sources[0]), choice) if data.instances else "",
         ok=bool(data.instances),
     )
 
@@ -263,8 +263,19 @@ def _background(data: AnnotationSet, target: Format, lost: UnsupportedFields) ->
     ]
 
 
-def _next(target: Format, out: Path, images: Path | None) -> str:
-    if not target.feeds_pipeline:
+def _photos_of(data: AnnotationSet, source: Path) -> str:
+    """Return the folder of the photos as an argument: as given, or as a label folder's record has it; else a name."""
+    recorded = arguments_of(source.parent).get("images") if source.name == LABELS else None
+    for folder in (data.folder, Path(recorded) if isinstance(recorded, str) and "\0" not in recorded else None):
+        if folder is not None and folder.is_dir():
+            return argument(shortened(folder))
+    return "IMAGES"
+
+
+def _next(target: Format, out: Path, photos: str, choice: str) -> str:
+    """Return the command that follows: looking at what the pipeline reads, or the photos to where readers want them."""
+    if target.photos_in is not None:
+        return f"cp -r {photos}/. {argument(out / target.photos_in)}"
+    if not target.feeds_pipeline or choice == "amodal":
         return ""
-    photos = "IMAGES" if images is None or not images.is_dir() else argument(images)
     return f"amodalpl check {argument(out)} {photos}"

@@ -535,6 +535,15 @@ def test_pixels_of_other_masks_have_a_colour_of_their_own(open_page, tmp_path):
     assert "50 % of the whole; all of it was drawn" in page.locator("#detail-facts").text_content()
 
 
+def test_pixels_behind_what_has_no_mask_have_a_colour_of_their_own(open_page, tmp_path):
+    folder = write_labels(tmp_path, [label(1, growth=2.0, flags=["unmasked_occluder"])])
+    write_label_page(folder, write_photos(tmp_path / "photos"), None)
+    page = open_page(folder)
+    assert page.locator(".card .layer-unmasked").is_visible() and page.locator(".card .layer-hidden").count() == 0
+    page.get_by_label("completed", exact=True).uncheck()
+    assert not page.locator(".card .layer-unmasked").is_visible()
+
+
 def test_layers_are_switched(open_page, four):
     page = open_page(four)
     first = page.locator('.card[data-id="3"]')

@@ -48,7 +48,7 @@ NOT_RUN = {
 }
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
 QUICK = ["training.steps=2", "training.batch_size=4", "training.workers=0", "detector.steps=2", "detector.workers=0"]
-TRAINED = {"advise", "synth", "complete", "train-compositional", "train-detector", "run", "demo"}
+TRAINED = {"advise", "synth", "complete", "train-compositional", "train-detector", "refine", "run", "demo"}
 
 
 class Line(NamedTuple):
@@ -83,7 +83,7 @@ def to_run(page: str) -> list[Line]:
 
 def needs_detector(line: Line) -> bool:
     whole_chain = line.ours[0] == "demo" or (line.ours[0] == "run" and "--until" not in line.ours)
-    return whole_chain or "detector" in line.text or line.ours[0] in ("train-compositional", "label-boxes")
+    return whole_chain or "detector" in line.text or line.ours[0] in ("train-compositional", "refine")
 
 
 def quickly(args: list[str]) -> list[str]:

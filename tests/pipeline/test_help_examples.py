@@ -26,6 +26,7 @@ OPTIONS = {  # that make an example quick
     "synth": TINY,
     "demo": TINY,
     "train-detector": [*TINY, "--init", "none"],
+    "refine": [*TINY, "--init", "none"],
     "train-compositional": [*TINY, "--init", "none"],
 }
 FIRST = ["convert", "check", "synth", "complete", "pseudolabel"]  # what they make is there for the others
@@ -34,9 +35,10 @@ NEED_DETECTOR = {  # and what must be there before
     "run": None,
     "demo": None,
     "evaluate detector": "train-detector",
+    "evaluate zoo": "train-detector",
+    "refine": None,
     "predict": "train-detector",
     "train-compositional": None,
-    "label-boxes": "train-compositional",
 }
 
 
@@ -123,8 +125,6 @@ def test_example_runs(name, there):
 def test_example_runs_with_a_detector(name, there):
     pytest.importorskip("mmdet")
     shutil.rmtree("runs/detector")
-    if name == "label-boxes":
-        shutil.rmtree("runs/labels")
     if NEED_DETECTOR[name]:
         run_example(NEED_DETECTOR[name])
     run_example(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def test_predictions_with_spaces_in_every_path_by_what_is_printed(place):
     )
     (label, *_) = json.loads(Path("all found/labels/pseudo_amodal.json").read_text())["annotations"]
     decided(label)
-    assert run(summary["then"])["next"] == "open 'all corrected/report.html'"
+    assert run(summary["then"])["next"] == "open 'all found_corrected/report.html'"
 
 
 @pytest.mark.parametrize("until", IN_RUN[:3])
@@ -170,6 +171,14 @@ def test_the_demo_ends_with_its_labels_where_mmdetection_is_missing(tmp_path, mo
     assert "--config tiny --device cpu" in result.stdout  # no line leads to the long training of the papers
 
 
+def test_a_folder_of_another_tool_is_said_before_missing_start_weights(place):
+    run("amodalpl convert instances.json --images images --to labelme --out labelme")
+    result = CliRunner().invoke(
+        app, ["run", "coco_cpu", "--annotations", "labelme", "--images", "images", "--out", "runs"]
+    )
+    assert result.exit_code == 2 and "amodalpl convert" in result.stderr and not Path("runs").exists()
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -195,6 +204,32 @@ def test_a_completer_serves_any_classes(place):
         "kept_modal"
     ]
     assert json.loads(Path("runs/completer/run.json").read_text())["settings"]["labels"]["per_class"] == {}
+
+
+def test_whole_masks_for_yolo_and_the_photos_beside_them(place):
+    """From a label folder, which knows its photos; the copy is what Ultralytics reads, and we too."""
+    Path("images").rename("my images")
+    data = "--annotations instances.json --images 'my images'"
+    run(f"amodalpl run tiny {data} --out runs --until pseudolabel {LAST}")
+    summary = run("amodalpl convert runs/labels --to yolo --out 'for yolo'")
+    assert summary["next"] == "cp -r 'my images'/. 'for yolo/images'" and summary["counts"]["masks"] == "amodal"
+    subprocess.run(summary["next"], shell=True, check=True)
+    again = run("amodalpl convert 'for yolo' --images 'for yolo/images' --out again.json")
+    assert again["counts"]["photos"] == 6 and again["next"] == "amodalpl check again.json 'for yolo/images'"
+    assert run("amodalpl convert instances.json --to labelme --out l")["next"] == "cp -r IMAGES/. l"
+
+
+def test_photos_that_are_links_to_elsewhere(place, monkeypatch):
+    monkeypatch.setenv("AMODALPL_FOLLOW_LINKS", "")  # what the option sets ends with the test
+    Path("images").rename("archive")
+    Path("images").mkdir()
+    for photo in Path("archive").iterdir():
+        Path("images", photo.name).symlink_to(photo.resolve())
+    result = CliRunner().invoke(app, ["check", "instances.json", "images"])
+    assert result.exit_code == 2 and "start with `amodalpl --follow-links`" in result.stderr
+    summary = run("amodalpl --follow-links check instances.json images --config tiny")
+    assert summary["next"].startswith("amodalpl --follow-links synth instances.json images ")
+    assert run(summary["next"])["next"].startswith("amodalpl --follow-links complete ")
 
 
 def test_a_wrong_folder_is_said_before_missing_start_weights(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from amodalpl.completion.predictor import CropSpec
 from amodalpl.labelling.assemble import DrawnPhoto, complete_photos
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.masks import ownership, rle
+from amodalpl.masks.boxed import BoxedMasks, boxed
 from amodalpl.models.completer import Completer
 from amodalpl.models.completer_table import METHODS
 from amodalpl.settings import LabelSettings
@@ -97,6 +99,14 @@ def test_what_was_drawn_is_kept_where_others_own_it():
     assert found.uncertainty_maps == [None] * 3
 
 
+def test_occluder_map_names_what_is_seen_where_an_object_is_hidden():
+    found = complete(squares_only, SQUARE, BAR, ALONE)
+    assert found.hidden_by(0) == {1: 80} and found.hidden_by(1) == {}
+    free = rectangle((18, 20), (20, 40))  # where no object is
+    grown = replace(found, whole=BoxedMasks([found.whole[0].united(boxed(free)), *found.whole[1:]], SIZE_HW))
+    assert grown.hidden_by(0) == {1: 80, None: 40}
+
+
 def test_an_object_that_others_own_wholly_names_them():
     left, right = rectangle((20, 40), (20, 30)), rectangle((20, 40), (30, 40))
     found = complete(never, SQUARE, left, right)
@@ -154,3 +164,5 @@ def test_shapes_are_judged_whole_and_by_class():
     known, unknown = photo(SQUARE, BAR, category_ids=[2, 3]), photo(SQUARE, BAR)
     judged, unjudged = complete_photos(plan, [known, unknown])
     assert judged.plausibility.tolist() == [2 * 480, 3 * 80] and unjudged.plausibility is None
+    (empty,) = complete_photos(plan, [photo(category_ids=[])])
+    assert empty.plausibility.shape == (0,)

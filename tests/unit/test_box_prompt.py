@@ -126,11 +126,13 @@ def test_iou_of_boxes():
     torch.testing.assert_close(found, torch.tensor([1.0, 1 / 3, 0.0]))
 
 
-def test_a_model_of_one_class_takes_anything():
+def test_a_class_agnostic_model_takes_anything(image):
     prompt, _ = prompt_of("bbtp")
     assert knows(prompt, "disc") and not knows(prompt, "car")
     prompt.class_names = ["object"]
-    assert knows(prompt, "car")
+    assert knows(prompt, "car") and len(prompt.segment(image, [(4, 4, 30, 30)], ["car"], whole=False)) == 1
+    prompt.class_names = ["disc"]
+    assert not knows(prompt, "car")
 
 
 def test_uncertainty_is_one_minus_the_mean_probability():

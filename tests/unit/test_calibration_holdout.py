@@ -39,3 +39,19 @@ def test_erosion_shrinks_the_visible_masks_only():
     np.testing.assert_array_equal(found.masks[1], rectangle((21, 39), (21, 39)))
     assert not case.eroded(2).masks[0].any()  # the bar is four pixels wide
     assert case.scene.masks[1].area_px == 400
+
+
+def test_an_occluder_may_be_one_that_nobody_knows():
+    case = Case(Scene(np.stack([BAR, SQUARE, ALONE])), np.stack([BAR, SQUARE_WHOLE, ALONE]))
+    found = case.with_unmasked_occluders(1.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(found.scene.masks, [SQUARE, ALONE])
+    np.testing.assert_array_equal(found.amodal, [SQUARE_WHOLE, ALONE])
+    assert found.true_order() == [] and len(case.amodal) == 3
+    assert len(case.with_unmasked_occluders(0.0, np.random.default_rng(0)).amodal) == 3
+
+
+def test_objects_that_hide_one_another_do_not_all_go():
+    left, right = rectangle((0, 20), (0, 20)), rectangle((0, 20), (20, 40))
+    amodal = np.stack([left | rectangle((0, 5), (20, 22)), right | rectangle((10, 20), (19, 20))])
+    found = Case(Scene(np.stack([left, right])), amodal).with_unmasked_occluders(1.0, np.random.default_rng(0))
+    assert len(found.amodal) == len(found.scene.masks) == 2

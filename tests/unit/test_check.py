@@ -59,6 +59,13 @@ def test_clean_file(run, tmp_path, photos):
         "instances": 2,
         "crowd": 0,
         "categories": 1,
+        "has": {"visible masks": 2, "whole masks": 0, "visible boxes": 2, "whole boxes": 0},
+        "can be used by": {
+            "synth, complete, pseudolabel": 2,
+            "train-detector": 2,
+            "train-detector --model boxinst|bbtp": 2,
+            "train-compositional, pseudolabel --detector": 2,
+        },
         "dropped": 0,
         "errors": {},
         "warnings": {},
@@ -305,3 +312,64 @@ def test_wrong_folder(run, tmp_path, photos):
 def test_unknown_format(tmp_path):
     with pytest.raises(SettingsError, match="expected a known annotation format, got 'voc'"):
         check(tmp_path / "a.json", tmp_path, fmt="voc")
+
+
+def boxed(annotation_id, bbox, **fields):
+    return {"id": annotation_id, "image_id": 1, "category_id": 1, "bbox": bbox, **fields}
+
+
+def test_it_says_what_a_file_has_and_who_can_use_it(run):
+    """Two masks, a visible box alone, and one with its whole box, of TAO-Amodal: beyond the photo."""
+    summary = run(
+        [
+            annotation(1, 0, 0, 5, 5),
+            annotation(2, 10, 10, 5, 5, bbox=[10, 10, 5, 5], amodal_bbox=[8, 10, 9, 5]),
+            boxed(3, [20, 20, 10, 10]),
+            boxed(
+                4, [50, 5, 10, 10], amodal_bbox=[50, 5, 20, 12], visibility=0.5, track_id=7, amodal_is_uncertain=False
+            ),
+        ]
+    )
+    assert summary.counts["has"] == {"visible masks": 2, "whole masks": 0, "visible boxes": 4, "whole boxes": 2}
+    assert summary.counts["can be used by"] == {
+        "synth, complete, pseudolabel": 2,
+        "train-detector": 2,
+        "train-detector --model boxinst|bbtp": 4,
+        "train-detector --model blade": 2,
+        "train-compositional, pseudolabel --detector": 4,
+    }
+    assert summary.counts["errors"] == {"no mask": 2}  # for whoever wants masks of all
+
+
+def test_boxes_alone_are_usable_and_the_next_step_takes_them(run):
+    summary = run([boxed(1, [5, 5, 10, 10]), boxed(2, [20, 5, 10, 10])])
+    assert summary.ok and summary.next.startswith("amodalpl train-compositional ")
+    assert summary.counts["instances"] == 2 and "boxes without masks" in summary.counts["warnings"]
+    assert list(summary.counts["can be used by"]) == [
+        "train-detector --model boxinst|bbtp", "train-compositional, pseudolabel --detector",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("box", "more", "kind"),
+    [
+        pytest.param([5, 5, 0, 10], {}, "empty box", id="no width"),
+        pytest.param([15, 15, -10, -10], {}, "empty box", id="swapped corners"),
+        pytest.param([70, 5, 10, 10], {}, "box outside the photo", id="outside"),
+        pytest.param([0.1, 0.2, 0.3, 0.4], {}, "box in fractions", id="normalised"),
+        pytest.param([5, 5, 10], {}, "malformed box", id="three numbers"),
+        pytest.param(
+            [5, 5, 10, 10], {"amodal_bbox": [6, 8, 4, 4]}, "whole box smaller than the visible one", id="order"
+        ),
+    ],
+)
+def test_bad_boxes_are_errors_of_their_kind(run, box, more, kind):
+    summary = run([boxed(1, [5, 5, 10, 10]), boxed(2, box, **more)])
+    assert summary.counts["errors"] == {kind: 1} and not summary.ok
+    [found] = [f for f in summary.counts["findings"] if f["severity"] == "error"]
+    assert found["place"] == "annotations[1]" and "\n" not in found["problem"]
+
+
+def test_neither_masks_nor_boxes_is_one_line(run):
+    with pytest.raises(DataError, match="none of the 1 annotations has a mask"):
+        run([{"id": 1, "image_id": 1, "category_id": 1}])

@@ -58,8 +58,16 @@ def test_json_is_the_only_thing_on_stdout(fake_stage):
         "counts": SUMMARY.counts,
         "scores": SUMMARY.scores,
         "files": {name: str(path) for name, path in SUMMARY.files.items()},
-        "next": SUMMARY.next,
+        "next": f"{SUMMARY.next} --init none --config demo",
     }
+
+
+def test_of_many_warnings_of_a_kind_some_are_shown():
+    findings = [{"severity": "warning", "problem": f"overlaps: {k} pixels"} for k in range(9)]
+    findings.append({"severity": "warning", "problem": "no mask"})
+    text = printed(Summary("check", None, {"findings": findings}))
+    assert "overlaps: 4 pixels" in text and "overlaps: 5 pixels" not in text and "no mask" in text
+    assert "... and 4 more (see them with --json)" in text
 
 
 def test_json_holds_plain_values(fake_stage):

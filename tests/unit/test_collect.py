@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from amodalpl.calibration.collect import CalibrationSamples, LabelSample
+from amodalpl.calibration.collect import Calibrated, CalibrationSamples, LabelSample
 from amodalpl.calibration.fit import Calibration, RiskGuarantee
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CompletionPredictor, CompletionRequest, CropSpec, Scene
 from amodalpl.labelling.label import Label
 from amodalpl.labelling.label_scenes import SceneLabels, label_scenes
+from amodalpl.labelling.looks import LOOKS, Looks
 from amodalpl.labelling.ordering import OcclusionEdge
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.masks.boxed import boxed
@@ -71,8 +72,9 @@ def samples(found=None, scenes=1, probability=0.7):
 
 
 def test_samples_of_a_scene():
-    bar, square = samples().labels
-    assert (bar.iou, bar.asked, bar.evidence) == (1.0, False, None)
+    bar, square, alone = samples().labels
+    assert (bar.iou, bar.asked, bar.near, bar.evidence) == (1.0, False, True, None)
+    assert (alone.iou, alone.asked, alone.near, alone.evidence) == (1.0, False, False, None)
     assert square.asked and square.uncertainty == 0.1 and square.iou == pytest.approx(440 / 480)
     assert square.evidence is not None and square.evidence.visible_px == 400
     assert square.evidence.added.sum() == square.evidence.added[700] == 80 and not square.evidence.left_out.any()
@@ -107,7 +109,7 @@ def test_calibration_learns_from_order_mistakes():
     missed = SceneLabels([labelled().labels[0], Label(boxed(SQUARE), 0.0), labelled().labels[2]], [])
     for _ in range(10):
         made.add([SCENE], [AMODAL], [missed], near_px=0)
-    calibration, _ = made.calibrate()
+    calibration = made.calibrate().calibration
     assert calibration.probability == (0.7,) and calibration.belongs == (0.5,)
     assert calibration.unasked == pytest.approx((20 * 0 + 10 * (1 - 400 / 440)) / 30, abs=1e-6)
     doubt = 1 - (400 + 40) / 480  # half of what is added belongs
@@ -119,16 +121,71 @@ def test_promise_is_about_labels_with_an_occluder():
     """59 good ones are enough; as many that were not asked, and bad, take no part."""
     good = [LabelSample(0.0, 0.98, None, True) for _ in range(59)]
     unasked = [LabelSample(0.0, 0.2, None, False) for _ in range(59)]
-    calibration, promise = CalibrationSamples(labels=[*good, *unasked]).calibrate()
-    assert promise == RiskGuarantee(0.0) and calibration.unasked == 0.8
-    assert CalibrationSamples(labels=unasked).calibrate()[1] is None
+    found = CalibrationSamples(labels=[*good, *unasked]).calibrate()
+    assert found.promise == RiskGuarantee(0.0) and found.calibration.unasked == 0.8
+    assert CalibrationSamples(labels=unasked).calibrate().promise is None
+
+
+def test_labels_that_come_again_promise_nothing_more():
+    """Without a bad label 59 have to be seen; 58 and their copies are no more than 58."""
+    good = CalibrationSamples(labels=[LabelSample(0.0, 0.98, None, True) for _ in range(58)])
+    assert good.calibrate([good, good]).promise is None
+
+
+def test_what_a_promise_was_judged_on_is_kept():
+    good = [described(0.02, 0.1, n, asked=True) for n in range(59)]
+    found = CalibrationSamples(labels=[*good, described(0.3, 0.1, 59)]).calibrate()
+    assert found.judged.looks.shape == (59, len(LOOKS)) and found.judged.good.all()
+    assert found.judged.looks[0, LOOKS.index("bay")] == 0.1
+    assert CalibrationSamples(labels=good[1:]).calibrate().judged is None
 
 
 def test_refused_labels_keep_their_uncertainty():
     good = [LabelSample(0.0, 1.0, None, True) for _ in range(100)]
-    _, promise = CalibrationSamples(labels=good + [LabelSample(1.0, 0.1, None, True)] * 50).calibrate()
-    assert promise == RiskGuarantee(0.0)
+    found = CalibrationSamples(labels=good + [LabelSample(1.0, 0.1, None, True)] * 50).calibrate()
+    assert found.promise == RiskGuarantee(0.0)
+
+
+def described(error, bay, scene, asked=False):
+    return LabelSample(0.0, 1 - error, None, asked, scene, looks=replace(PLAIN, bay=bay))
+
+
+PLAIN = Looks(0.0, 0.0, 0.0, 0.0, 0.0, 0.2, 0.8, 0.3, 0.0)
+
+
+def test_looks_are_learnt_where_they_tell_the_error_of_other_scenes():
+    """Labels with a bay in their contour are wrong, in the scenes whose occluders nobody knows."""
+    known = CalibrationSamples(labels=[described(0.02, 0.0, n, n % 2 == 0) for n in range(80)])
+    unknown = CalibrationSamples(labels=[described(0.4, 0.3, n, n % 2 == 0) for n in range(80)])
+    calibration = known.calibrate([unknown]).calibration
+    assert calibration.by_looks is not None
+    plain, bitten = (calibration.by_looks.error(replace(PLAIN, bay=bay), asked=False) for bay in (0.0, 0.3))
+    assert plain < 0.1 and bitten > 0.3
+    assert known.calibrate().calibration.by_looks is None  # nothing there is wrong by what it looks like
+
+
+def test_objects_whose_truth_is_in_pieces_teach_nothing():
+    """They are as they were before something was pasted over them: hidden by what their photo shows."""
+    parted = BAR & ~rectangle((28, 32), (40, 44))
+    made = CalibrationSamples()
+    made.add([Scene(np.stack([parted, SQUARE, ALONE]))], [np.stack([parted, WHOLE, ALONE])], [labelled()], near_px=0)
+    assert [sample.in_pieces for sample in made.labels] == [True, False, False]
+    known = [described(0.02, 0.0, n, n % 2 == 0) for n in range(80)]
+    bitten = [described(0.4, 0.3, n, n % 2 == 0) for n in range(80)]
+    spoilt = [replace(described(0.0, 0.3, n, n % 2 == 0), in_pieces=True) for n in range(80)]
+    model = (
+        CalibrationSamples(labels=known).calibrate([CalibrationSamples(labels=bitten + spoilt)]).calibration.by_looks
+    )
+    assert model.error(replace(PLAIN, bay=0.3), asked=False) > 0.3
+
+
+def test_looks_that_tell_nothing_are_not_learnt():
+    rng = np.random.default_rng(0)
+    asked = [described(error, rng.random(), n, asked=True) for n, error in enumerate(rng.uniform(0, 0.3, 80))]
+    alone = [described(0.05, rng.random(), n) for n in range(80)]  # what such labels state is their mean error
+    labels = [*(replace(sample, uncertainty=1 - sample.iou) for sample in asked), *alone]
+    assert CalibrationSamples(labels=labels).calibrate().calibration.by_looks is None
 
 
 def test_nothing_to_calibrate_from():
-    assert CalibrationSamples().calibrate() == (Calibration(), None)
+    assert CalibrationSamples().calibrate() == Calibrated(Calibration(), None, None)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amodalpl.labelling.contact import CLEAR_LEAD, SMALLEST_PX, contact_of, is_doubtful, order_by_contact
+from amodalpl.completion.predictor import CompletionPrediction
+from amodalpl.labelling.contact import (
+    CLEAR_LEAD,
+    SMALLEST_PX,
+    _unseen_in,
+    contact_of,
+    is_doubtful,
+    order_by_contact,
+)
 
 SURE = np.float32(0.9)
 
@@ -113,3 +121,25 @@ def test_contact_at_the_border_stays_within_the_image():
     masks[0, :, :20], masks[1, :, 20:] = True, True
     contact = contact_of(masks, (0, 1), 5)
     assert contact.window == np.s_[0:20, 19:21] and contact.near.shape == (20, 2)
+
+
+@pytest.mark.parametrize(("side", "other", "reach_px"), [(100, 100, 3), (100, 40, 1), (160, 200, 5)])
+def test_the_contact_is_as_deep_as_three_hundredths_of_the_smaller_object(side, other, reach_px):
+    masks = np.zeros((2, 260, 400), dtype=bool)
+    masks[0, 10 : 10 + side, 10 : 10 + side] = masks[1, 10 : 10 + other, 10 + side : 10 + side + other] = True
+    contact = contact_of(masks, (0, 1), 0)
+    assert contact.reach_px == reach_px and contact.near.shape[1] == 2 * reach_px
+    assert contact.visible[0].sum() == reach_px * (min(side, other) + reach_px * (side > other))
+
+
+@pytest.mark.parametrize("window", [np.s_[5:15, 40:60], np.s_[20:30, 5:15], np.s_[20:40, 40:60]])
+def test_nothing_is_known_of_a_contact_outside_the_crop(window):
+    """The crop shows the first 20 rows and 30 columns; beside it, below it, and both."""
+    everywhere = np.ones((20, 30), bool)
+    prediction = CompletionPrediction(
+        None, 0, np.s_[0:20, 0:30], np.ones((20, 30), np.float32), everywhere, ~everywhere
+    )
+    rows, columns = window
+    assert not _unseen_in(window, prediction).any()
+    assert _unseen_in(np.s_[10:25, 20:40], prediction).sum() == 10 * 10
+    assert _unseen_in(window, prediction).shape == (rows.stop - rows.start, columns.stop - columns.start)

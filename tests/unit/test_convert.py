@@ -66,7 +66,7 @@ def test_losses_are_listed_beside_the_output(photos, tmp_path):
     (tmp_path / "in.json").write_text(json.dumps(raw))
     summary = convert(tmp_path / "in.json", tmp_path / "y", photos, to_format="yolo")
     assert summary.counts["left_out"] == {"no mask": 1} and summary.counts["lost"]["crowd regions"] == 1
-    assert summary.next == ""
+    assert summary.next == f"cp -r {photos}/. {tmp_path / 'y/images'}"
     listed = json.loads((tmp_path / "y.losses.json").read_text())
     assert listed["left_out"] == [
         {"place": "annotations[6].segmentation", "reason": "no mask: expected polygons or RLE, got an empty list"}

@@ -79,7 +79,7 @@ def test_masks_of_other_files_stay_visible_unless_asked_for(labels, tmp_path):
     (tmp_path / "d2sa.json").write_text(json.dumps(raw))
     assert convert(tmp_path / "d2sa.json", tmp_path / "y", to_format="yolo").counts["masks"] == "modal"
     asked = convert(tmp_path / "d2sa.json", tmp_path / "z", to_format="yolo", mask="amodal")
-    assert asked.counts["masks"] == "amodal" and asked.next == ""
+    assert asked.counts["masks"] == "amodal" and asked.next == f"cp -r IMAGES/. {tmp_path / 'z/images'}"
 
 
 def test_what_a_format_has_no_place_for_is_refused_in_one_line(labels, tmp_path):

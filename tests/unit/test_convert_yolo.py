@@ -151,3 +151,24 @@ def test_two_photos_of_one_stem_are_refused(tmp_path):
     data.images[2] = replace(data.images[2], file_name="a.jpg")
     with pytest.raises(DataError, match=r"a.jpg and a.png would both be described by labels/a.txt"):
         yolo.write(data, tmp_path)
+
+
+def test_boxes_of_yolo_detection_become_rectangles_and_it_is_said(tmp_path):
+    data = yolo.read(write(tmp_path, "0 0.5 0.5 0.5 0.2\n1 0.25 0.5 0.1 0.1 0.8\n"), None)
+    first, second = data.instances  # on a photo of 60 x 40
+    assert first.modal_mask.polygons == (box(15, 16, 30, 8),) and first.score is None
+    assert second.modal_mask.polygons == (box(12, 18, 6, 4),) and second.score == 0.8
+    assert "boxes became rectangles" in data.mended[0].reason
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("0 0.5 0.5 0 0.2", "empty box: expected a width and height above 0"),
+        ("0 30 20 10 10", "coordinates that are no fractions"),
+        ("0 0.5 0.5 0.2", "polygon with fewer than 3 points"),
+    ],
+)
+def test_bad_boxes_are_left_out_with_a_reason(line, reason, tmp_path):
+    data = yolo.read(write(tmp_path, f"0 0.5 0.5 0.5 0.2\n{line}\n"), None)
+    assert len(data.instances) == 1 and reason in data.dropped[0].reason

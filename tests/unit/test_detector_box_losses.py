@@ -34,6 +34,40 @@ def test_lab_is_opencvs():
     np.testing.assert_allclose(ours, cv2.cvtColor(rgb / 255, cv2.COLOR_RGB2LAB), atol=0.4)  # theirs are of a table
 
 
+def test_a_full_box_loses_nothing_and_a_half_what_dice_says():
+    boxes = torch.zeros(2, 4, 4, dtype=torch.bool)
+    boxes[:, 1:3] = True  # 8 cells
+    logits = torch.full((2, 4, 4), -30.0)
+    logits[0, 1:3] = logits[1, 1] = 30.0
+    full, half = box_losses.fill_loss(logits, boxes).tolist()
+    assert full == pytest.approx(0, abs=1e-5) and half == pytest.approx(1 - 2 * 4 / (4 + 8), abs=1e-5)
+
+
+@pytest.mark.parametrize(("start", "least", "most"), [("filled", 0.8, 1.0), ("lines", 0.0, 0.3)])
+def test_where_masks_start_decides_where_the_losses_of_boxinst_lead(start, least, most):
+    """A disc on a ground, both of one colour, so that all edges are right: lines along the box are a minimum too."""
+    ys, xs = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
+    disc = (ys - 11.5) ** 2 + (xs - 11.5) ** 2 <= 64
+    box = torch.zeros(1, 24, 24, dtype=torch.bool)
+    box[0, 4:20, 4:20] = True
+    lab = torch.where(disc, 50.0, 0.0).expand(3, 24, 24)
+    edges = (box_losses.colour_edges(lab, torch.ones(24, 24, dtype=torch.bool), 2, 0.3) & box[:, None]).clone()
+    logits = torch.full((1, 24, 24), -1.0)
+    logits[box] = 1.0 if start == "filled" else -1.0
+    logits[0, 4, 4:20] = logits[0, 4:20, 4] = 1.0
+    logits.requires_grad_()
+    optimizer = torch.optim.Adam([logits], lr=0.3)
+    for _ in range(150):
+        pairwise = box_losses.pairwise_loss(logits, edges, 2) / edges.sum()
+        loss = box_losses.projection_loss(logits, box).mean() + pairwise
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    found = logits.detach()[0] > 0
+    iou = value((found & disc).sum() / (found | disc).sum())
+    assert least <= iou <= most, iou
+
+
 def test_edges_join_one_colour_and_stay_in_the_photo():
     lab = torch.zeros(3, 1, 5)
     lab[0, 0] = torch.tensor([10.0, 10, 10, 12, 90])

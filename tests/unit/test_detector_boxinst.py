@@ -114,6 +114,26 @@ class TestBesideMmdetection:
         found = self.found(3)
         torch.testing.assert_close(head.logits(head.features(pyramid)[0], found)[0], stock(pyramid, [found])[0][0])
 
+    def test_filling_boxes_is_taught_at_first_and_less_and_less(self, both, monkeypatch):
+        from mmengine import MessageHub
+
+        head, _ = both
+        batch = MODELS.build(config()["data_preprocessor"])(sample([[8, 8, 40, 40]]), training=True)
+        pyramid = tuple(torch.randn(1, 256, 8 // s, 12 // s) for s in (1, 2, 4))
+        found = self.found(3)
+        found.pos_assigned_gt_inds[:] = 0
+        said = {}
+        for steps, step in ((0, 0), (100, 0), (100, 25), (100, 100)):
+            head.fill_steps = steps
+            monkeypatch.setattr(MessageHub, "get_info", lambda *_, step=step: step)
+            said[steps, step] = head.loss(pyramid, batch["data_samples"], [found])
+        assert "loss_mask_fill" not in said[0, 0]
+        at_first = float(said[100, 0]["loss_mask_fill"])
+        assert at_first > 0.1
+        assert float(said[100, 25]["loss_mask_fill"]) == pytest.approx(0.75 * at_first)
+        assert float(said[100, 100]["loss_mask_fill"]) == 0
+        assert float(said[100, 0]["loss_mask_projection"]) == pytest.approx(float(said[0, 0]["loss_mask_projection"]))
+
     def test_inner_channels_of_another_number(self):
         """With which MMDetection's head fails."""
         head = MODELS.build(config(boxinst={"inner_channels": 8})["mask_head"])
@@ -156,8 +176,9 @@ def test_defaults_are_mmdetections_boxinst_r50_fpn():
     assert ours.data_preprocessor.stride == told.mask_stride
     assert ours.data_preprocessor.distance == ours.mask_head.distance == told.pairwise_dilation
     assert ours.data_preprocessor.threshold == told.pairwise_color_thresh
-    assert (ours.mask_head.warm_up_steps, ours.mask_head.masks_per_photo) == (
+    assert (ours.mask_head.warm_up_steps, ours.mask_head.fill_steps, ours.mask_head.masks_per_photo) == (
         10_000,
+        0,
         theirs.mask_head.topk_masks_per_img,
     )
 

@@ -119,7 +119,7 @@ def test_a_folder_whose_config_was_changed_is_refused(trained):
         ("dcn/mask-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py", {}, MissingPackageError, "model MaskRCNN: .*'deform_conv"),
         (
             "convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py", {}, DataError,
-            "model MaskRCNN: MMDetection could not build it .*ConvNeXt|could not read it .*mmpretrain",
+            "convnext.*could not read it .*mmpretrain",
         ),
     ],
     ids=[
@@ -146,7 +146,7 @@ def test_a_rehearsal_leaves_the_network_and_chance_alone():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with torch.no_grad():
         next(model.backbone.parameters()).fill_(torch.nan)
-    with pytest.raises(DataError, match="here: model RTMDet: expected a (loss|gradient)"):
+    with pytest.raises(DataError, match="here: model RTMDet: expected a (prediction|loss|gradient)"):
         rehearse(model, "here", 3)
 
 

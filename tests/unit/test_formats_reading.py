@@ -245,7 +245,7 @@ class TestCocoa:
         file.write_text(json.dumps([record(i, [region(mask)], url=f"http://h/{i}.jpg") for i in (4, 3)]))
         assert [image.file_name for image in read_annotations(file).images] == ["4.jpg", "3.jpg"]
 
-    @pytest.mark.parametrize("constraint", ["1-3", "0-1", "1", "1-1", "a-b", [1, 2]], ids=str)
+    @pytest.mark.parametrize("constraint", ["1-3", "0-1", "1-0", "1", "1-1", "a-b", [1, 2]], ids=str)
     def test_malformed_order_is_listed(self, tmp_path, constraint):
         file = tmp_path / "1.json"
         regions = [region(compressed(rectangle(0, 0, 4, 4))), region(polygon(9, 9, 5, 5))]

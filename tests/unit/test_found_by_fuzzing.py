@@ -151,3 +151,13 @@ def test_a_labelme_shape_whose_label_is_no_text(label, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(content))
     data = labelme.read(tmp_path, None)
     assert [reason.partition(":")[0] for _, reason in data.left_out] == ["object without a class"]
+
+
+@pytest.mark.parametrize("name", ["1" * 5000, "a/" * 2000 + "b.png"])
+def test_a_photo_with_a_long_name(name, tmp_path):
+    """Every reader builds its data set in one way; that nothing is there is told with the first reason."""
+    (tmp_path / "photos").mkdir()
+    shape = {"label": "cup", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon"}
+    content = {"shapes": [shape], "imagePath": name, "imageHeight": 40, "imageWidth": 60}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    refused(DataError, labelme.read, tmp_path / "a.json", tmp_path / "photos", match="could read none of 1 entries")

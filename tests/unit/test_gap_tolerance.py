@@ -41,7 +41,7 @@ def data(*photos):
 
 def test_crowds_and_objects_without_a_mask_get_no_label():
     photos = data(3)
-    assert [i.id for i in photos.completable(0)] == [0, 1]
+    assert [i.id for i in photos.completable[0]] == [0, 1]
 
 
 def test_every_pair_counts_once():

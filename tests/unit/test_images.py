@@ -156,6 +156,21 @@ class TestImagePath:
         with pytest.raises(DataError, match="could not read it"):
             read_image(folder / "loop.jpg")
 
+    def test_links_that_may_lead_out(self, tmp_path, monkeypatch):
+        (tmp_path / "images").mkdir()
+        (tmp_path / "elsewhere.jpg").write_bytes(b"x")
+        os.symlink(tmp_path / "elsewhere.jpg", tmp_path / "images/a.jpg")
+        for value, follows in (("1", True), ("0", False), ("", False)):
+            monkeypatch.setenv("AMODALPL_FOLLOW_LINKS", value)
+            if follows:
+                assert image_path(tmp_path / "images", "a.jpg") == tmp_path / "images/a.jpg"
+            else:
+                with pytest.raises(DataError, match="if you made the links, start with `amodalpl --follow-links`"):
+                    image_path(tmp_path / "images", "a.jpg")
+        monkeypatch.setenv("AMODALPL_FOLLOW_LINKS", "1")
+        with pytest.raises(DataError, match="expected a name inside the image folder"):
+            image_path(tmp_path / "images", "../elsewhere.jpg")
+
     def test_only_links_are_followed(self, tmp_path, monkeypatch):
         (tmp_path / "sub").mkdir()
         (tmp_path / "sub" / "a.jpg").touch()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from amodalpl.data.records import AnnotationSet, ImageRecord
 from amodalpl.labelling.label_statistics import LabelStatistics
+from amodalpl.labelling.looks import LOOKS
 
 DATA = AnnotationSet(
     [ImageRecord(1, "a.png", (4, 4), {})],
@@ -67,3 +68,13 @@ def test_nothing_labelled():
     assert found["counts"]["labels"] == 0 and found["categories"] == {}
     assert set(found["growth of labels with a possible occluder"].values()) == {1.0}
     assert set(found["uncertainty of labels with a possible occluder"].values()) == {0.0}
+
+
+def test_looks_of_labels_with_an_occluder_are_kept():
+    looks = {name: float(n) for n, name in enumerate(LOOKS)}
+    statistics = LabelStatistics()
+    for flags, occluders in (([], [4]), (["no_occluder"], []), (["runaway"], [4])):
+        entry = label(3, 1.0, 0.0, *flags)
+        known = {} if "runaway" in flags else {"looks": looks}
+        statistics.add_label({**entry, "amodalpl": {**entry["amodalpl"], "occluders": occluders, **known}})
+    assert list(statistics.looks) == [float(n) for n in range(len(LOOKS))]

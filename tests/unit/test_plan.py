@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 
 from amodalpl.calibration.fit import RiskGuarantee
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CropSpec
-from amodalpl.labelling.plan import UNPROMISED, plan_labels
+from amodalpl.data.label_file import DOUBTFUL_FROM
+from amodalpl.labelling.plan import plan_labels
 from amodalpl.models.completer import build_completer
 from amodalpl.models.completer_table import METHODS
 from amodalpl.settings import LabelSettings
@@ -18,6 +21,12 @@ def bundle(method="layered", **chosen):
 
 
 CHOSEN = {"threshold": 0.35, "order_threshold": 0.15, "contact_crops": (2.0,)}
+
+
+def test_a_plan_is_settled_once():
+    plan = plan_labels(bundle(**CHOSEN), LabelSettings())
+    with pytest.raises(FrozenInstanceError):
+        plan.threshold = 0.5
 
 
 @pytest.mark.parametrize(
@@ -51,7 +60,7 @@ def test_order_is_found_by_the_settings_else_by_the_method(method):
 @pytest.mark.parametrize(
     ("given", "promise", "bound"),
     [
-        pytest.param(None, None, UNPROMISED, id="nothing is promised"),
+        pytest.param(None, None, DOUBTFUL_FROM, id="nothing is promised"),
         pytest.param(None, RiskGuarantee(0.12), 0.12, id="up to where something is"),
         pytest.param(0.0, RiskGuarantee(0.12), 0.0, id="given, though it is zero"),
         pytest.param(0.7, None, 0.7, id="given"),

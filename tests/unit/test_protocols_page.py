@@ -6,6 +6,7 @@ import pytest
 
 from amodalpl.evaluation import promise
 from amodalpl.evaluation.audit import AUDIT
+from amodalpl.evaluation.zoo import COST
 from amodalpl.metrics import completion, detection, ordering, per_object, presence
 from amodalpl.metrics.box_matched import box_matched_protocol
 from amodalpl.metrics.levels import LEVEL_SETS, MACRO, MASKS_FROM_BOXES
@@ -29,6 +30,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text(encoding=
         promise.PROMISE,
         promise.ORDER,
         AUDIT,
+        COST,
         ordering.ONE_WAY,
         ordering.DIRECTED,
         ordering.ANNOTATED,

@@ -14,7 +14,7 @@ from amodalpl.errors import DataError
 from amodalpl.masks import rle
 from amodalpl.report import draw, gallery, page
 from amodalpl.report.choice import choose, choose_photos
-from amodalpl.report.gallery import shared_part
+from amodalpl.report.gallery import masked_part, shared_part
 from amodalpl.report.outline import svg_path, svg_paths
 from amodalpl.report.page import write_label_page
 from amodalpl.report.plots import training_curves
@@ -158,6 +158,21 @@ def test_outlines_of_what_belongs_to_other_masks():
     assert (drawn(paths["hidden"], SIZE_HW) == box(20, 30, 40, 40)).all()
 
 
+def test_outlines_of_what_was_completed_where_nothing_has_a_mask():
+    modal, amodal = box(20, 10, 40, 30), box(20, 10, 40, 50)
+    paths = svg_paths(rle.encode(modal), rle.encode(amodal), masked=rle.encode(box(0, 40, 60, 80)))
+    assert (drawn(paths["hidden"], SIZE_HW) == box(20, 40, 40, 50)).all()
+    assert (drawn(paths["unmasked"], SIZE_HW) == box(20, 30, 40, 40)).all()
+    assert svg_paths(rle.encode(modal), rle.encode(amodal))["unmasked"] == ""
+
+
+def test_masks_of_others_are_looked_at_for_labels_that_grew_where_none_is():
+    free, plain, other = shown([label(1, flags=["unmasked_occluder"]), label(2), label(3)])
+    assert masked_part(plain, [free, plain, other]) is None
+    assert (rle.decode(masked_part(free, [free, other])) == rle.decode(other.modal)).all()
+    assert rle.area_px(masked_part(free, [free])) == 0
+
+
 def test_hidden_pixels_of_other_masks_are_told_from_completed_ones():
     as_drawn, completed, mixed, other, front = shown(
         [
@@ -174,6 +189,13 @@ def test_hidden_pixels_of_other_masks_are_told_from_completed_ones():
     found = rle.decode(shared_part(mixed, photo)) & box(20, 30, 40, 50)
     assert (found == box(20, 40, 40, 50)).all()  # of the one that is not in front
     assert shared_part(mixed, [mixed, front]) is None
+
+
+def test_the_mask_as_drawn_tells_drawn_pixels_from_completed_ones_behind_an_occluder():
+    told = label(3, growth=2.0, added_px=200, occluders=[5], drawn=rle.to_json(rle.encode(box(20, 10, 40, 40))))
+    front = {**label(5), "visible_mask": rle.to_json(rle.encode(box(20, 30, 40, 60)))}
+    mixed, front = shown([told, front])
+    assert (rle.decode(shared_part(mixed, [mixed, front])) & box(20, 30, 40, 50) == box(20, 30, 40, 40)).all()
 
 
 # labels
@@ -358,6 +380,23 @@ def test_page_shows_counts_scores_curves_and_what_was_left_out(tmp_path, photos,
     assert '<polyline points="26.7,133.3 133.3,0.0"/>' in text  # labels, scaled to 0.75
     assert '<th scope="row">crowd region</th><td>28</td>' in text
     assert "place annotations[4]" in text
+
+
+@pytest.mark.parametrize(
+    ("stats", "said"),
+    [
+        ({"promise": None, "promise rests on": {"alike": 0.2, "reason": "they look <unlike>"}}, True),
+        ({"promise": {"share": 0.95}, "promise rests on": {"alike": 0.8, "reason": "they look <unlike>"}}, False),
+        ({"promise": None}, False),  # of an earlier version
+        ({"promise": None, "promise rests on": "they look <unlike>"}, False),
+    ],
+    ids=["withheld", "given", "nobody says", "damaged"],
+)
+def test_page_says_why_nothing_is_promised(tmp_path, photos, labels, stats, said):
+    folder = write_labels(tmp_path / "labels", [])
+    (folder / "stats.json").write_text(json.dumps({"counts": {}, **stats}))
+    text, _ = labels([label(1)], photos)
+    assert ("Nothing is promised of these labels: they look &lt;unlike&gt;." in text) == said
 
 
 def test_page_without_completer_says_so_and_calibration_stands_in_for_missing_curves(tmp_path, photos, labels):

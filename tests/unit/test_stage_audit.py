@@ -10,8 +10,9 @@ import pytest
 from drawn_labels import label, write_labels, write_photos
 from typer.testing import CliRunner
 
+from amodalpl.data.label_file import read_label_head, read_labels
 from amodalpl.errors import DataError
-from amodalpl.evaluation.audit import AUDIT, VERDICTS, audit
+from amodalpl.evaluation.audit import AUDIT, RESTATED, VERDICTS, audit
 from amodalpl_cli.main import app
 
 
@@ -122,3 +123,30 @@ def test_command_asks_for_a_page_or_judgements(tmp_path, folders):
     assert run.exit_code == 0 and "audit.html" in run.output
     run = CliRunner().invoke(app, ["audit", labels, photos])
     assert run.exit_code == 2 and "expected --out DIR for the page to judge on" in run.output
+
+
+def test_judgements_restate_the_uncertainty_of_all_labels(tmp_path, folders):
+    """Labels say 0.1 or so of themselves; a person finds most of them wrong, the doubtful ones above all."""
+    data = data_of(audit(*folders, out=tmp_path, sample=75).files["page"])
+    wrong = judge(tmp_path / "audit.json", data, lambda number: "right" if number <= 20 else "unmarked")
+    found = audit(*folders, judgements=wrong, out=tmp_path / "restated")
+    row = found.scores[RESTATED]["all"]
+    before = {e["id"]: e for e in json.loads((folders[0] / "pseudo_amodal.json").read_text())["annotations"]}
+    after = {e["id"]: e for e in json.loads((tmp_path / "restated" / "pseudo_amodal.json").read_text())["annotations"]}
+    assert row["mean_stated"] < 0.2 < 0.35 < row["mean_restated"] < 0.75  # 55 of 75 are wrong
+    assert row["mean_restated"] == pytest.approx(np.mean([e["amodalpl"]["uncertainty"] for e in after.values()]))
+    assert all(after[n]["segmentation"] == before[n]["segmentation"] for n in before)
+    assert "low_confidence" in after[75]["amodalpl"]["flags"] and "no_occluder" in after[75]["amodalpl"]["flags"]
+    assert evaluate_labels_can_be_read(tmp_path / "restated")
+
+
+def evaluate_labels_can_be_read(folder):
+    head = read_label_head(folder / "pseudo_amodal.json")
+    return len(list(read_labels(folder / "pseudo_amodal.json", *head))) == 75
+
+
+def test_labels_that_are_all_right_become_surer(tmp_path, folders):
+    data = data_of(audit(*folders, out=tmp_path, sample=75).files["page"])
+    found = audit(*folders, judgements=judge(tmp_path / "audit.json", data, lambda number: "right"))
+    row = found.scores[RESTATED]["all"]
+    assert row["mean_restated"] < row["mean_stated"] and found.out is None

@@ -158,6 +158,30 @@ def test_bad_input_takes_a_folder_of_its_own_away(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_bad_input_is_told_though_a_folder_cannot_be_removed(tmp_path, monkeypatch):
+    run = StageRun.open(tmp_path / "out", "synth", {}, {}, 0)
+    (tmp_path / "out" / "bank").mkdir()
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.rmdir", refuse)
+    with pytest.raises(DataError, match="too few objects"), run.released_on_bad_input():
+        raise DataError("too few objects")
+
+
+def test_a_run_that_may_grow_goes_on_only_from_its_state(tmp_path):
+    """More steps are the same run where the state is there to go on from, and no run where it is not."""
+    grows = ("training.steps", "checkpoint.pth")
+    more = {"training": {"steps": 20, "workers": 2}}
+    StageRun.open(tmp_path, "complete", SETTINGS, INPUTS, 0, None, grows).finish({}, [])
+    with pytest.raises(OutputError, match="has finished 10 steps and kept no state to go on from"):
+        StageRun.open(tmp_path, "complete", more, INPUTS, 0, None, grows)
+    (tmp_path / "checkpoint.pth").write_bytes(b"state")
+    longer = StageRun.open(tmp_path, "complete", more, INPUTS, 0, None, grows)
+    assert not longer.done and longer.record["grown from"] == [10]
+
+
 def test_processes_that_claim_a_folder_in_one_moment_both_get_it(tmp_path, monkeypatch):
     StageRun.open(tmp_path, "complete", {}, {}, 0)
     record = tmp_path / "run.json"

@@ -123,3 +123,17 @@ def test_a_written_config_is_read_and_not_run(tmp_path):
             stock_config.read_written_config(path)
     with pytest.raises(OutputError, match="FileNotFoundError"):
         stock_config.read_written_config(tmp_path / "none.py")
+
+
+def test_nothing_is_frozen_in_a_backbone_of_random_weights():
+    model = stock_config.read_stock_model("cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py").model
+    assert model["backbone"]["frozen_stages"] == 1 and model["backbone"]["norm_eval"] is True
+    free = stock_config.started_anew(model)
+    assert free["backbone"] == {**model["backbone"], "frozen_stages": -1, "norm_eval": False}
+    assert stock_config.started_anew({"type": "A"}) == {"type": "A"}
+
+
+def test_scores_are_cut_where_settings_say():
+    model = {"test_cfg": {"rcnn": {"score_thr": 0.05, "nms": {"iou": 0.5}}, "rpn": {"nms_pre": 9}}}
+    cut = stock_config.with_score_threshold(model, 0.2)
+    assert cut["test_cfg"] == {"rcnn": {"score_thr": 0.2, "nms": {"iou": 0.5}}, "rpn": {"nms_pre": 9}}

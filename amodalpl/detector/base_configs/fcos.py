@@ -80,6 +80,7 @@ def fcos(
             "heads": [[list(layer) for layer in layers] for layers in heads],
             "distance": masks.distance,
             "warm_up_steps": round(masks.warm_up * settings.steps),
+            "fill_steps": round(masks.filled_start * settings.steps),
             "masks_per_photo": masks.masks_per_photo,
         },
         "test_cfg": {

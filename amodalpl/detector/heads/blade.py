@@ -73,6 +73,8 @@ class BladeHead(BoxInstHead):
             "projection_amodal": _weighed(self.projection_weight, of_amodal["projection"]),
             "pairwise_amodal": _weighed(self.pairwise_weight, of_amodal["pairwise"]),
         }
+        if self.fill_steps:
+            losses |= {"fill_visible": of_visible["fill"], "fill_amodal": of_amodal["fill"]}
         seen = wanted & (visible.detach().sigmoid() > self.threshold)
         boxes = self.maps(truth.whole_boxes[objects], amodal)
         neighbour = box_losses.neighbour_loss(amodal, seen, boxes, self.distance)

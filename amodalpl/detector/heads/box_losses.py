@@ -102,6 +102,19 @@ def projection_loss(logits: Tensor, boxes: Tensor) -> Tensor:
     return sum((_dice(mask.amax(dim), box.amax(dim)) for dim in (1, 2)), logits.new_zeros(len(logits)))
 
 
+def fill_loss(logits: Tensor, boxes: Tensor) -> Tensor:
+    """Return how far each mask is from filling its box, 1 - 2 Σpq / (Σp² + Σq²) over all cells.
+
+    Args:
+        logits: (N, h, w).
+        boxes: (N, h, w) bool, filled.
+
+    Returns:
+        (N,).
+    """
+    return _dice(logits.sigmoid().flatten(1), boxes.to(logits.dtype).flatten(1))
+
+
 def _dice(found: Tensor, wanted: Tensor) -> Tensor:
     overlap = (found * wanted).sum(dim=1)
     return 1 - 2 * overlap / ((found**2).sum(dim=1) + (wanted**2).sum(dim=1) + _EPS)

@@ -86,6 +86,7 @@ class BoxInstHead(BaseModule):
         heads: inputs and outputs of the layers of each head, see `fcos.layer_sizes`.
         distance: of neighbours, in cells.
         warm_up_steps: over which the pairwise loss grows to its weight.
+        fill_steps: over which the loss of masks that do not fill their boxes falls from weight 1 to 0; 0 has none.
         masks_per_photo: most masks of a photo that are learnt from in a step, divided among its objects.
         train_cfg: MMDetection's, not used.
         test_cfg: MMDetection's, with `mask_thr`.
@@ -98,6 +99,7 @@ class BoxInstHead(BaseModule):
         heads: Sequence[Sequence[tuple[int, int]]],
         distance: int,
         warm_up_steps: int,
+        fill_steps: int,
         masks_per_photo: int,
         train_cfg: Any = None,
         test_cfg: Any = None,
@@ -107,7 +109,7 @@ class BoxInstHead(BaseModule):
         self.features = MaskFeatModule(**features)
         self.heads = heads
         self.distance = distance
-        self.warm_up_steps = warm_up_steps
+        self.warm_up_steps, self.fill_steps = warm_up_steps, fill_steps
         self.masks_per_photo = masks_per_photo
         self.test_cfg = test_cfg
 
@@ -121,9 +123,10 @@ class BoxInstHead(BaseModule):
             for name, (value, count) in self.photo_losses(logits, sample, chosen.pos_assigned_gt_inds).items():
                 sums[name] = sums.get(name, 0.0) + value
                 counts[name] = counts.get(name, 0) + count
-        warm = _share_done(self.warm_up_steps)
+        warm, filled = _share_done(self.warm_up_steps), 1 - _share_done(self.fill_steps)
+        weights = {"pairwise": warm, "fill": filled}
         return {
-            f"loss_mask_{name}": value / counts[name].clamp_min(1) * (warm if "pairwise" in name else 1.0)
+            f"loss_mask_{name}": value / counts[name].clamp_min(1) * weights.get(name.partition("_")[0], 1.0)
             for name, value in sums.items()
         }
 
@@ -140,6 +143,8 @@ class BoxInstHead(BaseModule):
     def mask_losses(self, logits: Tensor, boxes_xyxy: Tensor, colour_edges: Tensor) -> Losses:
         """Return BoxInst's two losses as `photo_losses` does: over masks, and over edges that begin in their boxes.
 
+        With `fill_steps`, how far masks are from filling their boxes too, over masks.
+
         Args:
             logits: (n, h, w).
             boxes_xyxy: (n, 4) in pixels of the photo.
@@ -147,9 +152,11 @@ class BoxInstHead(BaseModule):
         """
         boxes = self.maps(boxes_xyxy, logits)
         edges = colour_edges & boxes[:, None]
+        fill = {"fill": box_losses.summed(box_losses.fill_loss(logits, boxes))} if self.fill_steps else {}
         return {
             "projection": box_losses.summed(box_losses.projection_loss(logits, boxes)),
             "pairwise": (box_losses.pairwise_loss(logits, edges, self.distance), edges.sum()),
+            **fill,
         }
 
     def maps(self, boxes_xyxy: Tensor, logits: Tensor) -> Tensor:
