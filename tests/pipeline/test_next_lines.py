@@ -84,7 +84,7 @@ def test_from_the_report_to_the_detector_s_scores_by_what_is_printed(place):
 def test_from_boxes_to_labels_by_what_is_printed(place):
     pytest.importorskip("mmdet")
     summary = run(f"amodalpl train-compositional instances.json images --init none --out 'my shapes' {BOXES}")
-    assert summary["next"].endswith(f"--model 'my shapes' --out 'my labels' {BOXES}")
+    assert summary["next"].endswith(f"--detector 'my shapes' --out 'my labels' {BOXES}")
     summary = run(summary["next"])
     assert summary["next"] == "open 'my labels/report.html'" and Path("my labels/report.html").is_file()
     assert summary["then"].startswith("amodalpl train-detector 'my labels/pseudo_amodal.json' images ")
