@@ -586,7 +586,7 @@ class RefineSettings(Settings):
         0.0, ge=0, description="AP on the hold-out that a round must bring; the first that does not is the last"
     )
     trust: float = Field(
-        1.0, ge=0, le=1, description="detector.trust.labels in all rounds, where that is 0: doubted labels weigh less"
+        1.0, ge=0, le=1, description="detector.trust.labels in all rounds, where that is 0: uncertain labels weigh less"
     )
 
 
@@ -613,6 +613,14 @@ class CompositionalSettings(Settings):
     hidden_prior: float = Field(
         0.5, gt=0, lt=1, description="chance that a cell is hidden; at 0.5 it drops out, as in the authors' code"
     )
+    epochs: int = Field(
+        0,
+        ge=0,
+        description="of the end-to-end stage; 10 in the paper; 0 leaves it out, as what it brings is not measured",
+    )
+    learning_rate: float = Field(0.01, gt=0, description="of the end-to-end stage; the paper's (their code: 0.005)")
+    likelihood_weight: float = Field(2.0, ge=0, description="γ1, of the likelihood in it; the paper's")
+    box_weight: float = Field(1.0, ge=0, description="γ2, of the boxes in it; the paper's")
     batch_size: int = Field(8, ge=1, description="crops at once")
 
 

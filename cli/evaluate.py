@@ -249,7 +249,7 @@ def boxes(
 ) -> None:
     """Score whole masks made from boxes, by level of occlusion, beside what boxes give for free.
 
-    Example: [bold]amodalpl evaluate boxes hidden/truth.json hidden/images --detector runs/blade[/bold]
+    Example: [bold]amodalpl evaluate boxes truth.json images/ --shapes instances.json[/bold]
     """
     from amodalpl.evaluation.boxes import evaluate_boxes as stage
 

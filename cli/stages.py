@@ -71,7 +71,7 @@ def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty)
 
 
 def _parameter(given: Input) -> inspect.Parameter:
-    of: type = Path if given.kind in ("path", "completer") else str
+    of: type = Path if given.kind == "path" else str
     words: dict[str, Any] = {"metavar": given.metavar, "help": given.help}
     if not given.flag:
         return _keyword(given.name, Annotated[of, typer.Argument(**words)])

@@ -15,13 +15,16 @@ from ..completion.predictor import Scene
 from ..labelling.label import Label
 from ..labelling.label_scenes import SceneLabels
 from ..labelling.looks import Looks, count_pieces
+from ..labelling.ordering import OcclusionEdge
 from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed, in_common_box
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .choose_calibration import labels_help, looks_help, pixels_help, promise_of_draws
 from .error_model import ErrorModel, fit_errors
 from .fit import Calibration, Evidence, PixelCounts, RiskGuarantee, evidence_of, fit_labels, fit_pixels
+from .holdout import Case
 from .likeness import JudgedLabels
+from .order_chance import fit_order_chance
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,11 @@ class Calibrated:
 
 @dataclass
 class CalibrationSamples:
-    """Everything that is kept of labels: pixels as counts per scene, and a sample for each label."""
+    """What is kept of labels: pixels as counts per scene, a sample for each, and for each pair whether it is right."""
 
     by_scene: list[PixelCounts] = field(default_factory=list)
     labels: list[LabelSample] = field(default_factory=list)
+    pairs: list[tuple[OcclusionEdge, bool]] = field(default_factory=list)
 
     @property
     def pixels(self) -> PixelCounts:
@@ -97,6 +101,8 @@ class CalibrationSamples:
             near_px: free pixels between neighbours at most, as they were labelled.
         """
         for scene, truths, of_scene in zip(scenes, amodal, found, strict=True):
+            true_order = {(pair.front, pair.back) for pair in Case(scene, truths).true_order()}
+            self.pairs += [(pair, (pair.front, pair.back) in true_order) for pair in of_scene.order]
             near = neighbours_both_ways(near_pairs(scene.masks, near_px))
             pixels = PixelCounts()
             for target, (label, truth) in enumerate(zip(of_scene.labels, all_boxed(truths), strict=True)):
@@ -127,7 +133,8 @@ class CalibrationSamples:
             unasked=round(float(np.mean(unasked)), 6) if unasked else 0.0,
         )
         labels = [sample for samples in (self, *unmasked) for sample in samples.labels]
-        calibration = replace(calibration, by_looks=_fit_looks(labels, calibration))
+        order = fit_order_chance([pair for pair, _ in self.pairs], [right for _, right in self.pairs])
+        calibration = replace(calibration, by_looks=_fit_looks(labels, calibration), order=order)
         asked = [label for label in self.labels if label.asked]  # once each: copies would feign that there are more
         stated = [_stated(label, calibration) for label in asked]
         promise = promise_of_draws(stated, [s.iou for s in asked], [s.scene for s in asked])

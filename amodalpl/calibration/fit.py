@@ -16,6 +16,7 @@ import numpy as np
 
 from ..completion.predictor import CompletionPrediction
 from .error_model import ErrorModel
+from .order_chance import OrderChance
 
 LEVELS = 1001  # probabilities are counted in thousandths, so that any number of pixels takes the same memory
 LEVEL_VALUES = np.linspace(0, 1, LEVELS)
@@ -92,6 +93,7 @@ class Calibration:
         unasked: mean error of labels with neighbours of which none was taken to be in front: their order may be wrong.
         by_looks: the expected error by what an object and its label look like, which then is what labels state; None
             where looks do not help.
+        order: the chance that a pair of the order is right; None where too few were wrong to learn it.
     """
 
     doubt: tuple[float, ...] = (0.0, 1.0)
@@ -100,6 +102,7 @@ class Calibration:
     belongs: tuple[float, ...] = (0.0, 1.0)
     unasked: float = 0.0
     by_looks: ErrorModel | None = None
+    order: OrderChance | None = None
 
     def error(self, doubt: float) -> float:
         """Return the expected error, 1 - IoU, for an implied error in [0, 1]."""
@@ -132,6 +135,7 @@ class Calibration:
             "belongs": list(self.belongs),
             "unasked": self.unasked,
             "by_looks": self.by_looks.to_json() if self.by_looks else None,
+            "order": self.order.to_json() if self.order else None,
         }
 
     @classmethod
@@ -151,11 +155,12 @@ class Calibration:
             if not 0 <= min(*xs, *ys) <= max(*xs, *ys) <= 1:
                 raise ValueError(f"calibration: expected numbers from 0 to 1 in `{at}` and `{of}`")
             knots |= {at: xs, of: ys}
-        by_looks = value.get("by_looks")
+        by_looks, order = value.get("by_looks"), value.get("order")
         return cls(
             **knots,
             unasked=float(value["unasked"]),
             by_looks=None if by_looks is None else ErrorModel.from_json(by_looks),
+            order=None if order is None else OrderChance.from_json(order),
         )
 
 

@@ -10,6 +10,7 @@ into `id`, which COCOA's tools pass over.
 from __future__ import annotations
 
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -109,7 +110,7 @@ def read_record_folder(folder: Path, as_drawn: bool = False) -> AnnotationSet:
     if of_labelme and not records:
         raise DataError(
             f"{folder}: expected an annotation file, found {of_labelme} labelme files; make one of them: "
-            f"`amodalpl convert {folder} --images PHOTOS --out instances.json`"
+            f"`amodalpl convert {shlex.quote(str(folder))} --images PHOTOS --out instances.json`"
         )
     if not records:
         raise DataError(

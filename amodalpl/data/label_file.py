@@ -222,7 +222,7 @@ def _box_xywh(mask: Mapping[str, Any]) -> list[int]:
 def order_entry(
     image_id: int,
     ids: Sequence[int],
-    pairs: Iterable[tuple[int, int, float, float]],
+    pairs: Iterable[tuple[int, int, float, float, float | None]],
     mutual: Iterable[Sequence[int]],
     cycles: Iterable[Sequence[int]],
 ) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def order_entry(
     Args:
         image_id: of the photo.
         ids: of its annotations, which the indices below are replaced by.
-        pairs: front, back, pixels of evidence, and score.
+        pairs: front, back, pixels of evidence, score, and the chance that it is so, None to leave it out.
         mutual: pairs of objects that hide each other.
         cycles: groups of objects that hide one another in a circle.
     """
@@ -239,7 +239,8 @@ def order_entry(
         "image_id": image_id,
         "pairs": [
             {"front": ids[front], "back": ids[back], "evidence_px": evidence_px, "score": round(score, 6)}
-            for front, back, evidence_px, score in pairs
+            | ({} if chance is None else {"chance": round(chance, 4)})
+            for front, back, evidence_px, score, chance in pairs
         ],
         "mutual": [[ids[k] for k in group] for group in mutual],
         "cycles": [[ids[k] for k in group] for group in cycles],

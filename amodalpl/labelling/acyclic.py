@@ -35,7 +35,7 @@ def without_circles(pairs: Iterable[OcclusionEdge], settled: Set[Arrow] = frozen
 
     >>> order = [OcclusionEdge(0, 1, 50.0), OcclusionEdge(1, 2, 40.0), OcclusionEdge(2, 0, 5.0, 0.8)]
     >>> without_circles(order)[-1]
-    OcclusionEdge(front=0, back=2, evidence_px=-5.0, score=0.2)
+    OcclusionEdge(front=0, back=2, evidence_px=-5.0, score=0.2, chance=None)
     """
     pairs = list(pairs)
     wrong = feedback_arrows({(pair.front, pair.back): pair.evidence_px for pair in one_way(pairs)}, settled)

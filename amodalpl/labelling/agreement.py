@@ -1,4 +1,4 @@
-"""Labels of a completer beside what a detector finds on the same photo: which to keep, doubt, replace or drop."""
+"""Labels of a completer beside what a detector finds on the same photo: which to keep, weigh less, replace or drop."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def photo_entries(
         `labels`, `order` and `doubt`, JSON values.
     """
     ids = [instance.id for instance in instances]
-    pairs = [(pair.front, pair.back, pair.evidence_px, pair.score) for pair in found.order]
+    pairs = [(pair.front, pair.back, pair.evidence_px, pair.score, pair.chance) for pair in found.order]
     return {
         "labels": [
             label_entry(

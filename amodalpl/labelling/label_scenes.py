@@ -83,9 +83,14 @@ def label_scenes(
         return _finished(plan, scenes[number], label, target) if visible.any() else None
 
     return [
-        SceneLabels([label(number, target) for target in range(len(scene.masks))], order)
+        SceneLabels([label(number, target) for target in range(len(scene.masks))], _with_chances(plan, order))
         for number, (scene, order) in enumerate(zip(scenes, orders, strict=True))
     ]
+
+
+def _with_chances(plan: LabelPlan, order: list[OcclusionEdge]) -> list[OcclusionEdge]:
+    chance = plan.calibration.order
+    return order if chance is None else [replace(pair, chance=chance(pair)) for pair in order]
 
 
 def _finished(plan: LabelPlan, scene: Scene, label: Label, target: int) -> Label:

@@ -23,12 +23,14 @@ class OcclusionEdge:
         evidence_px: image pixels by which the back's extension exceeds the front's; of mutual pairs, the back's own.
             Below 0 where a chain of others says that it is this way all the same.
         score: the back's share of both extensions, in [0, 1].
+        chance: that it is so, in [0, 1], as the completer's hold-out says; None where it says nothing.
     """
 
     front: int
     back: int
     evidence_px: float
     score: float = 1.0
+    chance: float | None = None
 
 
 def compare(
@@ -48,7 +50,7 @@ def compare(
         mutual_px: the lesser growth from which on each is in front of the other.
 
     >>> compare(0, 1, 5, 35)
-    [OcclusionEdge(front=0, back=1, evidence_px=30, score=0.875)]
+    [OcclusionEdge(front=0, back=1, evidence_px=30, score=0.875, chance=None)]
     >>> compare(0, 1, 7, 7)
     []
     >>> [(pair.front, pair.back) for pair in compare(0, 1, 60, 40, mutual_px=30)]

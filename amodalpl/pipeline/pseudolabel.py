@@ -9,7 +9,7 @@ label.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,26 @@ def pseudolabel(
         calibrate=None,
         add=add,
     )
+    return _complete_masks(
+        annotations, images, completer, out, settings, fmt, device, progress, review, backend, add, arguments
+    )
+
+
+def _complete_masks(
+    annotations: Path,
+    images: Path,
+    completer: Path | str,
+    out: Path,
+    settings: PipelineSettings,
+    fmt: str,
+    device: str,
+    progress: Progress,
+    review: Path | None,
+    backend: str,
+    add: bool,
+    arguments: Mapping[str, Any],
+) -> Summary:
+    """Label by a completer, see `pseudolabel`; `arguments` are for the record of the run."""
     ranks = Ranks.of_this_process()
     ranks.settle()
     progress = progress if ranks.is_first else SILENT
@@ -314,17 +334,22 @@ def _make_parts(work: _Work, folder: Path, photos_per_part: int, ranks: Ranks, p
     with progress.task("labelling photos", len(records), done=done) as advance:
         for k in missing:
             if k % ranks.world == ranks.rank:
-                write_lines(files[k], _each_shown(_label_photos(work, parts[k]), advance))
+                write_lines(files[k], _all_but_the_last_shown(_label_photos(work, parts[k]), advance))
+                advance(1)
         if ranks.is_first:
             others = [k for k in missing if k % ranks.world]
             wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
     return files
 
 
-def _each_shown(photos: Iterator[dict[str, Any]], advance: Callable[[int], None]) -> Iterator[dict[str, Any]]:
-    for photo in photos:
+def _all_but_the_last_shown(
+    photos: Iterator[dict[str, Any]], advance: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    """Show each photo of a part as done, the last one excepted: it is done when the part is there."""
+    for number, photo in enumerate(photos):
+        if number:
+            advance(1)
         yield photo
-        advance(1)
 
 
 def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:

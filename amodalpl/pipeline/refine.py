@@ -1,4 +1,4 @@
-"""`amodalpl refine`: labels and photos in; labels that rounds of self-training kept, doubted, replaced or dropped out.
+"""`amodalpl refine`: labels and photos in; labels that rounds of self-training kept or changed out.
 
 Each round trains a detector on the labels of the round before, runs it on their photos, and judges every label by
 `labelling.agreement`. The photos of the hold-out are never trained on: its pasted occlusions, whose truth is known, say
@@ -129,10 +129,9 @@ def refine(
                 write_whole(out / FOLDER / name, partial(shutil.copyfile, source))
         write_json(out / HISTORY, {"best": best, "rounds": history})
         write_label_page(out / FOLDER, images, None, progress)
-        folders = [f"round_{entry['round']}" for entry in history]
-        for name in folders:
-            shutil.rmtree(out / name / PARTS, ignore_errors=True)
-        run.finish({"best round": best, "rounds": history}, [HISTORY, FOLDER, *folders])
+        for entry in history:
+            shutil.rmtree(out / f"round_{entry['round']}" / PARTS, ignore_errors=True)
+        run.finish({"best round": best, "rounds": history}, [HISTORY, FOLDER])
     return _summary(out, images, run.counts)
 
 
@@ -165,7 +164,7 @@ def _summary(out: Path, images: Path, counts: dict[str, Any]) -> Summary:
 
 
 def _trusting(settings: PipelineSettings) -> PipelineSettings:
-    """Return settings whose detector lets doubted labels weigh less.
+    """Return settings whose detector lets uncertain labels weigh less.
 
     Raises:
         SettingsError: the model cannot, since it learns from boxes or is that of a file.

@@ -381,7 +381,7 @@ _ROWS = (
     Stage(
         name="refine",
         function="amodalpl.pipeline.refine:refine",
-        help="""Improve labels in rounds: train a detector on them, and keep, doubt, replace or drop what it says else.
+        help="""Improve labels in rounds: where a detector trained on them says else, weigh less, replace or drop.
 
         Ends when a detector does no better on the hold-out of SYNTH_DIR, which nobody learns from. Needs MMDetection:
         [bold]pip install 'amodalpl\\[detector]'[/bold]""",

@@ -111,7 +111,7 @@ def _facts(labels: LabelFolder, completed: Sequence[LabelEntry]) -> list[tuple[s
         ("as drawn, nothing added", len(overview.labels) - len(completed)),
         ("with high uncertainty", overview.flags["low_confidence"]),
         ("median growth of the completed", f"+{100 * (float(np.median(growths)) - 1):.0f} %" if growths else None),
-        ("completer", ", ".join(sorted(overview.completers)) or None),
+        ("made by", ", ".join(sorted(overview.completers)) or None),
     ]
 
 

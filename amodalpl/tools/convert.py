@@ -259,7 +259,7 @@ def _background(data: AnnotationSet, target: Format, lost: UnsupportedFields) ->
     photos = len({region.image_id for region in regions})
     return [
         f"{len(regions)} rejected labels are left out, since {target.name} cannot mark regions to ignore: a trainer "
-        f"takes these objects for background; leave out their {photos} photos, or write --to coco"
+        f"takes these objects for background; leave out their photos ({photos}), or write --to coco"
     ]
 
 

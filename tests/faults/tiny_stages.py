@@ -57,6 +57,14 @@ class TinyStages:
     def synth(self, out: Path) -> None:
         synth(self.scenes.annotations, self.scenes.images, out, self.settings)
 
+    def hide(self, out: Path) -> None:
+        hidden = {
+            "recipe": "occluded-objects",
+            "holdout_fraction": 0.5,
+            "occluded": {"least_side_px": 10, "objects": 1},
+        }
+        synth(self.scenes.truth, self.scenes.images, out, resolve({"synthesis": hidden}))
+
     def complete(self, out: Path) -> None:
         complete(self.folder / "synth", out, {k: VALUES[k] for k in ("completer", "training")}, "cpu")
 
@@ -84,6 +92,10 @@ class TinyStages:
         from amodalpl.pipeline.train_detector import train_detector
 
         train_detector(self.scenes.truth, self.scenes.images, out, self.settings, init="none", device="cpu")
+
+    def label_boxes(self, out: Path) -> None:
+        files, detector = self.scenes, self.folder / "train_detector"
+        pseudolabel(files.annotations, files.images, "builtin", out, self.settings, device="cpu", detector=detector)
 
 
 def toy(out: Path) -> None:

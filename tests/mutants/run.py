@@ -35,6 +35,7 @@ ROOT = HERE.parents[1]
 ENOUGH = 0.92  # of the sample
 LINES_PER_FAULT = 200  # a module has one fault, and one more per so many lines
 MOST_SECONDS = 600
+_EQUALS = {ast.Is: ast.Eq, ast.IsNot: ast.NotEq}
 KILLED_BY_TESTS, ERROR_IN_IMPORT, NO_FAILURE = 1, 2, 0  # exit codes of pytest
 
 
@@ -84,7 +85,10 @@ def sampled(module: str, code: str, seed: int) -> list[Fault]:
 
 
 def _meaning(code: str) -> str:
-    """Return a module's tree without annotations, which nothing but types looks at; "" of what is no Python."""
+    """Return a module's tree without what no test can see; "" of what is no Python.
+
+    That is: annotations, marks that speak to readers (`frozen`, `strict`), and `is` in place of `==`.
+    """
     try:
         tree = ast.parse(code)
     except SyntaxError:
@@ -93,6 +97,10 @@ def _meaning(code: str) -> str:
         for name in ("annotation", "returns"):
             if hasattr(node, name):
                 setattr(node, name, None)
+        if isinstance(node, ast.Call):
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in ("frozen", "strict")]
+        if isinstance(node, ast.Compare):
+            node.ops = [_EQUALS.get(type(op), type(op))() for op in node.ops]
     return ast.dump(tree)
 
 

@@ -31,18 +31,25 @@ def test_overfits_twenty_scenes(model, tmp_path):
         assert summary.scores["COCO AP visible (segm)"]["detector"]["AP50"] > 0.85
 
 
-# Least AP50 after 300 steps; measured: 0.91, 0.30 and 0.33, where masks that stay lines have 0.03.
-FROM_BOXES = {"bbtp": 0.7, "boxinst": 0.2, "blade": 0.2}
-MASKS = {"warm_up": 0.5, "colour_threshold": 0.01}  # drawn scenes have few neighbours of one colour
+# Least AP50. Measured: bbtp 0.91 on 20 scenes in 300 steps. Boxinst 0.89 on 8 in 500 steps from filled boxes; from
+# none 0.06 in 600, even with every colour edge right, since masks are lines then. Blade 0.33 on 20 scenes in 300 steps,
+# from no filled boxes; from filled ones it was not measured.
+FROM_BOXES = {"bbtp": (20, 300, 0.7), "boxinst": (8, 500, 0.6), "blade": (20, 300, 0.2)}
+MASKS = {  # drawn scenes have few neighbours of one colour
+    "boxinst": {"colour_threshold": 0.01, "filled_start": 0.5},
+    "blade": {"colour_threshold": 0.01, "warm_up": 0.5},
+    "bbtp": {},
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", FROM_BOXES)
-def test_learns_twenty_scenes_from_boxes(model, tmp_path):
-    seen, again = (write_scenes(tmp_path / name, 20, seed=0) for name in ("seen", "again"))
-    settings = resolve({"detector": {**SETTINGS, "steps": 300, "model": model, "boxinst": MASKS}})
+def test_learns_scenes_from_boxes(model, tmp_path):
+    scenes, steps, least = FROM_BOXES[model]
+    seen, again = (write_scenes(tmp_path / name, scenes, seed=0) for name in ("seen", "again"))
+    settings = resolve({"detector": {**SETTINGS, "steps": steps, "model": model, "boxinst": MASKS[model]}})
     summary = train_detector(
         seen.truth, seen.images, tmp_path / "out", settings, val=again.truth, val_images=again.images, init="none",
         device="cpu",
     )  # fmt: skip
-    assert summary.scores["COCO AP amodal (segm)"]["detector"]["AP50"] > FROM_BOXES[model]
+    assert summary.scores["COCO AP amodal (segm)"]["detector"]["AP50"] > least

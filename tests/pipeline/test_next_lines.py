@@ -84,7 +84,7 @@ def test_from_the_report_to_the_detector_s_scores_by_what_is_printed(place):
 def test_from_boxes_to_labels_by_what_is_printed(place):
     pytest.importorskip("mmdet")
     summary = run(f"amodalpl train-compositional instances.json images --init none --out 'my shapes' {BOXES}")
-    assert summary["next"].endswith(f"--model 'my shapes' --out 'my labels' {BOXES}")
+    assert summary["next"].endswith(f"--detector 'my shapes' --out 'my labels' {BOXES}")
     summary = run(summary["next"])
     assert summary["next"] == "open 'my labels/report.html'" and Path("my labels/report.html").is_file()
     assert summary["then"].startswith("amodalpl train-detector 'my labels/pseudo_amodal.json' images ")
@@ -172,11 +172,12 @@ def test_the_demo_ends_with_its_labels_where_mmdetection_is_missing(tmp_path, mo
 
 
 def test_a_folder_of_another_tool_is_said_before_missing_start_weights(place):
-    run("amodalpl convert instances.json --images images --to labelme --out labelme")
+    run("amodalpl convert instances.json --images images --to labelme --out 'my labelme'")
     result = CliRunner().invoke(
-        app, ["run", "coco_cpu", "--annotations", "labelme", "--images", "images", "--out", "runs"]
+        app, ["run", "coco_cpu", "--annotations", "my labelme", "--images", "images", "--out", "runs"]
     )
-    assert result.exit_code == 2 and "amodalpl convert" in result.stderr and not Path("runs").exists()
+    assert result.exit_code == 2 and not Path("runs").exists()
+    assert "`amodalpl convert 'my labelme' --images PHOTOS --out instances.json`" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_pseudolabel(fake_stage):
     invoke("pseudolabel", "ann.json", "images", "--completer", "completer", "--out", "out")
     [(_, kwargs)] = calls
     paths = [kwargs[name] for name in ("annotations", "images", "completer", "out")]
-    assert paths == [Path("ann.json"), Path("images"), Path("completer"), Path("out")]
+    assert paths == [Path("ann.json"), Path("images"), "completer", Path("out")]  # a folder, or the word builtin
     assert kwargs["settings"].labels.batch_size == 32 and (kwargs["fmt"], kwargs["device"]) == ("auto", "auto")
     assert (kwargs["review"], kwargs["backend"]) == (None, "torch")
     inputs = ("ann.json", "images", "--completer", "completer", "--out", "out")
@@ -114,7 +114,7 @@ def test_run_keeps_the_paths_of_the_file(fake_stage, tmp_path):
     invoke("run", tmp_path / "mine.yaml", "--out", "out", "--set", "data.images=other", "--seed", "2")
     values, out, device, _, until = calls[0][0]
     assert values == {"data": {"annotations": "a.json", "images": "other"}, "training": {"steps": 9}, "seed": 2}
-    assert (out, device, until) == (Path("out"), "auto", "train-detector")
+    assert (out, device, until) == (Path("out"), "auto", "refine")
 
 
 def test_run_takes_paths_and_the_last_stage_as_options(fake_stage, tmp_path):

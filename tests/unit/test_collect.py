@@ -187,5 +187,15 @@ def test_looks_that_tell_nothing_are_not_learnt():
     assert CalibrationSamples(labels=labels).calibrate().calibration.by_looks is None
 
 
+def test_pairs_of_the_order_are_kept_with_whether_they_are_right():
+    turned = SceneLabels(labelled().labels, [OcclusionEdge(1, 0, 7.0)])
+    assert samples().pairs == [(OcclusionEdge(0, 1, 80.0), True)]
+    assert samples(turned).pairs == [(OcclusionEdge(1, 0, 7.0), False)]
+    both = CalibrationSamples(pairs=samples(scenes=60).pairs + samples(turned, scenes=30).pairs)
+    chance = both.calibrate().calibration.order
+    assert chance(OcclusionEdge(0, 1, 80.0)) > 0.9 > 0.1 > chance(OcclusionEdge(1, 0, 7.0))
+    assert samples(scenes=60).calibrate().calibration.order is None  # none is wrong
+
+
 def test_nothing_to_calibrate_from():
     assert CalibrationSamples().calibrate() == Calibrated(Calibration(), None, None)

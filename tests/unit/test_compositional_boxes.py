@@ -16,8 +16,9 @@ from amodalpl.detector.compositional.features import (
     middle_of_box,
 )
 from amodalpl.detector.compositional.inference import cell_masks, fill_between, predict_boxes, upsample, whole_box
+from amodalpl.detector.compositional.mixtures import on_grid
 from amodalpl.detector.compositional.model import CLUTTER, CONTEXT, OBJECT
-from amodalpl.detector.compositional.training import BoxObject, BoxTrainer, best_threshold, on_grid
+from amodalpl.detector.compositional.training import BoxObject, BoxTrainer, best_threshold
 from amodalpl.errors import DataError
 from amodalpl.runtime.progress import SILENT
 from amodalpl.settings import CompositionalSettings

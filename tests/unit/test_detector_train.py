@@ -331,7 +331,7 @@ def test_a_photo_damaged_while_training_is_named(scenes, tmp_path, monkeypatch):
     files = write_scenes(tmp_path / "scenes", 3, seed=0, size_hw=(96, 128))
     for photo in files.images.iterdir():
         photo.write_bytes(b"gone")
-    monkeypatch.setattr(amodalpl.pipeline.train_detector, "usable_photos", lambda data, *_: data)
+    monkeypatch.setattr(amodalpl.pipeline.train_detector, "usable_photos", lambda data, *_, **__: data)
     with pytest.raises(DataError, match=r"^\S+scene_000\d.png: expected a readable photo, got"):
         train_detector(files.truth, files.images, tmp_path / "out", settings(workers=1), init="none", device="cpu")
 

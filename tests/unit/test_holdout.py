@@ -203,3 +203,14 @@ def test_occluders_that_nobody_annotated_hide_and_are_no_objects(sources):
     for scene in found:
         assert all(any(np.array_equal(item.amodal, mask) for mask in originals) for item in scene.objects)
     assert sum((item.amodal & ~item.modal).any() for scene in found for item in scene.objects) >= 4
+
+
+def test_occluders_are_of_other_photos(sources):
+    """Each photo has a class of its own here, so that an occluder tells where it is from."""
+    marked = [Source(s.read, s.masks, [n] * len(s.categories), s.image_id) for n, s in enumerate(sources)]
+    settings = SETTINGS.model_copy(update={"holdout_occluded": 1.0})
+    lent = set()
+    for index, scene in scenes(marked, settings):
+        kept = sum(any((o.amodal == m).all() for m in marked[index].masks) for o in scene.objects)
+        lent |= {(index, o.category_id) for o in scene.objects[kept:]}
+    assert len(lent) > 6 and all(own != other for own, other in lent)

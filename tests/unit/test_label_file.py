@@ -220,12 +220,14 @@ def test_a_label_of_which_nothing_is_visible_keeps_its_mask_whatever_is_decided(
 
 
 def test_entry_of_an_order():
-    found = order_entry(3, [70, 80, 90], [(0, 1, 12.0, 0.12345678), (2, 0, 3, 1.0)], [(0, 2)], [[0, 1, 2]])
+    found = order_entry(
+        3, [70, 80, 90], [(0, 1, 12.0, 0.12345678, None), (2, 0, 3, 1.0, 0.912345)], [(0, 2)], [[0, 1, 2]]
+    )
     assert found == {
         "image_id": 3,
         "pairs": [
             {"front": 70, "back": 80, "evidence_px": 12.0, "score": 0.123457},
-            {"front": 90, "back": 70, "evidence_px": 3, "score": 1.0},
+            {"front": 90, "back": 70, "evidence_px": 3, "score": 1.0, "chance": 0.9123},
         ],
         "mutual": [[70, 90]],
         "cycles": [[70, 80, 90]],

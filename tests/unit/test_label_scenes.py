@@ -9,6 +9,7 @@ from torch import nn
 
 from amodalpl.calibration.error_model import ErrorModel, LogisticModel
 from amodalpl.calibration.fit import Calibration
+from amodalpl.calibration.order_chance import OrderChance
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CropSpec, Scene
 from amodalpl.labelling.class_rules import ClassRules
@@ -555,3 +556,12 @@ def test_an_object_in_pieces_grows_between_them_on_request():
     )
     np.testing.assert_array_equal(found.labels[0].amodal, rectangle((10, 50), (20, 40)))
     assert found.labels[0].grew_unmasked and found.labels[0].looks.grown == pytest.approx(0.25)
+
+
+def test_pairs_carry_the_chance_that_they_are_right():
+    scene = Scene(np.stack([rectangle((20, 40), (20, 40)), rectangle((20, 40), (40, 44))]))
+    chance = OrderChance(0.0, 0.0, 2.0)
+    (found,) = label_scenes(plan_labels(trained("pcnet-m", squares_only, Calibration(order=chance)), NO_GAP), [scene])
+    assert [pair.chance for pair in found.order] == [pytest.approx(1 / (1 + np.exp(-2.0)))]
+    (plain,) = label_scenes(plan_labels(trained("pcnet-m", squares_only), NO_GAP), [scene])
+    assert [pair.chance for pair in plain.order] == [None]

@@ -190,7 +190,7 @@ def test_a_record_runs_no_command_and_writes_nowhere_else(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("stage", ["demo", "os.system", "__class__", "../synth"])
 def test_a_record_names_a_known_stage(tmp_path, stage):
-    with pytest.raises(DataError, match="expected the record of synth"):
+    with pytest.raises(DataError, match="expected the record of advise, synth, "):
         rerun(record(tmp_path, stage=stage), tmp_path / "again")
 
 

@@ -17,9 +17,11 @@ pytest.importorskip("mmdet")
 from amodalpl.data.read import read_annotations
 from amodalpl.data.review_file import Decision, Review, fingerprint, write_review
 from amodalpl.detector.box_prompt import BoxAnswer
+from amodalpl.detector.compositional import training
 from amodalpl.detector.compositional.whole_objects import choose_whole_objects
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import CheckpointError, DataError, SettingsError
+from amodalpl.io.checkpoints import load_plain
 from amodalpl.io.files import hash_file, read_json
 from amodalpl.masks import rle
 from amodalpl.pipeline.apply_review import apply_review
@@ -118,6 +120,29 @@ def test_training_and_labelling_go_on_after_their_last_part(trained, tmp_path, m
         patch.setattr("amodalpl.detector.box_prompt.predict_boxes", killed)
         label(file, images, tmp_path / "labels", model)
     assert not (tmp_path / "labels" / ".parts").exists()
+
+
+def test_the_end_to_end_stage_goes_on_after_its_last_epoch(trained, tmp_path, monkeypatch):
+    file, images, model, _ = trained
+    wanted = resolve({"compositional": {**SETTINGS["compositional"], "epochs": 2, "learning_rate": 0.1}})
+    train_compositional(file, images, tmp_path / "whole", wanted, init="none")
+    real, calls = training.tune, []
+
+    def killed_at_the_second(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "tune", killed_at_the_second)
+        train_compositional(file, images, tmp_path / "out", wanted, init="none")
+    train_compositional(file, images, tmp_path / "out", wanted, init="none")
+    whole, again = (load_plain(tmp_path / n / "weights.pth") for n in ("whole", "out"))
+    assert all(torch.equal(whole[n], again[n]) for n in whole)
+    before = load_plain(model / "weights.pth")
+    assert not torch.equal(before["foreground_5"], whole["foreground_5"])  # it did something
+    assert torch.equal(before["prior_5"], whole["prior_5"]) and torch.equal(before["concepts"], whole["concepts"])
 
 
 def test_a_class_that_was_not_learnt_and_crowds_are_left_out_with_a_reason(trained, tmp_path):

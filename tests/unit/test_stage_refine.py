@@ -267,6 +267,29 @@ def test_what_cannot_be_used_is_one_line(place, oracle, tmp_path):
     assert not oracle.trained
 
 
+@pytest.mark.parametrize("wanted", [True, False], ids=["asked for", "not"])
+def test_run_refines_where_it_is_asked_for(wanted, place, fake_stage, tmp_path):
+    from amodalpl.pipeline.run_all import run_pipeline
+
+    for module, function in (
+        ("synth", "synth"), ("complete", "complete"), ("pseudolabel", "pseudolabel"),
+        ("train_detector", "train_detector"),
+    ):  # fmt: skip
+        fake_stage(f"pipeline.{module}", function)
+    calls = fake_stage("pipeline.refine", "refine")
+    data = {"annotations": str(place.scenes.annotations), "images": str(place.scenes.images), "init": "none"}
+    (tmp_path / "all").mkdir()
+    run_pipeline({"data": {**data, "refine": wanted}}, tmp_path / "all", "cpu")
+    assert len(calls) == wanted
+    if wanted:
+        [(_, given)] = calls
+        folders = {name: given[name] for name in ("labels", "synth_dir", "out")}
+        assert folders == {
+            n: tmp_path / "all" / f for n, f in zip(folders, ("labels", "synth", "refined"), strict=True)
+        }
+        assert given["init"] == "none" and given["images"] == place.scenes.images
+
+
 @pytest.mark.slow
 def test_with_a_real_detector(place, tmp_path):
     done = run(place, tmp_path / "out", rounds=1, least_score=0.0, match_iou=0.05)

@@ -74,7 +74,9 @@ def test_moved_inputs(made, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        pytest.param({"stage": "sinth"}, DataError, "expected the record of synth, .*got one of 'sinth'", id="stage"),
+        pytest.param(
+            {"stage": "sinth"}, DataError, "expected the record of advise, .*got one of 'sinth'", id="stage"
+        ),
         pytest.param({"state": "unfinished"}, OutputError, "`amodalpl synth` has not finished there", id="unfinished"),
         pytest.param({"arguments": {}}, OutputError, "expected arguments as this version records them", id="old"),
         pytest.param({"outputs": ["a"]}, OutputError, "expected outputs as this version records them", id="outputs"),

@@ -31,6 +31,15 @@ class Examples:
     valid: Tensor
 
 
+def on_grid(cells: Tensor, columns: int) -> Tensor:
+    """Cut or pad (h, w, ...) around its middle column to (h, columns, ...); both counts even; new cells are 0."""
+    missing = columns - cells.shape[1]
+    if missing <= 0:
+        return cells[:, -missing // 2 : cells.shape[1] + missing // 2]
+    side = cells.new_zeros(cells.shape[0], missing // 2, *cells.shape[2:])
+    return torch.cat([side, cells, side], dim=1)
+
+
 def similarity(seen: Tensor) -> Tensor:
     """Compare objects cell by cell: the mean over cells of the cosine between their activations.
 

@@ -17,8 +17,9 @@ from ...io.files import write_whole
 from ...runtime.progress import Progress
 from ...settings import CompositionalSettings
 from .concepts import activations, fit_outliers, fit_vmf
+from .end_to_end import DECAY, TunedTemplates, TuningExample, tune
 from .features import BoxCrop, FeatureExtractor, crop_box, inside_box, middle_of_box
-from .mixtures import Examples, fit_poses
+from .mixtures import Examples, fit_poses, on_grid
 from .model import CompositionalModel, Template
 
 CELLS_PER_OBJECT = 20  # that concepts are learnt from, as in the authors' code
@@ -80,6 +81,8 @@ class BoxTrainer:
                 stored = self._part(f"class_{category_id}.pth", partial(self._fit_class, category_id, concepts))
                 templates[category_id] = Template(**{n: v.to(device) for n, v in stored.items()})
                 advance(1)
+        if self.settings.epochs:
+            templates = self._tuned(templates, concepts)
         wanted = self.settings
         return CompositionalModel(
             concepts["concepts"].to(device),
@@ -158,6 +161,41 @@ class BoxTrainer:
             template, pose = fit_poses(examples, poses, seed=self.seed, start=pose)
         return dict(vars(template))
 
+    def _tuned(self, templates: dict[int, Template], concepts: Concepts) -> dict[int, Template]:
+        """Tune all templates together, see `end_to_end`; an epoch that is stored is not done again."""
+        tuned = TunedTemplates(templates)
+        optimizer = torch.optim.Adagrad(tuned.parameters(), lr=self.settings.learning_rate)
+        done = 0
+        while (self.folder / f"tuned_{done}.pth").exists():
+            done += 1
+        if done:
+            _restore(load_plain(self.folder / f"tuned_{done - 1}.pth"), tuned, optimizer)
+        with self.progress.task("tuning end to end", self.settings.epochs, done=done) as advance:
+            for epoch in range(done, self.settings.epochs):
+                for group in optimizer.param_groups:
+                    group["lr"] = self.settings.learning_rate * DECAY**epoch
+                gammas = self.settings.likelihood_weight, self.settings.box_weight
+                tune(tuned, optimizer, self._examples(concepts, epoch), *gammas)
+                write_whole(self.folder / f"tuned_{epoch}.pth", partial(torch.save, _to_store(tuned, optimizer)))
+                advance(1)
+        with torch.no_grad():
+            return {c: tuned.template(c) for c in tuned.categories}
+
+    def _examples(self, concepts: Concepts, epoch: int) -> Iterator[TuningExample]:
+        """Yield the objects in an order of the epoch's own, those of a photo together."""
+        rng = np.random.default_rng((self.seed, 1, epoch))
+        of_photo: dict[int, list[BoxObject]] = {}
+        for o in self.objects:
+            of_photo.setdefault(o.image_id, []).append(o)
+        photos = list(of_photo)
+        mixed = [o for k in rng.permutation(len(photos)) for o in of_photo[photos[k]]]
+        device = self.extractor.mean.device
+        for o, crop, features in self._features(mixed):
+            valid = torch.from_numpy(~crop.outside).to(device)
+            seen = activations(features, concepts["concepts"].to(device), self.settings.kappa) * valid[..., None]
+            inside = torch.from_numpy(inside_box(crop.size_hw)).to(device)
+            yield TuningExample(o.category_id, seen, inside, valid)
+
     def _moved(self, rng: np.random.Generator) -> Iterator[BoxObject]:
         """Move each box to anywhere in its photo."""
         size_hw: dict[int, tuple[int, int]] = {}
@@ -180,6 +218,20 @@ class BoxTrainer:
                     photo = o.image_id, self.read_photo(o.image_id)
                 crops.append(crop_box(photo[1], o.box_xywh, self.extractor.fill))
             yield from zip(some, crops, self.extractor.of_crops(crops, self.settings.batch_size), strict=True)
+
+
+def _to_store(tuned: TunedTemplates, optimizer: torch.optim.Optimizer) -> Concepts:
+    """Return the logits, and Adagrad's sums of squares, by name."""
+    named = dict(tuned.logits.items())
+    sums = {f"sum {name}": optimizer.state[parameter]["sum"] for name, parameter in named.items()}
+    return {name: value.detach().cpu() for name, value in {**named, **sums}.items()}
+
+
+def _restore(stored: Concepts, tuned: TunedTemplates, optimizer: torch.optim.Optimizer) -> None:
+    with torch.no_grad():
+        for name, parameter in tuned.logits.items():
+            parameter.copy_(stored[name])
+            optimizer.state[parameter]["sum"].copy_(stored[f"sum {name}"])
 
 
 def more_likely_object(seen: Tensor, template: Template, pose: Tensor) -> Tensor:
@@ -207,15 +259,6 @@ def best_threshold(above: Tensor, below: Tensor) -> Tensor:
     missed = torch.searchsorted(above.sort().values, values) / len(above)  # share below each value
     wrong = 1 - torch.searchsorted(below.sort().values, values) / max(1, len(below))
     return values[(missed + wrong).argmin()]
-
-
-def on_grid(cells: Tensor, columns: int) -> Tensor:
-    """Cut or pad (h, w, ...) around its middle column to (h, columns, ...); both counts even; new cells are 0."""
-    missing = columns - cells.shape[1]
-    if missing <= 0:
-        return cells[:, -missing // 2 : cells.shape[1] + missing // 2]
-    side = cells.new_zeros(cells.shape[0], missing // 2, *cells.shape[2:])
-    return torch.cat([side, cells, side], dim=1)
 
 
 def _some(features: Tensor, wanted: np.ndarray, rng: np.random.Generator) -> Tensor:
