@@ -269,3 +269,19 @@ def test_labels_are_made_without_waiting_for_statistics():
     code = "import sys, amodalpl.pipeline.pseudolabel; print(sorted({'sklearn', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"doubt": [0.0, 0.5, 1.0]}, "got 3 of `doubt` for 2 of `expected_error`", id="one more"),
+        pytest.param({"probability": [], "belongs": []}, "got 0 of `probability` for 0 of `belongs`", id="none"),
+        pytest.param({"doubt": [0.5, 0.5]}, "expected increasing numbers in `doubt`", id="twice the same"),
+        pytest.param({"belongs": [0.0, 1.1]}, "expected numbers from 0 to 1 in `probability`", id="above 1"),
+    ],
+)  # fmt: skip
+def test_a_calibration_that_is_none_is_refused(change, message):
+    sound = Calibration((0.0, 1.0), (0.05, 0.9), (0.0, 1.0), (0.0, 1.0)).to_json()
+    assert Calibration.from_json(sound).to_json() == sound
+    with pytest.raises(ValueError, match=message):
+        Calibration.from_json({**sound, **change})
