@@ -58,15 +58,15 @@ def labels_help(doubt: Sequence[float], error: Sequence[float], scene: Sequence[
     return _is_sure(gain)
 
 
-def looks_help(
-    looks: np.ndarray, asked: np.ndarray, stated: np.ndarray, error: np.ndarray, scene: np.ndarray, seed: int = 0
+def features_help(
+    features: np.ndarray, asked: np.ndarray, stated: np.ndarray, error: np.ndarray, scene: np.ndarray, seed: int = 0
 ) -> bool:
-    """Tell whether the expected error by looks is nearer to the error on other scenes than what labels state.
+    """Tell whether the expected error by features is nearer to the error on other scenes than what labels state.
 
     Args:
-        looks: (N, len(LOOKS)) float.
+        features: (N, len(FEATURES)) float.
         asked: (N,) bool, whether something is in front of the label's object.
-        stated: (N,) float, uncertainty without looks.
+        stated: (N,) float, uncertainty without features.
         error: (N,) float, 1 - IoU with the truth.
         scene: (N,) number of each label's scene.
         seed: of the divisions.
@@ -75,10 +75,10 @@ def looks_help(
     gain = np.zeros(len(scenes))
     for fitted, checked in _divisions(len(scenes), seed):
         mine, theirs = np.isin(of_label, fitted), np.isin(of_label, checked)
-        found = fit_errors(looks[mine], asked[mine], error[mine])
+        found = fit_errors(features[mine], asked[mine], error[mine])
         if found is None:
             return False
-        expected = found.errors(looks[theirs], asked[theirs])
+        expected = found.errors(features[theirs], asked[theirs])
         lower = (stated[theirs] - error[theirs]) ** 2 - (expected - error[theirs]) ** 2
         gain += np.bincount(of_label[theirs], weights=lower, minlength=len(scenes))
     return _is_sure(gain)

@@ -13,13 +13,13 @@ import numpy as np
 
 from ..completion.predictor import Scene
 from ..labelling.label import Label
+from ..labelling.label_features import LabelFeatures, count_pieces
 from ..labelling.label_scenes import SceneLabels
-from ..labelling.looks import Looks, count_pieces
 from ..labelling.ordering import OcclusionEdge
 from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed, in_common_box
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from .choose_calibration import labels_help, looks_help, pixels_help, promise_of_draws
+from .choose_calibration import features_help, labels_help, pixels_help, promise_of_draws
 from .error_model import ErrorModel, fit_errors
 from .fit import Calibration, Evidence, PixelCounts, RiskGuarantee, evidence_of, fit_labels, fit_pixels
 from .holdout import Case
@@ -38,7 +38,7 @@ class LabelSample:
         asked: whether something was taken to be in front.
         scene: number of its scene.
         near: whether it has a neighbour, so that its order may be wrong.
-        looks: of the object and its label; None where its completion was refused.
+        features: of the object and its label; None where its completion was refused.
         in_pieces: whether the truth is in several pieces: an object that something hid before it came into the
             hold-out, so that its whole is not known.
     """
@@ -49,7 +49,7 @@ class LabelSample:
     asked: bool
     scene: int = 0
     near: bool = True
-    looks: Looks | None = None
+    features: LabelFeatures | None = None
     in_pieces: bool = False
 
 
@@ -58,7 +58,7 @@ class Calibrated:
     """What was learnt of a completer's labels.
 
     Attributes:
-        calibration: from its probabilities, and the looks of its labels, to their expected error.
+        calibration: from its probabilities, and the features of its labels, to their expected error.
         promise: None where the labels allow none.
         judged: what it was judged on, to compare others with; None without a promise.
     """
@@ -118,7 +118,7 @@ class CalibrationSamples:
         The promise is about labels for which something was taken to be in front.
 
         Args:
-            unmasked: labels of the same scenes with a part of their occluders unknown, for what is learnt of looks.
+            unmasked: labels of the same scenes with a part of their occluders unknown, for what is learnt of features.
         """
         pixels = fit_pixels(self.pixels) if pixels_help(self.by_scene) else Calibration()
         weighed = [label for label in self.labels if label.evidence is not None]
@@ -134,43 +134,43 @@ class CalibrationSamples:
         )
         labels = [sample for samples in (self, *unmasked) for sample in samples.labels]
         order = fit_order_chance([pair for pair, _ in self.pairs], [right for _, right in self.pairs])
-        calibration = replace(calibration, by_looks=_fit_looks(labels, calibration), order=order)
+        calibration = replace(calibration, by_features=_fit_by_features(labels, calibration), order=order)
         asked = [label for label in self.labels if label.asked]  # once each: copies would feign that there are more
         stated = [_stated(label, calibration) for label in asked]
         promise = promise_of_draws(stated, [s.iou for s in asked], [s.scene for s in asked])
         return Calibrated(calibration, promise, _judged(asked, stated, calibration, promise))
 
 
-def _fit_looks(labels: Sequence[LabelSample], calibration: Calibration) -> ErrorModel | None:
-    """Return the expected error by looks, where it is nearer to the error on other scenes than what labels state."""
-    described = [(label, label.looks) for label in labels if label.looks is not None and not label.in_pieces]
+def _fit_by_features(labels: Sequence[LabelSample], calibration: Calibration) -> ErrorModel | None:
+    """Return the expected error by features, where it is nearer to the error on other scenes than what labels state."""
+    described = [(label, label.features) for label in labels if label.features is not None and not label.in_pieces]
     if not described:
         return None
-    looks = np.array([_looks_under(sample, of_it, calibration).as_row() for sample, of_it in described])
+    features = np.array([_features_under(sample, of_it, calibration).as_row() for sample, of_it in described])
     asked, scene, error = (
         np.array(column)
         for column in zip(*((sample.asked, sample.scene, 1 - sample.iou) for sample, _ in described), strict=True)
     )
     stated = np.array([_stated(sample, calibration) for sample, _ in described])
-    return fit_errors(looks, asked, error) if looks_help(looks, asked, stated, error, scene) else None
+    return fit_errors(features, asked, error) if features_help(features, asked, stated, error, scene) else None
 
 
 def _judged(
     asked: Sequence[LabelSample], stated: Sequence[float], calibration: Calibration, promise: RiskGuarantee | None
 ) -> JudgedLabels | None:
-    described = [(s, s.looks, doubt) for s, doubt in zip(asked, stated, strict=True) if s.looks is not None]
+    described = [(s, s.features, doubt) for s, doubt in zip(asked, stated, strict=True) if s.features is not None]
     if promise is None or not described:
         return None
     return JudgedLabels(
-        np.array([_looks_under(sample, looks, calibration).as_row() for sample, looks, _ in described]),
+        np.array([_features_under(sample, features, calibration).as_row() for sample, features, _ in described]),
         np.array([doubt for _, _, doubt in described]),
         np.array([sample.iou > promise.iou_above for sample, _, _ in described]),
     )
 
 
-def _looks_under(sample: LabelSample, looks: Looks, calibration: Calibration) -> Looks:
+def _features_under(sample: LabelSample, features: LabelFeatures, calibration: Calibration) -> LabelFeatures:
     implied = 0.0 if sample.evidence is None else calibration.implied_error(sample.evidence)
-    return replace(looks, implied=implied)
+    return replace(features, implied=implied)
 
 
 def _sample_of(label: Label, truth: BoxedMask, scene: int, near: bool) -> LabelSample:
@@ -180,13 +180,13 @@ def _sample_of(label: Label, truth: BoxedMask, scene: int, near: bool) -> LabelS
     if prediction is not None and not label.runaway:
         evidence = evidence_of(prediction, label.whole[prediction.window] | prediction.modal)
     in_pieces = count_pieces(truth.crop) > 1
-    return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene, near, label.looks, in_pieces)
+    return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene, near, label.features, in_pieces)
 
 
 def _stated(sample: LabelSample, calibration: Calibration) -> float:
     """Return the uncertainty that a label would carry under another calibration."""
-    if calibration.by_looks is not None and sample.looks is not None:
-        return calibration.by_looks.error(_looks_under(sample, sample.looks, calibration), sample.asked)
+    if calibration.by_features is not None and sample.features is not None:
+        return calibration.by_features.error(_features_under(sample, sample.features, calibration), sample.asked)
     if sample.evidence is not None:
         return calibration.uncertainty(sample.evidence)
     if sample.asked:

@@ -1,4 +1,4 @@
-"""The expected error of a label by what it looks like (`labelling.looks`), learnt on the hold-out.
+"""The expected error of a label by what it looks like (`labelling.label_features`), learnt on the hold-out.
 
 Two logistic regressions, for labels with something in front and for those with nothing: the second are as drawn, and
 wrong by what hides them without a mask. They are fitted to the hold-out as it is, and again with a part of its
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..labelling.looks import LOOKS, Looks
+from ..labelling.label_features import FEATURES, LabelFeatures
 
 FEWEST = 30  # labels of a kind; from fewer nothing is learnt
 RIDGE = 0.3  # inverse strength of the penalty on weights, scikit-learn's C
@@ -21,12 +21,12 @@ RIDGE = 0.3  # inverse strength of the penalty on weights, scikit-learn's C
 
 @dataclass(frozen=True)
 class LogisticModel:
-    """A number from 0 to 1 by a logistic function of looks.
+    """A number from 0 to 1 by a logistic function of features.
 
     Attributes:
         centre: of each look where it was fitted.
         scale: its standard deviation there; 1 for a look that never changed.
-        weights: of the standardised looks.
+        weights: of the standardised features.
         bias: what is added.
     """
 
@@ -35,13 +35,13 @@ class LogisticModel:
     weights: tuple[float, ...]
     bias: float
 
-    def __call__(self, looks: np.ndarray) -> np.ndarray:
+    def __call__(self, features: np.ndarray) -> np.ndarray:
         """Return the number for each label, (N,) float.
 
         Args:
-            looks: (N, len(LOOKS)) float.
+            features: (N, len(FEATURES)) float.
         """
-        standard = (looks - np.array(self.centre)) / np.array(self.scale)
+        standard = (features - np.array(self.centre)) / np.array(self.scale)
         return 1 / (1 + np.exp(-(standard @ np.array(self.weights) + self.bias)))
 
     def to_json(self) -> dict[str, Any]:
@@ -58,27 +58,27 @@ class LogisticModel:
         """
         centre, scale, weights = (tuple(map(float, value[name])) for name in ("centre", "scale", "weights"))
         bias = float(value["bias"])
-        if any(len(row) != len(LOOKS) for row in (centre, scale, weights)):
-            raise ValueError(f"by_looks: expected {len(LOOKS)} numbers per row, one for each look")
+        if any(len(row) != len(FEATURES) for row in (centre, scale, weights)):
+            raise ValueError(f"by_features: expected {len(FEATURES)} numbers per row, one for each feature")
         if not np.isfinite([bias, *centre, *scale, *weights]).all() or min(scale) <= 0:
-            raise ValueError("by_looks: expected finite numbers, and scales above 0")
+            raise ValueError("by_features: expected finite numbers, and scales above 0")
         return cls(centre, scale, weights, bias)
 
 
-def fit_logistic(looks: np.ndarray, value: np.ndarray, weight: np.ndarray | None = None) -> LogisticModel:
+def fit_logistic(features: np.ndarray, value: np.ndarray, weight: np.ndarray | None = None) -> LogisticModel:
     """Fit a logistic regression to numbers from 0 to 1 by their quasi-likelihood (Papke and Wooldridge 1996).
 
     Args:
-        looks: (N, len(LOOKS)) float.
+        features: (N, len(FEATURES)) float.
         value: (N,) float in [0, 1]; not all 0, nor all 1.
         weight: (N,) float, how much each counts; all alike where it is not given.
     """
     from sklearn.linear_model import LogisticRegression  # takes two seconds to import, and only fitting needs it
 
     counts = np.ones(len(value)) if weight is None else weight
-    centre, spread = looks.mean(axis=0), looks.std(axis=0)
+    centre, spread = features.mean(axis=0), features.std(axis=0)
     scale = np.where(spread > 1e-6, spread, 1.0)  # a look that never changes tells nothing
-    standard = (looks - centre) / scale
+    standard = (features - centre) / scale
     fitted = LogisticRegression(C=RIDGE, max_iter=1000).fit(
         np.concatenate([standard, standard]),
         np.repeat([1, 0], len(value)),
@@ -104,18 +104,18 @@ class ErrorModel:
     behind: LogisticModel
     alone: LogisticModel
 
-    def error(self, looks: Looks, asked: bool) -> float:
+    def error(self, features: LabelFeatures, asked: bool) -> float:
         """Return the expected error of one label."""
-        return float((self.behind if asked else self.alone)(np.array([looks.as_row()]))[0])
+        return float((self.behind if asked else self.alone)(np.array([features.as_row()]))[0])
 
-    def errors(self, looks: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    def errors(self, features: np.ndarray, asked: np.ndarray) -> np.ndarray:
         """Return the expected error of each label, (N,) float.
 
         Args:
-            looks: (N, len(LOOKS)) float.
+            features: (N, len(FEATURES)) float.
             asked: (N,) bool, whether something is in front.
         """
-        return np.where(asked, self.behind(looks), self.alone(looks))
+        return np.where(asked, self.behind(features), self.alone(features))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -131,11 +131,11 @@ class ErrorModel:
         return cls(LogisticModel.from_json(value["behind"]), LogisticModel.from_json(value["alone"]))
 
 
-def fit_errors(looks: np.ndarray, asked: np.ndarray, error: Sequence[float] | np.ndarray) -> ErrorModel | None:
+def fit_errors(features: np.ndarray, asked: np.ndarray, error: Sequence[float] | np.ndarray) -> ErrorModel | None:
     """Fit the model; None where there are too few labels with something in front, or with nothing.
 
     Args:
-        looks: (N, len(LOOKS)) float.
+        features: (N, len(FEATURES)) float.
         asked: (N,) bool, whether something is in front.
         error: (N,) 1 - IoU with the truth.
     """
@@ -143,4 +143,4 @@ def fit_errors(looks: np.ndarray, asked: np.ndarray, error: Sequence[float] | np
     groups = [asked, ~asked]
     if any(group.sum() < FEWEST or not 0 < values[group].mean() < 1 for group in groups):
         return None
-    return ErrorModel(*(fit_logistic(looks[group], values[group]) for group in groups))
+    return ErrorModel(*(fit_logistic(features[group], values[group]) for group in groups))

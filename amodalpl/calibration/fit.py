@@ -91,8 +91,8 @@ class Calibration:
         probability: the network's probabilities at the knots, increasing.
         belongs: share of pixels of that probability that truly belong to the object, non-decreasing, in [0, 1].
         unasked: mean error of labels with neighbours of which none was taken to be in front: their order may be wrong.
-        by_looks: the expected error by what an object and its label look like, which then is what labels state; None
-            where looks do not help.
+        by_features: the expected error by what an object and its label look like, which then is what labels state; None
+            where features do not help.
         order: the chance that a pair of the order is right; None where too few were wrong to learn it.
     """
 
@@ -101,7 +101,7 @@ class Calibration:
     probability: tuple[float, ...] = (0.0, 1.0)
     belongs: tuple[float, ...] = (0.0, 1.0)
     unasked: float = 0.0
-    by_looks: ErrorModel | None = None
+    by_features: ErrorModel | None = None
     order: OrderChance | None = None
 
     def error(self, doubt: float) -> float:
@@ -134,7 +134,7 @@ class Calibration:
             "probability": list(self.probability),
             "belongs": list(self.belongs),
             "unasked": self.unasked,
-            "by_looks": self.by_looks.to_json() if self.by_looks else None,
+            "by_features": self.by_features.to_json() if self.by_features else None,
             "order": self.order.to_json() if self.order else None,
         }
 
@@ -155,11 +155,11 @@ class Calibration:
             if not 0 <= min(*xs, *ys) <= max(*xs, *ys) <= 1:
                 raise ValueError(f"calibration: expected numbers from 0 to 1 in `{at}` and `{of}`")
             knots |= {at: xs, of: ys}
-        by_looks, order = value.get("by_looks"), value.get("order")
+        by_features, order = value.get("by_features"), value.get("order")
         return cls(
             **knots,
             unasked=float(value["unasked"]),
-            by_looks=None if by_looks is None else ErrorModel.from_json(by_looks),
+            by_features=None if by_features is None else ErrorModel.from_json(by_features),
             order=None if order is None else OrderChance.from_json(order),
         )
 

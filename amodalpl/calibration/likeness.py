@@ -1,7 +1,7 @@
 """Whether what was promised on the hold-out can be said of other labels.
 
 A promise is judged on labels of pasted occlusions. It is said of a user's labels where these look like those: labels of
-the hold-out are weighted by how much more often their looks occur among the user's (the ratio of both densities, by a
+the hold-out are weighted by how much more often their features occur among the user's (the ratio of densities, by a
 logistic regression that tells them apart), as weighted conformal prediction does under covariate shift (Tibshirani et
 al. 2019), and the promise has to hold once more for the weighted ones. Weights that are very unequal say that the two
 hardly look alike; then nothing is promised.
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..labelling.looks import LOOKS
+from ..labelling.label_features import FEATURES
 from .error_model import fit_logistic
 from .fit import MARGIN, RiskGuarantee, at_most
 
@@ -28,19 +28,19 @@ class JudgedLabels:
     """Labels of the hold-out with something in front of them, that a promise was judged on.
 
     Attributes:
-        looks: (N, len(LOOKS)) float.
+        features: (N, len(FEATURES)) float.
         uncertainty: (N,) float, as stated.
         good: (N,) bool, whether the IoU is above the one that is promised.
     """
 
-    looks: np.ndarray
+    features: np.ndarray
     uncertainty: np.ndarray
     good: np.ndarray
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
-            "looks": np.round(self.looks, 4).tolist(),
+            "features": np.round(self.features, 4).tolist(),
             "uncertainty": np.round(self.uncertainty, 6).tolist(),
             "good": self.good.astype(int).tolist(),
         }
@@ -52,11 +52,11 @@ class JudgedLabels:
         Raises:
             KeyError, TypeError, ValueError: it is something else.
         """
-        looks = np.array(value["looks"], dtype=float).reshape(-1, len(LOOKS))
+        features = np.array(value["features"], dtype=float).reshape(-1, len(FEATURES))
         uncertainty, good = np.array(value["uncertainty"], dtype=float), np.array(value["good"], dtype=bool)
-        if not len(looks) == len(uncertainty) == len(good) or not np.isfinite(looks).all():
-            raise ValueError("judged: expected looks, uncertainty and verdict of each label")
-        return cls(looks, uncertainty, good)
+        if not len(features) == len(uncertainty) == len(good) or not np.isfinite(features).all():
+            raise ValueError("judged: expected features, uncertainty and verdict of each label")
+        return cls(features, uncertainty, good)
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,19 @@ class Likeness:
     reason: str
 
 
-def promise_among(promise: RiskGuarantee | None, judged: JudgedLabels | None, looks: np.ndarray) -> Likeness:
+def promise_among(promise: RiskGuarantee | None, judged: JudgedLabels | None, features: np.ndarray) -> Likeness:
     """Say whether a promise holds for labels that look as a user's do.
 
     Args:
         promise: of the hold-out.
         judged: what it was judged on; None of an earlier completer.
-        looks: (M, len(LOOKS)) float, of the user's labels with something in front.
+        features: (M, len(FEATURES)) float, of the user's labels with something in front.
     """
     if promise is None:
         return Likeness(None, None, "the hold-out has too few labels, or too many bad ones")
-    if judged is None or min(len(judged.good), len(looks)) < FEWEST:
-        return Likeness(promise, None, f"not compared: {len(looks)} labels with an occluder")
-    weight = weigh(judged.looks, looks)
+    if judged is None or min(len(judged.good), len(features)) < FEWEST:
+        return Likeness(promise, None, f"not compared: {len(features)} labels with an occluder")
+    weight = weigh(judged.features, features)
     alike = _worth(weight) / len(weight)
     if alike < LEAST_ALIKE:
         return Likeness(None, alike, f"these labels look unlike those it was judged on ({alike:.0%} alike)")
@@ -100,11 +100,11 @@ def promise_among(promise: RiskGuarantee | None, judged: JudgedLabels | None, lo
 
 
 def weigh(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Return how much more often the looks of each of mine occur among theirs, (N,) float, 1 on average.
+    """Return how much more often the features of each of mine occur among theirs, (N,) float, 1 on average.
 
     Args:
-        mine: (N, len(LOOKS)) float.
-        theirs: (M, len(LOOKS)) float.
+        mine: (N, len(FEATURES)) float.
+        theirs: (M, len(FEATURES)) float.
     """
     is_theirs = np.repeat([0.0, 1.0], [len(mine), len(theirs)])
     even = np.repeat([1.0, len(mine) / len(theirs)], [len(mine), len(theirs)])  # both sides count alike

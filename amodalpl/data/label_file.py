@@ -86,7 +86,7 @@ def label_entry(
     uncertainty: float,
     plausibility: float | None,
     flags: Sequence[str],
-    looks: Mapping[str, float] | None = None,
+    features: Mapping[str, float] | None = None,
     hidden_by: Mapping[int | None, int] | None = None,
     drawn: Rle | None = None,
 ) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def label_entry(
         uncertainty: expected 1 - IoU, 0 to 1.
         plausibility: how ordinary the whole shape is, 0 to 1; None where nobody knows.
         flags: what else to know of it.
-        looks: what the object and its label look like, in named numbers; None to leave them out.
+        features: what the object and its label look like, in named numbers; None to leave them out.
         hidden_by: occluder map: pixels of its hidden part under each other object that is seen there, by annotation id,
             and under nothing that has a mask, by None; None to leave it out.
         drawn: what was drawn, where neither the visible nor the whole mask says it.
@@ -128,7 +128,7 @@ def label_entry(
             "added_px": area_px - drawn_px,
             "flags": list(flags),
             **({} if hidden_by is None else {"hidden_by": [_hidden_by(*entry) for entry in hidden_by.items()]}),
-            **({} if looks is None else {"looks": {name: round(value, 4) for name, value in looks.items()}}),
+            **({} if features is None else {"features": {name: round(value, 4) for name, value in features.items()}}),
             **({} if drawn is None else {"drawn": rle.to_json(drawn)}),
         },
     }

@@ -16,8 +16,8 @@ from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.ownership import Owned
 from ..masks.rle import Rle
 from .label import UncertaintyMap, finish_label
+from .label_features import LabelFeatures
 from .label_scenes import SceneLabels, label_scenes
-from .looks import Looks
 from .ordering import OcclusionEdge, cycles, mutual
 from .plan import LabelPlan
 
@@ -54,7 +54,7 @@ class CompletedImage:
         order: who hides whom, as directed pairs of indices with a score.
         flags: for each object what else to know of it; see the table in `docs/formats.md`.
         uncertainty_maps: for each object where its mask may be wrong; None where the network was not asked.
-        looks: for each object what it and its label look like; None where a completion was refused, or its class or
+        features: for each object what it and its label look like; None where a completion was refused, or its class or
             other objects leave it as it was drawn.
     """
 
@@ -67,7 +67,7 @@ class CompletedImage:
     order: list[OcclusionEdge]
     flags: list[list[str]]
     uncertainty_maps: list[UncertaintyMap | None]
-    looks: list[Looks | None]
+    features: list[LabelFeatures | None]
 
     @cached_property
     def amodal(self) -> np.ndarray:
@@ -134,7 +134,7 @@ def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> Complet
         order=found.order,
         flags=[label.flags for label in labels],
         uncertainty_maps=[label.uncertainty_map for label in labels],
-        looks=[label.looks for label in labels],
+        features=[label.features for label in labels],
     )
 
 
@@ -176,7 +176,7 @@ def photo_entries(
                 uncertainty=float(found.uncertainty[k]),
                 plausibility=None if found.plausibility is None else float(found.plausibility[k]),
                 flags=found.flags[k],
-                looks=None if (looks := found.looks[k]) is None else looks.to_json(),
+                features=None if (features := found.features[k]) is None else features.to_json(),
                 hidden_by={None if o is None else ids[o]: px for o, px in found.hidden_by(k).items()},
                 drawn=_drawn_where_it_cannot_be_told(found, drawn[k], k),
             )

@@ -60,7 +60,7 @@ def label_detections(
         order=order,
         flags=[_flags(parts[k], hidden[k], int(shared_px[k]), visible is None) for k in range(len(amodal))],
         uncertainty_maps=[None] * len(amodal),
-        looks=[None] * len(amodal),
+        features=[None] * len(amodal),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.geometry import count_px, filled_hull
-from .looks import count_pieces
+from .label_features import count_pieces
 
 Fill = Literal["never", "pieces", "hollow"]
 HOLLOW = 0.65

@@ -15,7 +15,7 @@ from ..completion.predictor import CompletionPrediction, reaches_inner_edge
 from ..masks.boxed import BoxedMask, boxed
 from ..masks.boxes import tight_box
 from ..masks.geometry import count_px, dilate
-from .looks import Looks
+from .label_features import LabelFeatures
 from .plan import LabelPlan
 
 LONGER_SIDE_PX = 64  # of a map of uncertainty
@@ -34,7 +34,7 @@ class Label:
         grew_to_border: whether it reaches the edge of the crop the network saw, and may have been cut there.
         kept_modal: whether its class is never completed.
         implied: the error that the completer's probabilities imply; 0 where the network was not asked.
-        looks: of the object and its label; None where a completion was refused, or its class is never completed.
+        features: of the object and its label; None where a completion was refused, or its class is never completed.
         filled: whether it was grown towards its convex hull (`fill_hull`).
     """
 
@@ -45,7 +45,7 @@ class Label:
     grew_to_border: bool = False
     kept_modal: bool = False
     implied: float = 0.0
-    looks: Looks | None = None
+    features: LabelFeatures | None = None
     filled: bool = False
 
     @property
@@ -172,14 +172,14 @@ class FinishedLabel:
         uncertainty: expected 1 - IoU with the truth, 0-1; 1 for an object whose every pixel belongs to others.
         flags: what else to know of it, in a fixed order.
         uncertainty_map: where its mask may be wrong; None where the network was not asked.
-        looks: of the object and its label; None as for `Label`.
+        features: of the object and its label; None as for `Label`.
     """
 
     whole: BoxedMask
     uncertainty: float
     flags: list[str]
     uncertainty_map: UncertaintyMap | None
-    looks: Looks | None = None
+    features: LabelFeatures | None = None
 
 
 def finish_label(
@@ -200,7 +200,7 @@ def finish_label(
     doubt = None
     if label.prediction is not None:
         doubt = map_uncertainty(label.prediction, plan.calibration, plan.behind_neighbours)
-    return FinishedLabel(drawn.united(label.whole), label.uncertainty, flags, doubt, label.looks)
+    return FinishedLabel(drawn.united(label.whole), label.uncertainty, flags, doubt, label.features)
 
 
 def flags_of(label: Label | None, visible: np.ndarray | BoxedMask, lost_px: int, low_confidence: float) -> list[str]:

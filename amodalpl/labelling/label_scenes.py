@@ -9,7 +9,7 @@ from ..completion.predictor import NONE_KNOWN, Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .fill_hull import fill_hull
 from .label import Label, read_label
-from .looks import look_at
+from .label_features import describe_label
 from .order_recovery import recover_orders
 from .ordering import OcclusionEdge, ancestors, parents
 from .plan import LabelPlan
@@ -94,12 +94,12 @@ def _with_chances(plan: LabelPlan, order: list[OcclusionEdge]) -> list[Occlusion
 
 
 def _finished(plan: LabelPlan, scene: Scene, label: Label, target: int) -> Label:
-    """Return the label grown as its object's shape asks, with its looks, and the error expected of such labels."""
+    """Return the label grown as its object's shape asks, with its features, and the error expected of such labels."""
     if label.runaway or label.kept_modal:
         return label
     whole = fill_hull(scene.masks, target, label.whole, label.occluders, plan.fill)
-    looks = look_at(scene.masks, target, whole, label.implied, plan.gap_px)
-    by_looks = plan.calibration.by_looks
-    uncertainty = by_looks.error(looks, bool(label.occluders)) if by_looks else label.uncertainty
+    features = describe_label(scene.masks, target, whole, label.implied, plan.gap_px)
+    by_features = plan.calibration.by_features
+    uncertainty = by_features.error(features, bool(label.occluders)) if by_features else label.uncertainty
     filled = whole.area_px > label.whole.area_px
-    return replace(label, whole=whole, looks=looks, uncertainty=uncertainty, filled=filled)
+    return replace(label, whole=whole, features=features, uncertainty=uncertainty, filled=filled)

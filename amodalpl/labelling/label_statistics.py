@@ -13,7 +13,7 @@ import numpy as np
 from ..data.coco_parsing import reason_kind
 from ..data.label_file import NOTHING_IN_FRONT
 from ..data.records import AnnotationSet
-from .looks import LOOKS
+from .label_features import FEATURES
 
 _LEVELS = {"least": 0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "most": 1}
 
@@ -29,7 +29,7 @@ class LabelStatistics:
         grown_of_category: those of them that grew.
         growth: of the labels with a possible occluder, whole over drawn area.
         uncertainty: of the same.
-        looks: what labels with an occluder look like, `len(LOOKS)` numbers each.
+        features: what labels with an occluder look like, `len(FEATURES)` numbers each.
         order: ordered pairs, mutual pairs and cycles.
         ordered: objects that are in any pair.
         left_out: a row for each annotation of a photo that got no label, with its reason.
@@ -41,7 +41,7 @@ class LabelStatistics:
     grown_of_category: Counter[int] = field(default_factory=Counter)
     growth: array = field(default_factory=lambda: array("d"))
     uncertainty: array = field(default_factory=lambda: array("d"))
-    looks: array = field(default_factory=lambda: array("d"))
+    features: array = field(default_factory=lambda: array("d"))
     order: Counter[str] = field(default_factory=Counter)
     ordered: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
@@ -63,8 +63,8 @@ class LabelStatistics:
         if not NOTHING_IN_FRONT & set(ours["flags"]):
             self.growth.append(growth)
             self.uncertainty.append(ours["uncertainty"])
-            if "looks" in ours and ours["occluders"]:
-                self.looks.extend(ours["looks"][name] for name in LOOKS)
+            if "features" in ours and ours["occluders"]:
+                self.features.extend(ours["features"][name] for name in FEATURES)
 
     def add_order(self, photo: Mapping[str, Any]) -> None:
         """Count the pairs of an entry of an order file."""

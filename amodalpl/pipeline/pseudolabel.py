@@ -34,7 +34,7 @@ from ..io.json_stream import read_entries, read_lines, write_lines
 from ..labelling.assemble import DrawnPhoto, complete_photos, photo_entries
 from ..labelling.class_rules import ClassRules, class_rules
 from ..labelling.gap_tolerance import measured, some_photos
-from ..labelling.looks import LOOKS
+from ..labelling.label_features import FEATURES
 from ..labelling.plan import LabelPlan, plan_labels
 from ..labelling.write_files import write_label_files
 from ..masks import ownership
@@ -422,7 +422,7 @@ def _put_together(work: _Work, parts: Sequence[Path], out: Path, decided: Review
     counts, promise, tolerance = stats["counts"], work.bundle.promise, work.tolerance
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
-    among = promise_among(promise, work.bundle.judged, np.array(statistics.looks).reshape(-1, len(LOOKS)))
+    among = promise_among(promise, work.bundle.judged, np.array(statistics.features).reshape(-1, len(FEATURES)))
     counts["promise"] = f"{among.promise}; {among.reason}" if among.promise else f"none: {among.reason}"
     stats["promise"] = among.promise.to_json() if among.promise else None
     stats["promise rests on"] = {"alike": among.alike, "reason": among.reason}

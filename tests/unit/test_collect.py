@@ -14,8 +14,8 @@ from amodalpl.calibration.fit import Calibration, RiskGuarantee
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CompletionPredictor, CompletionRequest, CropSpec, Scene
 from amodalpl.labelling.label import Label
+from amodalpl.labelling.label_features import FEATURES, LabelFeatures
 from amodalpl.labelling.label_scenes import SceneLabels, label_scenes
-from amodalpl.labelling.looks import LOOKS, Looks
 from amodalpl.labelling.ordering import OcclusionEdge
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.masks.boxed import boxed
@@ -135,8 +135,8 @@ def test_labels_that_come_again_promise_nothing_more():
 def test_what_a_promise_was_judged_on_is_kept():
     good = [described(0.02, 0.1, n, asked=True) for n in range(59)]
     found = CalibrationSamples(labels=[*good, described(0.3, 0.1, 59)]).calibrate()
-    assert found.judged.looks.shape == (59, len(LOOKS)) and found.judged.good.all()
-    assert found.judged.looks[0, LOOKS.index("bay")] == 0.1
+    assert found.judged.features.shape == (59, len(FEATURES)) and found.judged.good.all()
+    assert found.judged.features[0, FEATURES.index("bay")] == 0.1
     assert CalibrationSamples(labels=good[1:]).calibrate().judged is None
 
 
@@ -147,10 +147,10 @@ def test_refused_labels_keep_their_uncertainty():
 
 
 def described(error, bay, scene, asked=False):
-    return LabelSample(0.0, 1 - error, None, asked, scene, looks=replace(PLAIN, bay=bay))
+    return LabelSample(0.0, 1 - error, None, asked, scene, features=replace(PLAIN, bay=bay))
 
 
-PLAIN = Looks(0.0, 0.0, 0.0, 0.0, 0.0, 0.2, 0.8, 0.3, 0.0)
+PLAIN = LabelFeatures(0.0, 0.0, 0.0, 0.0, 0.0, 0.2, 0.8, 0.3, 0.0)
 
 
 def test_looks_are_learnt_where_they_tell_the_error_of_other_scenes():
@@ -158,10 +158,10 @@ def test_looks_are_learnt_where_they_tell_the_error_of_other_scenes():
     known = CalibrationSamples(labels=[described(0.02, 0.0, n, n % 2 == 0) for n in range(80)])
     unknown = CalibrationSamples(labels=[described(0.4, 0.3, n, n % 2 == 0) for n in range(80)])
     calibration = known.calibrate([unknown]).calibration
-    assert calibration.by_looks is not None
-    plain, bitten = (calibration.by_looks.error(replace(PLAIN, bay=bay), asked=False) for bay in (0.0, 0.3))
+    assert calibration.by_features is not None
+    plain, bitten = (calibration.by_features.error(replace(PLAIN, bay=bay), asked=False) for bay in (0.0, 0.3))
     assert plain < 0.1 and bitten > 0.3
-    assert known.calibrate().calibration.by_looks is None  # nothing there is wrong by what it looks like
+    assert known.calibrate().calibration.by_features is None  # nothing there is wrong by what it looks like
 
 
 def test_objects_whose_truth_is_in_pieces_teach_nothing():
@@ -174,7 +174,7 @@ def test_objects_whose_truth_is_in_pieces_teach_nothing():
     bitten = [described(0.4, 0.3, n, n % 2 == 0) for n in range(80)]
     spoilt = [replace(described(0.0, 0.3, n, n % 2 == 0), in_pieces=True) for n in range(80)]
     model = (
-        CalibrationSamples(labels=known).calibrate([CalibrationSamples(labels=bitten + spoilt)]).calibration.by_looks
+        CalibrationSamples(labels=known).calibrate([CalibrationSamples(labels=bitten + spoilt)]).calibration.by_features
     )
     assert model.error(replace(PLAIN, bay=0.3), asked=False) > 0.3
 
@@ -184,7 +184,7 @@ def test_looks_that_tell_nothing_are_not_learnt():
     asked = [described(error, rng.random(), n, asked=True) for n, error in enumerate(rng.uniform(0, 0.3, 80))]
     alone = [described(0.05, rng.random(), n) for n in range(80)]  # what such labels state is their mean error
     labels = [*(replace(sample, uncertainty=1 - sample.iou) for sample in asked), *alone]
-    assert CalibrationSamples(labels=labels).calibrate().calibration.by_looks is None
+    assert CalibrationSamples(labels=labels).calibrate().calibration.by_features is None
 
 
 def test_pairs_of_the_order_are_kept_with_whether_they_are_right():

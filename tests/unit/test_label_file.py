@@ -163,8 +163,8 @@ def coded(mask):
 
 
 def test_entry_with_looks_and_an_occluder_map():
-    notes = entry(looks={"bay": 0.123456}, hidden_by={9: 200, None: 40})["amodalpl"]
-    assert notes["looks"] == {"bay": 0.1235}
+    notes = entry(features={"bay": 0.123456}, hidden_by={9: 200, None: 40})["amodalpl"]
+    assert notes["features"] == {"bay": 0.1235}
     assert notes["hidden_by"] == [{"occluder": 9, "px": 200}, {"occluder": None, "px": 40}]
 
 

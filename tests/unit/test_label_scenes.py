@@ -13,8 +13,8 @@ from amodalpl.calibration.order_chance import OrderChance
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CropSpec, Scene
 from amodalpl.labelling.class_rules import ClassRules
+from amodalpl.labelling.label_features import FEATURES
 from amodalpl.labelling.label_scenes import label_scenes
-from amodalpl.labelling.looks import LOOKS
 from amodalpl.labelling.ordering import OcclusionEdge
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.masks.geometry import dilate
@@ -195,7 +195,7 @@ def test_doubtful_orders_are_looked_at_again(changes, found, calls):
     assert labels.labels[2].occluders == ((0,) if found else ())
 
 
-def test_looks_of_several_scenes_are_not_mixed_up():
+def test_features_of_several_scenes_are_not_mixed_up():
     other = Scene(SCENE.masks[::-1])  # the same objects with other numbers
     settings = NO_GAP.model_copy(update={"order_threshold": 0.3, "contact_crops": (1.5, 2.5), "batch_size": 3})
     found = labels_of(trained("layered", seen_from_afar), [SCENE, other, SCENE], settings)
@@ -530,19 +530,19 @@ def test_beyond_masks_nothing_grows_over_what_is_seen_to_be_something_else():
 
 
 def test_labels_state_the_error_that_is_expected_of_their_looks():
-    row = (0.0,) * len(LOOKS)
-    weights = tuple(20.0 if name == "bay" else 0.0 for name in LOOKS)
-    by_looks = ErrorModel(
-        LogisticModel(row, (1.0,) * len(LOOKS), row, 0.0), LogisticModel(row, (1.0,) * len(LOOKS), weights, -4.0)
+    row = (0.0,) * len(FEATURES)
+    weights = tuple(20.0 if name == "bay" else 0.0 for name in FEATURES)
+    by_features = ErrorModel(
+        LogisticModel(row, (1.0,) * len(FEATURES), row, 0.0), LogisticModel(row, (1.0,) * len(FEATURES), weights, -4.0)
     )
     whole, bitten = rectangle((2, 22), (2, 22)), rectangle((2, 22), (40, 60)) & ~rectangle((2, 12), (50, 60))
     behind, front = rectangle((30, 50), (20, 40)), rectangle((30, 50), (40, 44))
-    plan = plan_labels(trained("pcnet-m", never, Calibration(by_looks=by_looks)), NO_GAP)
+    plan = plan_labels(trained("pcnet-m", never, Calibration(by_features=by_features)), NO_GAP)
     order = [OcclusionEdge(3, 2, 80.0)]
     (found,) = label_scenes(plan, [Scene(np.stack([whole, bitten, behind, front]))], [order])
     assert found.labels[0].uncertainty == pytest.approx(1 / (1 + np.exp(4.0)))  # nothing speaks against it
-    assert found.labels[1].looks.bay == pytest.approx(0.125, abs=0.03)  # half of the bay lies in the hull
-    assert found.labels[1].uncertainty == pytest.approx(1 / (1 + np.exp(4.0 - 20 * found.labels[1].looks.bay)))
+    assert found.labels[1].features.bay == pytest.approx(0.125, abs=0.03)  # half of the bay lies in the hull
+    assert found.labels[1].uncertainty == pytest.approx(1 / (1 + np.exp(4.0 - 20 * found.labels[1].features.bay)))
     assert found.labels[2].uncertainty == 0.5  # behind something
 
 
@@ -555,7 +555,7 @@ def test_an_object_in_pieces_grows_between_them_on_request():
         plan_labels(trained("pcnet-m", never), NO_GAP.model_copy(update={"fill": "pieces"})), [scene]
     )
     np.testing.assert_array_equal(found.labels[0].amodal, rectangle((10, 50), (20, 40)))
-    assert found.labels[0].grew_unmasked and found.labels[0].looks.grown == pytest.approx(0.25)
+    assert found.labels[0].grew_unmasked and found.labels[0].features.grown == pytest.approx(0.25)
 
 
 def test_pairs_carry_the_chance_that_they_are_right():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from amodalpl.data.records import AnnotationSet, ImageRecord
+from amodalpl.labelling.label_features import FEATURES
 from amodalpl.labelling.label_statistics import LabelStatistics
-from amodalpl.labelling.looks import LOOKS
 
 DATA = AnnotationSet(
     [ImageRecord(1, "a.png", (4, 4), {})],
@@ -70,11 +70,11 @@ def test_nothing_labelled():
     assert set(found["uncertainty of labels with a possible occluder"].values()) == {0.0}
 
 
-def test_looks_of_labels_with_an_occluder_are_kept():
-    looks = {name: float(n) for n, name in enumerate(LOOKS)}
+def test_features_of_labels_with_an_occluder_are_kept():
+    features = {name: float(n) for n, name in enumerate(FEATURES)}
     statistics = LabelStatistics()
     for flags, occluders in (([], [4]), (["no_occluder"], []), (["runaway"], [4])):
         entry = label(3, 1.0, 0.0, *flags)
-        known = {} if "runaway" in flags else {"looks": looks}
+        known = {} if "runaway" in flags else {"features": features}
         statistics.add_label({**entry, "amodalpl": {**entry["amodalpl"], "occluders": occluders, **known}})
-    assert list(statistics.looks) == [float(n) for n in range(len(LOOKS))]
+    assert list(statistics.features) == [float(n) for n in range(len(FEATURES))]

@@ -147,7 +147,7 @@ def test_label_file_keeps_the_contract(made, scenes):
         assert label["occlude_rate"] == pytest.approx(1 - visible.sum() / amodal.sum(), abs=1e-6)
         ours = label["amodalpl"]
         always = {"completer", "occluders", "uncertainty", "plausibility", "growth", "added_px", "hidden_by", "flags"}
-        assert always <= set(ours) <= always | {"looks", "drawn"}
+        assert always <= set(ours) <= always | {"features", "drawn"}
         cannot_be_told = (drawn & ~visible).any() and (amodal & ~drawn).any()
         assert ("drawn" in ours) == cannot_be_told and (not cannot_be_told or (mask_of(ours["drawn"]) == drawn).all())
         assert ours["completer"] in ("layered", "pcnet-m")

@@ -24,7 +24,7 @@ EDGE_PX = 2  # contours this near to the edge of the photo end there
 
 
 @dataclass(frozen=True)
-class Looks:
+class LabelFeatures:
     """What an object and its label look like, in shares, in [0, 1] but for the pieces.
 
     Attributes:
@@ -55,14 +55,14 @@ class Looks:
         return asdict(self)
 
     def as_row(self) -> list[float]:
-        """Return the numbers in the order of `LOOKS`."""
+        """Return the numbers in the order of `FEATURES`."""
         return [float(value) for value in astuple(self)]
 
 
-LOOKS = tuple(field.name for field in fields(Looks))
+FEATURES = tuple(field.name for field in fields(LabelFeatures))
 
 
-def look_at(masks: BoxedMasks, target: int, whole: BoxedMask, implied: float, gap_px: int) -> Looks:
+def describe_label(masks: BoxedMasks, target: int, whole: BoxedMask, implied: float, gap_px: int) -> LabelFeatures:
     """Describe a visible object and its label.
 
     Args:
@@ -81,7 +81,7 @@ def look_at(masks: BoxedMasks, target: int, whole: BoxedMask, implied: float, ga
     contour, hull = seen & ~_inside(seen), filled_hull(seen)
     largest = max(_outlines(seen), key=cv2.contourArea)
     sides = sorted(cv2.minAreaRect(largest)[1])
-    return Looks(
+    return LabelFeatures(
         implied=implied,
         grown=1 - mask.area_px / whole.area_px,
         at_edge=count_px(contour & at_edge) / count_px(contour),
