@@ -29,7 +29,8 @@ def pack(completer: Path, out: Path = FOLDER) -> dict[str, Any]:
     left out, since nobody else's classes have the same numbers.
 
     Args:
-        completer: output folder of `amodalpl complete`.
+        completer: output folder of `amodalpl complete`; of one without steps, whose thresholds and calibration were chosen
+            anew, the provenance is that of the training that it started from.
         out: the folder in the package.
 
     Returns:
@@ -40,7 +41,7 @@ def pack(completer: Path, out: Path = FOLDER) -> dict[str, Any]:
         DataError: the completer looks at photos, which would have to come along.
         CheckpointError: it is damaged.
     """
-    record = finished_run(completer, "complete")
+    record = _training_of(completer)
     if load_completer(completer, torch.device("cpu")).completer.uses_image:
         raise DataError(f"{completer}: expected a completer that looks at masks only, got one that needs photos")
     weights = {name: _halved(tensor) for name, tensor in load_plain(completer / WEIGHTS).items()}
@@ -61,6 +62,11 @@ def pack(completer: Path, out: Path = FOLDER) -> dict[str, Any]:
     )
     load_completer(out, torch.device("cpu"))  # what was written can be read
     return {"MiB": round((out / WEIGHTS).stat().st_size / 2**20, 1), "threshold": card["threshold"]}
+
+
+def _training_of(completer: Path) -> dict[str, Any]:
+    record = finished_run(completer, "complete")
+    return record if record["counts"]["steps"] else _training_of(Path(record["arguments"]["init"]))
 
 
 def _halved(tensor: torch.Tensor) -> torch.Tensor:

@@ -103,6 +103,17 @@ def test_packed_files_name_no_path_and_every_licence(trained, packed):
     assert "history" in read(trained, "metrics.json") and "history" not in read(packed, "metrics.json")
 
 
+def test_a_calibration_made_anew_is_packed_with_the_provenance_of_its_training(trained, synth_dir, tmp_path):
+    complete(synth_dir, tmp_path / "anew", merge(SHORT, {"training": {"steps": 0}}), "cpu", init=trained)
+    (tmp_path / "builtin").mkdir()
+    pack(tmp_path / "anew", tmp_path / "builtin")
+    assert read(tmp_path / "builtin", "provenance.json")["steps"] == 2
+    assert (
+        read(tmp_path / "builtin", "completer.json")["threshold"]
+        == read(tmp_path / "anew", "completer.json")["threshold"]
+    )
+
+
 def test_an_unfinished_training_is_not_packed(trained, tmp_path):
     folder = tmp_path / "unfinished"
     shutil.copytree(trained, folder)
