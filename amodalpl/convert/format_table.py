@@ -112,7 +112,7 @@ FORMATS: dict[str, Format] = {
         ),
         Format(
             "yolo",
-            "YOLO segmentation (Ultralytics): data.yaml and labels/*.txt",
+            "YOLO segmentation (Ultralytics): data.yaml and labels/*.txt; boxes of YOLO detection become rectangles",
             kept="polygons; masks in pixels become polygons along pixels, parts are joined by slits",
             not_kept="attributes, crowd, groups, ids, what lies outside the photo; scores are read, not written",
             photos_in="images",

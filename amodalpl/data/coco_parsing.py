@@ -467,7 +467,7 @@ def _with_boxes(
     images: Iterable[ImageRecord],
     dropped: list[Dropped],
 ) -> list[Instance]:
-    """Add stated boxes, and what a label file notes of its labels; one with a bad box is added to `dropped`."""
+    """Add stated boxes, and what a label file notes of its labels; one with a bad box and no mask is dropped."""
     size_of = {image.id: image.size_hw for image in images}
     entry_of = {raw["id"]: raw for raw in reversed(annotations) if isinstance(raw, dict)}
     kept = []
@@ -482,8 +482,10 @@ def _with_boxes(
             if modal and amodal and not _is_inside(modal, amodal):
                 raise LeftOut(f"whole box smaller than the visible one: {fields.amodal_box} is {brief(amodal)}")
         except LeftOut as reason:
-            dropped.append(Dropped(instance.place, instance.id, instance.image_id, str(reason)))
-            continue
+            if instance.modal_mask is None and instance.amodal_mask is None:
+                dropped.append(Dropped(instance.place, instance.id, instance.image_id, str(reason)))
+                continue
+            modal = amodal = None  # its mask has a box of its own
         kept.append(
             replace(
                 instance,

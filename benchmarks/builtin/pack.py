@@ -29,8 +29,8 @@ def pack(completer: Path, out: Path = FOLDER) -> dict[str, Any]:
     left out, since nobody else's classes have the same numbers.
 
     Args:
-        completer: output folder of `amodalpl complete`; of one without steps, whose thresholds and calibration were chosen
-            anew, the provenance is that of the training that it started from.
+        completer: output folder of `amodalpl complete`; of one without steps, which only chose thresholds and
+            calibration anew, the provenance is that of the training that it started from.
         out: the folder in the package.
 
     Returns:

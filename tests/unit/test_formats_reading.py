@@ -428,6 +428,14 @@ def test_bad_boxes_are_dropped_with_a_reason(tmp_path, fields, reason):
     assert [(entry.annotation_id, reason_kind(entry.reason)) for entry in records.dropped] == [(1, reason)]
 
 
+def test_a_bad_box_costs_no_mask(tmp_path):
+    entry = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "segmentation": [[1, 1, 9, 1, 9, 9]]}
+    (tmp_path / "a.json").write_text(json.dumps({**BOXED, "annotations": [entry]}))
+    records = read_annotations(tmp_path / "a.json", boxes=True)
+    assert not records.dropped and records.instances[0].modal_mask is not None
+    assert records.instances[0].modal_box_xywh is None
+
+
 def test_what_labels_note_is_read_with_their_boxes(tmp_path):
     mask = {"size": [40, 60], "counts": [0, 80, 2320]}
     notes = {"uncertainty": 0.25, "occluders": [7, 9]}
