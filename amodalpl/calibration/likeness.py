@@ -95,7 +95,7 @@ def promise_among(promise: RiskGuarantee | None, judged: JudgedLabels | None, fe
     count = _worth(weight[below])
     bad = count * float(np.average(~judged.good[below], weights=weight[below])) if below.any() else 0.0
     if at_most(int(bad), int(count), 1 - promise.share) > MARGIN:
-        return Likeness(None, alike, "of those it was judged on, too few that look like these labels are good")
+        return Likeness(None, alike, "too few of the hold-out labels that look like these are good")
     return Likeness(promise, alike, f"judged on labels that look like these ({alike:.0%} alike)")
 
 
