@@ -117,15 +117,15 @@ def tune(
         likelihood_weight: γ1; 2 in the paper.
         box_weight: γ2; 1 in the paper.
     """
-    total, count = 0.0, 0
+    seen: list[Tensor] = []  # on their device: a number is asked for once
     for example in examples:
         of = losses(templates, example)
         loss = of["class"] + likelihood_weight * of["likelihood"] + box_weight * of["box"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        total, count = total + float(loss.detach()), count + 1
-    return total / max(count, 1)
+        seen.append(loss.detach())
+    return float(torch.stack(seen).mean()) if seen else 0.0
 
 
 def _likelihoods(template: Template, example: TuningExample) -> Tensor:
