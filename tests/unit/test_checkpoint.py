@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from amodalpl.calibration.fit import Calibration, RiskGuarantee
-from amodalpl.completion.checkpoint import CARD, SHAPES, WEIGHTS, CompleterBundle, load_completer, save_completer
+from amodalpl.completion.checkpoint import (
+    CARD,
+    SHAPES,
+    WEIGHTS,
+    CompleterBundle,
+    load_completer,
+    load_weights,
+    save_completer,
+)
 from amodalpl.completion.predictor import CropSpec
 from amodalpl.errors import CheckpointError, DataError
 from amodalpl.models.completer import build_completer
@@ -179,3 +187,10 @@ def test_shapes_that_do_not_belong(tmp_path, shapes, damage, message):
     damage(tmp_path / SHAPES)
     with pytest.raises(CheckpointError, match=message):
         load_completer(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("width", [2, 8])
+def test_weights_of_a_network_of_another_width_are_refused(width):
+    own, other = (build_completer("asbu", w, False, init_gain=1.0) for w in (4, width))
+    with pytest.raises(CheckpointError, match=r"of which \d+ fit; it was trained with another method or width"):
+        load_weights(own, other.state_dict(), WEIGHTS)
