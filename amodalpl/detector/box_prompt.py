@@ -6,6 +6,7 @@ at the location that fits a box best; the compositional model takes boxes as the
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ class _Compositional:
         return [BoxAnswer(p.amodal, p.visible, p.uncertainty) for p in found]
 
 
-class _Detector:
+class _Detector(ABC):
     """What both kinds of detectors of MMDetection share."""
 
     def __init__(self, detector: Detector) -> None:
@@ -150,6 +151,7 @@ class _Detector:
             amodal, visible = self._probabilities(x, sample, scaled, torch.tensor(labels, device=device), whole)
         return list(_answers(amodal, visible, given, whole))
 
+    @abstractmethod
     def _probabilities(
         self, x: Any, sample: Any, boxes: Tensor, labels: Tensor, whole: bool
     ) -> tuple[Tensor, Tensor | None]:
@@ -162,7 +164,6 @@ class _Detector:
             labels: (N,) int64.
             whole: the boxes are of whole objects.
         """
-        raise NotImplementedError
 
 
 class _Regions(_Detector):

@@ -39,7 +39,7 @@ def test_it_says_where_it_comes_from():
     assert provenance["steps"] >= 3000 and provenance["settings"]["completer"]["method"] == "layered"
     licence = (SHIPPED / "LICENCE.txt").read_text(encoding="utf-8")
     assert all(source["licence"] in licence for source in provenance["masks"])
-    assert "/work" not in json.dumps(provenance) and "/home" not in json.dumps(provenance)
+    assert '"/' not in json.dumps(provenance)  # no path of whoever trained it
 
 
 def test_it_is_ahead_of_the_hull_on_its_holdout():
