@@ -16,7 +16,6 @@ import torch
 
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import AmodalplError
-from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.synth import synth
 from amodalpl.settings_values import merge, resolve
 
@@ -122,14 +121,6 @@ class Context:
         small = {"holdout_fraction": self.sizes.holdout_fraction, "holdout_scenes": 1}
         values = {"seed": drawn.SEED, "synthesis": {"patch_px": self.sizes.patch_px, **small, **synthesis}}
         synth(*self.photos(), folder, resolve(values))
-        return folder
-
-    def completer(self) -> Path:
-        """Return the output folder of a completer that was trained long enough not to answer noise."""
-        folder = self.work / "completer"
-        steps = self.sizes.brief_steps
-        training = {"steps": steps, "validate_every": steps, "checkpoint_every": steps, "learning_rate": 0.002}
-        complete(self.prepared(), folder, self.layered(training), self.device.type)
         return folder
 
     def layered(self, training: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def measure(context: Context) -> None:
     context.say("operations from", ops.backend())
     batch, steps = batch_size(context), context.sizes.detector_steps
     ours: dict[str, float] = {}
-    for precision in ("fp32", "bf16", "fp16") if context.on_gpu else ("fp32",):
+    for precision in ("fp32", "bf16") if context.on_gpu else ("fp32",):
         with context.attempt(f"training in {precision}"):
             watch = Watch("training detector", context.device)
             folder = train_here(context, precision, steps, watch, {"precision": precision})
@@ -37,7 +37,7 @@ def measure(context: Context) -> None:
             stock = batch / stock_seconds_per_step(context, folder / CONFIG, steps)
             context.say(f"MMDetection's own loop in {precision}", stock, "photos/s")
             context.say(f"ours over MMDetection's in {precision}", ours[precision] / stock, at_least=1.0)
-    for precision in ("fp32", "bf16", "fp16") if context.on_gpu else ("fp32", "bf16"):
+    for precision in ("fp32", "bf16"):
         with context.attempt(f"prediction in {precision}"), _autocast(context.device, precision):
             watch = Watch("detecting", context.device)
             evaluate_detector(context.work / "detectors" / "fp32", device=context.device.type, progress=watch)
@@ -47,7 +47,7 @@ def measure(context: Context) -> None:
 def _autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
     if precision == "fp32":
         return contextlib.nullcontext()
-    return torch.autocast(device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[precision])
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def stock_seconds_per_step(context: Context, config: Path, steps: int) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from torch.profiler import ProfilerActivity, profile
 
+from amodalpl.builtin import BUILTIN, completer_folder
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.runtime.progress import SILENT
 from amodalpl.settings_values import resolve
@@ -59,11 +60,10 @@ def _kernels(context: Context, name: str, work: Callable[[], None]) -> None:
 def _functions(context: Context) -> None:
     out = context.work / "labels"
     shutil.rmtree(out, ignore_errors=True)
-    completer = context.completer()
     settings = resolve({"labels": {"batch_size": 64 if context.on_gpu else 8}})
     profiler = cProfile.Profile()
     profiler.enable()
-    pseudolabel(*context.photos(), completer, out, settings, device=context.device.type)
+    pseudolabel(*context.photos(), completer_folder(BUILTIN), out, settings, device=context.device.type)
     profiler.disable()
     text = io.StringIO()
     statistics = pstats.Stats(profiler, stream=text)

@@ -22,7 +22,6 @@ class Sizes:
         batch: patches per step.
         workers: loader processes of trainings.
         timed_steps: of a completer whose speed is measured.
-        brief_steps: of the completer that labels.
         compared_photos: that a CPU labels too.
         compiler: backend of `torch.compile`.
         config: settings file of detectors.
@@ -43,7 +42,6 @@ class Sizes:
     batch: int
     workers: int
     timed_steps: int
-    brief_steps: int
     compared_photos: int
     compiler: str
     config: str
@@ -64,8 +62,7 @@ WHOLE = Sizes(
     patch_px=256,
     batch=32,
     workers=12,
-    timed_steps=300,
-    brief_steps=600,
+    timed_steps=200,
     compared_photos=24,
     compiler="inductor",
     config="cocoa_paper",
@@ -86,7 +83,6 @@ TINY = Sizes(
     batch=2,
     workers=1,
     timed_steps=2,
-    brief_steps=2,
     compared_photos=2,
     compiler="eager",  # compiles nothing, but finds what cannot be compiled
     config="tiny",
