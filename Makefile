@@ -3,7 +3,7 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),$(CURDIR)/.venv/bin/python,python3)
 PYTEST = $(PYTHON) -m pytest
 export PYTHON
 
-.PHONY: help check format lint types imports test site slow fuzz mutants gpu gpu-measure gpu-wheels builtin bench bench-check audit
+.PHONY: help check format lint types imports test site slow fuzz mutants gpu gpu-measure gpu-wheels builtin bench bench-check vulnerabilities
 
 help:
 	@echo "make check   format, lint, types, imports, fast tests: what CI runs"
@@ -13,7 +13,7 @@ help:
 	@echo "make gpu-measure   everything that runs on a GPU, measured; ARGS=\"--help\" says how"
 	@echo "make gpu-wheels    what a GPU machine without a network lacks, in runs/wheels"
 	@echo "make mutants small faults planted in what science and safety rest on: do the tests see them?"
-	@echo "make fuzz    100 000 spoilt inputs    make audit  known vulnerabilities of what is installed"
+	@echo "make fuzz    100 000 spoilt inputs    make vulnerabilities   known ones of what is installed"
 	@echo "make builtin COMPLETER=DIR   put a trained completer into the package"
 	@echo "make bench   how fast, beside what the machine can do  make bench-check   fails when slower than stored"
 
@@ -66,5 +66,5 @@ bench:
 bench-check:
 	$(PYTHON) -m benchmarks --quick --check
 
-audit:
-	$(PYTHON) .ci/audit.py
+vulnerabilities:
+	$(PYTHON) .ci/known_vulnerabilities.py

@@ -157,7 +157,7 @@ def completer(
     """
     labels = options.resolved(config, overrides, seed).labels
 
-    from amodalpl.evaluation.completer import evaluate_completer as stage
+    from amodalpl.evaluation.holdout_scores import evaluate_completer as stage
 
     show(
         lambda progress: stage(folder, synth_dir, labels, out=out, device=device.value, progress=progress),

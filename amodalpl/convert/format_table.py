@@ -31,8 +31,8 @@ from . import (
     voc,
     yolo,
 )
-from .recognised_only import told
 from .shared.mask_choice import Holds
+from .unsupported import explain_unsupported
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ def reader(name: str, path: Path) -> Format:
         for row in readable:
             if row.detect and row.detect(source):
                 return row
-        if found := told(source):
+        if found := explain_unsupported(source):
             raise DataError(f"{path}: expected annotations of a known format, recognised none: {found}")
         raise DataError(
             f"{path}: expected annotations of a known format, recognised none; name it with --from "

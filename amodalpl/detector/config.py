@@ -132,7 +132,7 @@ def full_config(
     evaluator = {"type": "CocoMetric", "ann_file": str(val.resolve()), "metric": ["bbox", "segm"]}
     return {
         "default_scope": "mmdet",
-        "custom_imports": {"imports": ["amodalpl.detector.registered"], "allow_failed_imports": False},
+        "custom_imports": {"imports": ["amodalpl.detector.mmdet_registry"], "allow_failed_imports": False},
         "model": dict(model),
         "train_dataloader": {
             "batch_size": settings.batch_size,

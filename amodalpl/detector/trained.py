@@ -21,7 +21,7 @@ from ..io.files import hash_file, read_json
 from ..runtime.stage_run import RUN_FILE, finished_run
 from ..settings_values import resolve
 from . import config as configs
-from . import registered as _registered  # noqa: F401  # MMDetection knows our parts from here on
+from . import mmdet_registry as _mmdet_registry  # noqa: F401  # MMDetection knows our parts from here on
 from . import weights
 from .mmdetection import MODELS, TRANSFORMS
 from .quiet import muted, third_party_quiet

@@ -24,7 +24,7 @@ from ..runtime.forecast import Forecast
 from ..runtime.mmengine_runner import Checkpoints, Curve, QuietRunner, StepLoop, bare, read_checkpoint, run_training
 from ..runtime.progress import Progress
 from ..settings import DetectorSettings
-from . import registered as _registered  # noqa: F401  # MMDetection knows our parts from here on
+from . import mmdet_registry as _mmdet_registry  # noqa: F401  # MMDetection knows our parts from here on
 from . import weights
 from .data.dataset import LabelDataset, ResumedSampler
 from .mmdetection import MODELS

@@ -1,4 +1,4 @@
-"""How a completer does on the frozen hold-out: quickly while it trains, and in full on the reporting half."""
+"""A completer on a frozen hold-out: quickly while it trains, in full at its end, and by `evaluate completer`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 
 from ..calibration.collect import CalibrationSamples
 from ..calibration.completion_counts import count_completions
-from ..calibration.holdout import Case, Holdout, with_tolerance
-from ..completion.checkpoint import CompleterBundle
+from ..calibration.holdout import HOLDOUT, Case, Holdout, read_holdout, with_tolerance
+from ..completion.checkpoint import CARD, CompleterBundle, load_completer
 from ..completion.predictor import CropSpec, Predictions, Scene
+from ..errors import DataError
 from ..labelling.label_scenes import SceneLabels, label_scenes
 from ..labelling.ordering import ancestors
 from ..labelling.plan import plan_labels
@@ -21,12 +23,74 @@ from ..metrics import baselines, ordering
 from ..metrics import completion as metrics
 from ..metrics.hidden_parts import HIDDEN, HiddenParts
 from ..models.completer import Completer
+from ..runtime.distributed import pick_device
 from ..runtime.progress import SILENT, Progress
+from ..runtime.stage_run import finished_run
+from ..runtime.summary import Summary
 from ..settings import LabelSettings
+from .scores_file import Digest, write_evaluation
 from .uncertainty_report import UncertaintyReport, report_uncertainty
 
 ERODED_PX = (1, 2, 3)  # contours drawn too tight, or predicted: they leave gaps of twice as many pixels
 QUICK_SCENES = 24  # hold-out scenes scored while training; enough to see a curve, few enough not to slow it
+
+
+def evaluate_completer(
+    completer: Path,
+    synth_dir: Path,
+    labels: LabelSettings,
+    *,
+    out: Path | None = None,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Summary:
+    """Score a completer on the reporting half of a hold-out, as `amodalpl complete` does, with what it chose there.
+
+    The hold-out may have other occluders than the one it was trained beside (more of them, placed otherwise), but must
+    be made of the same photos: any other could hold photos that it was trained on.
+
+    Args:
+        completer: output folder of `amodalpl complete`.
+        synth_dir: output folder of `amodalpl synth`.
+        labels: how labels are made.
+        out: folder for `evaluation_completer.json`; nothing is written when None.
+        device: "auto", "cpu" or "cuda".
+        progress: shows the scenes done.
+
+    Returns:
+        The scores that `amodalpl complete` prints.
+
+    Raises:
+        OutputError: a folder is of another stage, or unfinished.
+        DataError: the completer was trained on cut-outs other than those beside this hold-out.
+        CheckpointError: the completer is damaged.
+    """
+    trained_on = (finished_run(completer, "complete").get("inputs") or {}).get("bank")
+    beside = (finished_run(synth_dir, "synth").get("outputs") or {}).get("bank/table.npy")
+    if trained_on != beside or beside is None:
+        raise DataError(
+            f"{synth_dir}: expected a hold-out of the photos that {completer} was trained without, got one beside "
+            "other cut-outs; run `amodalpl synth` on the same annotations, with the same seed, changing only "
+            "synthesis.holdout_scenes, _placement, _size, _hidden, _occluded and _whole"
+        )
+    trained = load_completer(completer, pick_device(device))
+    holdout = read_holdout(synth_dir, with_images=trained.completer.uses_image)
+    report = score(trained, holdout, labels, progress)
+    scored, scenes = Digest(), holdout.cases("report")
+    for image_id in scenes:
+        for instance in holdout.data.by_image[image_id]:
+            scored.add(image_id, instance.id)
+    counts = {"hold-out scenes": len(scenes), "instances": scored.objects}
+    summary = Summary("evaluate completer", out, counts=counts, scores=report.scores)
+    options = labels.model_dump(mode="json")
+    return write_evaluation(
+        summary,
+        "evaluation_completer.json",
+        options,
+        scored,
+        truth=synth_dir / HOLDOUT,
+        labels=completer / CARD,
+    )
 
 
 def quick_score(completer: Completer, crop: CropSpec, holdout: Holdout, settings: LabelSettings) -> dict[str, float]:

@@ -7,8 +7,8 @@ pytest.importorskip("mmdet")
 
 from mmengine.structures import InstanceData
 
+from amodalpl.detector import mmdet_registry as _mmdet_registry  # noqa: F401
 from amodalpl.detector import model_table
-from amodalpl.detector import registered as _registered  # noqa: F401
 from amodalpl.detector.heads import blade
 from amodalpl.detector.mmdetection import MODELS
 from amodalpl.settings import DetectorSettings

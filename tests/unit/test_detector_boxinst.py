@@ -11,8 +11,8 @@ pytest.importorskip("mmdet")
 from mmengine.structures import InstanceData
 
 from amodalpl.data.read import read_annotations
+from amodalpl.detector import mmdet_registry as _mmdet_registry  # noqa: F401
 from amodalpl.detector import model_table
-from amodalpl.detector import registered as _registered  # noqa: F401
 from amodalpl.detector.data.filled_boxes import filled_boxes
 from amodalpl.detector.data.label_notes import LabelNotes
 from amodalpl.detector.data.paired_masks import VISIBLE, PairedMasks

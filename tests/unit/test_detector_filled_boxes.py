@@ -74,7 +74,7 @@ def test_both_boxes_stay_boxes_through_resizing_and_flipping():
     pytest.importorskip("mmdet")
     from mmengine.registry import DefaultScope
 
-    from amodalpl.detector import registered as _registered  # noqa: F401
+    from amodalpl.detector import mmdet_registry as _mmdet_registry  # noqa: F401
     from amodalpl.detector.data.paired_masks import VISIBLE
     from amodalpl.detector.mmdetection import TRANSFORMS
 

@@ -10,8 +10,8 @@ pytest.importorskip("mmdet")
 
 from torch.nn import functional
 
+from amodalpl.detector import mmdet_registry as _mmdet_registry  # noqa: F401
 from amodalpl.detector import model_table
-from amodalpl.detector import registered as _registered  # noqa: F401
 from amodalpl.detector.heads import vrsp
 from amodalpl.detector.heads.mask_losses import MaskTruth, mask_iou, mask_loss, matching_loss
 from amodalpl.detector.heads.orcnn import hidden_loss

@@ -12,7 +12,7 @@ pytest.importorskip("mmdet")
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
-from amodalpl.detector import registered as _registered  # noqa: F401
+from amodalpl.detector import mmdet_registry as _mmdet_registry  # noqa: F401
 from amodalpl.detector.data.paired_masks import DOUBT, VISIBLE, PairedMasks
 from amodalpl.detector.mmdetection import MODELS, TRANSFORMS, BitmapMasks
 from amodalpl.errors import DataError

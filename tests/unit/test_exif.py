@@ -172,7 +172,7 @@ def test_the_detector_learns_from_photos_that_fit_their_masks(orientation, tmp_p
     from mmdet.datasets import CocoDataset
     from mmengine.registry import DefaultScope
 
-    import amodalpl.detector.registered  # noqa: F401  (what a written config imports)
+    import amodalpl.detector.mmdet_registry  # noqa: F401  (what a written config imports)
     from amodalpl.detector.config import train_pipeline
     from amodalpl.detector.data.coco_export import categories, to_coco
     from amodalpl.settings import DetectorSettings
@@ -230,7 +230,7 @@ def test_mmdetection_finds_it_by_its_name():
     require_detector()
     from mmdet.registry import TRANSFORMS
 
-    import amodalpl.detector.registered  # noqa: F401  (what a written config imports)
+    import amodalpl.detector.mmdet_registry  # noqa: F401  (what a written config imports)
 
     loaded = TRANSFORMS.build({"type": "LoadPhoto"})
     assert type(loaded).__name__ == "LoadPhoto"

@@ -1,4 +1,4 @@
-"""What a written config needs of amodalpl: once this is imported, MMDetection knows our parts by their names.
+"""Our parts in MMDetection's registries: once this is imported, a config can name them.
 
 `custom_imports` of each written config names this module, so that MMDetection's own tools run on an output folder.
 """

@@ -1,7 +1,7 @@
-"""Known vulnerabilities of what is installed, by pip-audit: what `make audit` runs, and the last step of `.ci/check`.
+"""Known vulnerabilities of installed packages, by pip-audit: `make vulnerabilities`, and the last step of `.ci/check`.
 
-Fails on one that is not listed in `.ci/audit_ignored.txt`. Where the service does not answer, nothing is known: that is
-said, and is no failure.
+Fails on one that is not listed in `.ci/known_vulnerabilities_ignored.txt`. Where the service does not answer, nothing
+is known: that is said, and is no failure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-IGNORED = Path(__file__).with_name("audit_ignored.txt")
+IGNORED = Path(__file__).with_name("known_vulnerabilities_ignored.txt")
 MOST_SECONDS = 180
 COMMAND = [sys.executable, "-m", "pip_audit", "--progress-spinner", "off", "--timeout", "15", "--format", "json"]
 

@@ -1,4 +1,4 @@
-"""Formats that are told but not read: what they are, and what to export instead."""
+"""Formats that are recognised but not read: what a source is, and what to export instead."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..data.source import Source
 _EXPORT = "export COCO JSON with instance masks"
 
 
-def told(source: Source) -> str | None:
-    """Return what a source is that no reader recognises, and what to do; None when that is unknown."""
+def explain_unsupported(source: Source) -> str | None:
+    """Return which format a source has that no reader knows, and what to do; None when that is unknown."""
     for data in (source.data, *source.some_data):
         if found := _of_json(data):
             return found

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-FILE = Path(__file__).parents[2] / ".ci" / "audit.py"
+FILE = Path(__file__).parents[2] / ".ci" / "known_vulnerabilities.py"
 
 
 @pytest.fixture
-def audit():
-    spec = importlib.util.spec_from_file_location("ci_audit", FILE)
+def check():
+    spec = importlib.util.spec_from_file_location("ci_vulnerabilities", FILE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -28,8 +28,8 @@ def package(name, *ids, **more):
 UNKNOWN = {"name": "ours", "skip_reason": "not found"}
 
 
-def test_a_known_vulnerability_fails(audit):
-    passed, lines = audit.judge({"dependencies": [package("a"), package("b", "CVE-1"), UNKNOWN]}, {})
+def test_a_known_vulnerability_fails(check):
+    passed, lines = check.judge({"dependencies": [package("a"), package("b", "CVE-1"), UNKNOWN]}, {})
     assert not passed
     assert lines == [
         "vulnerable: b 1.0: CVE-1; fixed in 1.1",
@@ -37,16 +37,16 @@ def test_a_known_vulnerability_fails(audit):
     ]
 
 
-def test_a_listed_one_passes_under_any_of_its_names(audit):
+def test_a_listed_one_passes_under_any_of_its_names(check):
     found = package("b", "PYSEC-1")
     found["vulns"][0]["aliases"] = ["CVE-1"]
-    passed, lines = audit.judge({"dependencies": [found]}, {"CVE-1": "only on Windows", "CVE-2": "gone"})
+    passed, lines = check.judge({"dependencies": [found]}, {"CVE-1": "only on Windows", "CVE-2": "gone"})
     assert passed and lines[0] == "ignored: b 1.0: PYSEC-1: only on Windows"
     assert "CVE-2 is no longer found" in lines[1]
 
 
-def test_nothing_known_is_not_called_safe(audit):
-    passed, lines = audit.judge({"dependencies": [UNKNOWN]}, {"CVE-1": "x"})
+def test_nothing_known_is_not_called_safe(check):
+    passed, lines = check.judge({"dependencies": [UNKNOWN]}, {"CVE-1": "x"})
     assert passed and lines == ["not audited: the service knows none of 1 packages; try with a network"]
 
 
@@ -59,25 +59,25 @@ def test_nothing_known_is_not_called_safe(audit):
         (json.dumps({"dependencies": [package("b")]}), "", 0, "audited 1 of 1 packages"),
     ],
 )
-def test_exit_codes(audit, monkeypatch, capsys, stdout, stderr, code, said):
-    monkeypatch.setattr(audit.subprocess, "run", lambda *a, **k: SimpleNamespace(stdout=stdout, stderr=stderr))
-    monkeypatch.setattr(audit, "read_ignored", lambda text: {})
-    assert audit.main() == code
+def test_exit_codes(check, monkeypatch, capsys, stdout, stderr, code, said):
+    monkeypatch.setattr(check.subprocess, "run", lambda *a, **k: SimpleNamespace(stdout=stdout, stderr=stderr))
+    monkeypatch.setattr(check, "read_ignored", lambda text: {})
+    assert check.main() == code
     printed = capsys.readouterr()
     assert re.search(said, printed.out + printed.err)
 
 
-def test_no_answer_in_time_is_no_failure(audit, monkeypatch, capsys):
+def test_no_answer_in_time_is_no_failure(check, monkeypatch, capsys):
     def wait(*args, **kwargs):
         raise subprocess.TimeoutExpired("pip-audit", 1)
 
-    monkeypatch.setattr(audit.subprocess, "run", wait)
-    assert audit.main() == 0 and "did not answer in time" in capsys.readouterr().out
+    monkeypatch.setattr(check.subprocess, "run", wait)
+    assert check.main() == 0 and "did not answer in time" in capsys.readouterr().out
 
 
-def test_ids_need_reasons(audit):
-    assert audit.read_ignored("# c\nCVE-1  only on Windows\n\n") == {"CVE-1": "only on Windows"}
+def test_ids_need_reasons(check):
+    assert check.read_ignored("# c\nCVE-1  only on Windows\n\n") == {"CVE-1": "only on Windows"}
     with pytest.raises(SystemExit, match="CVE-1: expected a reason"):
-        audit.read_ignored("CVE-1")
-    audit.read_ignored(audit.IGNORED.read_text(encoding="utf-8"))
-    assert audit.COMMAND[0] == sys.executable
+        check.read_ignored("CVE-1")
+    check.read_ignored(check.IGNORED.read_text(encoding="utf-8"))
+    assert check.COMMAND[0] == sys.executable
