@@ -62,7 +62,8 @@ Annotations = Annotated[
     Path, typer.Argument(metavar="ANN", help="Annotation file (COCO, COCOA, KINS, D2SA), or a folder of COCOA records.")
 ]
 Images = Annotated[
-    Path, typer.Argument(metavar="IMAGES", help="Folder of the photos; file names in ANN are relative to it.")
+    Path,
+    typer.Argument(metavar="IMAGES", help="Folder of the photos; file names in the annotations are relative to it."),
 ]
 Out = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Output folder; an interrupted run in it is continued.")
