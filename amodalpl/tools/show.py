@@ -44,7 +44,7 @@ def show(annotations: Path, images: Path, what: str, out: Path | None = None) ->
         annotations: any supported annotation file, or the folder of `amodalpl pseudolabel`.
         images: folder of the photos.
         what: id of an annotation, or file name of a photo; its last part is enough where that is unique, and so is
-            either without its suffix.
+            either without its suffix, or a beginning that is no number.
         out: PNG to write; None names it after `what`, in the present folder.
 
     Returns:
@@ -90,6 +90,7 @@ def _photo(data: AnnotationSet, what: str) -> ImageRecord:
         lambda path: path.parent / path.stem == wanted,
         lambda path: path.name == wanted.name,
         lambda path: path.stem == wanted.name,
+        lambda path: not what.isdigit() and path.name.startswith(wanted.name),
     ):
         found = [record for record in data.images if is_meant(Path(record.file_name))]
         if len(found) == 1:

@@ -117,6 +117,18 @@ def test_a_name_without_its_suffix_is_enough_where_one_photo_has_it(labels, tmp_
         show(*labels, "e/a", tmp_path / "x.png")
 
 
+def test_the_beginning_of_a_name_is_enough_where_one_photo_has_it(labels, tmp_path):
+    folder, images = labels
+    rename(folder, "a.png", "c.png.rf.0a1b.jpg", "99_png.rf.2c.jpg")
+    (images / "c.png.rf.0a1b.jpg").write_bytes((images / "c.png").read_bytes())
+    assert show(folder, images, "c.png", tmp_path / "x.png").counts["photo"] == "c.png.rf.0a1b.jpg"
+    with pytest.raises(DataError, match="expected the id of an annotation or the name of a photo, got 99"):
+        show(folder, images, "99", tmp_path / "x.png")
+    rename(folder, "a.png", "photo_1.png", "photo_2.png")
+    with pytest.raises(DataError, match="2 photos are called photo: photo_1.png, photo_2.png; give the whole"):
+        show(folder, images, "photo", tmp_path / "x.png")
+
+
 def test_several_photos_of_a_name_are_listed(labels, tmp_path):
     folder, images = labels
     rename(folder, "a.png", "a.jpg", "a.jpg.png")
