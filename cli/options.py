@@ -96,7 +96,14 @@ Seed = Annotated[
         "--seed", metavar="N", help="Fixes every random choice.", show_default="0", rich_help_panel=SETTINGS_PANEL
     ),
 ]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where networks run.", callback=available)]
+DeviceOption = Annotated[
+    Device,
+    typer.Option(
+        "--device",
+        help="Where networks run; auto takes a GPU if torch sees one. CUDA_VISIBLE_DEVICES picks one of several.",
+        callback=available,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print nothing but a closing summary in JSON.")]
 
 
