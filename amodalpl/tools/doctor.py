@@ -11,9 +11,11 @@ from importlib import metadata
 from typing import Any
 
 from ..runtime.summary import Summary
+from ..runtime.usage import has_gpu_driver
 from ..version import __version__
 
 _DETECTOR = "pip install 'amodalpl[detector]'"
+_TORCH_FOR_GPU = "a build for your GPU: https://pytorch.org/get-started"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class _Package:
 
 
 _PACKAGES = (
-    _Package("torch", ("torch",), "pip install torch (a build for your GPU: https://pytorch.org/get-started)"),
+    _Package("torch", ("torch",), f"pip install torch ({_TORCH_FOR_GPU})"),
     _Package("numpy", ("numpy",), "pip install numpy"),
     _Package("cv2", ("opencv-python", "opencv-python-headless"), "pip install opencv-python"),
     _Package("mmengine", ("onedl-mmengine", "mmengine"), "pip install onedl-mmengine"),
@@ -70,11 +72,13 @@ def doctor() -> Summary:
         f"then {_DETECTOR}"
         for pair in _clashes()
     ]
+    devices = _devices()
+    advice += _gpu_advice(bool(devices.get("gpus")), packages["torchvision"])
     counts = {
         "amodalpl": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "packages": packages,
-        **_devices(),
+        **devices,
         "detector_ops": _detector_ops(),
         "advice": advice or ["nothing to do"],
     }
@@ -129,6 +133,33 @@ def _devices() -> dict[str, Any]:
         "gpus": gpus,
         "cpu_threads": f"{torch.get_num_threads()} of {os.cpu_count()}",
     }
+
+
+def _gpu_advice(in_use: bool, torchvision: str) -> list[str]:
+    """Say why a GPU that is there is not used, and what the detector misses on one that is.
+
+    Args:
+        in_use: torch sees a GPU.
+        torchvision: what was found of it.
+    """
+    if in_use:
+        slow = "the detector's operations run slowly on the GPU without torchvision: install the build of your torch"
+        return [slow] if torchvision == "missing" or "fails" in torchvision else []
+    if not has_gpu_driver():
+        return []
+    try:
+        import torch
+    except Exception:
+        return []  # told already
+    built_for = torch.version.cuda or torch.version.hip
+    if built_for is None:
+        return [f"a GPU is here, and torch {torch.__version__} is built without it: install {_TORCH_FOR_GPU}"]
+    try:
+        torch.cuda.init()
+        problem = "no device is visible, see CUDA_VISIBLE_DEVICES"
+    except Exception as error:
+        problem = " ".join(str(error).split())[:160]
+    return [f"a GPU is here, and torch, which is built for CUDA {built_for}, cannot use it: {problem}"]
 
 
 def _detector_ops() -> str:
