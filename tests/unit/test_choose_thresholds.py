@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,14 @@ def test_nothing_to_choose_from_leaves_the_defaults(tmp_path):
     start = trained(0.9)
     chosen = choose(start, holdout(tmp_path, ("report",)), SETTINGS)
     assert chosen.threshold == start.threshold and chosen.calibration == start.calibration and chosen.promise is None
+
+
+@pytest.mark.parametrize(("occluders", "expected"), [("ancestors", 0.7), ("neighbours", 0.5)])
+def test_objects_are_completed_behind_those_that_labels_are_completed_behind(occluders, expected, tmp_path):
+    """Nothing hides anything: no object has an ancestor to choose by, but two have a neighbour."""
+    settings = SETTINGS.model_copy(update={"occluders": occluders})
+    start = replace(trained(0.42), threshold=0.7)
+    assert choose(start, holdout(tmp_path, square_whole=SQUARE), settings).threshold == pytest.approx(expected)
 
 
 def test_calibration_is_fitted_to_labels_of_the_recovered_order(tmp_path):
