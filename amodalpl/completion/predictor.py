@@ -145,6 +145,25 @@ class CompletionPrediction:
         """Height and width of the image."""
         return self.request.scene.masks.size_hw
 
+    def reaches_inner_edge(self, amodal: np.ndarray) -> bool:
+        """Tell whether growth touches an edge of the window that is not an edge of the image.
+
+        The outermost two pixels are looked at, because the crop covers the last one in part only, so that its
+        probability fades to zero.
+
+        Args:
+            amodal: (h, w) bool, within the window.
+        """
+        grown = amodal & ~self.modal
+        rows, columns = self.window
+        height, width = self.size_hw
+        return bool(
+            (rows.start > 0 and grown[:2].any())
+            or (rows.stop < height and grown[-2:].any())
+            or (columns.start > 0 and grown[:, :2].any())
+            or (columns.stop < width and grown[:, -2:].any())
+        )
+
 
 Predictions = Mapping[CompletionRequest, CompletionPrediction]
 NONE_KNOWN: Predictions = MappingProxyType({})
@@ -260,31 +279,10 @@ class CompletionPredictor:
         return own
 
 
-def reaches_inner_edge(prediction: CompletionPrediction, amodal: np.ndarray) -> bool:
-    """Tell whether growth touches an edge of the window that is not an edge of the image.
-
-    The outermost two pixels are looked at, because the crop covers the last one in part only, so that its probability
-    fades to zero.
-
-    Args:
-        prediction: of the completer.
-        amodal: (h, w) bool, within the prediction's window.
-    """
-    grown = amodal & ~prediction.modal
-    rows, columns = prediction.window
-    height, width = prediction.size_hw
-    return bool(
-        (rows.start > 0 and grown[:2].any())
-        or (rows.stop < height and grown[-2:].any())
-        or (columns.start > 0 and grown[:, :2].any())
-        or (columns.stop < width and grown[:, -2:].any())
-    )
-
-
 def _is_cut_off(prediction: CompletionPrediction) -> bool:
     if prediction.request.crop is not None:
         return False
-    return reaches_inner_edge(prediction, (prediction.probability > 0.5) & prediction.behind)
+    return prediction.reaches_inner_edge((prediction.probability > 0.5) & prediction.behind)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,20 @@
-"""Finished labels of photos: what the stage writes and what the API returns is assembled here."""
+"""From photos to their finished labels: what the stage writes and what the API returns is assembled here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..completion.predictor import Scene
 from ..data.label_file import doubt_entry, label_entry, order_entry
-from ..data.records import Instance
+from ..data.records import AnnotationSet, ImageRecord, Instance
+from ..io.images import image_path, read_image
+from ..masks import ownership
 from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.ownership import Owned
 from ..masks.rle import Rle
@@ -20,6 +23,8 @@ from .label_features import LabelFeatures
 from .label_scenes import SceneLabels, label_scenes
 from .ordering import OcclusionEdge, cycles, mutual
 from .plan import LabelPlan
+
+PIXELS_AT_ONCE = 2**27  # of photos labelled together, counted once for each mask
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,60 @@ class CompletedImage:
                 found[other] = shared_px
         unknown_px = hidden.area_px - sum(found.values())
         return {**found, None: unknown_px} if unknown_px else found
+
+
+def label_photos(
+    plan: LabelPlan, data: AnnotationSet, images: Path, records: Sequence[ImageRecord], completer: str
+) -> Iterator[dict[str, Any]]:
+    """Label photos of annotations, as many together as memory allows.
+
+    Args:
+        plan: how.
+        data: the annotations.
+        images: folder of the photos, read only for completers that look at them.
+        records: the photos to label.
+        completer: name of the method in labels.
+
+    Yields:
+        Of each photo `labels`, `order` and `doubt` (`photo_entries`), and `left_out`.
+    """
+    uses_image = plan.completing.completer.uses_image
+    for group in _fitting_groups(data, records):
+        photos = [_read_photo(data, images if uses_image else None, record) for record in group]
+        for record, photo, found in zip(group, photos, complete_photos(plan, photos), strict=True):
+            instances = data.completable[record.id]
+            entries = photo_entries(found, record.id, instances, photo.owned.drawn, completer)
+            yield {**entries, "left_out": left_out(data, record)}
+
+
+def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iterator[list[ImageRecord]]:
+    """Divide photos into runs with up to `PIXELS_AT_ONCE` together; a single photo may be larger."""
+    group: list[ImageRecord] = []
+    held = 0
+    for record in records:
+        needed = record.size_hw[0] * record.size_hw[1] * len(data.completable[record.id])
+        if group and held + needed > PIXELS_AT_ONCE:
+            yield group
+            group, held = [], 0
+        group.append(record)
+        held += needed
+    if group:
+        yield group
+
+
+def _read_photo(data: AnnotationSet, images: Path | None, record: ImageRecord) -> DrawnPhoto:
+    instances = data.completable[record.id]
+    owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
+    image = None if images is None else read_image(image_path(images, record.file_name), record.size_hw)
+    return DrawnPhoto(owned, image, [i.category_id for i in instances])
+
+
+def left_out(data: AnnotationSet, record: ImageRecord) -> list[dict[str, Any]]:
+    """Return a row for each annotation of a photo that gets no label, with its reason."""
+    instances = data.by_image[record.id]
+    crowds = [i.left_out("crowd region") for i in instances if i.is_crowd]
+    bare = [i.left_out("no modal mask") for i in instances if not i.is_crowd and i.modal_mask is None]
+    return [asdict(entry) for entry in (*crowds, *bare)]
 
 
 def complete_photos(plan: LabelPlan, photos: Sequence[DrawnPhoto]) -> Iterator[CompletedImage]:

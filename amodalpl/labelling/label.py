@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from ..calibration.fit import LEVELS, Calibration, evidence_of
-from ..completion.predictor import CompletionPrediction, reaches_inner_edge
+from ..completion.predictor import CompletionPrediction, Scene
 from ..masks.boxed import BoxedMask, boxed
 from ..masks.boxes import tight_box
 from ..masks.geometry import count_px, dilate
-from .label_features import LabelFeatures
+from .fill_hull import fill_hull
+from .label_features import LabelFeatures, describe_label
 from .plan import LabelPlan
 
 LONGER_SIDE_PX = 64  # of a map of uncertainty
@@ -74,6 +75,42 @@ class Label:
         return () if self.prediction is None else self.prediction.request.occluders
 
 
+def label_object(
+    plan: LabelPlan,
+    scene: Scene,
+    target: int,
+    prediction: CompletionPrediction | None,
+    has_neighbours: bool,
+    kept_modal: bool,
+) -> Label | None:
+    """Return all that is found of one object of an image; None where nothing of it is visible.
+
+    Args:
+        plan: how.
+        scene: the image, masks as they were drawn.
+        target: index of the object.
+        prediction: what was predicted of it; None where nothing is taken to be in front.
+        has_neighbours: whether something else is near it.
+        kept_modal: whether its class is never completed.
+    """
+    visible = scene.masks[target]
+    if prediction is not None:
+        category_id = None if scene.classes is None else scene.classes[target]
+        label = read_label(plan, visible, prediction, plan.threshold_of(category_id))
+    elif visible.any():
+        label = Label(visible, plan.calibration.unasked if has_neighbours else 0.0, kept_modal=kept_modal)
+    else:
+        return None
+    if label.runaway or label.kept_modal:
+        return label
+    whole = fill_hull(scene.masks, target, label.whole, label.occluders, plan.fill)
+    features = describe_label(scene.masks, target, whole, label.implied, plan.gap_px)
+    by_features = plan.calibration.by_features
+    uncertainty = by_features.error(features, bool(label.occluders)) if by_features else label.uncertainty
+    filled = whole.area_px > label.whole.area_px
+    return replace(label, whole=whole, features=features, uncertainty=uncertainty, filled=filled)
+
+
 def read_label(
     plan: LabelPlan, visible: np.ndarray | BoxedMask, prediction: CompletionPrediction, threshold: float
 ) -> Label:
@@ -93,7 +130,7 @@ def read_label(
         as_drawn(visible, prediction, local, plan.contour_inset_px),
         plan.calibration.error(implied),
         prediction,
-        grew_to_border=reaches_inner_edge(prediction, local),
+        grew_to_border=prediction.reaches_inner_edge(local),
         implied=implied,
     )
 

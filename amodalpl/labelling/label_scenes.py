@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..completion.predictor import NONE_KNOWN, Predictions, Scene
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from .fill_hull import fill_hull
-from .label import Label, read_label
-from .label_features import describe_label
+from .label import Label, label_object
 from .order_recovery import recover_orders
 from .ordering import OcclusionEdge, ancestors, parents
 from .plan import LabelPlan
@@ -71,35 +69,18 @@ def label_scenes(
     ]
     predictions = plan.completing.predict_behind(shown, occluders, known)
 
-    def label(number: int, target: int) -> Label | None:
-        visible, classes = scenes[number].masks[target], scenes[number].classes
-        if target in predictions[number]:
-            threshold = plan.threshold_of(None if classes is None else classes[target])
-            completed = read_label(plan, visible, predictions[number][target], threshold)
-            return _finished(plan, scenes[number], completed, target)
-        uncertainty = plan.calibration.unasked if target in around[number] else 0.0
-        kept = target in kept_modal[number]
-        label = Label(visible, uncertainty, kept_modal=kept)
-        return _finished(plan, scenes[number], label, target) if visible.any() else None
-
     return [
-        SceneLabels([label(number, target) for target in range(len(scene.masks))], _with_chances(plan, order))
-        for number, (scene, order) in enumerate(zip(scenes, orders, strict=True))
+        SceneLabels(
+            [
+                label_object(plan, scene, target, found.get(target), target in near, target in kept)
+                for target in range(len(scene.masks))
+            ],
+            _with_chances(plan, order),
+        )
+        for scene, found, near, kept, order in zip(scenes, predictions, around, kept_modal, orders, strict=True)
     ]
 
 
 def _with_chances(plan: LabelPlan, order: list[OcclusionEdge]) -> list[OcclusionEdge]:
     chance = plan.calibration.order
     return order if chance is None else [replace(pair, chance=chance(pair)) for pair in order]
-
-
-def _finished(plan: LabelPlan, scene: Scene, label: Label, target: int) -> Label:
-    """Return the label grown as its object's shape asks, with its features, and the error expected of such labels."""
-    if label.runaway or label.kept_modal:
-        return label
-    whole = fill_hull(scene.masks, target, label.whole, label.occluders, plan.fill)
-    features = describe_label(scene.masks, target, whole, label.implied, plan.gap_px)
-    by_features = plan.calibration.by_features
-    uncertainty = by_features.error(features, bool(label.occluders)) if by_features else label.uncertainty
-    filled = whole.area_px > label.whole.area_px
-    return replace(label, whole=whole, features=features, uncertainty=uncertainty, filled=filled)

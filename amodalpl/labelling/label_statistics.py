@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -32,6 +32,8 @@ class LabelStatistics:
         features: what labels with an occluder look like, `len(FEATURES)` numbers each.
         order: ordered pairs, mutual pairs and cycles.
         ordered: objects that are in any pair.
+        lower_in_front: pairs whose front object ends lower in the photo, by the boxes of what is visible.
+        larger_in_front: pairs whose front object has the larger box.
         left_out: a row for each annotation of a photo that got no label, with its reason.
     """
 
@@ -44,11 +46,13 @@ class LabelStatistics:
     features: array = field(default_factory=lambda: array("d"))
     order: Counter[str] = field(default_factory=Counter)
     ordered: int = 0
+    lower_in_front: int = 0
+    larger_in_front: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
 
     def add_photo(self, photo: Mapping[str, Any]) -> None:
         """Count the entries of a photo, as `write_label_files` takes them."""
-        self.add_order(photo["order"])
+        self.add_order(photo["order"], {label["id"]: label["visible_bbox"] for label in photo["labels"]})
         self.left_out += photo["left_out"]
         for label in photo["labels"]:
             self.add_label(label)
@@ -66,11 +70,15 @@ class LabelStatistics:
             if "features" in ours and ours["occluders"]:
                 self.features.extend(ours["features"][name] for name in FEATURES)
 
-    def add_order(self, photo: Mapping[str, Any]) -> None:
-        """Count the pairs of an entry of an order file."""
+    def add_order(self, photo: Mapping[str, Any], boxes_xywh: Mapping[int, Sequence[int]]) -> None:
+        """Count the pairs of an entry of an order file, given the boxes of what is visible of the photo's labels."""
         for kind in ("pairs", "mutual", "cycles"):
             self.order[kind] += len(photo[kind])
         self.ordered += len({pair[side] for pair in photo["pairs"] for side in ("front", "back")})
+        for pair in photo["pairs"]:
+            (_, y, w, h), (_, other_y, other_w, other_h) = boxes_xywh[pair["front"]], boxes_xywh[pair["back"]]
+            self.lower_in_front += y + h > other_y + other_h
+            self.larger_in_front += w * h > other_w * other_h
 
     def to_json(self, data: AnnotationSet) -> dict[str, Any]:
         """Return the content of `stats.json`.

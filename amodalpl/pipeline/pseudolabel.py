@@ -9,8 +9,8 @@ label.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,13 @@ from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, r
 from ..detector import require_mmdetection
 from ..errors import DataError, SettingsError
 from ..io.files import hash_file, read_json, write_json
-from ..io.images import image_path, read_image
 from ..io.json_stream import read_entries, read_lines, write_lines
-from ..labelling.assemble import DrawnPhoto, complete_photos, photo_entries
+from ..labelling.assemble import label_photos, left_out
 from ..labelling.class_rules import ClassRules, class_rules
 from ..labelling.gap_tolerance import measured, some_photos
 from ..labelling.label_features import FEATURES
 from ..labelling.plan import LabelPlan, plan_labels
 from ..labelling.write_files import write_label_files
-from ..masks import ownership
 from ..masks.gaps import GapTolerance
 from ..report import sanity_checks
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
@@ -63,7 +61,6 @@ _PART = "a part of the labels"
 _MADE = (LABELS, ORDER, DOUBT, STATS, MADE_FROM, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}")
 _MAY_GROW = ("annotations", "images", "review")  # inputs of a run that `--add` continues
 _OFFER = "--add labels what is new or changed and keeps the rest; else choose another --out or delete it"
-PIXELS_AT_ONCE = 2**27  # of photos labelled together, counted once for each mask
 
 
 def pseudolabel(
@@ -116,61 +113,24 @@ def pseudolabel(
         MissingPackageError: onnxruntime is asked for and not installed.
         OutputError: the folder belongs to another run, or a process of this one has gone silent.
     """
+    _require_inputs_that_go_together(completer, review, detector, calibrate, add)
     if detector is not None:
-        unwanted = {"--review": review is not None, "--completer": not is_builtin(completer), "--add": add}
-        for what in (option for option, given in unwanted.items() if given):
-            raise SettingsError(
-                f"{what}: expected --detector without it, got both; labels are completed, or made of boxes"
-            )
         require_mmdetection("pseudolabel --detector")
         from .label_boxes import label_boxes
 
         return label_boxes(annotations, images, detector, out, settings, fmt, device, progress, calibrate)
-    if calibrate is not None:
-        raise SettingsError("--calibrate: expected --detector DIR beside it; a completer is calibrated on its hold-out")
-    arguments = ROW.arguments(
-        annotations=annotations,
-        images=images,
-        completer=completer,
-        fmt=fmt,
-        review=review,
-        backend=backend,
-        detector=None,
-        calibrate=None,
-        add=add,
-    )
-    return _complete_masks(
-        annotations, images, completer, out, settings, fmt, device, progress, review, backend, add, arguments
-    )
-
-
-def _complete_masks(
-    annotations: Path,
-    images: Path,
-    completer: Path | str,
-    out: Path,
-    settings: PipelineSettings,
-    fmt: str,
-    device: str,
-    progress: Progress,
-    review: Path | None,
-    backend: str,
-    add: bool,
-    arguments: Mapping[str, Any],
-) -> Summary:
-    """Label by a completer, see `pseudolabel`; `arguments` are for the record of the run."""
     ranks = Ranks.of_this_process()
     ranks.settle()
     progress = progress if ranks.is_first else SILENT
     if add and ranks.world > 1:
         raise SettingsError("--add: expected one process, got several; what is new is labelled by one")
+    given = {"annotations": annotations, "images": images, "completer": completer, "fmt": fmt, "review": review}
+    arguments = ROW.arguments(**given, backend=backend, detector=None, calibrate=None, add=add)
     decided = read_review(review) if review else None
-    where = pick_device(device)
-    by_itself, completer = is_builtin(completer), completer_folder(completer)
-    settings = _fitting_what_is_builtin(settings) if by_itself else settings
-    bundle = load_completer(completer, where, backend)
+    network = _Network.open(completer, backend, device)
+    settings = network.fitting(settings)
     data, rules = _read(annotations, fmt, images, settings, progress)
-    inputs = {**input_hashes(data, images), **_completer_hashes(completer, backend)}
+    inputs = {**input_hashes(data, images), **network.hashes()}
     inputs |= {"review": hash_file(review)} if review else {}
     if not ranks.is_first:
         wait_for_files([out / RUN_FILE], lambda index: None)  # claiming the folder is done once
@@ -182,39 +142,37 @@ def _complete_masks(
         if ranks.is_first:
             _remove_other_parts(out, folder, progress)
         run.record |= {"amodalpl": __version__, "git": git_state()}  # of who labels, whoever claimed it
-        fitted = None
-        if settings.labels.refit:
-            fitted = refit(completer, data, images, out / REFIT, settings, device, progress, keep=added is not None)
-            completer = fitted.folder
-            bundle = replace(load_completer(completer, where), completer=bundle.completer)  # whatever runs the network
-            run.record["fitted completer"] = hash_file(completer / CARD)
-        if backend == "torch":
-            bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
-        decided = _together(added, decided) if added else decided
-        plan, tolerance = _plan(data, rules, bundle, settings.labels, added, progress)
-        work = _Work(data, images, bundle, plan, tolerance, _name_of(completer, by_itself, fitted), fitted, added)
+        network = network.fitted_to(data, images, out / REFIT, settings, progress, keep=added is not None)
+        if network.fitted:
+            run.record["fitted completer"] = hash_file(network.folder / CARD)
+        plan, tolerance = _plan(data, rules, network.bundle, settings.labels, added, progress)
+        work = _Work(data, images, network, plan, tolerance, added)
         parts = _make_parts(work, folder, settings.labels.images_per_part, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
+        decided = _together(added, decided) if added else decided
         counts = _put_together(work, parts, out, decided)
         write_made_from(out / MADE_FROM, marks)
-        write_label_page(out, images, completer, progress)
+        write_label_page(out, images, network.folder, progress)
         run.finish(counts, [name for name in _MADE if (out / name).exists()])
     if ranks.is_first:
-        _remove_working_folders(out)
+        for old in (*out.glob(_ANY_PARTS), *out.glob(ANY_KEPT)):
+            shutil.rmtree(old, ignore_errors=True)
     return _summary(out, images, run.counts, decided)
 
 
-def _fitting_what_is_builtin(settings: PipelineSettings) -> PipelineSettings:
-    """Return settings by which the package's own completer is fitted to the photos, unless they say that it is not."""
-    if settings.labels.refit is not None:
-        return settings
-    return settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
-
-
-def _remove_working_folders(out: Path) -> None:
-    for folder in (*out.glob(_ANY_PARTS), *out.glob(ANY_KEPT)):
-        shutil.rmtree(folder, ignore_errors=True)
+def _require_inputs_that_go_together(
+    completer: Path | str, review: Path | None, detector: Path | None, calibrate: Path | None, add: bool
+) -> None:
+    if detector is None:
+        if calibrate is not None:
+            raise SettingsError(
+                "--calibrate: expected --detector DIR beside it; a completer is calibrated on its hold-out"
+            )
+        return
+    unwanted = {"--review": review is not None, "--completer": not is_builtin(completer), "--add": add}
+    for what in (option for option, given in unwanted.items() if given):
+        raise SettingsError(f"{what}: expected --detector without it, got both; labels are completed, or made of boxes")
 
 
 def _summary(out: Path, images: Path, counts: dict[str, Any], decided: Review | None) -> Summary:
@@ -252,22 +210,71 @@ def _plan(
     return plan_labels(bundle, settings, rules), tolerance
 
 
-def _completer_hashes(completer: Path, backend: str) -> dict[str, str]:
-    card = {"completer": hash_file(completer / CARD)}
-    if backend == "onnx":
-        return {**card, "network in ONNX": hash_file(completer / NETWORK)}
-    return {**card, "weights": hash_file(completer / WEIGHTS)}
+@dataclass(frozen=True)
+class _Network:
+    """What completes the masks.
+
+    Attributes:
+        folder: output folder of `amodalpl complete`, or of the package.
+        bundle: what is in it, ready to be used.
+        backend: what runs it, "torch" or "onnx".
+        device: as it was asked for.
+        of_package: whether it is the one that comes with the package.
+        fitted: how it was fitted to the photos, if it was.
+    """
+
+    folder: Path
+    bundle: CompleterBundle
+    backend: str
+    device: str
+    of_package: bool
+    fitted: Refitted | None = None
+
+    @classmethod
+    def open(cls, completer: Path | str, backend: str, device: str) -> _Network:
+        folder = completer_folder(completer)
+        return cls(folder, load_completer(folder, pick_device(device), backend), backend, device, is_builtin(completer))
+
+    def fitting(self, settings: PipelineSettings) -> PipelineSettings:
+        """Return settings by which the package's own completer is fitted to the photos, unless they say otherwise."""
+        if not self.of_package or settings.labels.refit is not None:
+            return settings
+        return settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
+
+    def hashes(self) -> dict[str, str]:
+        card = {"completer": hash_file(self.folder / CARD)}
+        if self.backend == "onnx":
+            return {**card, "network in ONNX": hash_file(self.folder / NETWORK)}
+        return {**card, "weights": hash_file(self.folder / WEIGHTS)}
+
+    def fitted_to(
+        self, data: AnnotationSet, images: Path, out: Path, settings: PipelineSettings, progress: Progress, keep: bool
+    ) -> _Network:
+        """Return it as it is used on the photos: fitted to them if settings say so, in the arithmetic they name."""
+        folder, bundle, fitted, where = self.folder, self.bundle, None, pick_device(self.device)
+        if settings.labels.refit:
+            fitted = refit(folder, data, images, out, settings, self.device, progress, keep=keep)
+            folder = fitted.folder
+            bundle = replace(load_completer(folder, where), completer=bundle.completer)  # whatever runs the network
+        if self.backend == "torch":
+            bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
+        return replace(self, folder=folder, bundle=bundle, fitted=fitted)
+
+    @property
+    def name(self) -> str:
+        """What labels say of who completed them."""
+        return _name_of(self.folder, self.of_package, self.fitted)
 
 
-def _name_of(completer: Path, by_itself: bool, fitted: Refitted | None) -> str:
+def _name_of(completer: Path, of_package: bool, fitted: Refitted | None) -> str:
     """Return what labels say of who completed them: the method, or `builtin`, and what it was fitted to, if anything.
 
     >>> _name_of(Path(), True, Refitted(Path(), 209, [])), _name_of(Path(), True, Refitted(Path(), 0, []))
     ('builtin, fitted to these photos', 'builtin, as it came')
     """
-    name = "builtin" if by_itself else str(read_json(completer / CARD, "the card of a completer")["method"])
+    name = "builtin" if of_package else str(read_json(completer / CARD, "the card of a completer")["method"])
     if fitted is None:
-        return f"{name}, as it came" if by_itself else name
+        return f"{name}, as it came" if of_package else name
     return f"{name}, fitted to these photos" if fitted.objects else f"{name}, as it came"
 
 
@@ -297,21 +304,17 @@ class _Work:
     Attributes:
         data: the annotations.
         images: folder of their photos.
-        bundle: the completer.
-        plan: how it labels.
+        network: what completes them.
+        plan: how.
         tolerance: what was measured of gaps, if anything.
-        method: name of the completer in labels.
-        fitted: how the completer was fitted to the photos, if it was.
         added: what is kept of an earlier run, if anything.
     """
 
     data: AnnotationSet
     images: Path
-    bundle: CompleterBundle
+    network: _Network
     plan: LabelPlan
     tolerance: GapTolerance | None
-    method: str
-    fitted: Refitted | None
     added: Added | None
 
     def is_kept(self, record: ImageRecord) -> bool:
@@ -334,7 +337,8 @@ def _make_parts(work: _Work, folder: Path, photos_per_part: int, ranks: Ranks, p
     with progress.task("labelling photos", len(records), done=done) as advance:
         for k in missing:
             if k % ranks.world == ranks.rank:
-                write_lines(files[k], _all_but_the_last_shown(_label_photos(work, parts[k]), advance))
+                photos = label_photos(work.plan, work.data, work.images, parts[k], work.network.name)
+                write_lines(files[k], _all_but_the_last_shown(photos, advance))
                 advance(1)
         if ranks.is_first:
             others = [k for k in missing if k % ranks.world]
@@ -352,88 +356,35 @@ def _all_but_the_last_shown(
         yield photo
 
 
-def _label_photos(work: _Work, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
-    """Label photos; yields what is kept of each, a line of a part."""
-    for group in _fitting_groups(work.data, records):
-        photos = [_read_photo(work, record) for record in group]
-        for record, photo, found in zip(group, photos, complete_photos(work.plan, photos), strict=True):
-            instances = work.data.completable[record.id]
-            yield {
-                **photo_entries(found, record.id, instances, photo.owned.drawn, work.method),
-                "left_out": _left_out(work, record),
-            }
-
-
-def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iterator[list[ImageRecord]]:
-    """Divide photos into runs with up to `PIXELS_AT_ONCE` together; a single photo may be larger."""
-    group: list[ImageRecord] = []
-    held = 0
-    for record in records:
-        needed = record.size_hw[0] * record.size_hw[1] * len(data.completable[record.id])
-        if group and held + needed > PIXELS_AT_ONCE:
-            yield group
-            group, held = [], 0
-        group.append(record)
-        held += needed
-    if group:
-        yield group
-
-
-def _read_photo(work: _Work, record: ImageRecord) -> DrawnPhoto:
-    instances = work.data.completable[record.id]
-    owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
-    image = None
-    if work.bundle.completer.uses_image:
-        image = read_image(image_path(work.images, record.file_name), record.size_hw)
-    return DrawnPhoto(owned, image, [i.category_id for i in instances])
-
-
-def _left_out(work: _Work, record: ImageRecord) -> list[dict[str, Any]]:
-    instances = work.data.by_image[record.id]
-    crowds = [i.left_out("crowd region") for i in instances if i.is_crowd]
-    bare = [i.left_out("no modal mask") for i in instances if not i.is_crowd and i.modal_mask is None]
-    return [asdict(entry) for entry in (*crowds, *bare)]
-
-
 def _in_order(work: _Work, parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """Read the photos of all parts, each part once, and those that are kept, in the order of the annotations."""
     labelled = (photo for part in parts for photo in read_lines(part, _PART))
     for record in work.data.images:
         if work.added and work.is_kept(record):
-            yield {**work.added.kept.read(record.id), "left_out": _left_out(work, record)}
+            yield {**work.added.kept.read(record.id), "left_out": left_out(work.data, record)}
         elif work.data.by_image[record.id]:
             yield next(labelled)
 
 
-def _photos(work: _Work, parts: Sequence[Path], one_way: sanity_checks.OneWay) -> Iterator[dict[str, Any]]:
-    """Read the photos, and look whether the order goes one way only."""
-    for photo in _in_order(work, parts):
-        boxes = {label["id"]: label["visible_bbox"] for label in photo["labels"]}
-        for pair in photo["order"]["pairs"]:
-            one_way.add(boxes[pair["front"]], boxes[pair["back"]])
-        yield photo
-
-
 def _put_together(work: _Work, parts: Sequence[Path], out: Path, decided: Review | None) -> dict[str, Any]:
     """Write the label file, the order, the doubts, the statistics, and the decisions that still hold; return counts."""
-    one_way = sanity_checks.OneWay()
-    statistics = write_label_files(out, work.data, _photos(work, parts, one_way), work.plan.order_rule)
+    statistics = write_label_files(out, work.data, _in_order(work, parts), work.plan.order_rule)
     stats = statistics.to_json(work.data)
-    counts, promise, tolerance = stats["counts"], work.bundle.promise, work.tolerance
+    counts, promise, tolerance = stats["counts"], work.network.bundle.promise, work.tolerance
     counts["gap px"] = work.plan.gap_px
     counts["tight px"] = work.plan.contour_inset_px
-    among = promise_among(promise, work.bundle.judged, np.array(statistics.features).reshape(-1, len(FEATURES)))
+    among = promise_among(promise, work.network.bundle.judged, np.array(statistics.features).reshape(-1, len(FEATURES)))
     counts["promise"] = f"{among.promise}; {among.reason}" if among.promise else f"none: {among.reason}"
     stats["promise"] = among.promise.to_json() if among.promise else None
     stats["promise rests on"] = {"alike": among.alike, "reason": among.reason}
-    if work.fitted is not None:
-        counts["completer"] = work.method
+    if work.network.fitted is not None:
+        counts["completer"] = work.network.name
     if work.added:
         counts["added"] = work.added.kept.counts.as_counts()
     warnings = [
-        *(work.fitted.warnings if work.fitted else ()),
+        *(work.network.fitted.warnings if work.network.fitted else ()),
         *sanity_checks.of_labels(np.array(statistics.growth), statistics.ordered),
-        *one_way.warnings(),
+        *sanity_checks.of_order(statistics.order["pairs"], statistics.lower_in_front, statistics.larger_in_front),
     ]
     if tolerance is not None:
         stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}

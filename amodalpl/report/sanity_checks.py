@@ -6,7 +6,6 @@ Each function returns lines for people: what was seen, and what to look at. An e
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -151,43 +150,22 @@ def of_labels(growth: np.ndarray, ordered: int) -> list[str]:
     return []
 
 
-@dataclass
-class OneWay:
-    """Counts whether the lower or the larger one of two objects is always in front.
+def of_order(pairs: int, lower: int, larger: int) -> list[str]:
+    """Say whether the lower or the larger one of two objects is always in front.
 
-    Attributes:
-        pairs: ordered ones.
+    Args:
+        pairs: how many are ordered.
         lower: pairs whose front object ends lower in the photo.
         larger: pairs whose front object has the larger box.
     """
-
-    pairs: int = 0
-    lower: int = 0
-    larger: int = 0
-
-    def add(self, front_xywh: Box, back_xywh: Box) -> None:
-        """Add a pair, by the boxes of what is visible of both (x, y, width, height in image pixels)."""
-        (_, y, w, h), (_, other_y, other_w, other_h) = front_xywh, back_xywh
-        self.pairs += 1
-        self.lower += y + h > other_y + other_h
-        self.larger += w * h > other_w * other_h
-
-    def warnings(self) -> list[str]:
-        """Return what looks wrong."""
-        if self.pairs < FEWEST:
-            return []
-        shares = {
-            "lower": self.lower,
-            "upper": self.pairs - self.lower,
-            "larger": self.larger,
-            "smaller": self.pairs - self.larger,
-        }
-        return [
-            f"the order goes all one way: the {name} object is in front in {count} of {self.pairs} pairs; "
-            "look at report.html"
-            for name, count in shares.items()
-            if count > ONE_WAY * self.pairs
-        ]
+    if pairs < FEWEST:
+        return []
+    shares = {"lower": lower, "upper": pairs - lower, "larger": larger, "smaller": pairs - larger}
+    return [
+        f"the order goes all one way: the {name} object is in front in {count} of {pairs} pairs; look at report.html"
+        for name, count in shares.items()
+        if count > ONE_WAY * pairs
+    ]
 
 
 def of_detector(average_precision: float, truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -38,9 +38,10 @@ def test_numbers():
         statistics.add_label(entry)
     pairs = [{"front": front, "back": back} for front, back in ((1, 2), (2, 1), (1, 7))]
     photos = [{"pairs": pairs, "mutual": [[1, 2]], "cycles": []}, {"pairs": [], "mutual": [], "cycles": [[1]]}]
+    boxes = {1: (0, 5, 4, 4), 2: (0, 0, 2, 2), 7: (0, 0, 9, 9)}  # 1 ends at the same height as 7
     for photo in photos:
-        statistics.add_order(photo)
-    assert statistics.ordered == 3
+        statistics.add_order(photo, boxes)
+    assert (statistics.ordered, statistics.lower_in_front, statistics.larger_in_front) == (3, 1, 1)
     row = {"reason": "no mask: an empty list"}
     statistics.left_out += [row, row]
     found = statistics.to_json(DATA)

@@ -15,7 +15,6 @@ from amodalpl.completion.predictor import (
     CompletionRequest,
     CropSpec,
     Scene,
-    reaches_inner_edge,
 )
 from amodalpl.masks.boxes import Square
 from amodalpl.masks.geometry import occlusion_boundary
@@ -253,9 +252,9 @@ def test_growth_at_an_edge_of_the_window_that_is_not_the_images(window, grown, r
     amodal, nothing = np.zeros((2, *shape), bool)
     amodal[grown] = True
     prediction = CompletionPrediction(REQUEST, 0, window, amodal.astype(np.float32), amodal, nothing)
-    assert reaches_inner_edge(prediction, amodal) is reaches
+    assert prediction.reaches_inner_edge(amodal) is reaches
     grown_nowhere = CompletionPrediction(REQUEST, 0, window, amodal.astype(np.float32), amodal, amodal)
-    assert not reaches_inner_edge(grown_nowhere, amodal)  # what is visible has not grown
+    assert not grown_nowhere.reaches_inner_edge(amodal)  # what is visible has not grown
 
 
 def test_object_at_the_edge_of_the_image():

@@ -67,19 +67,13 @@ def test_labels():
 
 
 def test_order_all_one_way():
-    small_above, large_below = (0, 0, 2, 2), (0, 5, 4, 4)
-    one_way = sanity_checks.OneWay()
-    for _ in range(99):
-        one_way.add(large_below, small_above)
-    assert one_way.warnings() == []  # too few
-    one_way.add(large_below, small_above)
-    assert [w.split(":")[1].split(" object")[0] for w in one_way.warnings()] == [" the lower", " the larger"]
-    assert "in 100 of 100 pairs" in one_way.warnings()[0]
-    for _ in range(4):
-        one_way.add(small_above, large_below)
-    assert one_way.warnings() == []  # 100 of 104 is less than 97 %
-    other = sanity_checks.OneWay(pairs=100, lower=0, larger=50)
-    assert len(other.warnings()) == 1 and "the upper object is in front in 100 of 100" in other.warnings()[0]
+    assert sanity_checks.of_order(pairs=99, lower=99, larger=99) == []  # too few
+    found = sanity_checks.of_order(pairs=100, lower=100, larger=100)
+    assert [w.split(":")[1].split(" object")[0] for w in found] == [" the lower", " the larger"]
+    assert "in 100 of 100 pairs" in found[0]
+    assert sanity_checks.of_order(pairs=104, lower=100, larger=100) == []  # less than 97 %
+    (upper,) = sanity_checks.of_order(pairs=100, lower=0, larger=50)
+    assert "the upper object is in front in 100 of 100" in upper
 
 
 def mask(filled):

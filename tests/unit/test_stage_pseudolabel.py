@@ -21,6 +21,7 @@ from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
 from amodalpl.io.files import hash_file
 from amodalpl.io.json_stream import read_lines
+from amodalpl.labelling import assemble
 from amodalpl.masks import rle
 from amodalpl.masks.geometry import dilate
 from amodalpl.models.completer import build_completer
@@ -387,7 +388,7 @@ def test_part_size_is_no_matter_of_taste_for_the_labels(scenes, completer, tmp_p
 
 def test_photos_too_large_to_be_labelled_together(scenes, completer, tmp_path, monkeypatch):
     together = label(scenes, completer, tmp_path / "together", images_per_part=5)
-    monkeypatch.setattr(stage, "PIXELS_AT_ONCE", 1)
+    monkeypatch.setattr(assemble, "PIXELS_AT_ONCE", 1)
     singly = label(scenes, completer, tmp_path / "singly", images_per_part=5)
     first, second = (read(f, "pseudo_amodal.json")["annotations"] for f in (together, singly))
     assert [(a["id"], a["segmentation"]) for a in first] == [(a["id"], a["segmentation"]) for a in second]
