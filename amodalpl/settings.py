@@ -338,6 +338,12 @@ class LabelSettings(Settings):
         "unless given, only of the one that comes with the package",
     )
     images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="processes that label; the labels are the same. Unless given one on a CPU, up to eight on a GPU, "
+        "as cores and photos allow",
+    )
     boxes: Literal["visible", "whole"] = Field(
         "visible", description="what the boxes are of that a detector is asked about (`pseudolabel --detector`)"
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..builtin import completer_folder, is_builtin
 from ..calibration.likeness import promise_among
@@ -49,6 +50,7 @@ from ..runtime.usable_photos import usable_photos
 from ..settings import LabelSettings, PipelineSettings
 from ..version import __version__
 from .add_photos import ANY_KEPT, Added, parts_folder, take_over
+from .helpers import fitting_number, helped_by
 from .label_summary import summary_of_labels, training_on
 from .refit import Refitted, refit
 from .stage_table import STAGES
@@ -147,7 +149,8 @@ def pseudolabel(
             run.record["fitted completer"] = hash_file(network.folder / CARD)
         plan, tolerance = _plan(data, rules, network.bundle, settings.labels, added, progress)
         work = _Work(data, images, network, plan, tolerance, added)
-        parts = _make_parts(work, folder, settings.labels.images_per_part, ranks, progress)
+        workers = 1 if add else settings.labels.workers  # what is new is little
+        parts = _make_parts(work, folder, settings.labels.images_per_part, workers, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
         decided = _together(added, decided) if added else decided
@@ -235,6 +238,11 @@ class _Network:
         folder = completer_folder(completer)
         return cls(folder, load_completer(folder, pick_device(device), backend), backend, device, is_builtin(completer))
 
+    @property
+    def where(self) -> torch.device:
+        """The device that runs it."""
+        return pick_device(self.device)
+
     def fitting(self, settings: PipelineSettings) -> PipelineSettings:
         """Return settings by which the package's own completer is fitted to the photos, unless they say otherwise."""
         if not self.of_package or settings.labels.refit is not None:
@@ -251,13 +259,13 @@ class _Network:
         self, data: AnnotationSet, images: Path, out: Path, settings: PipelineSettings, progress: Progress, keep: bool
     ) -> _Network:
         """Return it as it is used on the photos: fitted to them if settings say so, in the arithmetic they name."""
-        folder, bundle, fitted, where = self.folder, self.bundle, None, pick_device(self.device)
+        folder, bundle, fitted = self.folder, self.bundle, None
         if settings.labels.refit:
             fitted = refit(folder, data, images, out, settings, self.device, progress, keep=keep)
             folder = fitted.folder
-            bundle = replace(load_completer(folder, where), completer=bundle.completer)  # whatever runs the network
+            bundle = replace(load_completer(folder, self.where), completer=bundle.completer)
         if self.backend == "torch":
-            bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
+            bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, self.where))
         return replace(self, folder=folder, bundle=bundle, fitted=fitted)
 
     @property
@@ -322,28 +330,56 @@ class _Work:
         return self.added is not None and record.id in self.added.kept
 
 
-def _make_parts(work: _Work, folder: Path, photos_per_part: int, ranks: Ranks, progress: Progress) -> list[Path]:
+def _make_parts(
+    work: _Work, folder: Path, size: int, workers: int | None, ranks: Ranks, progress: Progress
+) -> list[Path]:
     """Make this process's parts; the first process returns once those of all are there.
+
+    Helpers that it starts itself need not be waited for: what is not there yet when its own share is done, it makes.
+
+    Args:
+        work: to be done.
+        folder: of the parts, within the output folder.
+        size: photos in a part.
+        workers: processes, with this one; None for as many as fit.
+        ranks: of this process.
+        progress: shows photos.
 
     Returns:
         The files of all parts, in the order of the photos.
     """
     records = [r for r in work.data.images if work.data.by_image[r.id] and not work.is_kept(r)]
-    parts = [records[k : k + photos_per_part] for k in range(0, len(records), photos_per_part)]
+    parts = [records[k : k + size] for k in range(0, len(records), size)]
     folder.mkdir(exist_ok=True)
     files = [folder / f"{number:06d}.jsonl" for number in range(len(parts))]
     missing = [k for k, file in enumerate(files) if not file.exists()]
+    wanted = (workers or fitting_number(work.network.where, len(missing))) if ranks.world == 1 else 1
+    helpers = max(min(wanted, len(missing)) - 1, 0)
+    world = max(ranks.world, helpers + 1)
+    own = [k for k in missing if k % world == ranks.rank]
+    others = [k for k in missing if k % world != ranks.rank] if ranks.is_first else []
     done = len(records) - sum(len(parts[k]) for k in missing)
-    with progress.task("labelling photos", len(records), done=done) as advance:
-        for k in missing:
-            if k % ranks.world == ranks.rank:
+    with (
+        progress.task("labelling photos", len(records), done=done) as advance,
+        helped_by(helpers, folder.parent, work.network.device, progress),
+    ):
+        for k in (*own, *(reversed(others) if helpers else ())):
+            if not files[k].exists():
                 photos = label_photos(work.plan, work.data, work.images, parts[k], work.network.name)
                 write_lines(files[k], _all_but_the_last_shown(photos, advance))
                 advance(1)
-        if ranks.is_first:
-            others = [k for k in missing if k % ranks.world]
-            wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
+                others = [other for other in others if other != k]
+            others = _still_missing(files, others, lambda found: advance(len(parts[found])))
+        wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
     return files
+
+
+def _still_missing(files: Sequence[Path], numbers: Sequence[int], news: Callable[[int], None]) -> list[int]:
+    """Look which parts of others are there by now, and tell of each."""
+    there = {file.name for file in files[0].parent.iterdir()} if numbers else set()
+    for number in (n for n in numbers if files[n].name in there):
+        news(number)
+    return [n for n in numbers if files[n].name not in there]
 
 
 def _all_but_the_last_shown(
