@@ -18,20 +18,26 @@ Fraction = tuple[float, float]
 
 
 class Settings(BaseModel):
-    """Base of all sections: frozen, unknown keys are errors; names of earlier versions are taken for today's."""
+    """Base of all sections: frozen, unknown keys are errors; names of earlier versions are taken for today's.
+
+    Attributes:
+        renamed: today's name of a setting by a former one.
+        retired: settings of earlier versions that changed no result, and are passed over.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     renamed: ClassVar[Mapping[str, str]] = {}
+    retired: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
     def _todays_names(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or cls.renamed.keys().isdisjoint(values):
+        if not isinstance(values, Mapping):
             return values
         for old, new in cls.renamed.items():
             if old in values and new in values:
                 raise ValueError(f"{old} is now called {new}: give one of them")
-        return {cls.renamed.get(name, name): value for name, value in values.items()}
+        return {cls.renamed.get(name, name): value for name, value in values.items() if name not in cls.retired}
 
 
 class LayerSettings(Settings):
@@ -212,6 +218,8 @@ class CompleterSettings(Settings):
 class TrainingSettings(Settings):
     """How a completer is trained."""
 
+    retired = frozenset({"synthesis_device"})  # of versions that could make samples on a GPU
+
     steps: int = Field(
         56_000,
         ge=0,
@@ -233,11 +241,6 @@ class TrainingSettings(Settings):
         1.0, gt=0, description="weight elsewhere; 1 in the papers, more to learn what things without a mask hide"
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
-    synthesis_device: Literal["auto", "cpu", "device"] = Field(
-        "auto",
-        description="where samples of the recipe pair get their pixels: the loader's processes, the training's device, "
-        "or the device where it is a GPU; the samples are the same",
-    )
     validate_every: int = Field(2000, ge=1, description="steps between two scores on the hold-out")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints; a killed run loses no more")
 

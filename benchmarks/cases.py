@@ -31,7 +31,6 @@ from amodalpl.runtime.progress import SILENT, Progress
 from amodalpl.settings import TrainingSettings
 from amodalpl.settings_values import merge, read_config, resolve
 from amodalpl.synthesis.dataset import SampleStream
-from amodalpl.synthesis.gpu_pairs import DeviceLoader, Drawn
 from amodalpl.synthesis.recipe_table import RECIPES
 from amodalpl.tools.check import check
 from amodalpl.tools.export_onnx import export_onnx
@@ -106,48 +105,6 @@ def sample(recipe: str, with_image: bool, workers: int, setting: Setting, with_b
             stream[index]
     seconds = (time.perf_counter() - start) / count
     return Result(seconds * 1e3, "ms per sample", seconds, machine.seconds_for(0, item_bytes), machine)
-
-
-def numbers_of_sample(setting: Setting) -> Result:
-    """Time what the CPU draws of a sample whose pixels the device makes; the floor is to copy those numbers."""
-    stream = _stream_of_pairs(setting)
-    drawn_pairs = Drawn(stream)
-    number_bytes = sum(tensor.numel() * tensor.element_size() for tensor in drawn_pairs[0].values())
-    torch.set_num_threads(1)
-    machine = measure_machine(torch.device("cpu"))
-    batches = 4 if setting.quick else 64
-    start = time.perf_counter()
-    for first in range(0, batches * 32, 32):
-        drawn_pairs.__getitems__(list(range(first, first + 32)))
-    seconds = (time.perf_counter() - start) / (batches * 32)
-    return Result(seconds * 1e3, "ms per sample", seconds, machine.seconds_for(0, number_bytes), machine)
-
-
-def samples_on_device(setting: Setting) -> Result:
-    """Time samples from the numbers to the pixels on a GPU, by two workers; the floor is to copy their bytes there."""
-    if setting.device.type != "cuda":
-        raise Skipped("it is for GPUs: --device cuda")
-    stream = _stream_of_pairs(setting)
-    item_bytes = sum(tensor.numel() * tensor.element_size() for tensor in stream[0].values())
-    machine = measure_machine(setting.device)
-    batches = 20 if setting.quick else 200
-    loader = DataLoader(Drawn(stream), 64, num_workers=2, pin_memory=True, collate_fn=Drawn.as_it_is)
-    made = iter(DeviceLoader(loader, setting.device))
-    for _ in range(4):  # until all have started
-        next(made)
-    wait(setting.device)
-    start = time.perf_counter()
-    for _ in range(batches):
-        next(made)
-    wait(setting.device)
-    seconds = (time.perf_counter() - start) / (batches * 64)
-    return Result(1 / seconds, "samples per second", seconds, machine.seconds_for(0, item_bytes), machine)
-
-
-def _stream_of_pairs(setting: Setting) -> SampleStream:
-    photos = drawn.draw_photos(setting.folder, 12)
-    bank, settings = drawn.build_bank(setting.folder / "synth", photos, with_image=False)
-    return SampleStream(bank, settings.synthesis, drawn.SEED, 10**6, "pair")
 
 
 def training_step(method: str, batch: int, patch_px: int, setting: Setting) -> Result:
@@ -366,8 +323,6 @@ CASES: dict[str, Callable[[Setting], Result]] = {
         for workers in (0, 2)
     },
     "sample pair without boundary, 1 process": partial(sample, "pair", False, 0, with_boundary=False),  # PCNet-M's
-    "numbers of a sample pair": numbers_of_sample,
-    "samples pair made on the device": samples_on_device,
     "training step pcnet-m, 8 x 128 px": partial(training_step, "pcnet-m", 8, 128),
     "training step asbu, 32 x 256 px": partial(training_step, "asbu", 32, 256),
     "completion and order of 8 instances, pcnet-m": partial(complete_eight, "pcnet-m", "torch"),

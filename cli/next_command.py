@@ -11,10 +11,10 @@ from typing import Any
 
 from amodalpl.pipeline.stage_table import STAGES
 from amodalpl.runtime.summary import Summary
+from amodalpl.runtime.usage import has_gpu_driver
 
 CPU_PRESET = "coco_cpu"
 _TAKE_SETTINGS = {stage.name for stage in STAGES.values() if stage.sections}
-_DEVICES_OF_GPUS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 def repeating(
@@ -55,7 +55,7 @@ def has_gpu() -> bool:
     """Tell whether there is a GPU, without importing torch for it."""
     if "torch" in sys.modules:
         return bool(sys.modules["torch"].cuda.is_available())
-    return any(Path(device).exists() for device in _DEVICES_OF_GPUS)
+    return has_gpu_driver()
 
 
 def _complete(command: str, chosen: list[str]) -> str:

@@ -62,7 +62,8 @@ Annotations = Annotated[
     Path, typer.Argument(metavar="ANN", help="Annotation file (COCO, COCOA, KINS, D2SA), or a folder of COCOA records.")
 ]
 Images = Annotated[
-    Path, typer.Argument(metavar="IMAGES", help="Folder of the photos; file names in ANN are relative to it.")
+    Path,
+    typer.Argument(metavar="IMAGES", help="Folder of the photos; file names in the annotations are relative to it."),
 ]
 Out = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="Output folder; an interrupted run in it is continued.")
@@ -95,7 +96,14 @@ Seed = Annotated[
         "--seed", metavar="N", help="Fixes every random choice.", show_default="0", rich_help_panel=SETTINGS_PANEL
     ),
 ]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where networks run.", callback=available)]
+DeviceOption = Annotated[
+    Device,
+    typer.Option(
+        "--device",
+        help="Where networks run; auto takes a GPU if torch sees one. CUDA_VISIBLE_DEVICES picks one of several.",
+        callback=available,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print nothing but a closing summary in JSON.")]
 
 

@@ -19,7 +19,7 @@ def show(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="IMAGE|ID", help="Photo (its file name; the suffix may be left out) or annotation (id)."
+            metavar="IMAGE|ID", help="Photo (its file name, or a beginning that only one has) or annotation (id)."
         ),
     ],
     out: Annotated[

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from ..labelling.ordering import ancestors, compare
 from ..labelling.plan import LabelPlan, plan_labels
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from ..metrics import completion as metrics
+from ..metrics.bootstrap import as_good_as_best, draw_photos, ratio_of_sums
 from ..runtime.progress import SILENT, Progress
 from ..settings import LabelSettings
 from .collect import Calibrated, CalibrationSamples
 from .completion_counts import count_completions
+from .fit import Calibration
 from .holdout import Case, Holdout, with_tolerance
 
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
@@ -48,8 +51,11 @@ def choose(
     things in the hold-out nothing speaks for growing there. With these, the half is labelled as photos will be, by the
     recovered order, and the rest is fitted to these labels.
 
+    What a calibrated completer brings from other photos is worth keeping: its further looks stay, and of the thresholds
+    that are worse than the best by no more than the choice of photos can explain, the one nearest to its own is taken.
+
     Args:
-        bundle: a trained completer.
+        bundle: a trained completer; one that was calibrated already has thresholds of its own.
         holdout: its hold-out.
         settings: how labels are made; what they give is not chosen from.
         progress: shows the scenes done.
@@ -61,13 +67,15 @@ def choose(
     ids = holdout.cases("choose")
     settings = with_tolerance(holdout, ids, settings)
     plan = plan_labels(bundle, settings)
+    fitted = bundle.calibration != Calibration()
+    own = bundle.order_threshold if fitted else None
     if plan.order_rule == "pairs":
-        bundle = replace(bundle, order_threshold=_choose_pair_threshold(plan, holdout, ids, progress))
+        bundle = replace(bundle, order_threshold=_choose_pair_threshold(plan, holdout, ids, own, progress))
     else:
-        looks = [(), CONTACT_CROPS] if settings.contact_crops is None else [settings.contact_crops]
-        contact_crops, threshold = _choose_order_threshold(plan, holdout, ids, looks, progress)
+        looks = [plan.contact_crops] if fitted or settings.contact_crops is not None else [(), CONTACT_CROPS]
+        contact_crops, threshold = _choose_order_threshold(plan, holdout, ids, looks, own, progress)
         bundle = replace(bundle, contact_crops=contact_crops, order_threshold=threshold)
-    amodal_threshold = _choose_threshold(plan, holdout, ids, progress)
+    amodal_threshold = _choose_threshold(plan, holdout, ids, bundle.threshold if fitted else None, progress)
     if amodal_threshold is not None:
         bundle = replace(bundle, threshold=amodal_threshold)
     elif not learnt_unmasked:
@@ -79,61 +87,67 @@ def choose(
 
 
 def _choose_order_threshold(
-    plan: LabelPlan, holdout: Holdout, ids: Sequence[int], looks: Sequence[tuple[float, ...]], progress: Progress
+    plan: LabelPlan,
+    holdout: Holdout,
+    ids: Sequence[int],
+    looks: Sequence[tuple[float, ...]],
+    own: float | None,
+    progress: Progress,
 ) -> tuple[tuple[float, ...], float]:
     """Return the further looks and the threshold with the best F1 of directed pairs."""
-    hits, predicted = np.zeros((2, len(looks), len(COMPLETION_THRESHOLDS)))
-    true = 0
+    tables = [_Table(len(COMPLETION_THRESHOLDS)) for _ in looks]
     with progress.task("choosing the order threshold", len(ids)) as advance:
-        for chunk in holdout.chunks(ids):
+        for chunk, photos in _with_photos(holdout, ids):
             truth = [{(p.front, p.back) for p in case.true_order()} for case in chunk]
-            true += sum(len(pairs) for pairs in truth)
             by_looks = orders_at(plan, [case.scene for case in chunk], looks, COMPLETION_THRESHOLDS)
-            for n, by_threshold in enumerate(by_looks):
+            for table, by_threshold in zip(tables, by_looks, strict=True):
                 for k, orders in enumerate(by_threshold):
-                    for order, pairs in zip(orders, truth, strict=True):
-                        hits[n, k] += sum((pair.front, pair.back) in pairs for pair in order)
-                        predicted[n, k] += len(order)
+                    for photo, order, pairs in zip(photos, orders, truth, strict=True):
+                        hits = sum((edge.front, edge.back) in pairs for edge in order)
+                        table.add(photo, k, 2 * hits, len(order) + len(pairs))
             advance(len(chunk))
-    f1 = 2 * hits / np.maximum(predicted + true, 1)
-    n = int(f1.max(axis=1).argmax())
-    return looks[n], float(COMPLETION_THRESHOLDS[best(f1[n], F1_NOISE)])
+    n = int(np.argmax([max(table.values) for table in tables]))
+    return looks[n], tables[n].pick(COMPLETION_THRESHOLDS, own, F1_NOISE)
 
 
-def _choose_pair_threshold(plan: LabelPlan, holdout: Holdout, ids: Sequence[int], progress: Progress) -> float:
+def _choose_pair_threshold(
+    plan: LabelPlan, holdout: Holdout, ids: Sequence[int], own: float | None, progress: Progress
+) -> float:
     """Return the threshold with which most pairs that are completed alone are ordered right."""
-    correct = np.zeros(len(THRESHOLDS))
+    table = _Table(len(THRESHOLDS))
     with progress.task("choosing the order threshold", len(ids)) as advance:
-        for chunk in holdout.chunks(ids):
+        for chunk, photos in _with_photos(holdout, ids):
             scenes = [case.scene.with_tight_masks_grown(plan.contour_inset_px) for case in chunk]
             near = [near_pairs(scene.masks, plan.ordering.gap_px) for scene in scenes]
             growth_px = {
                 p.request: [pair_growth_px(p, threshold) for threshold in THRESHOLDS]
                 for p in plan.ordering.stream(pair_requests(scenes, near))
             }
-            for case, scene, pairs in zip(chunk, scenes, near, strict=True):
+            for photo, case, scene, pairs in zip(photos, chunk, scenes, near, strict=True):
                 truth = {(p.front, p.back) for p in case.true_order()}
                 for i, j in pairs:
                     of_i, of_j = (growth_px[CompletionRequest(scene, a, (b,))] for a, b in ((i, j), (j, i)))
                     for k, grown in enumerate(zip(of_i, of_j, strict=True)):
-                        correct[k] += any((pair.front, pair.back) in truth for pair in compare(i, j, *grown))
+                        table.add(photo, k, any((pair.front, pair.back) in truth for pair in compare(i, j, *grown)), 1)
             advance(len(chunk))
-    return float(THRESHOLDS[best(correct)])
+    return table.pick(THRESHOLDS, own)
 
 
-def _choose_threshold(plan: LabelPlan, holdout: Holdout, ids: Sequence[int], progress: Progress) -> float | None:
+def _choose_threshold(
+    plan: LabelPlan, holdout: Holdout, ids: Sequence[int], own: float | None, progress: Progress
+) -> float | None:
     """Return the threshold of the best completions; None where no object is completed."""
-    counts: list[list[metrics.Counts]] = [[] for _ in THRESHOLDS]
+    table = _Table(len(THRESHOLDS))
     readings = [(threshold, NO_GROWTH) for threshold in THRESHOLDS.tolist()]
     with progress.task("choosing the threshold", len(ids)) as advance:
-        for chunk in holdout.chunks(ids):
+        for chunk, photos in _with_photos(holdout, ids):
             found = count_completions(plan, chunk, [_occluders(case, plan) for case in chunk], readings)
-            for of_threshold, more in zip(counts, found, strict=True):
-                of_threshold += more
+            for k, of_threshold in enumerate(found):
+                for photo, counts in zip(photos, of_threshold, strict=True):
+                    for c in counts:
+                        table.add(photo, k, c.hidden_intersection_px, c.hidden_union_px)
             advance(len(chunk))
-    if not counts[0]:
-        return None
-    return float(THRESHOLDS[best([metrics.compute_micro(rows)["invisible_miou"] or 0.0 for rows in counts])])
+    return table.pick(THRESHOLDS, own) if table.photos else None
 
 
 def _choose_unmasked(
@@ -154,7 +168,7 @@ def _choose_unmasked(
             ]
             found = count_completions(plan, chunk, occluders, [(plan.threshold, level) for level in levels])
             for of_level, more in zip(counts, found, strict=True):
-                of_level += more
+                of_level += chain.from_iterable(more)
             advance(len(chunk))
     scores = [metrics.compute_micro(rows) for rows in counts]
     without = scores[-1]["miou"] or 0.0
@@ -162,6 +176,40 @@ def _choose_unmasked(
         (s["invisible_miou"] or 0.0, at) for s, at in zip(scores, levels, strict=True) if (s["miou"] or 0.0) >= without
     ]
     return max(harmless)[1]  # of equal ones the most careful
+
+
+def _with_photos(holdout: Holdout, ids: Sequence[int]) -> Iterator[tuple[list[Case], list[int]]]:
+    """Decode scenes, a few at a time, with the photos that they were drawn on."""
+    photos = map(holdout.photo_of, ids)
+    for chunk in holdout.chunks(ids):
+        yield chunk, list(islice(photos, len(chunk)))
+
+
+class _Table:
+    """A score that is a ratio of sums, of several choices, photo by photo."""
+
+    def __init__(self, choices: int) -> None:
+        self.choices = choices
+        self.photos: dict[int, np.ndarray] = {}
+
+    def add(self, photo: int, choice: int, above: float, below: float) -> None:
+        """Add to what one choice has in a photo."""
+        self.photos.setdefault(photo, np.zeros((2, self.choices)))[:, choice] += above, below
+
+    @property
+    def values(self) -> np.ndarray:
+        """(choices,) float, over all photos."""
+        above, below = sum(self.photos.values(), np.zeros((2, self.choices)))
+        return above / np.maximum(below, 1)
+
+    def pick(self, thresholds: np.ndarray, own: float | None, noise: float = 0.0) -> float:
+        """Return the best threshold as `best` has it, or the nearest to an own one of those that may be as good."""
+        if own is None or not self.photos:
+            return float(thresholds[best(self.values, noise)])
+        draws = draw_photos(len(self.photos))
+        sums = np.array(list(self.photos.values()))  # (photos, 2, choices)
+        ratios = [ratio_of_sums(sums[:, 0, k], sums[:, 1, k], draws) for k in range(self.choices)]
+        return float(min(thresholds[as_good_as_best(ratios)], key=lambda threshold: abs(threshold - own)))
 
 
 def _occluders(case: Case, plan: LabelPlan) -> Mapping[int, Sequence[int]]:

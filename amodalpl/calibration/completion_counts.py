@@ -16,7 +16,7 @@ def count_completions(
     cases: Sequence[Case],
     occluders: Sequence[Mapping[int, Sequence[int]]],
     thresholds: Sequence[tuple[float, float]],
-) -> list[list[Counts]]:
+) -> list[list[list[Counts]]]:
     """Complete objects as labelling does, once, and count what each threshold makes of that.
 
     Args:
@@ -27,19 +27,19 @@ def count_completions(
             object is.
 
     Returns:
-        For each pair, the counts of each object.
+        For each pair and scene, the counts of each object.
     """
     shown = [case.scene.with_tight_masks_grown(plan.contour_inset_px) for case in cases]
     visible = [
         {target: group for target, group in groups.items() if case.scene.masks[target].any()}
         for case, groups in zip(cases, occluders, strict=True)
     ]
-    counts: list[list[Counts]] = [[] for _ in thresholds]
-    for case, found in zip(cases, plan.completing.predict_behind(shown, visible), strict=True):
+    counts: list[list[list[Counts]]] = [[[] for _ in cases] for _ in thresholds]
+    for n, (case, found) in enumerate(zip(cases, plan.completing.predict_behind(shown, visible), strict=True)):
         for target, prediction in found.items():
             modal, truth = case.scene.masks[target], case.amodal[target]
             for of_threshold, (threshold, unmasked) in zip(counts, thresholds, strict=True):
                 local = amodal_in_window(prediction, threshold, plan.behind_neighbours, unmasked)
                 label = as_drawn(modal, prediction, local, plan.contour_inset_px)
-                of_threshold.append(count_instance(*in_common_box(label, truth, modal)))
+                of_threshold[n].append(count_instance(*in_common_box(label, truth, modal)))
     return counts

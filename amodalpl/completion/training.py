@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -35,7 +35,6 @@ from ..runtime.mmengine_runner import (
 from ..runtime.progress import Progress
 from ..settings import TrainingSettings
 from ..synthesis.dataset import SampleStream
-from ..synthesis.gpu_pairs import DeviceLoader, Drawn, can_make
 
 LOSS_EVERY = 20  # steps averaged into one point of the loss curve
 SHORTEST_CYCLE = 4  # fewer steps have no room to rise and fall
@@ -51,7 +50,6 @@ def train(
     checkpoint: Path,
     validate: Callable[[Completer], dict[str, float]],
     progress: Progress,
-    synthesis_device: Literal["auto", "cpu", "device"] = "auto",
 ) -> list[Point]:
     """Train in place, from the checkpoint if there is one.
 
@@ -67,9 +65,6 @@ def train(
         checkpoint: file that is rewritten as training goes on, and read when it exists.
         validate: scores the completer on the hold-out; called every `validate_every` steps on the first process.
         progress: shows steps, and each score.
-        synthesis_device: where the pixels of samples are made, which changes nothing in them: by the loader's processes
-            on the CPU, or on `device`; "auto" takes the device where it is a GPU. Samples that it cannot make
-            (`synthesis.gpu_pairs.can_make`) come from the CPU.
 
     Returns:
         Points of the curves: {"step", "loss"} and {"step", score...}.
@@ -91,7 +86,7 @@ def train(
     model = _Trainable(completer, settings, device.type).to(device)
     if world > 1:
         share_statistics(completer)
-    loader = _loader(stream, settings, start, ranks, device, synthesis_device, progress)
+    loader = _loader(stream, settings, start, ranks, device)
     optimizer = _optimizer(completer, settings, fused=device.type == "cuda")
     wrapper = AmpOptimWrapper(optimizer=optimizer) if settings.precision == "fp16" else OptimWrapper(optimizer)
     with progress.task("training the completer", settings.steps, done=start) as advance:
@@ -127,32 +122,18 @@ def train(
 
 
 def _loader(
-    stream: SampleStream,
-    settings: TrainingSettings,
-    start: int,
-    ranks: Ranks,
-    device: torch.device,
-    synthesis_device: Literal["auto", "cpu", "device"],
-    progress: Progress,
-) -> DataLoader | DeviceLoader:
-    """Return this process's batches from a step on, their pixels made where they can be."""
-    on_device = synthesis_device == "device" or (synthesis_device == "auto" and device.type == "cuda")
-    if on_device and not can_make(stream, device):
-        on_device = False
-        progress.note(
-            "training samples are made on the CPU: the GPU makes masks of the recipe pair, of banks that fit it"
-        )
-    loader: DataLoader = DataLoader(
-        Drawn(stream) if on_device else stream,
+    stream: SampleStream, settings: TrainingSettings, start: int, ranks: Ranks, device: torch.device
+) -> DataLoader:
+    """Return this process's batches from a step on."""
+    return DataLoader(
+        stream,
         batch_size=settings.batch_size,
         sampler=StepSampler(start, settings.steps, settings.batch_size, ranks.rank, ranks.world),
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
         pin_memory=device.type == "cuda",
         drop_last=True,
-        collate_fn=Drawn.as_it_is if on_device else None,
     )
-    return DeviceLoader(loader, device) if on_device else loader
 
 
 def _optimizer(completer: Completer, settings: TrainingSettings, fused: bool) -> torch.optim.Optimizer:

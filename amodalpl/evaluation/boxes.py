@@ -71,6 +71,8 @@ def evaluate_boxes(
     shapes: Path | None = None,
     whole_boxes: bool = False,
     levels: str | None = None,
+    free: bool = True,
+    moved: bool = True,
     seed: int = 0,
     out: Path | None = None,
     device: str = "auto",
@@ -90,6 +92,8 @@ def evaluate_boxes(
         whole_boxes: boxes of whole objects are given ("known centre"), not those of their visible parts.
         levels: see `evaluate_completion`; None means those of OccludedVehicles where the truth says how much of the
             surroundings is covered.
+        free: also score what boxes give without any training.
+        moved: also score true boxes with each side moved.
         seed: of the moved sides.
         out: folder for `evaluation_boxes.json`; nothing is written when None.
         device: "auto", "cpu" or "cuda".
@@ -114,7 +118,8 @@ def evaluate_boxes(
         raise DataError(f"{truth}: expected objects with a visible and a whole mask, got none ({dict(left_out)})")
     prompts = _open(detectors, {o.class_name for o in everything}, device)
     proposer = _open_proposer(proposals, device)
-    rows = _rows(prompts, shapes, whole_boxes)
+    rows = _rows(prompts, shapes, whole_boxes, free)
+    moves = JITTER if moved else {}
     counts: dict[str, dict[str, list[completion.Counts]]] = {}
     digest = Digest()
     with progress.task("scoring", len(known.images)) as advance:
@@ -122,7 +127,7 @@ def evaluate_boxes(
             of_photo = objects[record.id]
             if of_photo:
                 image = read_image(image_path(images, record.file_name), record.size_hw)
-                for name, boxes in _given(image, of_photo, proposer, seed).items():
+                for name, boxes in _given(image, of_photo, proposer, moves, seed).items():
                     of_rows = counts.setdefault(name, {row: [] for row in rows})
                     for row, segment in rows.items():
                         masks = segment(image, boxes, [o.class_name for o in of_photo])
@@ -221,12 +226,12 @@ def _unknown(prompt: BoxPrompt, objects: Sequence[_Object]) -> int:
     return sum(not knows(prompt, o.class_name) for o in objects)
 
 
-def _rows(prompts: Mapping[str, BoxPrompt], shapes: Path | None, whole_boxes: bool) -> dict[str, Row]:
+def _rows(prompts: Mapping[str, BoxPrompt], shapes: Path | None, whole_boxes: bool, free: bool) -> dict[str, Row]:
     """Return what is scored, by name."""
-    free: dict[str, box_baselines.Segment] = dict(box_baselines.FREE)
+    untrained: dict[str, box_baselines.Segment] = dict(box_baselines.FREE) if free else {}
     if shapes is not None:
-        free[MEAN_SHAPE] = _mean_shapes(shapes)
-    rows: dict[str, Row] = {name: partial(_one_by_one, segment) for name, segment in free.items()}
+        untrained[MEAN_SHAPE] = _mean_shapes(shapes)
+    rows: dict[str, Row] = {name: partial(_one_by_one, segment) for name, segment in untrained.items()}
     return rows | {name: partial(_asked, prompt, whole_boxes) for name, prompt in prompts.items()}
 
 
@@ -263,10 +268,12 @@ def _asked(
     return masks
 
 
-def _given(image: np.ndarray, objects: Sequence[_Object], proposer: Detector | None, seed: int) -> dict[str, list[Box]]:
+def _given(
+    image: np.ndarray, objects: Sequence[_Object], proposer: Detector | None, moves: Mapping[str, float], seed: int
+) -> dict[str, list[Box]]:
     """Return the boxes that methods are given, by what was done to the true ones."""
     given = {EXACT: [o.box_xywh for o in objects]}
-    for name, share in JITTER.items():
+    for name, share in moves.items():
         given[name] = [moved_sides(o.box_xywh, share, (seed, o.instance.id)) for o in objects]
     if proposer is not None:
         from ..detector.box_prompt import proposals

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from ..calibration.collect import CalibrationSamples
@@ -99,7 +99,7 @@ def quick_score(completer: Completer, crop: CropSpec, holdout: Holdout, settings
     counts: list[metrics.Counts] = []
     for chunk in holdout.chunks(holdout.cases("choose")[:QUICK_SCENES]):
         occluders = [ancestors(case.true_order()) for case in chunk]
-        counts += count_completions(plan, chunk, occluders, [(0.5, 1.0)])[0]
+        counts += chain.from_iterable(count_completions(plan, chunk, occluders, [(0.5, 1.0)])[0])
     scores = metrics.compute_micro(counts)
     return {f"hold-out {name}": float(scores[name] or 0.0) for name in ("miou", "invisible_miou")}
 

@@ -41,6 +41,17 @@ class Ratio:
         return {name: self.value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
 
 
+def as_good_as_best(choices: Sequence[Ratio]) -> list[int]:
+    """Return the places of the largest ratio and of those that may be below it by chance: the interval reaches 0.
+
+    Args:
+        choices: of the same photos.
+    """
+    best = max(choices, key=lambda ratio: ratio.value or 0.0)
+    leads = [best.minus(ratio).as_scores("lead")["lead_low"] for ratio in choices]
+    return [place for place, low in enumerate(leads) if low is None or low <= 0]
+
+
 def draw_photos(photos: int, seed: int = 0) -> np.ndarray:
     """Draw as many photos as there are, with replacement, again and again.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -53,11 +55,18 @@ class UNet(nn.Module):
             skips.append(x)
             x = block(functional.max_pool2d(x, 2))
         for block in self.up:
-            x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
+            x = _doubled(x)
             if x.device.type == "cpu" and self.training and x.requires_grad:
                 x.register_hook(_in_channels_last)
             x = block(torch.cat([skips.pop(), x], dim=1))
         return self.leave(x)
+
+
+def _doubled(x: torch.Tensor) -> torch.Tensor:
+    """Upsample; on a GPU in the precision of what is given, where autocast would widen it and all that follows."""
+    narrow = x.device.type == "cuda" and x.dtype != torch.float32
+    with torch.autocast("cuda", enabled=False) if narrow else contextlib.nullcontext():
+        return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
 
 
 def _in_channels_last(gradient: torch.Tensor) -> torch.Tensor:

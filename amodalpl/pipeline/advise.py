@@ -104,7 +104,7 @@ def advise(
         counts={"advice": found.sentence},
         scores={f"hold-out {HIDDEN}": found.scores},
         files={"advice": out / ADVICE, **{name: out / folder_of(name) for name in wanted}},
-        next=_next_command(found.use, until, annotations, images, out),
+        next=_next_command(found, f"{argument(annotations)} {argument(images)}", out),
     )
 
 
@@ -142,10 +142,11 @@ def recommend(metrics: Mapping[str, Mapping[str, Any]], seed: int = 0) -> Advice
     photos = len(hidden[names[0]].photos)
     ratios = {HULL: hidden[names[0]].ratio(HULL, seed)}
     ratios |= {name: hidden[name].ratio("labels", seed) for name in names}
-    use, leads = HULL, {}
-    for name in names:
+    enough = photos >= FEWEST_PHOTOS
+    use, leads = HULL if enough else names[0], {}
+    for name in names if enough else ():
         leads[name] = _Lead(use, **ratios[name].minus(ratios[use]).as_scores("by"))
-        if photos >= FEWEST_PHOTOS and (leads[name].by_low or 0) > 0:
+        if (leads[name].by_low or 0) > 0:
             use = name
     scores = {name: {**ratio.as_scores(METRIC), **_others(metrics, name)} for name, ratio in ratios.items()}
     over_hull = {name: ratios[name].minus(ratios[HULL]).as_scores("lead") for name in names}
@@ -162,7 +163,7 @@ def _others(metrics: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, An
 
 def _sentence(use: str, photos: int, ratios: Mapping[str, Ratio], leads: Mapping[str, _Lead]) -> str:
     if photos < FEWEST_PHOTOS:
-        return f"too few photos to say: {photos} were scored, {FEWEST_PHOTOS} are needed"
+        return f"too few photos to say: {photos} were scored, {FEWEST_PHOTOS} are needed; look at the labels of {use}"
     said = {name: f"{name} {ratio.value or 0:.2f}" for name, ratio in ratios.items()}
     if use == HULL:
         best = max(leads, key=lambda name: ratios[name].value or 0)
@@ -177,9 +178,12 @@ def _sentence(use: str, photos: int, ratios: Mapping[str, Ratio], leads: Mapping
     )
 
 
-def _next_command(use: str, until: str, annotations: Path, images: Path, out: Path) -> str:
-    data = f"{argument(annotations)} {argument(images)}"
+def _next_command(found: Advice, data: str, out: Path) -> str:
+    """Label by what is recommended; where the hull is, train, and after that label by what came nearest."""
+    use = found.use
+    if use == HULL and ADVISED[-1] not in found.scores:
+        return f"amodalpl advise {data} --out {argument(out)} --until {ADVISED[-1]}"
     if use == HULL:
-        return "" if until == ADVISED[-1] else f"amodalpl advise {data} --out {argument(out)} --until own"
+        use = max(found.leads, key=lambda name: found.scores[name][METRIC] or 0)
     completer, labels = argument(out / folder_of(use)), beside(out, out.name, "labels")
     return f"amodalpl pseudolabel {data} --completer {completer} --out {labels}"

@@ -261,7 +261,6 @@ def _train(
         checkpoint=out / CHECKPOINT,
         validate=lambda so_far: quick_score(so_far, crop, holdout, settings.labels),
         progress=progress,
-        synthesis_device=training.synthesis_device,
     )
     return CompleterBundle(completer.eval(), crop), history
 

@@ -20,6 +20,7 @@ from ..errors import DataError
 from ..masks.boxed import BoxedMask, boxed, common_window
 
 MODAL, HIDDEN, SHARED = (86, 180, 233), (240, 140, 0), (204, 121, 167)  # sky blue, orange, reddish purple
+LEGEND = "blue line: visible   white line: whole   orange: completed   purple: drawn, belongs to another mask"
 GROUND, INK = (28, 30, 34), (236, 236, 236)
 _STRIPE_ALPHA, _BETWEEN_ALPHA = 0.95, 0.6
 HATCH_PX = 4
@@ -62,18 +63,19 @@ def overlay(image: np.ndarray, modal: np.ndarray, amodal: np.ndarray, shared: np
     return drawn
 
 
-def overlay_onto(image: np.ndarray, modal: BoxedMask, amodal: BoxedMask) -> None:
+def overlay_onto(image: np.ndarray, modal: BoxedMask, amodal: BoxedMask, shared: BoxedMask | None = None) -> None:
     """Draw the overlay of one object onto a large photo, which is changed only around the object.
 
     Args:
         image: (H, W, 3) uint8 RGB, drawn on.
         modal: visible part.
         amodal: the whole.
+        shared: as for `overlay`.
     """
     rows, columns = common_window(modal, amodal)
     top, left = (max(part.start - _OUTLINE_PX, 0) // (2 * HATCH_PX) * 2 * HATCH_PX for part in (rows, columns))
     window = np.s_[top : rows.stop + _OUTLINE_PX, left : columns.stop + _OUTLINE_PX]  # hatched as the whole photo is
-    image[window] = overlay(image[window], modal[window], amodal[window])
+    image[window] = overlay(image[window], modal[window], amodal[window], None if shared is None else shared[window])
 
 
 def close_up(

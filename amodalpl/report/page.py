@@ -42,7 +42,6 @@ _MEANINGS = {
     "uncalibrated": "nobody measured what its uncertainty is worth",
     "iscrowd": "rejected in a review: a region that detectors ignore",
 }
-_LEGEND = "blue line: visible   white line: whole   orange: completed   purple: drawn, belongs to another mask"
 
 
 def write_label_page(folder: Path, images: Path, completer: Path | None, progress: Progress = SILENT) -> None:
@@ -185,7 +184,9 @@ def _sheet(
     labels: LabelFolder, chosen: Mapping[str, Sequence[LabelEntry]], thumbs: Mapping[int, np.ndarray]
 ) -> np.ndarray:
     entries = [e for group in chosen.values() for e in group]
-    legend = f"{_LEGEND}   |   " + ", ".join(title.lower() for title in chosen) if entries else "nothing was completed"
+    legend = (
+        f"{draw.LEGEND}   |   " + ", ".join(title.lower() for title in chosen) if entries else "nothing was completed"
+    )
     return draw.contact_sheet([(_title(labels, e), thumbs[e.id]) for e in entries], legend=legend)
 
 

@@ -127,7 +127,10 @@ def pick_device(name: str) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise SettingsError(f"--device: expected auto, cpu or cuda, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"--device cuda: this torch ({torch.__version__}) sees no CUDA device; use --device cpu")
+        raise SettingsError(
+            f"--device cuda: this torch ({torch.__version__}) sees no CUDA device; use --device cpu, or see why: "
+            "amodalpl doctor"
+        )
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())

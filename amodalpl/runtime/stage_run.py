@@ -20,7 +20,7 @@ from .folder_lock import FolderLock, lock_folder
 from .usage import Usage, machine
 
 RUN_FILE = "run.json"
-_NOT_IDENTITY = {"workers", "synthesis_device"}  # settings that change the speed, never the result
+_NOT_IDENTITY = {"workers"}  # settings that change the speed, never the result
 
 
 def git_state() -> str | None:

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # which drivers make
 _PACKAGES = ("torch", "numpy", "opencv-python", "onedl-mmengine", "onedl-mmdetection")
 
 
@@ -29,6 +30,11 @@ class Usage:
     def to_json(self) -> dict[str, Any]:
         """Return `seconds` and `peak_memory_mb` (of this process, and of its largest helper when that is larger)."""
         return {"seconds": round(time.monotonic() - self._began, 3), "peak_memory_mb": peak_memory_mb()}
+
+
+def has_gpu_driver() -> bool:
+    """Tell whether a driver has made the files of a GPU, whatever torch makes of it."""
+    return any(Path(file).exists() for file in _GPU_FILES)
 
 
 def peak_memory_mb() -> int | None:

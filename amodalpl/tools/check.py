@@ -169,16 +169,23 @@ def check(
         "findings_total": findings.errors.total() + findings.warnings.total(),
     }
     ok = not findings.errors
-    next_stage = "synth" if has["visible masks"] else "train-compositional"
-    follow_up = (
-        f"amodalpl {next_stage} {argument(annotations)} {argument(images)} --out runs/{next_stage}" if ok else ""
-    )
+    follow_up, then = _proposed(argument(annotations), argument(images), has)
+    if not ok:
+        follow_up = then = ""
     if not objects and records.odd_crowds:
-        follow_up = (
-            f"amodalpl convert {argument(annotations)} --images {argument(images)} --crowds-are-objects "
-            "--out objects.json"
-        )
-    return Summary("check", None, counts, next=follow_up, ok=ok)
+        follow_up = f"amodalpl convert {argument(annotations)} --images {argument(images)}"
+        follow_up += " --crowds-are-objects --out objects.json"
+    return Summary("check", None, counts, next=follow_up, then=then, ok=ok)
+
+
+def _proposed(annotations: str, images: str, has: Mapping[str, int]) -> tuple[str, str]:
+    """Return what to do with sound data, and after that."""
+    if not has["visible masks"]:
+        return f"amodalpl train-compositional {annotations} {images} --out runs/train-compositional", ""
+    return (
+        f"amodalpl pseudolabel {annotations} {images} --out runs/at_once",
+        f"amodalpl advise {annotations} {images} --out runs/advice",
+    )
 
 
 def _read(path: Path, fmt: str) -> tuple[AnnotationSet, dict[str, int]]:

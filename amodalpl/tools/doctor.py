@@ -11,25 +11,44 @@ from importlib import metadata
 from typing import Any
 
 from ..runtime.summary import Summary
+from ..runtime.usage import has_gpu_driver
 from ..version import __version__
 
 _DETECTOR = "pip install 'amodalpl[detector]'"
+_TORCH_FOR_GPU = "a build for your GPU: https://pytorch.org/get-started"
 
 
 @dataclass(frozen=True)
 class _Package:
-    """A package by its import name, and the distributions that provide it."""
+    """A package by its import name, and the distributions that provide it.
+
+    Attributes:
+        module: import name.
+        distributions: that provide it.
+        remedy: what to do when it is missing.
+        required: by every stage.
+        other_from: first major version whose results differ from those that are tested; None for none.
+        other_why: how they differ.
+    """
 
     module: str
     distributions: tuple[str, ...]
     remedy: str
     required: bool = True
+    other_from: int | None = None
+    other_why: str = ""
 
 
 _PACKAGES = (
-    _Package("torch", ("torch",), "pip install torch (a build for your GPU: https://pytorch.org/get-started)"),
+    _Package("torch", ("torch",), f"pip install torch ({_TORCH_FOR_GPU})"),
     _Package("numpy", ("numpy",), "pip install numpy"),
-    _Package("cv2", ("opencv-python", "opencv-python-headless"), "pip install opencv-python"),
+    _Package(
+        "cv2",
+        ("opencv-python", "opencv-python-headless"),
+        "pip install 'opencv-python<5'",
+        other_from=5,
+        other_why="resamples masks by another rule than OpenCV 4, so a fifth of all labels come out slightly different",
+    ),
     _Package("mmengine", ("onedl-mmengine", "mmengine"), "pip install onedl-mmengine"),
     _Package("pycocotools", ("pycocotools",), "pip install pycocotools"),
     _Package("pydantic", ("pydantic",), "pip install pydantic"),
@@ -57,6 +76,11 @@ def doctor() -> Summary:
         problem = _import_problem(package.module)
         packages[package.module] = ", ".join(f"{name} {version}" for name, version in installed.items()) or "missing"
         if problem is None:
+            advice += [
+                f"{name} {version}: {package.other_why}: {package.remedy}"
+                for name, version in installed.items()
+                if package.other_from and int(version.split(".")[0]) >= package.other_from
+            ]
             continue
         if installed:
             packages[package.module] += f"; its import fails: {problem}"
@@ -70,11 +94,13 @@ def doctor() -> Summary:
         f"then {_DETECTOR}"
         for pair in _clashes()
     ]
+    devices = _devices()
+    advice += _gpu_advice(bool(devices.get("gpus")), packages["torchvision"])
     counts = {
         "amodalpl": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "packages": packages,
-        **_devices(),
+        **devices,
         "detector_ops": _detector_ops(),
         "advice": advice or ["nothing to do"],
     }
@@ -129,6 +155,33 @@ def _devices() -> dict[str, Any]:
         "gpus": gpus,
         "cpu_threads": f"{torch.get_num_threads()} of {os.cpu_count()}",
     }
+
+
+def _gpu_advice(in_use: bool, torchvision: str) -> list[str]:
+    """Say why a GPU that is there is not used, and what the detector misses on one that is.
+
+    Args:
+        in_use: torch sees a GPU.
+        torchvision: what was found of it.
+    """
+    if in_use:
+        slow = "the detector's operations run slowly on the GPU without torchvision: install the build of your torch"
+        return [slow] if torchvision == "missing" or "fails" in torchvision else []
+    if not has_gpu_driver():
+        return []
+    try:
+        import torch
+    except Exception:
+        return []  # told already
+    built_for = torch.version.cuda or torch.version.hip
+    if built_for is None:
+        return [f"a GPU is here, and torch {torch.__version__} is built without it: install {_TORCH_FOR_GPU}"]
+    try:
+        torch.cuda.init()
+        problem = "no device is visible, see CUDA_VISIBLE_DEVICES"
+    except Exception as error:
+        problem = " ".join(str(error).split())[:160]
+    return [f"a GPU is here, and torch, which is built for CUDA {built_for}, cannot use it: {problem}"]
 
 
 def _detector_ops() -> str:

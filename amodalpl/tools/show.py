@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.label_folder import LABELS
+from ..data.mask_parsing import read_masks
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError, OutputError, nearest
@@ -28,10 +29,12 @@ class _Shown(NamedTuple):
     instance: Instance
     visible: BoxedMask
     whole: BoxedMask
+    shared: BoxedMask  # hidden pixels that were drawn and belong to another mask
+    notes: Mapping[str, Any]  # what a label file says of it
 
     @property
-    def hidden_px(self) -> int:
-        return self.whole.without(self.visible).area_px
+    def completed_px(self) -> int:
+        return self.whole.without(self.visible).without(self.shared).area_px
 
 
 def show(annotations: Path, images: Path, what: str, out: Path | None = None) -> Summary:
@@ -41,7 +44,7 @@ def show(annotations: Path, images: Path, what: str, out: Path | None = None) ->
         annotations: any supported annotation file, or the folder of `amodalpl pseudolabel`.
         images: folder of the photos.
         what: id of an annotation, or file name of a photo; its last part is enough where that is unique, and so is
-            either without its suffix.
+            either without its suffix, or a beginning that is no number.
         out: PNG to write; None names it after `what`, in the present folder.
 
     Returns:
@@ -61,17 +64,22 @@ def show(annotations: Path, images: Path, what: str, out: Path | None = None) ->
     one = next((i for i in data.instances if str(i.id) == what), None)
     record = data.image_by_id[one.image_id] if one else _photo(data, what)
     image = read_image(image_path(images, record.file_name), record.size_hw)
-    objects = [_shown(i) for i in ([one] if one else data.by_image[record.id]) if i.modal or i.amodal]
+    instances = [i for i in ([one] if one else data.by_image[record.id]) if i.modal or i.amodal]
+    notes = _notes(data, {i.id for i in instances}, file)
+    objects = [_shown(i, notes.get(i.id, {})) for i in instances]
     if image.shape[:2] != record.size_hw:
         raise DataError(f"{images / record.file_name}: expected {record.size_hw} pixels, got {image.shape[:2]}")
-    titles = _titles(data, objects, file)
+    titles = [_title(shown, data.category_names) for shown in objects]
     pictures = _close_up(image, objects[0], titles[0]) if one and objects else _overview(image, objects, titles)
-    legend = f"{record.file_name}   |   blue line: visible   white line: whole   orange: hidden"
+    legend = f"{draw.LEGEND}   |   {record.file_name}"
     sheet = draw.contact_sheet(
         pictures, min(4, len(pictures)), _CLOSE_UP_PX if len(pictures) < 3 else _TILE_PX, legend=legend
     )
     write_whole(target, lambda part: part.write_bytes(draw.encode_png(sheet)))
-    counts = {"photo": record.file_name, "objects": [title.replace("\n", "   ") for title in titles]}
+    counts = {
+        "photo": record.file_name,
+        "objects": [title.replace("\n", "   ", 1).replace("\n", ", ") for title in titles],
+    }
     return Summary("show", None, counts=counts, files={"picture": target})
 
 
@@ -82,6 +90,7 @@ def _photo(data: AnnotationSet, what: str) -> ImageRecord:
         lambda path: path.parent / path.stem == wanted,
         lambda path: path.name == wanted.name,
         lambda path: path.stem == wanted.name,
+        lambda path: not what.isdigit() and path.name.startswith(wanted.name),
     ):
         found = [record for record in data.images if is_meant(Path(record.file_name))]
         if len(found) == 1:
@@ -99,17 +108,10 @@ def _photo(data: AnnotationSet, what: str) -> ImageRecord:
     raise DataError(f"{data.path}: no photo is called {what}{hint if data.images else ''}")
 
 
-def _shown(instance: Instance) -> _Shown:
-    """Decode both masks; where a file has one of them only, it stands for both."""
-    visible = boxed.decode(instance.modal or instance.amodal)  # type: ignore[arg-type]
-    whole = visible if instance.amodal is None else boxed.decode(instance.amodal).united(visible)
-    return _Shown(instance, visible, whole)
-
-
-def _titles(data: AnnotationSet, objects: Sequence[_Shown], file: Path) -> list[str]:
-    wanted = {shown.instance.id for shown in objects}
+def _notes(data: AnnotationSet, wanted: set[int], file: Path) -> dict[int, Mapping[str, Any]]:
+    """Read what label files say of each label; in files that others wrote, anything may stand under that key."""
     entries = read_json(file, "an annotation file")["annotations"] if file.is_file() and data.format == "d2sa" else []
-    said: dict[int, Mapping[str, Any]] = {  # of files that others wrote too, where anything may stand under that key
+    return {
         e["id"]: e["amodalpl"]
         for e in entries
         if isinstance(e, dict)
@@ -117,33 +119,53 @@ def _titles(data: AnnotationSet, objects: Sequence[_Shown], file: Path) -> list[
         and isinstance(e.get("amodalpl"), dict)
         and e["id"] in wanted
     }
-    titles = []
-    for shown in objects:
-        label = said.get(shown.instance.id, {})
-        name = data.category_names.get(shown.instance.category_id, str(shown.instance.category_id))
-        words = [f"{shown.visible.area_px} px visible, {shown.hidden_px} completed"]
-        uncertainty, occluders = label.get("uncertainty"), label.get("occluders")
-        words += [f"uncertainty {uncertainty:.2f}"] if isinstance(uncertainty, int | float) else []
-        words += (
-            [f"behind {', '.join(f'#{k}' for k in occluders)}"] if isinstance(occluders, list) and occluders else []
-        )
-        titles.append(f"#{shown.instance.id} {name}\n" + ", ".join(words))
-    return titles
+
+
+def _shown(instance: Instance, notes: Mapping[str, Any]) -> _Shown:
+    """Decode the masks; where a file has the visible or the whole one only, it stands for both."""
+    visible = boxed.decode(instance.modal or instance.amodal)  # type: ignore[arg-type]
+    whole = visible if instance.amodal is None else boxed.decode(instance.amodal).united(visible)
+    hidden = whole.without(visible)
+    return _Shown(instance, visible, whole, _shared(hidden, notes), notes)
+
+
+def _shared(hidden: BoxedMask, notes: Mapping[str, Any]) -> BoxedMask:
+    """Return the hidden pixels that were drawn, so that another mask owns them; none where a file does not say it."""
+    if notes.get("added_px") == 0:
+        return hidden
+    [drawn] = read_masks([notes.get("drawn")], [hidden.size_hw])
+    if isinstance(drawn, str):
+        return BoxedMask.nothing(hidden.size_hw)
+    return hidden.without(hidden.without(boxed.decode(drawn)))
+
+
+def _title(shown: _Shown, names: Mapping[int, str]) -> str:
+    """Say what it is, how large its parts are, and what the label file tells, in a line each."""
+    uncertainty, occluders = shown.notes.get("uncertainty"), shown.notes.get("occluders")
+    of_others = f"{shown.shared.area_px} px of other masks" if shown.shared.any() else ""
+    told = [f"uncertainty {uncertainty:.2f}"] if isinstance(uncertainty, int | float) else []
+    told += [f"behind {', '.join(f'#{k}' for k in occluders)}"] if isinstance(occluders, list) and occluders else []
+    name = names.get(shown.instance.category_id, str(shown.instance.category_id))
+    pixels = f"{shown.visible.area_px} px visible, {shown.completed_px} completed"
+    return "\n".join(filter(None, (f"#{shown.instance.id} {name}", pixels, of_others, ", ".join(told))))
 
 
 def _close_up(image: np.ndarray, shown: _Shown, title: str) -> list[tuple[str, np.ndarray]]:
     if not shown.whole.any():
         return [(f"{title}: an empty mask", image)]
-    return [("the photo", image), (title, draw.close_up(image, shown.visible, shown.whole, _CLOSE_UP_PX))]
+    return [
+        ("the photo", image),
+        (title, draw.close_up(image, shown.visible, shown.whole, _CLOSE_UP_PX, shared=shown.shared)),
+    ]
 
 
 def _overview(image: np.ndarray, objects: Sequence[_Shown], titles: Sequence[str]) -> list[tuple[str, np.ndarray]]:
     whole_photo = image.copy()
-    ranked = sorted(zip(objects, titles, strict=True), key=lambda pair: -pair[0].hidden_px)
+    ranked = sorted(zip(objects, titles, strict=True), key=lambda pair: -pair[0].completed_px)
     for shown, _ in reversed(ranked):
-        draw.overlay_onto(whole_photo, shown.visible, shown.whole)
+        draw.overlay_onto(whole_photo, shown.visible, shown.whole, shown.shared)
     close_ups = [
-        (title, draw.close_up(image, shown.visible, shown.whole, _TILE_PX))
+        (title, draw.close_up(image, shown.visible, shown.whole, _TILE_PX, shared=shown.shared))
         for shown, title in ranked[:_MOST]
         if shown.whole.any()
     ]

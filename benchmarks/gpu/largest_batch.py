@@ -19,7 +19,7 @@ def measure(context: Context) -> None:
     """Double the batch of a completer, then of a detector, until it no longer fits."""
 
     def completer(batch: int) -> None:
-        run(context, Way("asbu", context.usual, "device"), 2, batch, SILENT)
+        run(context, Way("asbu", context.usual), 2, batch, SILENT)
 
     def detector(batch: int) -> None:
         train_here(context, "largest", 2, SILENT, {"precision": context.usual, "batch_size": batch})

@@ -28,7 +28,7 @@ def measure(context: Context) -> None:
     steps = min(STEPS, context.sizes.timed_steps)
 
     def completer() -> None:
-        run(context, Way("asbu", context.usual, "device"), steps, context.sizes.batch, SILENT)
+        run(context, Way("asbu", context.usual), steps, context.sizes.batch, SILENT)
 
     def detector() -> None:
         train_here(context, "profile", steps, SILENT, {"precision": context.usual, "workers": 0})

@@ -1,9 +1,7 @@
-"""How fast completers train: in which arithmetic, compiled or not, with samples made by the processor or the device."""
+"""How fast completers train: in which arithmetic, and compiled or not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,35 +30,26 @@ class Way:
     Attributes:
         method: of the completer.
         precision: of its network.
-        samples: who makes their pixels.
         compiled: whether the network goes through `torch.compile`.
-        tuned: whether cuDNN tries its algorithms first (`cudnn.benchmark`).
         hoped: whether the targets are for it.
     """
 
     method: str
     precision: Literal["fp32", "bf16", "fp16"]
-    samples: Literal["cpu", "device"]
     compiled: bool = False
-    tuned: bool = False
     hoped: bool = False
 
     def __str__(self) -> str:
-        extras = (", compiled" if self.compiled else "") + (", cudnn.benchmark" if self.tuned else "")
-        maker = "the processor" if self.samples == "cpu" else "the device"
-        return f"{self.method} {self.precision}, samples by {maker}{extras}"
+        return f"{self.method} {self.precision}{', compiled' if self.compiled else ''}"
 
 
 WAYS = (
-    Way("asbu", "bf16", "device", hoped=True),
-    Way("asbu", "fp32", "device"),
-    Way("asbu", "bf16", "cpu"),
-    Way("layered", "bf16", "cpu"),
-    Way("layered", "fp32", "cpu"),
-    Way("asbu", "bf16", "device", tuned=True),
-    Way("asbu", "fp16", "device"),
-    Way("asbu", "bf16", "device", compiled=True),
-    Way("layered", "bf16", "cpu", compiled=True),
+    Way("asbu", "bf16", hoped=True),
+    Way("asbu", "fp32"),
+    Way("layered", "bf16"),
+    Way("layered", "fp32"),
+    Way("asbu", "fp16"),
+    Way("asbu", "bf16", compiled=True),
 )
 
 
@@ -73,8 +62,7 @@ def measure(context: Context) -> None:
             watch = Watch("training the completer", context.device)
             if context.on_gpu:
                 torch.cuda.reset_peak_memory_stats()
-            with cudnn_benchmark(way.tuned):
-                run(context, way, context.sizes.timed_steps, context.sizes.batch, watch)
+            run(context, way, context.sizes.timed_steps, context.sizes.batch, watch)
             per_s = context.sizes.batch / watch.seconds_per_unit()
             context.say(str(way), per_s, "samples/s", at_least=WANTED_PER_S if way.hoped else None)
             if watch.busy is not None:
@@ -114,16 +102,4 @@ def run(context: Context, way: Way, steps: int, batch: int, progress: Progress) 
         checkpoint=checkpoint,
         validate=lambda completer: {},
         progress=progress,
-        synthesis_device=way.samples,
     )
-
-
-@contextmanager
-def cudnn_benchmark(wanted: bool) -> Iterator[None]:
-    """Let cuDNN try its algorithms, or not, within the block."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = wanted
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before

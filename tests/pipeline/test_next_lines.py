@@ -16,6 +16,7 @@ from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import MissingPackageError
 from amodalpl.pipeline import demo as demo_stage
 from amodalpl.pipeline.stage_table import IN_RUN
+from amodalpl.runtime import usage
 from amodalpl_cli import next_command
 from amodalpl_cli.main import app
 
@@ -49,9 +50,22 @@ def place(tmp_path, monkeypatch):
     return folder
 
 
-def test_from_checking_to_the_report_by_what_is_printed(place):
-    summary = run(f"amodalpl check instances.json images {shlex.join(CHOSEN)}")
-    stages = []
+def test_from_checking_to_labels_and_advice_by_what_is_printed(place):
+    checked = run(f"amodalpl check instances.json images {shlex.join(CHOSEN)}")
+    summary = run(checked["next"])
+    assert summary["next"] == "open runs/at_once/report.html" and Path("runs/at_once/report.html").is_file()
+    assert summary["then"].startswith("amodalpl train-detector runs/at_once/pseudo_amodal.json images ")
+    summary, stages = run(checked["then"]), ["advise"]
+    while summary["next"].startswith("amodalpl "):
+        summary = run(summary["next"])
+        stages.append(summary["stage"])
+    assert stages[-1] == "pseudolabel" and Path(shlex.split(summary["next"])[1]).is_file(), stages
+    assert "--set training.steps=3 --seed 4 --device cpu" in summary["then"]
+
+
+def test_from_cutting_out_to_the_report_by_what_is_printed(place):
+    summary = run(f"amodalpl synth instances.json images --out runs/synth {shlex.join(CHOSEN)}")
+    stages = ["synth"]
     while summary["next"].startswith("amodalpl "):
         assert summary["next"].endswith(shlex.join(CHOSEN)), summary["next"]
         summary = run(summary["next"])
@@ -119,15 +133,15 @@ def test_run_goes_on_by_the_same_command(until, fake_stage, place):
 @pytest.mark.parametrize(("gpu", "preset"), [(False, " --config coco_cpu"), (True, "")])
 def test_the_preset_is_that_of_the_device(gpu, preset, place, monkeypatch):
     monkeypatch.setattr(next_command, "has_gpu", lambda: gpu)
-    assert run("amodalpl check instances.json images")["next"].endswith(f"--out runs/synth{preset}")
+    assert run("amodalpl check instances.json images")["next"].endswith(f"--out runs/at_once{preset}")
     assert run("amodalpl check instances.json images --device cpu")["next"].endswith(" --config coco_cpu --device cpu")
 
 
 def test_a_gpu_is_seen_without_torch(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "torch")
-    monkeypatch.setattr(next_command, "_DEVICES_OF_GPUS", (str(tmp_path / "none"),))
+    monkeypatch.setattr(usage, "_GPU_FILES", (str(tmp_path / "none"),))
     assert not next_command.has_gpu()
-    monkeypatch.setattr(next_command, "_DEVICES_OF_GPUS", (str(tmp_path),))
+    monkeypatch.setattr(usage, "_GPU_FILES", (str(tmp_path),))
     assert next_command.has_gpu() and "torch" not in sys.modules
 
 
@@ -229,8 +243,8 @@ def test_photos_that_are_links_to_elsewhere(place, monkeypatch):
     result = CliRunner().invoke(app, ["check", "instances.json", "images"])
     assert result.exit_code == 2 and "start with `amodalpl --follow-links`" in result.stderr
     summary = run("amodalpl --follow-links check instances.json images --config tiny")
-    assert summary["next"].startswith("amodalpl --follow-links synth instances.json images ")
-    assert run(summary["next"])["next"].startswith("amodalpl --follow-links complete ")
+    assert summary["next"].startswith("amodalpl --follow-links pseudolabel instances.json images ")
+    assert run(summary["next"])["then"].startswith("amodalpl --follow-links train-detector ")
 
 
 def test_a_wrong_folder_is_said_before_missing_start_weights(place):

@@ -98,7 +98,7 @@ def test_the_attention_layer_on_a_gpu_equals_the_cpu():
     torch.manual_seed(0)
     layer = mmcv_ops.MultiScaleDeformableAttention(
         embed_dims=16, num_heads=2, num_levels=2, num_points=4, batch_first=True
-    )
+    ).eval()  # in training a tenth of what it answers is dropped, another tenth on each device
     query, sizes = draw(1, 7, 16, dtype=torch.float32), torch.tensor([[5, 4], [3, 2]])
     value = draw(1, 26, 16, seed=1, dtype=torch.float32)
     corners = torch.rand(1, 7, 2, 2, generator=torch.Generator().manual_seed(2))

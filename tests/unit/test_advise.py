@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from interruptions import Killed, KillIn
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError, SettingsError
 from amodalpl.metrics.hidden_parts import HiddenParts
-from amodalpl.pipeline.advise import advise, recommend
+from amodalpl.pipeline.advise import _next_command, advise, recommend
 
 PHOTOS = 20
 VALUES = {
@@ -63,9 +64,23 @@ def test_behind_the_hull_nothing_is_recommended():
     assert found.use == "convex hull" and "--until own" not in found.sentence
 
 
-def test_few_photos_recommend_nothing():
-    found = recommend({"ready-made": metrics(0.9, 0.1, photos=5)})
-    assert found.use == "convex hull" and found.sentence == "too few photos to say: 5 were scored, 6 are needed"
+def test_of_few_photos_nothing_is_said_and_the_cheapest_labels_are_to_be_looked_at():
+    found = recommend({name: metrics(0.1, 0.9, photos=5) for name in ("ready-made", "fine-tuned")})
+    assert found.use == "ready-made"
+    assert found.sentence == "too few photos to say: 5 were scored, 6 are needed; look at the labels of ready-made"
+
+
+def test_each_advice_has_a_next_line_and_none_leads_in_a_circle():
+    own = {"ready-made": metrics(0.3, 0.4), "fine-tuned": metrics(0.35, 0.4), "own": metrics(0.2, 0.4)}
+    two = {name: own[name] for name in ("ready-made", "fine-tuned")}
+    few = {"ready-made": metrics(0.3, 0.4, photos=5)}
+    labels = "amodalpl pseudolabel a.json i --completer advice/"
+    for measured, line in (
+        (two, "amodalpl advise a.json i --out advice --until own"),
+        (own, f"{labels}fine_tuned --out labels"),
+        (few, f"{labels}ready_made --out labels"),
+    ):
+        assert _next_command(recommend(measured), "a.json i", Path("advice")) == line
 
 
 @pytest.fixture(scope="module")

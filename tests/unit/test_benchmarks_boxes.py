@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("mmdet")
 
 from benchmarks import boxes
-from benchmarks.boxes import DETECTORS, by_level, mean_of
+from benchmarks.boxes import DETECTORS, ROWS, by_level, write_table
 
 
 def test_columns_are_means_of_their_cells():
@@ -18,9 +18,16 @@ def test_columns_are_means_of_their_cells():
     assert columns["FG-1"] == pytest.approx(0.7) and columns["BG-1"] == pytest.approx(0.5)
 
 
-def test_seeds_are_averaged_where_all_have_a_number():
-    tables = [{"visible": {"row": {"FG-0": 0.2, "FG-1": 0.4}}}, {"visible": {"row": {"FG-0": 0.4, "FG-1": None}}}]
-    assert mean_of(tables) == {"visible": {"row": {"FG-0": pytest.approx(0.3), "FG-1": None}}}
+def test_rows_are_means_over_the_seeds_that_are_there(tmp_path):
+    (tmp_path / ROWS).mkdir()
+    for name, score in (("blade_seed_0", 0.2), ("blade_seed_1", 0.4), ("boxinst_seed_0", None)):
+        row = {name.partition("_")[0]: {"mean": score}}
+        (tmp_path / ROWS / f"{name}.json").write_text(json.dumps({"visible": row, "whole": row}))
+    table = write_table(tmp_path)
+    assert table == json.loads((tmp_path / "table.json").read_text())
+    assert list(table["whole"]) == ["boxinst", "blade"]
+    assert table["visible"]["blade"] == {"mean": pytest.approx(0.3), "seeds": 2}
+    assert table["visible"]["boxinst"] == {"mean": None, "seeds": 1}
 
 
 def test_the_ablation_is_blade_with_parts_off():
@@ -32,14 +39,25 @@ def test_the_ablation_is_blade_with_parts_off():
     ]  # fmt: skip
 
 
-def test_the_command_on_very_little(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(boxes, "SIZE_HW", (64, 80))
-    small = {"batch_size": 2, "channels": 16, "roi_samples": 8, "rpn_proposals": 20, "image_scale": [80, 64]}
-    monkeypatch.setattr(boxes, "SMALL", {**boxes.SMALL, **small})
-    words = ["--out", str(tmp_path), "--seeds", "0", "--photos", "16", "--steps", "2", "--models", "blade"]
-    monkeypatch.setattr(sys, "argv", ["boxes", *words])
-    boxes.main()
+def test_the_command_on_very_little(tmp_path, monkeypatch, capfd):
+    words = [
+        "--out",
+        str(tmp_path),
+        "--seeds",
+        "0",
+        "--photos",
+        "12",
+        "--objects",
+        "2",
+        "--steps",
+        "2",
+        "--device",
+        "cpu",
+    ]
+    monkeypatch.setattr(sys, "argv", ["boxes", *words, "--models", "blade", "orcnn"])
+    assert boxes.main() == 0
     table = json.loads((tmp_path / "table.json").read_text())
-    assert set(table["mean"]) == {"visible", "whole"} and "blade" in table["mean"]["visible"]
-    assert 0 < table["mean"]["visible"]["filled box"]["mean"] < 1
-    assert "filled box" in capsys.readouterr().out
+    assert set(table) == {"visible", "whole"} and {"blade", "orcnn", "GrabCut"} <= {*table["visible"]}
+    assert 0 < table["visible"]["filled box"]["mean"] < 1
+    shown = capfd.readouterr().out
+    assert "filled box" in shown and "blade, seed 0: " in shown

@@ -73,7 +73,8 @@ def test_clean_file(run, tmp_path, photos):
         "findings": [],
         "findings_total": 0,
     }
-    assert summary.next == f"amodalpl synth {tmp_path / 'annotations.json'} {photos} --out runs/synth"
+    assert summary.next == f"amodalpl pseudolabel {tmp_path / 'annotations.json'} {photos} --out runs/at_once"
+    assert summary.then == f"amodalpl advise {tmp_path / 'annotations.json'} {photos} --out runs/advice"
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["1.jpg", "2.jpg", "annotations.json", "photos"]
     json.dumps(summary.to_json())
 
@@ -93,7 +94,7 @@ def test_every_dropped_entry_is_an_error(run):
             annotation(7, 0, 0, 1, 1, image_id=3),
         ]
     )
-    assert not summary.ok and summary.next == ""
+    assert not summary.ok and summary.next == summary.then == ""
     assert summary.counts["errors"] == {
         "duplicate annotation id": 1,
         "unknown category": 1,

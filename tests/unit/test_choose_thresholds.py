@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from drawn_holdout import ALONE, SETTINGS, SQUARE, VIEW, Sure, holdout, rectangle, trained
 
 from amodalpl.calibration.choose_thresholds import best, choose
-from amodalpl.calibration.fit import RiskGuarantee
+from amodalpl.calibration.fit import Calibration, RiskGuarantee
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.evaluation.holdout_scores import score
 from amodalpl.labelling.contact import CONTACT_CROPS
@@ -101,6 +103,14 @@ def test_nothing_to_choose_from_leaves_the_defaults(tmp_path):
     assert chosen.threshold == start.threshold and chosen.calibration == start.calibration and chosen.promise is None
 
 
+@pytest.mark.parametrize(("occluders", "expected"), [("ancestors", 0.7), ("neighbours", 0.5)])
+def test_objects_are_completed_behind_those_that_labels_are_completed_behind(occluders, expected, tmp_path):
+    """Nothing hides anything: no object has an ancestor to choose by, but two have a neighbour."""
+    settings = SETTINGS.model_copy(update={"occluders": occluders})
+    start = replace(trained(0.42), threshold=0.7)
+    assert choose(start, holdout(tmp_path, square_whole=SQUARE), settings).threshold == pytest.approx(expected)
+
+
 def test_calibration_is_fitted_to_labels_of_the_recovered_order(tmp_path):
     """The square is completed behind the bar and right: its pixels of 0.42 all belong."""
     chosen = choose(trained(0.42), holdout(tmp_path, ["choose"] * 59), SETTINGS)
@@ -135,3 +145,21 @@ def test_growth_where_no_mask_is_is_chosen_where_something_is_hidden_there(tmp_p
 def test_nothing_grows_where_no_mask_is_when_the_hold_out_hides_nothing_there(tmp_path):
     chosen = choose(trained(0.42, "layered"), holdout(tmp_path), SETTINGS, SILENT, True)
     assert chosen.unmasked_threshold == 1.0
+
+
+FITTED = Calibration(unasked=0.1)  # to other photos
+
+
+def test_own_thresholds_stay_where_others_are_as_good(tmp_path):
+    for method in ("layered", "pcnet-m"):
+        sure = replace(trained(0.9, method), calibration=FITTED, threshold=0.3, order_threshold=0.7)
+        kept = choose(sure, holdout(tmp_path), SETTINGS)
+        assert (kept.threshold, kept.order_threshold) == (0.3, 0.7)
+        hesitant = choose(replace(sure, completer=trained(0.42, method).completer), holdout(tmp_path), SETTINGS)
+        assert (hesitant.threshold, hesitant.order_threshold) == (0.3, 0.4)  # the nearest with which it grows
+
+
+def test_further_looks_of_a_fitted_completer_stay(tmp_path):
+    start = CompleterBundle(Completer(SureFromAfar(0.999), METHODS["layered"]).eval(), VIEW, calibration=FITTED)
+    assert choose(start, holdout(tmp_path), SETTINGS).contact_crops == ()  # fresh ones get CONTACT_CROPS here
+    assert choose(replace(start, contact_crops=(3.0,)), holdout(tmp_path), SETTINGS).contact_crops == (3.0,)

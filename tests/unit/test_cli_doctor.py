@@ -6,6 +6,7 @@ import json
 from importlib import metadata
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from amodalpl.tools import doctor
@@ -14,7 +15,9 @@ from amodalpl_cli.main import app
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Choose which distributions are here and which imports fail."""
+    """Choose which distributions are here and which imports fail, on a machine without a GPU."""
+    monkeypatch.setattr(doctor, "has_gpu_driver", lambda: False)
+    monkeypatch.setattr(doctor, "_devices", lambda: {"device": "cpu", "gpus": []})
 
     def choose(versions, broken=()):
         def version(name):
@@ -49,6 +52,16 @@ def test_nothing_to_do(installed):
     assert summary.next == "amodalpl demo --out runs/demo"
 
 
+def test_a_version_that_makes_other_labels_is_named(installed):
+    installed({**ALL, "opencv-python-headless": "5.0.0.93"})
+    summary = doctor.doctor()
+    assert summary.ok
+    assert summary.counts["advice"] == [
+        "opencv-python-headless 5.0.0.93: resamples masks by another rule than OpenCV 4, so a fifth of all labels come "
+        "out slightly different: pip install 'opencv-python<5'"
+    ]
+
+
 def test_detector_that_is_missing_is_no_error_but_says_what_to_install(installed):
     names = ("onedl-mmcv", "onedl-mmdetection")
     installed({k: v for k, v in ALL.items() if k not in names}, {"mmcv": "No module", "mmdet": "No module"})
@@ -73,6 +86,38 @@ def test_torchvision_of_another_torch_is_told_with_its_reason(installed):
     summary = doctor.doctor()
     assert "torchvision 0.28.0; its import fails: RuntimeError" in summary.counts["packages"]["torchvision"]
     assert summary.ok
+
+
+@pytest.mark.parametrize(
+    ("cuda", "init", "told"),
+    [
+        pytest.param(None, None, "is built without it: install a build for your GPU", id="a build for CPUs"),
+        pytest.param("13.0", "driver\ntoo old", "is built for CUDA 13.0, cannot use it: driver too old", id="a driver"),
+        pytest.param("13.0", None, "no device is visible, see CUDA_VISIBLE_DEVICES", id="hidden"),
+    ],
+)
+def test_a_gpu_that_torch_does_not_use_is_told_with_the_reason(installed, monkeypatch, cuda, init, told):
+    def start():
+        if init:
+            raise RuntimeError(init)
+
+    installed(ALL)
+    monkeypatch.setattr(doctor, "has_gpu_driver", lambda: True)
+    monkeypatch.setattr(torch.cuda, "init", start)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.version, "hip", None)
+    summary = doctor.doctor()
+    [advice] = summary.counts["advice"]
+    assert advice.startswith("a GPU is here, and torch") and told in advice
+    assert summary.ok and summary.next == ""
+
+
+@pytest.mark.parametrize("broken", [{}, {"torchvision": "RuntimeError: no nms"}], ids=["missing", "broken"])
+def test_a_gpu_without_torchvision_is_told(installed, monkeypatch, broken):
+    installed({**ALL, **({"torchvision": "0.28.0"} if broken else {})}, broken)
+    monkeypatch.setattr(doctor, "_devices", lambda: {"device": "cuda", "gpus": ["H100"]})
+    [advice] = doctor.doctor().counts["advice"]
+    assert advice.startswith("the detector's operations run slowly on the GPU without torchvision")
 
 
 def test_two_lines_of_openmmlab_clash(installed):

@@ -9,6 +9,7 @@ from drawn_data_sets import SIZE_HW, box, data_set, drawn, in_pixels, write_phot
 from PIL import Image
 
 from amodalpl.data import coco
+from amodalpl.data.coco_mend import with_whole_ids
 from amodalpl.data.read import read_annotations
 from amodalpl.data.source import Source
 from amodalpl.errors import DataError
@@ -136,6 +137,17 @@ def test_bad_files(text, problem, tmp_path):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DataError, match=problem):
         coco.read(tmp_path / "a.json", None)
+
+
+def test_ids_that_fit_stay_and_others_get_free_ones(tmp_path):
+    """Ids of classes mean something to who wrote them: the reader that a file is for knows class 18."""
+    given = ["18", 3.0, "-3", str(2**63), "first"]
+    odd = {**CVAT, "categories": [{"id": id, "name": f"class {k}"} for k, id in enumerate(given)]}
+    objects = [{**CVAT["annotations"][0], "id": str(k), "category_id": id} for k, id in enumerate(given)]
+    whole = with_whole_ids({**odd, "annotations": objects}, None, [])
+    assert [entry["id"] for entry in whole["categories"]] == [18, 3, 19, 20, 21]
+    assert [entry["category_id"] for entry in whole["annotations"]] == [18, 3, 19, 20, 21]
+    assert [entry["id"] for entry in whole["annotations"]] == [0, 1, 2, 3, 4]
 
 
 def test_a_class_name_that_no_file_can_hold_is_written_with_question_marks_and_listed(tmp_path):

@@ -81,6 +81,7 @@ def test_class_agnostic_maps_all_to_object():
         pytest.param([24, 20, 31], False, "3 classes: 3 of 3 classes have 20 objects or more, 100%", id="three fruits"),
         pytest.param([60, 19], True, "one class, object: 1 of 2 classes have 20 objects or more, 76%", id="a tail"),
         pytest.param([180, 3, 17], False, "3 classes: 1 of 3 classes have 20 objects or more, 90%", id="a short tail"),
+        pytest.param([0, 20, 31], False, "3 classes: 2 of 3 classes have 20 objects or more", id="an empty class"),
         pytest.param([], True, "one class, object: 0 of 0", id="nothing"),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
 import pytest
 import torch
 from drawn_cutouts import write_bank
@@ -20,7 +19,6 @@ from amodalpl.models.sync_batchnorm import share_statistics
 from amodalpl.runtime.progress import SILENT
 from amodalpl.settings import SynthesisSettings, TrainingSettings
 from amodalpl.synthesis.dataset import SampleStream
-from amodalpl.synthesis.gpu_pairs import boundaries, make_pairs
 
 SIDE = 32
 SYNC = {"aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal"}
@@ -64,25 +62,6 @@ def test_a_training_step_stays_on_the_gpu(method, with_image):
 def test_a_misplaced_tensor_would_be_seen(name):
     with pytest.raises(RuntimeError, match="two devices"):
         loss_on_gpu("layered", True, misplaced=name)
-
-
-def test_samples_are_made_where_the_bank_is():
-    def whole_numbers(*shape):
-        return torch.zeros(*shape, dtype=torch.int64, device="meta")
-
-    numbers = {
-        "is_hidden": torch.zeros(3, dtype=torch.bool, device="meta"),
-        "first_bit": whole_numbers(3, 2),
-        "width": whole_numbers(3, 2),
-        "rows": whole_numbers(3, 2, SIDE),
-        "columns": whole_numbers(3, 2, SIDE),
-        "offsets": whole_numbers(3, 4, 2),
-    }
-    with OneDevice():
-        batch, fits = make_pairs(torch.zeros(999, dtype=torch.uint8, device="meta"), numbers, (0.001, 0.9))
-        batch["boundary"] = boundaries(batch["modal"], batch["occluder"], 5)
-    assert {tensor.device.type for tensor in (*batch.values(), fits)} == {"meta"}
-    assert {tuple(mask.shape) for mask in batch.values()} == {(3, 1, SIDE, SIDE)}
 
 
 def on_fake_gpu(module):
@@ -134,7 +113,7 @@ def bank(tmp_path_factory):
     return write_bank(tmp_path_factory.mktemp("bank"))
 
 
-def asked_in(steps, folder, checkpoint, synthesis_device="cpu", extra=None):
+def asked_in(steps, folder, checkpoint, extra=None):
     torch.manual_seed(0)
     completer = build_completer("asbu", 4, False)
     settings = TrainingSettings(steps=steps, batch_size=2, workers=0, validate_every=10**6, checkpoint_every=10**6)
@@ -152,7 +131,6 @@ def asked_in(steps, folder, checkpoint, synthesis_device="cpu", extra=None):
             checkpoint=checkpoint,
             validate=lambda _: {},
             progress=SILENT,
-            synthesis_device=synthesis_device,
         )
     return asked.count
 
@@ -172,10 +150,3 @@ def test_a_step_that_asks_would_be_seen(bank, tmp_path):
         for steps in (3, 9)
     ]
     assert counts[1]["aten::_local_scalar_dense"] - counts[0]["aten::_local_scalar_dense"] == 6
-
-
-def test_samples_made_on_the_device_ask_once_per_batch(bank, tmp_path):
-    few, many = (asked_in(s, bank, tmp_path / str(s) / "checkpoint.pth", "device") for s in (3, 9))
-    assert many["aten::nonzero"] - few["aten::nonzero"] == 6  # which samples need more tries; on a stream of its own
-    assert many["aten::_local_scalar_dense"] == few["aten::_local_scalar_dense"]
-    assert np.all([few[name] == many[name] for name in SYNC - {"aten::nonzero"}])

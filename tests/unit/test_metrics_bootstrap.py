@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amodalpl.metrics.bootstrap import DRAWS, draw_photos, ratio_of_sums
+from amodalpl.metrics.bootstrap import DRAWS, as_good_as_best, draw_photos, ratio_of_sums
 
 
 def test_each_draw_has_as_many_photos_as_there_are():
@@ -42,6 +42,13 @@ def test_difference_is_taken_draw_by_draw():
     lead = first.minus(second).as_scores("lead")
     assert list(lead.values()) == pytest.approx([0.1, 0.1, 0.1])
     assert first.as_scores("x")["x_high"] - first.as_scores("x")["x_low"] > 0.1
+
+
+def test_what_is_worse_in_every_photo_is_not_as_good():
+    draws, ones = draw_photos(20), np.ones(20)
+    noise = np.random.default_rng(0).normal(0, 0.1, 20)
+    best, clearly, perhaps = (ratio_of_sums(row, ones, draws) for row in (ones * 0.8, ones * 0.79, 0.79 + noise))
+    assert as_good_as_best([clearly, best, perhaps]) == [1, 2]
 
 
 @pytest.mark.slow

@@ -143,3 +143,8 @@ def test_names_of_earlier_versions_are_taken_for_todays():
     assert old.synthesis.layers.front_only_probability == 0.1
     with pytest.raises(SettingsError, match="tight_px is now called contour_inset_px: give one of them"):
         resolve({"labels": {"tight_px": 3, "contour_inset_px": 3}})
+
+
+def test_a_retired_setting_is_passed_over():
+    given = resolve({"training": {"synthesis_device": "device", "steps": 7}}).training
+    assert given == resolve({"training": {"steps": 7}}).training

@@ -57,6 +57,36 @@ def test_one_label_says_its_pixels_doubt_and_occluder(labels, tmp_path):
     assert (np.abs(orange).sum(2) < 120).sum() > 500  # the hatched, completed part
 
 
+def purple_and_orange_px(path):
+    colours = [np.abs(read_png(path).astype(int) - c).sum(2) < 40 for c in ((204, 121, 167), (240, 140, 0))]
+    return [int(part.sum()) for part in colours]
+
+
+def test_drawn_pixels_of_other_masks_are_not_shown_as_completed(labels, tmp_path):
+    folder, images = labels
+    file = folder / "pseudo_amodal.json"
+    data = json.loads(file.read_text())
+    drawn = np.zeros((20, 30), bool)
+    drawn[8:12, 5:16] = True  # half of what is hidden was drawn, under the square
+    said = data["annotations"][0]["amodalpl"]
+    said.update(added_px=12, drawn=rle.to_json(rle.encode(drawn)))
+    file.write_text(json.dumps(data))
+    [line] = show(folder, images, "7", tmp_path / "one.png").counts["objects"]
+    assert line == "#7 bar   56 px visible, 12 completed, 12 px of other masks, uncertainty 0.25, behind #8"
+    purple, orange = purple_and_orange_px(tmp_path / "one.png")
+    assert 0.8 < purple / orange < 1.25
+    show(folder, images, "a.png", tmp_path / "photo.png")
+    assert min(purple_and_orange_px(tmp_path / "photo.png")) > 100
+
+    said.pop("drawn")
+    said["added_px"] = 0  # nothing was added: all that is hidden was drawn
+    file.write_text(json.dumps(data))
+    [line] = show(folder, images, "7", tmp_path / "one.png").counts["objects"]
+    assert line == "#7 bar   56 px visible, 0 completed, 24 px of other masks, uncertainty 0.25, behind #8"
+    purple, orange = purple_and_orange_px(tmp_path / "one.png")
+    assert purple > 500 and not orange
+
+
 def test_a_photo_shows_all_its_objects(labels, tmp_path):
     summary = show(*labels, "b/a.png", tmp_path / "empty.png")
     assert summary.counts == {"photo": "b/a.png", "objects": []}
@@ -85,6 +115,18 @@ def test_a_name_without_its_suffix_is_enough_where_one_photo_has_it(labels, tmp_
     assert show(*labels, "a", tmp_path / "c.png").counts["photo"] == "a.png"  # the whole name of one
     with pytest.raises(DataError, match="2 photos are called e/a: a.png, b/a.png; give the whole file name of one"):
         show(*labels, "e/a", tmp_path / "x.png")
+
+
+def test_the_beginning_of_a_name_is_enough_where_one_photo_has_it(labels, tmp_path):
+    folder, images = labels
+    rename(folder, "a.png", "c.png.rf.0a1b.jpg", "99_png.rf.2c.jpg")
+    (images / "c.png.rf.0a1b.jpg").write_bytes((images / "c.png").read_bytes())
+    assert show(folder, images, "c.png", tmp_path / "x.png").counts["photo"] == "c.png.rf.0a1b.jpg"
+    with pytest.raises(DataError, match="expected the id of an annotation or the name of a photo, got 99"):
+        show(folder, images, "99", tmp_path / "x.png")
+    rename(folder, "a.png", "photo_1.png", "photo_2.png")
+    with pytest.raises(DataError, match="2 photos are called photo: photo_1.png, photo_2.png; give the whole"):
+        show(folder, images, "photo", tmp_path / "x.png")
 
 
 def test_several_photos_of_a_name_are_listed(labels, tmp_path):
@@ -132,7 +174,11 @@ def test_a_plain_coco_file_will_do(labels, tmp_path):
     assert summary.counts["objects"] == ["#7 bar   80 px visible, 0 completed"]
 
 
-@pytest.mark.parametrize("notes", [[1], "x", {"uncertainty": "high", "occluders": 3}], ids=["list", "text", "words"])
+@pytest.mark.parametrize(
+    "notes",
+    [[1], "x", {"uncertainty": "high", "occluders": 3}, {"drawn": "all of it", "added_px": "3"}],
+    ids=["list", "text", "words", "drawn"],
+)
 def test_notes_of_other_tools_under_our_key_are_passed_over(labels, tmp_path, notes):
     folder, images = labels
     file = folder / "pseudo_amodal.json"

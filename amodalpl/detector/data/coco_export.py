@@ -83,9 +83,10 @@ def choose_agnostic(annotations: AnnotationSet) -> tuple[bool, str]:
     large = [count for count in objects.values() if count >= ENOUGH_OBJECTS]
     share = sum(large) / max(sum(objects.values()), 1)
     agnostic = share < SHARE_OF_SUCH
-    what, other = ("one class, object", "false") if agnostic else (f"{len(annotations.category_names)} classes", "true")
+    all_classes = len(annotations.category_names)
+    what, other = ("one class, object", "false") if agnostic else (f"{all_classes} classes", "true")
     return agnostic, (
-        f"the detector learns {what}: {len(large)} of {len(objects)} classes have {ENOUGH_OBJECTS} objects or more, "
+        f"the detector learns {what}: {len(large)} of {all_classes} classes have {ENOUGH_OBJECTS} objects or more, "
         f"{share:.0%} of all objects; --set detector.class_agnostic={other} chooses otherwise"
     )
 
