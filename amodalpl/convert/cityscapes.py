@@ -19,11 +19,12 @@ import numpy as np
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, is_text, ring
 from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, LeftOut, Mask
-from ..data.source import Source, files_below, load_json
+from ..data.source import Source, files_below
 from ..errors import DataError
 from ..masks import boxed, rle
 from ..masks.boxed import BoxedMask
 from ..masks.rle import Rle
+from .shared.file_per_photo import json_of
 from .shared.numbers_png import read_numbers
 from .shared.photo_folder import PhotoFolder
 
@@ -126,10 +127,7 @@ def _class(label: str) -> tuple[str, bool]:
 
 
 def _read_polygons(builder: _Builder, file: Path, name: str, photo: str) -> None:
-    try:
-        data = load_json(file)
-    except DataError as error:
-        raise LeftOut(str(error)) from None
+    data = json_of(file)
     if not isinstance(data, dict) or not isinstance(data.get("objects"), list):
         raise LeftOut(f"not polygons of Cityscapes: expected imgHeight, imgWidth and objects, got {brief(data)}")
     height, width = as_number(data.get("imgHeight")), as_number(data.get("imgWidth"))

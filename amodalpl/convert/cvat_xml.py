@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, decimal, ellipse, rectangle, ring
-from ..data.format_losses import UnsupportedFields, unsupported_fields
+from ..data.format_losses import UnsupportedFields, as_one_ring, unsupported_fields
 from ..data.mask_parsing import as_number, brief
-from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
 from ..errors import DataError
@@ -351,8 +350,7 @@ def _write_shape(
     if instance.modal_mask.rle is not None:
         shape = ET.SubElement(image, "mask", {**common, **_runs(instance.modal_mask), **place})
     else:
-        losses["objects of several polygons, joined by slits"] += len(instance.modal_mask.polygons) > 1
-        flat = one_ring(instance.modal_mask, size_hw)
+        flat = as_one_ring(instance.modal_mask, size_hw, losses)
         points = ";".join(f"{x:.10g},{y:.10g}" for x, y in zip(flat[::2], flat[1::2], strict=True))
         shape = ET.SubElement(image, "polygon", {**common, "points": points, **place})
     for name, value in attributes.items():

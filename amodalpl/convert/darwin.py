@@ -17,10 +17,10 @@ import numpy as np
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, ellipse, number, rectangle, ring
 from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, LeftOut, Mask
-from ..data.source import Source, files_below, load_json
-from ..errors import DataError
+from ..data.source import Source
 from ..masks import boxed, rle
 from ..masks.boxed import BoxedMask, common_window
+from .shared.file_per_photo import files_of, json_of, read_each
 
 _NOT_AREAS = ("tag", "line", "keypoint", "skeleton", "directional_vector", "cuboid", "string", "graph", "link", "table")
 _LAYER = "raster_layer"
@@ -51,23 +51,12 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
     Raises:
         DataError: nothing there, or nothing that can be read.
     """
-    folder = path if path.is_dir() else path.parent
-    files = list(files_below(path, ".json")) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"{path}: expected Darwin files (one JSON file per photo), found no JSON file")
-    builder = Builder(path, images, drawn_on=drawn_on)
-    for file in files:
-        place = str(file.relative_to(folder))
-        with builder.entry(place):
-            _read_file(builder, file, place)
-    return builder.finish()
+    files = files_of(path, ".json", "Darwin")
+    return read_each(Builder(path, images, drawn_on=drawn_on), files, _read_file)
 
 
 def _read_file(builder: Builder, file: Path, place: str) -> None:
-    try:
-        raw = load_json(file)
-    except DataError as error:
-        raise LeftOut(str(error)) from None
+    raw = json_of(file)
     if not _is_darwin(raw):
         raise LeftOut("not a Darwin file: expected the keys item (or image) and annotations")
     name, stated_hw, slot = _photo(raw)

@@ -21,9 +21,8 @@ from PIL import Image
 
 from ..data.coco_parsing import score_of
 from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, number, rectangle, ring
-from ..data.format_losses import UnsupportedFields, unsupported_fields
+from ..data.format_losses import UnsupportedFields, as_one_ring, unsupported_fields, visible_part
 from ..data.mask_parsing import as_number, brief
-from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source
 from ..errors import DataError
@@ -286,17 +285,16 @@ def _results(
 ) -> Iterator[dict[str, Any]]:
     height, width = photo.size_hw
     for instance in instances:
-        if instance.modal_mask is None or instance.is_crowd:
-            losses["objects without a visible mask" if instance.modal_mask is None else "crowd regions"] += 1
+        mask = visible_part(instance, losses)
+        if mask is None:
             continue
-        losses["objects of several polygons, joined by slits"] += len(instance.modal_mask.polygons) > 1
-        kind = "polygonlabels" if instance.modal_mask.rle is None else "brushlabels"
+        kind = "polygonlabels" if mask.rle is None else "brushlabels"
         value: dict[str, Any] = {kind: [names[instance.category_id]]}
-        if instance.modal_mask.rle is None:
-            points = np.reshape(one_ring(instance.modal_mask, photo.size_hw), (-1, 2)) * (100 / width, 100 / height)
+        if mask.rle is None:
+            points = np.reshape(as_one_ring(mask, photo.size_hw, losses), (-1, 2)) * (100 / width, 100 / height)
             value |= {"points": points.tolist(), "closed": True}
         else:
-            channels = np.repeat(rle.decode(instance.modal_mask.rle).ravel().view(np.uint8) * 255, 4)
+            channels = np.repeat(rle.decode(mask.rle).ravel().view(np.uint8) * 255, 4)
             value |= {"format": "rle", "rle": list(encode(channels))}
         yield {
             "id": f"amodalpl{instance.id}",

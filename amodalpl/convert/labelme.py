@@ -24,11 +24,11 @@ from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, ell
 from ..data.format_losses import UnsupportedFields, unsupported_fields
 from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
-from ..data.source import Source, files_below, load_json
-from ..errors import DataError
+from ..data.source import Source
 from ..io.files import write_json
 from ..masks import rle
 from .shared.attributes import attributes_of
+from .shared.file_per_photo import files_of, files_to_write, json_of, read_each
 
 VERSION = "5.5.0"  # whose files are written
 _NO_OBJECTS = {"__ignore__", "_background_"}
@@ -69,23 +69,14 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
     Raises:
         DataError: nothing there, or nothing that can be read.
     """
+    files = files_of(path, ".json", "labelme")
     folder = path if path.is_dir() else path.parent
-    files = list(files_below(path, ".json")) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"{path}: expected labelme files (one JSON file per photo), found no JSON file")
     builder = Builder(path, folder if images is None else images, must_be_there=images is not None, drawn_on=drawn_on)
-    for file in files:
-        place = str(file.relative_to(folder))
-        with builder.entry(place):
-            _read_file(builder, file, place)
-    return builder.finish()
+    return read_each(builder, files, _read_file)
 
 
 def _read_file(builder: Builder, file: Path, place: str) -> None:
-    try:
-        raw = load_json(file)
-    except DataError as error:
-        raise LeftOut(str(error)) from None
+    raw = json_of(file)
     if not _is_labelme(raw):
         raise LeftOut("not a labelme file: expected the keys shapes and imagePath")
     assert builder.images is not None
@@ -241,15 +232,8 @@ def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     )
     names = data.category_names
     instances = data.by_image
-    taken: dict[PurePosixPath, str] = {}
-    for photo in data.images:
-        file = PurePosixPath(photo.file_name).with_suffix(".json")
-        if file in taken:
-            raise DataError(f"{out}: {photo.file_name} and {taken[file]} would both be described by {file}; rename one")
-        taken[file] = photo.file_name
-        path = out / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, _file(photo, instances[photo.id], names, losses))
+    for photo, file in files_to_write(data.images, out, "", ".json"):
+        write_json(file, _file(photo, instances[photo.id], names, losses))
     return +losses
 
 

@@ -19,13 +19,14 @@ from ..data.coco_parsing import mask_of
 from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.mask_parsing import brief
 from ..data.records import AnnotationSet, LeftOut
-from ..data.source import Source, files_below, load_json
+from ..data.source import Source, files_below
 from ..errors import DataError
 from ..masks import rle
 from . import png_instances
 from .coco_results import mask_size
 from .png_index import ANY_CLASS
 from .shared.doubles import without_doubles
+from .shared.file_per_photo import json_of
 from .shared.photo_folder import PhotoFolder
 
 _KNOWN = {"id", "segmentation", "area", "bbox", "predicted_iou"}
@@ -82,10 +83,7 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
     for file in files:
         name = file.relative_to(folder).as_posix()
         with builder.entry(name):
-            try:
-                data = load_json(file)
-            except DataError as error:
-                raise LeftOut(str(error)) from None
+            data = json_of(file)
             if not _first(data):
                 raise LeftOut(f"not masks of SAM: expected a list of masks with {_SCORE}, got {brief(data)}")
             masks = [_in_runs(mask) if isinstance(mask, dict) else {} for mask in _masks(data)]

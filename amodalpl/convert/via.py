@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, ellipse, number, rectangle, ring
-from ..data.format_losses import UnsupportedFields, unsupported_fields
+from ..data.format_losses import UnsupportedFields, as_one_ring, unsupported_fields, visible_part
 from ..data.mask_parsing import brief
-from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source
 from ..errors import DataError
@@ -186,19 +185,14 @@ def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
 def _region(
     instance: Instance, size_hw: tuple[int, int], name: str, losses: UnsupportedFields
 ) -> dict[str, Any] | None:
-    if instance.modal_mask is None:
-        losses["objects without a visible mask"] += 1
-        return None
-    if instance.is_crowd:
-        losses["crowd regions"] += 1
+    mask = visible_part(instance, losses)
+    if mask is None:
         return None
     losses["other keys of objects"] += sum(key != "attributes" for key in instance.extra)
-    losses["masks in pixels, as polygons along pixels"] += instance.modal_mask.rle is not None
-    losses["objects of several polygons, joined by slits"] += len(instance.modal_mask.polygons) > 1
     attributes, others = simple(instance.extra.get("attributes"))
     losses["attributes that are lists"] += others
     losses["attributes named class"] += "class" in attributes
-    flat = one_ring(instance.modal_mask, size_hw)
+    flat = as_one_ring(mask, size_hw, losses)
     return {
         "shape_attributes": {"name": "polygon", "all_points_x": list(flat[::2]), "all_points_y": list(flat[1::2])},
         "region_attributes": {**attributes, "class": name},

@@ -15,11 +15,12 @@ import numpy as np
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, decimal, rectangle, ring
 from ..data.mask_parsing import as_number
 from ..data.records import AnnotationSet, LeftOut, Mask
-from ..data.source import Source, files_below
+from ..data.source import Source
 from ..errors import DataError
 from ..io.xml import read_xml
 from ..masks import rle
 from ..masks.geometry import count_px
+from .shared.file_per_photo import files_of, read_each
 from .shared.numbers_png import read_numbers
 
 MASKS, PHOTOS = "SegmentationObject", "JPEGImages"  # folders beside that of the XML files
@@ -52,17 +53,11 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
     Raises:
         DataError: nothing there, or nothing that can be read.
     """
+    files = files_of(path, ".xml", "Pascal VOC")
     folder = path if path.is_dir() else path.parent
-    files = list(files_below(path, ".xml")) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"{path}: expected Pascal VOC files (one XML file per photo), found no XML file")
     beside = next((f for f in (folder / PHOTOS, folder.parent / PHOTOS) if f.is_dir()), folder)
     builder = Builder(path, beside if images is None else images, must_be_there=images is not None, drawn_on=drawn_on)
-    for file in files:
-        place = str(file.relative_to(folder))
-        with builder.entry(place):
-            _read_file(builder, file, place)
-    return builder.finish()
+    return read_each(builder, files, _read_file)
 
 
 def _read_file(builder: Builder, file: Path, place: str) -> None:

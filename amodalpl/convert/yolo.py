@@ -13,21 +13,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
 from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, decimal
-from ..data.format_losses import UnsupportedFields, unsupported_fields
+from ..data.format_losses import UnsupportedFields, as_one_ring, unsupported_fields, visible_part
 from ..data.mask_parsing import as_number, brief
-from ..data.mask_tracing import one_ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
 from ..errors import DataError
 from ..io.files import write_whole
 from ..io.yaml import load_yaml
+from .shared.file_per_photo import files_to_write
 
 CARDS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASSES = ("classes.txt", "obj.names")
@@ -245,14 +245,9 @@ def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
     )
     numbers = {category["id"]: number for number, category in enumerate(data.categories)}
     instances = data.by_image
-    taken: dict[PurePosixPath, str] = {}
-    for photo in data.images:
-        file = PurePosixPath("labels", photo.file_name).with_suffix(".txt")
-        if file in taken:
-            raise DataError(f"{out}: {photo.file_name} and {taken[file]} would both be described by {file}; rename one")
-        taken[file] = photo.file_name
+    for photo, file in files_to_write(data.images, out, "labels", ".txt"):
         lines = "".join(f"{line}\n" for line in _written_lines(photo, instances[photo.id], numbers, losses))
-        _write_text(out / file, lines)
+        _write_text(file, lines)
     card: dict[str, Any] = {"path": ".", "train": "images", "val": "images"}
     card["names"] = {number: category["name"] for number, category in enumerate(data.categories)}
     _write_text(out / CARDS[0], yaml.safe_dump(card, sort_keys=False, allow_unicode=True))
@@ -264,12 +259,10 @@ def _written_lines(
 ) -> Iterator[str]:
     height, width = photo.size_hw
     for instance in instances:
-        if instance.modal_mask is None or instance.is_crowd:
-            losses["objects without a visible mask" if instance.modal_mask is None else "crowd regions"] += 1
+        mask = visible_part(instance, losses)
+        if mask is None:
             continue
-        losses["masks in pixels, as polygons along pixels"] += instance.modal_mask.rle is not None
-        losses["objects of several polygons, joined by slits"] += len(instance.modal_mask.polygons) > 1
-        points = np.reshape(one_ring(instance.modal_mask, photo.size_hw), (-1, 2)) / (width, height)
+        points = np.reshape(as_one_ring(mask, photo.size_hw, losses), (-1, 2)) / (width, height)
         inside = points.clip(0, 1)  # Ultralytics leaves out a whole photo over one point outside
         losses["polygons that leave their photo, cut to its edge"] += bool((inside != points).any())
         yield " ".join([str(numbers[instance.category_id]), *(f"{value:.{_DIGITS}g}" for value in inside.ravel())])

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from ..masks.rle import Rle
-from .records import AnnotationSet, ImageRecord, Instance, LeftOut
+from .mask_tracing import one_ring
+from .records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask, Ring
 
 UnsupportedFields = Counter[str]  # what a format could not hold, in words, and how many times
 
@@ -45,6 +46,24 @@ def unsupported_fields(data: AnnotationSet, *parts: str) -> UnsupportedFields:
     {'order in depth, pairs': 1}
     """
     return +UnsupportedFields({part: _COUNTS[part](data) for part in parts})
+
+
+def visible_part(instance: Instance, losses: UnsupportedFields) -> Mask | None:
+    """Return the visible mask of an object, for formats that know no crowds; None, and counted, where it has none."""
+    if instance.modal_mask is None:
+        losses["objects without a visible mask"] += 1
+    elif instance.is_crowd:  # it would become an object
+        losses["crowd regions"] += 1
+    else:
+        return instance.modal_mask
+    return None
+
+
+def as_one_ring(mask: Mask, size_hw: tuple[int, int], losses: UnsupportedFields) -> Ring:
+    """Return a mask as one polygon, for formats that allow no more; what that changes is counted."""
+    losses["masks in pixels, as polygons along pixels"] += mask.rle is not None
+    losses["objects of several polygons, joined by slits"] += len(mask.polygons) > 1
+    return one_ring(mask, size_hw)
 
 
 def visible_pixels(instance: Instance, photo: ImageRecord, losses: UnsupportedFields) -> Rle | None:

@@ -1,1 +1,1 @@
-"""What formats of other tools have in common: attributes, numbers in PNG files, names of photos. None is a format."""
+"""What formats of other tools have in common: one file per photo, attributes, names of photos, and more."""
