@@ -53,8 +53,6 @@ def test_completing_filled_boxes_warns(tmp_path):
     for annotations, count in ((scenes.annotations, 0), (tmp_path / "boxes.json", 1)):
         cut, labelled = Heard(), Heard()
         synth(annotations, scenes.images, tmp_path / f"synth{count}", settings, progress=cut)
-        pseudolabel(
-            annotations, scenes.images, "builtin", tmp_path / f"labels{count}", settings, device="cpu", progress=labelled
-        )
+        pseudolabel(annotations, scenes.images, "builtin", tmp_path / f"labels{count}", settings, progress=labelled)
         for heard in (cut, labelled):
             assert sum("most masks fill" in text for text in heard.warnings) == count
