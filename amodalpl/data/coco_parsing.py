@@ -624,5 +624,5 @@ def _require_masks(path: Path, annotations: list[Any], instances: list[Instance]
     first = dropped[0]
     raise DataError(
         f"{path}: {first.place}: {first.reason.partition(': ')[2]}; none of the {len(annotations)} annotations has a "
-        "mask (boxes only?), export instance masks"
+        "mask (boxes only?), export instance masks; `amodalpl check` says what learns from boxes"
     )

@@ -22,6 +22,7 @@ from ..calibration.likeness import promise_among
 from ..completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer
 from ..completion.onnx_backend import NETWORK
 from ..completion.precision import in_precision
+from ..data.doubtful import boxes_warning
 from ..data.kept_labels import MADE_FROM, made_from, write_made_from
 from ..data.label_folder import DOUBT, FITTED, LABELS, ORDER, REFIT, STATS
 from ..data.read import read_annotations
@@ -195,6 +196,8 @@ def _read(
     if not any(data.completable[record.id] for record in data.images):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     require_memory(data)
+    if warning := boxes_warning(data):
+        progress.warn(warning)
     return data, rules
 
 

@@ -21,7 +21,7 @@ from ..errors import DataError
 from ..io.files import write_whole
 from ..io.images import image_path, read_image
 from ..masks import rle
-from ..metrics.detection import LEFT_OUT, LeavingOutEval, as_score, evaluate, protocol
+from ..metrics.detection import LEFT_OUT, LeavingOutEval, as_score, evaluate, known_iou_type, protocol
 from ..metrics.levels import COCOA_CLS, LevelSet
 from ..metrics.occluded_detection import ap_by_level, levels_protocol
 from ..runtime.progress import SILENT, Progress
@@ -114,8 +114,9 @@ def write_detector_page(
         DataError: truth or detections are not COCO.
         OutputError: the file cannot be written.
     """
-    masks = protocol("segm", held_back=held_back)
-    evaluation = evaluate(LeavingOutEval, truth, detections, "segm")
+    known = known_iou_type(truth)
+    masks = protocol(known, held_back=held_back)
+    evaluation = evaluate(LeavingOutEval, truth, detections, known)
     examples = choose_examples(evaluation, truth, detections)
     with progress.task("drawing the report", 1 + sum(map(len, examples.values()))) as advance:
         levels = _by_level(truth, detections, COCOA_CLS)
@@ -213,9 +214,10 @@ def _facts(
     truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], evaluation: COCOeval
 ) -> list[tuple[str, Any]]:
     objects = [a for a in truth["annotations"] if not a.get("iscrowd") and not a.get(LEFT_OUT)]
+    what = "masks" if known_iou_type(truth) == "segm" else "boxes"
     return [
-        ("AP of masks", as_score(evaluation.stats[0])),
-        ("AP50 of masks", as_score(evaluation.stats[1])),
+        (f"AP of {what}", as_score(evaluation.stats[0])),
+        (f"AP50 of {what}", as_score(evaluation.stats[1])),
         ("photos", len(truth["images"])),
         ("objects", len(objects)),
         ("regions ignored", len(truth["annotations"]) - len(objects)),

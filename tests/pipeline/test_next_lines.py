@@ -95,6 +95,22 @@ def test_from_the_report_to_the_detector_s_scores_by_what_is_printed(place):
 
 
 @pytest.mark.slow
+def test_from_boxes_alone_to_labels_by_what_is_printed(place):
+    pytest.importorskip("mmdet")
+    content = json.loads(Path("instances.json").read_text())
+    for entry in content["annotations"]:
+        del entry["segmentation"]
+    Path("boxes.json").write_text(json.dumps(content))
+    checked = run("amodalpl check boxes.json images --config tiny --set detector.steps=2 --device cpu")
+    summary = run(checked["next"])
+    assert summary["stage"] == "train-detector" and "bbtp" in checked["next"]
+    assert summary["then"].startswith("amodalpl pseudolabel boxes.json images --detector runs/detector ")
+    labels = run(summary["then"])
+    assert labels["counts"]["labels"] == len(content["annotations"]) and labels["next"].startswith("open ")
+    assert run(checked["then"])["counts"] == labels["counts"]
+
+
+@pytest.mark.slow
 def test_from_boxes_to_labels_by_what_is_printed(place):
     pytest.importorskip("mmdet")
     summary = run(f"amodalpl train-compositional instances.json images --init none --out 'my shapes' {BOXES}")
