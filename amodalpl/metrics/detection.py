@@ -28,6 +28,9 @@ NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs
 LEFT_OUT = "left_out"
 """Key of a truth that is neither to be found nor wrong to be found; COCO's `ignore` is overwritten by pycocotools."""
 
+BOXES_ONLY = "boxes_only"
+"""Key of a COCO truth whose masks are filled boxes, since nobody knows the masks: boxes alone can be scored."""
+
 
 def protocol(
     iou_type: IouType, *, masks: Masks = "amodal", held_back: bool = False, class_agnostic: bool = False

@@ -21,7 +21,7 @@ from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
 from ..errors import CheckpointError, DataError, OutputError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..masks import rle
-from ..metrics.detection import coco_scores, protocol
+from ..metrics.detection import BOXES_ONLY, coco_scores, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
@@ -359,7 +359,7 @@ def _finish(
         },
     )
     counts["detections"] = len(found)
-    precision = scores[protocol("segm", held_back=data.held_back)]["detector"]["AP"]
+    precision = next(iter(scores.values()))["detector"]["AP"]  # of masks, where they are known
     warnings = [
         *_of_labels(data, settings),
         *sanity_checks.of_training([point["loss"] for point in curve if "loss" in point]),
@@ -479,15 +479,13 @@ def _divide(
     """
     wanted = coco_export.categories(annotations, agnostic)
     background = coco_export.background_photos(annotations) if settings.detector.background_photos else set()
-    if truth is None and learnt.instances and not any(i.modal or i.amodal for i in annotations.instances):
-        raise DataError(
-            f"{annotations.path}: expected masks to score against, got boxes only; give --val FILE with whole masks"
-        )
     if truth is None:
-        learn, hold = coco_export.split_images(
-            annotations, settings.detector.validation_fraction, settings.seed, background
-        )
-        val_set = coco_export.to_coco(annotations, wanted, images=hold, background=background, with_visible=True)
+        boxes_only = not any(i.modal or i.amodal for i in annotations.instances)
+        known = learnt if boxes_only else annotations
+        learn, hold = coco_export.split_images(known, settings.detector.validation_fraction, settings.seed, background)
+        val_set = coco_export.to_coco(known, wanted, images=hold, background=background, with_visible=not boxes_only)
+        if boxes_only:
+            val_set.coco[BOXES_ONLY] = True
         elsewhere, reason = len(annotations.images) - len(learn) - len(hold), "image without instances"
     else:
         val_set = coco_export.to_coco(truth, wanted, amodal_only=True, keep_empty=True, with_visible=True)
@@ -589,17 +587,18 @@ def score_detections(
     """Score masks and boxes, and visible masks where there are any.
 
     Args:
-        truth: COCO with whole masks, and `visible_mask` beside them where it is known.
+        truth: COCO with whole masks, and `visible_mask` beside them where it is known; with `BOXES_ONLY`, boxes are
+            scored alone.
         found: COCO results of whole masks, and `visible_mask` beside them where the model predicts it.
         held_back: the truth is a part of the labels.
 
     Returns:
         Protocol -> row -> metric -> value.
     """
-    scores = {
-        protocol("segm", held_back=held_back): {"detector": coco_scores(truth, found, "segm")},
-        protocol("bbox", held_back=held_back): {"detector": coco_scores(truth, found, "bbox")},
-    }
+    of_boxes = {protocol("bbox", held_back=held_back): {"detector": coco_scores(truth, found, "bbox")}}
+    if truth.get(BOXES_ONLY):
+        return of_boxes
+    scores = {protocol("segm", held_back=held_back): {"detector": coco_scores(truth, found, "segm")}, **of_boxes}
     if any("visible_mask" in detection for detection in found):
         seen = {**truth, "annotations": [_visible(entry) for entry in truth["annotations"]]}
         of_visible = coco_scores(seen, [_visible(detection) for detection in found], "segm")

@@ -21,7 +21,7 @@ from ..errors import DataError
 from ..io.files import write_whole
 from ..io.images import image_path, read_image
 from ..masks import rle
-from ..metrics.detection import LEFT_OUT, LeavingOutEval, as_score, evaluate, protocol
+from ..metrics.detection import BOXES_ONLY, LEFT_OUT, IouType, LeavingOutEval, as_score, evaluate, protocol
 from ..metrics.levels import COCOA_CLS, LevelSet
 from ..metrics.occluded_detection import ap_by_level, levels_protocol
 from ..runtime.progress import SILENT, Progress
@@ -99,7 +99,8 @@ def write_detector_page(
     Args:
         folder: of the detector, there already.
         images: folder of the photos that were scored on.
-        truth: COCO annotations with masks as RLE, and `visible_mask` beside them for scores by occlusion.
+        truth: COCO annotations with masks as RLE, and `visible_mask` beside them for scores by occlusion; with
+            `BOXES_ONLY`, it is their boxes that are compared.
         detections: COCO results with masks as RLE.
         scores: protocol -> row -> metric -> value, as the stage shows them.
         curves: one entry per logging interval: `step` and losses by name.
@@ -114,8 +115,9 @@ def write_detector_page(
         DataError: truth or detections are not COCO.
         OutputError: the file cannot be written.
     """
-    masks = protocol("segm", held_back=held_back)
-    evaluation = evaluate(LeavingOutEval, truth, detections, "segm")
+    boxes_only = bool(truth.get(BOXES_ONLY))
+    iou_type: IouType = "bbox" if boxes_only else "segm"
+    evaluation = evaluate(LeavingOutEval, truth, detections, iou_type)
     examples = choose_examples(evaluation, truth, detections)
     with progress.task("drawing the report", 1 + sum(map(len, examples.values()))) as advance:
         levels = _by_level(truth, detections, COCOA_CLS)
@@ -129,7 +131,8 @@ def write_detector_page(
         version=__version__,
         style=Markup("".join((_HERE / name).read_text(encoding="utf-8") for name in ("labels.css", "detector.css"))),
         held_back=held_back,
-        masks=masks,
+        boxes_only=boxes_only,
+        compared=protocol(iou_type, held_back=held_back),
         facts=_facts(truth, detections, evaluation),
         scores=scores,
         precision_recall=precision_recall(evaluation),
@@ -213,9 +216,10 @@ def _facts(
     truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], evaluation: COCOeval
 ) -> list[tuple[str, Any]]:
     objects = [a for a in truth["annotations"] if not a.get("iscrowd") and not a.get(LEFT_OUT)]
+    what = "boxes" if evaluation.params.iouType == "bbox" else "masks"
     return [
-        ("AP of masks", as_score(evaluation.stats[0])),
-        ("AP50 of masks", as_score(evaluation.stats[1])),
+        (f"AP of {what}", as_score(evaluation.stats[0])),
+        (f"AP50 of {what}", as_score(evaluation.stats[1])),
         ("photos", len(truth["images"])),
         ("objects", len(objects)),
         ("regions ignored", len(truth["annotations"]) - len(objects)),

@@ -19,8 +19,8 @@ from amodalpl.detector.data.paired_masks import VISIBLE, PairedMasks
 from amodalpl.detector.heads.boxinst import surest
 from amodalpl.detector.mmdetection import MODELS
 from amodalpl.drawn_scenes import write_scenes
-from amodalpl.errors import DataError, SettingsError
-from amodalpl.pipeline.train_detector import train_detector
+from amodalpl.errors import SettingsError
+from amodalpl.pipeline.train_detector import evaluate_detector, train_detector
 from amodalpl.settings import DetectorSettings
 from amodalpl.settings_values import resolve
 
@@ -241,12 +241,26 @@ def test_boxes_of_masks_and_stated_boxes_train_the_same(tmp_path):
     assert all(np.isfinite(list(point.values())).all() for point in curves[0])
 
 
-def test_boxes_only_need_masks_to_be_scored_against(tmp_path):
-    scenes = write_scenes(tmp_path / "a", 3, seed=0, size_hw=(96, 128))
+def test_boxes_without_any_mask_are_scored_as_boxes(tmp_path):
+    scenes = write_scenes(tmp_path / "a", 4, seed=0, size_hw=(96, 128))
     file = boxes_only(scenes, tmp_path / "boxes.json")
     settings = resolve({"detector": {**TINY, "model": "boxinst", "boxes_of": "file"}})
-    with pytest.raises(DataError, match="expected masks to score against, got boxes only; give --val FILE"):
-        train_detector(file, scenes.images, tmp_path / "out", settings, init="none", device="cpu")
+    out = tmp_path / "out"
+    summary = train_detector(file, scenes.images, out, settings, init="none", device="cpu")
+    assert list(summary.scores) == ["COCO AP amodal (bbox, held-back labels)"]
+    whole = {a["id"]: a["bbox"] for a in json.loads(scenes.truth.read_text())["annotations"]}
+    truth = json.loads((out / "val.json").read_text())
+    assert truth["annotations"] and all(a["bbox"] == whole[a["id"]] for a in truth["annotations"])
+    page = (out / "report.html").read_text()
+    assert "AP50 of boxes" in page and "AP of masks" not in page and "how true the masks are is not known" in page
+    assert evaluate_detector(out, device="cpu").scores == summary.scores
+
+
+def test_a_part_of_the_masks_is_still_scored_as_masks(tmp_path):
+    scenes = write_scenes(tmp_path / "a", 4, seed=0, size_hw=(96, 128))
+    settings = resolve({"detector": {**TINY, "model": "boxinst"}})
+    summary = train_detector(scenes.truth, scenes.images, tmp_path / "out", settings, init="none", device="cpu")
+    assert "COCO AP amodal (segm, held-back labels)" in summary.scores
 
 
 def test_trust_in_masks_is_refused():
