@@ -99,7 +99,8 @@ def write_detector_page(
     Args:
         folder: of the detector, there already.
         images: folder of the photos that were scored on.
-        truth: COCO annotations with masks as RLE, and `visible_mask` beside them for scores by occlusion.
+        truth: COCO annotations with masks as RLE, and `visible_mask` beside them for scores by occlusion; with
+            `ONLY_BOXES`, it is their boxes that are compared.
         detections: COCO results with masks as RLE.
         scores: protocol -> row -> metric -> value, as the stage shows them.
         curves: one entry per logging interval: `step` and losses by name.
@@ -115,7 +116,7 @@ def write_detector_page(
         OutputError: the file cannot be written.
     """
     known = known_iou_type(truth)
-    masks = protocol(known, held_back=held_back)
+    compared = protocol(known, held_back=held_back)
     evaluation = evaluate(LeavingOutEval, truth, detections, known)
     examples = choose_examples(evaluation, truth, detections)
     with progress.task("drawing the report", 1 + sum(map(len, examples.values()))) as advance:
@@ -130,7 +131,8 @@ def write_detector_page(
         version=__version__,
         style=Markup("".join((_HERE / name).read_text(encoding="utf-8") for name in ("labels.css", "detector.css"))),
         held_back=held_back,
-        masks=masks,
+        boxes_only=known == "bbox",
+        compared=compared,
         facts=_facts(truth, detections, evaluation),
         scores=scores,
         precision_recall=precision_recall(evaluation),
