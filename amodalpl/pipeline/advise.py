@@ -6,6 +6,7 @@ costlier way is recommended only where it is surely better, so that a difference
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,7 +91,8 @@ def advise(
     require_own_folder(out, "advise", [SYNTH])
     start = read_network_settings(completer_folder(BUILTIN))
     photos = _photos_with_objects(annotations, fmt)
-    held_back = {"holdout_fraction": min(_MOST_HELD_BACK, max(_HELD_BACK, 2 * FEWEST_PHOTOS / max(photos, 1)))}
+    enough = math.ceil(1000 * 2 * FEWEST_PHOTOS / max(photos, 1)) / 1000
+    held_back = {"holdout_fraction": min(_MOST_HELD_BACK, max(_HELD_BACK, enough))}
     values = merge({"synthesis": held_back | start["synthesis"]}, values)
     settings = resolve(values)
     scored = round(photos * settings.synthesis.holdout_fraction) // 2

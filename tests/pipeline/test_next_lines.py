@@ -146,6 +146,41 @@ def test_run_goes_on_by_the_same_command(until, fake_stage, place):
     parse(summary["then"])
 
 
+@pytest.mark.slow
+def test_a_run_that_stopped_early_goes_on_to_its_end_by_what_is_printed(place):
+    pytest.importorskip("mmdet")
+    data = f"--annotations instances.json --images images {shlex.join(CHOSEN[2:])}"
+    summary = run(f"amodalpl run tiny {data} --out 'all runs' --until synth")
+    assert " --init none " in summary["next"]  # else it would end for want of start weights
+    again = run(summary["next"])
+    assert again["stage"] == "run" and again["next"] == "open 'all runs/detector/report.html'"
+    assert Path("all runs/detector/weights.pth").is_file()
+    assert run(again["then"])["stage"] == "predict"
+
+
+def test_a_network_as_onnx_labels_by_what_is_printed(place):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    run(f"amodalpl run tiny --annotations instances.json --images images --out runs --until complete {LAST}")
+    summary = run("amodalpl export-onnx runs/completer")
+    assert "--backend onnx" in summary["next"]
+    labels = run(summary["next"])
+    assert labels["stage"] == "pseudolabel" and Path(shlex.split(labels["next"])[1]).is_file()
+
+
+@pytest.mark.slow
+def test_refined_labels_and_their_detector_by_what_is_printed(place):
+    pytest.importorskip("mmdet")
+    run(f"amodalpl run tiny --annotations instances.json --images images --out runs --until pseudolabel {LAST}")
+    summary = run(
+        "amodalpl refine runs/labels images --synth runs/synth --out 'my refined' --init none --config tiny "
+        "--device cpu"
+    )
+    opener, page = shlex.split(summary["next"])
+    assert opener == "open" and Path(page).is_file()
+    assert run(summary["then"])["stage"] == "predict"
+
+
 @pytest.mark.parametrize(("gpu", "preset"), [(False, " --config coco_cpu"), (True, "")])
 def test_the_preset_is_that_of_the_device(gpu, preset, place, monkeypatch):
     monkeypatch.setattr(next_command, "has_gpu", lambda: gpu)
