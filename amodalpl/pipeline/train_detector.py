@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,8 @@ def train_detector(
         labels=labels, images=images, val=val, val_images=val_images, init=init, mmdet_config=mmdet_config
     )
     require_detector()
+    from ..detector import training
+
     where = pick_device(device)
     settings, stock = with_model_of(mmdet_config, settings)
     wanted = settings.detector
@@ -120,7 +123,12 @@ def train_detector(
         inputs["mmdet config"] = stock.identity
     join_processes(where)
     first = Ranks.of_this_process().is_first
-    stage = _claim((out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments), first)
+    stage = training.first_then_others(
+        partial(
+            StageRun.open, out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments,
+            ("detector.steps", training.CHECKPOINT),
+        )
+    )  # fmt: skip
     if stage.done:
         return _summary(out, labels, images, wanted, stage.counts, _stored(out)["scores"])
     with stage.released_on_bad_input():
@@ -189,16 +197,6 @@ def _read(
         inputs |= {f"validation {name}": value for name, value in input_hashes(truth, folder).items()}
     turned = any_turned(annotations, images) or bool(truth and any_turned(truth, folder))
     return _Data(labels, train_set, val_set, held_back, images, folder, turned, inputs)
-
-
-def _claim(claim: tuple[Any, ...], first: bool) -> StageRun:
-    """Open the output folder; the other processes find what the first one wrote."""
-    from ..detector import training
-
-    claim = (*claim, ("detector.steps", training.CHECKPOINT))
-    claimed = StageRun.open(*claim) if first else None
-    training.wait_for_all()
-    return claimed or StageRun.open(*claim)
 
 
 def _prepare(
