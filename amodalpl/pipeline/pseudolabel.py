@@ -9,7 +9,7 @@ label.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, r
 from ..detector import require_mmdetection
 from ..errors import DataError, SettingsError
 from ..io.files import hash_file, read_json, write_json
-from ..io.json_stream import read_entries, read_lines, write_lines
+from ..io.json_stream import read_entries
 from ..labelling.assemble import label_photos, left_out
 from ..labelling.class_rules import ClassRules, class_rules
 from ..labelling.gap_tolerance import measured, some_photos
@@ -42,6 +42,7 @@ from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device, wait_for_files
 from ..runtime.memory import require_memory
 from ..runtime.next_command import argument, beside
+from ..runtime.parts import PARTS, make_parts, read_parts
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, Renewal, StageRun, git_state, input_hashes
 from ..runtime.summary import Summary
@@ -55,9 +56,6 @@ from .stage_table import STAGES
 
 ROW = STAGES["pseudolabel"]
 _ANY_PARTS = ".parts*"
-PARTS = f".parts-{__version__}"
-"""Folder of what is stored while working; another version might label otherwise, so it starts again in its own."""
-_PART = "a part of the labels"
 _MADE = (LABELS, ORDER, DOUBT, STATS, MADE_FROM, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}")
 _MAY_GROW = ("annotations", "images", "review")  # inputs of a run that `--add` continues
 _OFFER = "--add labels what is new or changed and keeps the rest; else choose another --out or delete it"
@@ -147,7 +145,9 @@ def pseudolabel(
             run.record["fitted completer"] = hash_file(network.folder / CARD)
         plan, tolerance = _plan(data, rules, network.bundle, settings.labels, added, progress)
         work = _Work(data, images, network, plan, tolerance, added)
-        parts = _make_parts(work, folder, settings.labels.images_per_part, ranks, progress)
+        records = [r for r in data.images if data.by_image[r.id] and not work.is_kept(r)]
+        title, some = "labelling photos", settings.labels.images_per_part
+        parts = make_parts(folder, records, some, work.label, title, progress, ranks)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
         decided = _together(added, decided) if added else decided
@@ -321,44 +321,14 @@ class _Work:
         """Tell whether a photo has its labels from an earlier run."""
         return self.added is not None and record.id in self.added.kept
 
-
-def _make_parts(work: _Work, folder: Path, photos_per_part: int, ranks: Ranks, progress: Progress) -> list[Path]:
-    """Make this process's parts; the first process returns once those of all are there.
-
-    Returns:
-        The files of all parts, in the order of the photos.
-    """
-    records = [r for r in work.data.images if work.data.by_image[r.id] and not work.is_kept(r)]
-    parts = [records[k : k + photos_per_part] for k in range(0, len(records), photos_per_part)]
-    folder.mkdir(exist_ok=True)
-    files = [folder / f"{number:06d}.jsonl" for number in range(len(parts))]
-    missing = [k for k, file in enumerate(files) if not file.exists()]
-    done = len(records) - sum(len(parts[k]) for k in missing)
-    with progress.task("labelling photos", len(records), done=done) as advance:
-        for k in missing:
-            if k % ranks.world == ranks.rank:
-                photos = label_photos(work.plan, work.data, work.images, parts[k], work.network.name)
-                write_lines(files[k], _all_but_the_last_shown(photos, advance))
-                advance(1)
-        if ranks.is_first:
-            others = [k for k in missing if k % ranks.world]
-            wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
-    return files
-
-
-def _all_but_the_last_shown(
-    photos: Iterator[dict[str, Any]], advance: Callable[[int], None]
-) -> Iterator[dict[str, Any]]:
-    """Show each photo of a part as done, the last one excepted: it is done when the part is there."""
-    for number, photo in enumerate(photos):
-        if number:
-            advance(1)
-        yield photo
+    def label(self, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
+        """Label photos; yields what a part of the run keeps of each."""
+        return label_photos(self.plan, self.data, self.images, records, self.network.name)
 
 
 def _in_order(work: _Work, parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """Read the photos of all parts, each part once, and those that are kept, in the order of the annotations."""
-    labelled = (photo for part in parts for photo in read_lines(part, _PART))
+    labelled = read_parts(parts)
     for record in work.data.images:
         if work.added and work.is_kept(record):
             yield {**work.added.kept.read(record.id), "left_out": left_out(work.data, record)}

@@ -1,0 +1,70 @@
+"""Work on photos in parts, a file for a few photos each: a run that was killed goes on after the last whole part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.records import ImageRecord
+from ..io.json_stream import read_lines, write_lines
+from ..version import __version__
+from .distributed import Ranks, wait_for_files
+from .progress import Progress
+
+PARTS = f".parts-{__version__}"
+"""Folder of the parts while a run works; another version might work otherwise, so it starts again in its own."""
+
+
+def make_parts(
+    folder: Path,
+    records: Sequence[ImageRecord],
+    photos_per_part: int,
+    work: Callable[[Sequence[ImageRecord]], Iterator[dict[str, Any]]],
+    title: str,
+    progress: Progress,
+    ranks: Ranks | None = None,
+) -> list[Path]:
+    """Make the parts that are missing, of several processes this one's share; the first returns once all are there.
+
+    Args:
+        folder: of the parts; made where it is missing.
+        records: of the photos.
+        photos_per_part: how many, the last part has the rest.
+        work: from the photos of a part to a line for each.
+        title: what is shown.
+        progress: counts the photos; the last one of a part is done when the part is there.
+        ranks: the processes; None where there is one.
+
+    Returns:
+        The files of all parts, in the order of the photos.
+    """
+    rank, world = (ranks.rank, ranks.world) if ranks else (0, 1)
+    parts = [records[k : k + photos_per_part] for k in range(0, len(records), photos_per_part)]
+    folder.mkdir(exist_ok=True)
+    files = [folder / f"{number:06d}.jsonl" for number in range(len(parts))]
+    missing = [k for k, file in enumerate(files) if not file.exists()]
+    done = len(records) - sum(len(parts[k]) for k in missing)
+    with progress.task(title, len(records), done=done) as advance:
+        for k in missing:
+            if k % world == rank:
+                write_lines(files[k], _all_but_the_last_shown(work(parts[k]), advance))
+                advance(1)
+        if rank == 0:
+            others = [k for k in missing if k % world]
+            wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
+    return files
+
+
+def _all_but_the_last_shown(
+    lines: Iterator[dict[str, Any]], advance: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines):
+        if number:
+            advance(1)
+        yield line
+
+
+def read_parts(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Read the lines of all parts."""
+    return (line for file in files for line in read_lines(file, "a part of a run"))
