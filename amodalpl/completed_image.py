@@ -8,12 +8,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from .errors import MissingPackageError, OutputError
-from .io.files import write_json, write_whole
+from .io.files import write_json
+from .io.images import write_image
 from .labelling import assemble
 from .masks import rle
 from .report.draw import overlay
@@ -67,7 +67,7 @@ class CompletedImage(assemble.CompletedImage):
         picture = Image.fromarray(drawn)
         if path is not None:
             _require_suffix(Path(path), _PICTURES)
-            _write(Path(path), picture)
+            write_image(Path(path), drawn)
         return picture
 
     def to_coco(self, image_id: int = 1, first_id: int = 1) -> list[dict[str, Any]]:
@@ -183,9 +183,3 @@ class CompletedImage(assemble.CompletedImage):
 def _require_suffix(file: Path, known: tuple[str, ...]) -> None:
     if file.suffix.lower() not in known:
         raise OutputError(f"{file}: expected a name that ends in {', '.join(known)}, got {file.suffix or 'none'!r}")
-
-
-def _write(file: Path, picture: Image.Image) -> None:
-    done, data = cv2.imencode(file.suffix, np.ascontiguousarray(np.asarray(picture)[:, :, ::-1]))
-    assert done, "a suffix that was checked"
-    write_whole(file, lambda part: part.write_bytes(data.tobytes()))

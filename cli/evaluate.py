@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from amodalpl.errors import SettingsError, nearest
 from amodalpl.metrics.levels import LEVEL_SETS
+from amodalpl.runtime.summary import Summary
 
 from . import options
 from .display import show
+
+if TYPE_CHECKING:
+    from amodalpl.settings import PipelineSettings
 
 evaluate = typer.Typer(no_args_is_help=True, help="Scores, each under the name of its protocol.")
 
@@ -25,6 +33,36 @@ def known_levels(name: str | None) -> str | None:
     if name is not None and name not in LEVEL_SETS:
         raise SettingsError(f"--levels: expected known bins of occlusion, got {name!r}{nearest(name, LEVEL_SETS)}")
     return name
+
+
+Scoring = Callable[..., Summary]  # takes `progress`
+
+
+@dataclass(frozen=True)
+class Given:
+    """The settings and the device that a command was given."""
+
+    settings: PipelineSettings
+    device: str
+
+
+def with_settings(command: Callable[..., Scoring]) -> Callable[..., None]:
+    """Give a command the options of settings, --device and --json; it gets them as `given` and returns what to run."""
+
+    def run(
+        config: Path | None,
+        overrides: list[str] | None,
+        seed: int | None,
+        device: options.Device,
+        as_json: bool,
+        **own: Any,
+    ) -> None:
+        scoring = command(**own, given=Given(options.resolved(config, overrides, seed), device.value))
+        show(lambda progress: scoring(progress=progress), as_json)
+
+    parameters = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
+    parameters += [*options.of_settings(), options.keyword("as_json", options.Json, False)]
+    return options.made_command(run, command.__name__, command.__doc__ or "", parameters)
 
 
 Truth = Annotated[Path, typer.Argument(metavar="TRUTH", help="Any supported file with amodal masks.")]
@@ -46,143 +84,96 @@ ScoresOut = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Al
 
 
 @evaluate.command()
+@with_settings
 def completion(
+    given: Given,
     truth: Truth,
     labels: Labels,
     things_only: ThingsOnly = False,
     levels: Levels = None,
     out: ScoresOut = None,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    seed: options.Seed = None,
-    device: options.DeviceOption = options.Device.auto,
-    as_json: options.Json = False,
-) -> None:
+) -> Scoring:
     """Score amodal masks, beside the modal masks and their convex hulls.
 
     Example: [bold]amodalpl evaluate completion truth.json runs/labels/pseudo_amodal.json[/bold]
     """
-    gap_px = options.resolved(config, overrides, seed).labels.near_px
-
     from amodalpl.evaluation.completion import evaluate_completion as stage
 
-    show(
-        lambda progress: stage(
-            truth,
-            labels,
-            things_only=things_only,
-            gap_px=gap_px,
-            levels=levels,
-            out=out,
-            progress=progress,
-        ),
-        as_json,
+    return partial(
+        stage, truth, labels, things_only=things_only, gap_px=given.settings.labels.near_px, levels=levels, out=out
     )
 
 
 @evaluate.command()
+@with_settings
 def order(
+    given: Given,
     truth: Truth,
     labels: Labels,
     things_only: ThingsOnly = False,
     out: ScoresOut = None,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    seed: options.Seed = None,
-    device: options.DeviceOption = options.Device.auto,
-    as_json: options.Json = False,
-) -> None:
+) -> Scoring:
     """Score who hides whom.
 
     Example: [bold]amodalpl evaluate order truth.json runs/labels/pseudo_amodal.json[/bold]
     """
-    gap_px = options.resolved(config, overrides, seed).labels.near_px
-
     from amodalpl.evaluation.order import evaluate_order as stage
 
-    show(
-        lambda progress: stage(truth, labels, things_only=things_only, gap_px=gap_px, out=out, progress=progress),
-        as_json,
-    )
+    return partial(stage, truth, labels, things_only=things_only, gap_px=given.settings.labels.near_px, out=out)
 
 
 @evaluate.command()
+@with_settings
 def promise(
+    given: Given,
     truth: Truth,
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Output folder of `amodalpl pseudolabel`.")],
     things_only: ThingsOnly = False,
     out: ScoresOut = None,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    seed: options.Seed = None,
-    device: options.DeviceOption = options.Device.auto,
-    as_json: options.Json = False,
-) -> None:
+) -> Scoring:
     """Hold what labels say of themselves against a truth: hidden parts, uncertainty, promise, order, with intervals.
 
     Example: [bold]amodalpl evaluate promise truth.json runs/labels[/bold]
     """
-    settings = options.resolved(config, overrides, seed)
+    settings = given.settings
 
     from amodalpl.evaluation.promise import evaluate_promise as stage
 
-    show(
-        lambda progress: stage(
-            truth,
-            labels,
-            things_only=things_only,
-            gap_px=settings.labels.near_px,
-            seed=settings.seed,
-            out=out,
-            progress=progress,
-        ),
-        as_json,
+    return partial(
+        stage, truth, labels, things_only=things_only, gap_px=settings.labels.near_px, seed=settings.seed, out=out
     )
 
 
 @evaluate.command()
+@with_settings
 def completer(
+    given: Given,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of `amodalpl complete`.")],
     synth_dir: Annotated[Path, typer.Argument(metavar="SYNTH", help="Output folder of `amodalpl synth`.")],
     out: ScoresOut = None,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    seed: options.Seed = None,
-    device: options.DeviceOption = options.Device.auto,
-    as_json: options.Json = False,
-) -> None:
+) -> Scoring:
     """Score a trained completer on another hold-out of the same photos, made with other settings.
 
     Example: [bold]amodalpl evaluate completer runs/completer runs/pairs --out scores/completer[/bold]
     """
-    labels = options.resolved(config, overrides, seed).labels
-
     from amodalpl.evaluation.holdout_scores import evaluate_completer as stage
 
-    show(
-        lambda progress: stage(folder, synth_dir, labels, out=out, device=device.value, progress=progress),
-        as_json,
-    )
+    return partial(stage, folder, synth_dir, given.settings.labels, out=out, device=given.device)
 
 
 @evaluate.command()
+@with_settings
 def detector(
+    given: Given,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of `amodalpl train-detector`.")],
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    seed: options.Seed = None,
-    device: options.DeviceOption = options.Device.auto,
-    as_json: options.Json = False,
-) -> None:
+) -> Scoring:
     """Score a trained detector again: COCO AP and AR, amodal and modal.
 
     Example: [bold]amodalpl evaluate detector runs/detector[/bold]
     """
-    options.explicit(config, overrides, seed)
-
     from amodalpl.pipeline.train_detector import evaluate_detector as stage
 
-    show(lambda progress: stage(folder, device=device.value, progress=progress), as_json)
+    return partial(stage, folder, device=given.device)
 
 
 @evaluate.command()
@@ -272,7 +263,9 @@ def boxes(
 
 
 @evaluate.command()
+@with_settings
 def zoo(
+    given: Given,
     truth: Truth,
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of its photos.")],
     detectors: Annotated[
@@ -286,36 +279,26 @@ def zoo(
     ] = False,
     levels: Levels = None,
     out: ScoresOut = None,
-    config: options.Config = None,
-    overrides: options.Overrides = None,
-    seed: options.Seed = None,
-    device: options.DeviceOption = options.Device.auto,
-    as_json: options.Json = False,
-) -> None:
+) -> Scoring:
     """Run several detectors on the photos of a truth: every AP, the order of pairs, speed and memory in one table.
 
     Example: [bold]amodalpl evaluate zoo truth.json images/ runs/detector --out scores/zoo[/bold]
     """
-    from amodalpl.settings_values import resolve
-
-    settings = resolve(options.explicit(config, overrides, seed))
+    settings = given.settings
 
     from amodalpl.evaluation.zoo import evaluate_zoo as stage
 
-    show(
-        lambda progress: stage(
-            truth,
-            images,
-            detectors,
-            class_agnostic=class_agnostic,
-            levels=levels,
-            score_threshold=settings.predict.score_threshold,
-            gap_px=settings.labels.near_px,
-            out=out,
-            device=device.value,
-            progress=progress,
-        ),
-        as_json,
+    return partial(
+        stage,
+        truth,
+        images,
+        detectors,
+        class_agnostic=class_agnostic,
+        levels=levels,
+        score_threshold=settings.predict.score_threshold,
+        gap_px=settings.labels.near_px,
+        out=out,
+        device=given.device,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,6 +106,31 @@ DeviceOption = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print nothing but a closing summary in JSON.")]
+
+
+def keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    """Return a parameter of a command that is put together."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def of_settings() -> list[inspect.Parameter]:
+    """Return the parameters that every command with settings has."""
+    return [
+        keyword("config", Config, None),
+        keyword("overrides", Overrides, None),
+        keyword("seed", Seed, None),
+        keyword("device", DeviceOption, Device.auto),
+    ]
+
+
+def made_command(
+    action: Callable[..., None], name: str, help: str, parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """Return an action as typer takes it, with parameters that it does not spell out."""
+    action.__name__, action.__doc__ = name, help
+    action.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    action.__annotations__ = {p.name: p.annotation for p in parameters}
+    return action
 
 
 def explicit(

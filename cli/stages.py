@@ -41,50 +41,39 @@ def command_of(stage: Stage) -> Callable[..., None]:
 
         show(act, as_json, computes="device" in stage.takes)
 
-    parameters = list(_of(stage))
-    command.__name__ = stage.name.replace("-", "_")
-    command.__doc__ = f"{inspect.cleandoc(stage.help)}\n\nExample: [bold]amodalpl {stage.example}[/bold]"
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    return command
+    help = f"{inspect.cleandoc(stage.help)}\n\nExample: [bold]amodalpl {stage.example}[/bold]"
+    return options.made_command(command, stage.name.replace("-", "_"), help, list(_of(stage)))
 
 
 def _of(stage: Stage) -> Iterator[inspect.Parameter]:
     """List the parameters: what is needed, then what may be left out."""
     needed = [i for i in stage.inputs if not i.optional]
     yield from map(_parameter, needed)
-    yield _keyword("out", options.Out)
+    yield options.keyword("out", options.Out)
     if stage.choice:
-        yield _keyword("choice", _choice(stage.choice), None)
-        yield _keyword("list_choices", _listing(stage.choice), False)
+        yield options.keyword("choice", _choice(stage.choice), None)
+        yield options.keyword("list_choices", _listing(stage.choice), False)
     yield from (_parameter(i) for i in stage.inputs if i.optional)
     if stage.sections:
-        yield _keyword("config", options.Config, None)
-        yield _keyword("overrides", options.Overrides, None)
-        yield _keyword("seed", options.Seed, None)
-        yield _keyword("device", options.DeviceOption, options.Device.auto)
-    yield _keyword("as_json", options.Json, False)
-
-
-def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        yield from options.of_settings()
+    yield options.keyword("as_json", options.Json, False)
 
 
 def _parameter(given: Input) -> inspect.Parameter:
     of: type = Path if given.kind == "path" else str
     words: dict[str, Any] = {"metavar": given.metavar, "help": given.help}
     if not given.flag:
-        return _keyword(given.name, Annotated[of, typer.Argument(**words)])
+        return options.keyword(given.name, Annotated[of, typer.Argument(**words)])
     if given.shown_default:
         words["show_default"] = given.shown_default
     if given.kind == "format":
-        return _keyword(given.name, options.FormatOption, given.default)
+        return options.keyword(given.name, options.FormatOption, given.default)
     if not given.optional:
-        return _keyword(given.name, Annotated[of, typer.Option(given.flag, **words)])
+        return options.keyword(given.name, Annotated[of, typer.Option(given.flag, **words)])
     if given.kind == "flag":
-        return _keyword(given.name, Annotated[bool, typer.Option(given.flag, help=given.help)], given.default)
+        return options.keyword(given.name, Annotated[bool, typer.Option(given.flag, help=given.help)], given.default)
     annotation = of if given.default is not None else of | None
-    return _keyword(given.name, Annotated[annotation, typer.Option(given.flag, **words)], given.default)
+    return options.keyword(given.name, Annotated[annotation, typer.Option(given.flag, **words)], given.default)
 
 
 def _choice(choice: Choice) -> Any:

@@ -21,7 +21,7 @@ from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .choose_calibration import features_help, labels_help, pixels_help, promise_of_draws
 from .error_model import ErrorModel, fit_errors
-from .fit import Calibration, Evidence, PixelCounts, RiskGuarantee, evidence_of, fit_labels, fit_pixels
+from .fit import Calibration, Evidence, PixelCounts, RiskGuarantee, fit_labels, fit_pixels
 from .holdout import Case
 from .likeness import JudgedLabels
 from .order_chance import fit_order_chance
@@ -178,7 +178,7 @@ def _sample_of(label: Label, truth: BoxedMask, scene: int, near: bool) -> LabelS
     iou = count_px(found & true) / count_px(found | true)
     prediction, evidence = label.prediction, None
     if prediction is not None and not label.runaway:
-        evidence = evidence_of(prediction, label.whole[prediction.window] | prediction.modal)
+        evidence = Evidence.of(prediction, label.whole[prediction.window] | prediction.modal)
     in_pieces = count_pieces(truth.crop) > 1
     return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene, near, label.features, in_pieces)
 

@@ -62,19 +62,19 @@ class Evidence:
     added: np.ndarray
     left_out: np.ndarray
 
+    @classmethod
+    def of(cls, prediction: CompletionPrediction, amodal: np.ndarray) -> Evidence:
+        """Count the evidence for a label.
 
-def evidence_of(prediction: CompletionPrediction, amodal: np.ndarray) -> Evidence:
-    """Count the evidence for a label.
-
-    Args:
-        prediction: of the completer.
-        amodal: (h, w) bool, the label within the prediction's window; contains the visible part.
-    """
-    return Evidence(
-        int(np.count_nonzero(prediction.modal)),
-        _count_levels(prediction.probability[amodal & ~prediction.modal]),
-        _count_levels(prediction.probability[prediction.unseen & ~amodal & ~prediction.modal]),
-    )
+        Args:
+            prediction: of the completer.
+            amodal: (h, w) bool, the label within the prediction's window; contains the visible part.
+        """
+        return cls(
+            int(np.count_nonzero(prediction.modal)),
+            _count_levels(prediction.probability[amodal & ~prediction.modal]),
+            _count_levels(prediction.probability[prediction.unseen & ~amodal & ~prediction.modal]),
+        )
 
 
 def _count_levels(probability: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
 from ..errors import DataError
-from ..io.files import write_whole
+from ..io.files import write_bytes
 from ..io.xml import read_xml
 from ..masks import rle
 from .shared.attributes import Value, simple
@@ -272,7 +272,7 @@ def write(data: AnnotationSet, out: Path) -> UnsupportedFields:
         ET.fromstring(text)
     except (ET.ParseError, UnicodeEncodeError):  # control characters cannot be written in XML at all
         raise DataError(f"{out}: expected names without control characters, which XML cannot hold; rename") from None
-    write_whole(out, lambda part: part.write_bytes(text))
+    write_bytes(out, text)
     return +losses
 
 

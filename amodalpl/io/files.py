@@ -98,6 +98,11 @@ def remove_temporaries(folder: Path) -> None:
                     os.unlink(os.path.join(place, name))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file of these bytes, whole."""
+    write_whole(path, lambda part: part.write_bytes(content))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole; keys keep their order, so equal values give equal bytes."""
     text = json.dumps(value, ensure_ascii=False, indent=None if _is_long(value) else 1, allow_nan=False)

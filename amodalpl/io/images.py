@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import DataError
-from .files import write_whole
+from .files import write_bytes
 from .links import links_are_followed
 
 MAX_SIDE_PX = 65_535
@@ -314,12 +314,24 @@ def _png_is_whole(data: bytes) -> bool:
     return False
 
 
-def write_photo(path: Path, image: np.ndarray) -> None:
-    """Write an (H, W, 3) uint8 RGB image as JPEG, whole."""
-    ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
-    if not ok:
-        raise DataError(f"{path}: could not encode the image")
-    write_whole(path, lambda part: part.write_bytes(data.tobytes()))
+def encode_image(image: np.ndarray, suffix: str, quality: int = 82) -> bytes:
+    """Encode an image; equal images give equal bytes.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        suffix: ".png", ".jpg" or ".jpeg".
+        quality: of JPEG.
+    """
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 6] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise DataError(f"could not encode an image of shape {image.shape} as {suffix}")
+    return data.tobytes()
+
+
+def write_image(path: Path, image: np.ndarray, quality: int = 95) -> None:
+    """Write an (H, W, 3) uint8 RGB image whole, as PNG or JPEG by its suffix."""
+    write_bytes(path, encode_image(image, path.suffix.lower(), quality))
 
 
 class RecentPhotos:

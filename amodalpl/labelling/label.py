@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from ..calibration.fit import LEVELS, Calibration, evidence_of
+from ..calibration.fit import LEVELS, Calibration, Evidence
 from ..completion.predictor import CompletionPrediction, Scene
 from ..masks.boxed import BoxedMask, boxed
 from ..masks.boxes import tight_box
@@ -125,7 +125,7 @@ def read_label(
     local = amodal_unless_runaway(plan, prediction, threshold, plan.unmasked_threshold)
     if local is None:
         return Label(boxed(visible), 1.0, prediction, runaway=True)
-    implied = plan.calibration.implied_error(evidence_of(prediction, local))
+    implied = plan.calibration.implied_error(Evidence.of(prediction, local))
     return Label(
         as_drawn(visible, prediction, local, plan.contour_inset_px),
         plan.calibration.error(implied),

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,12 @@ from ..data.label_folder import STATS
 from ..data.review_file import REVIEW_FILE
 from ..errors import OutputError
 from ..io.files import read_json
-from ..io.json_stream import read_lines
+from ..runtime.parts import read_parts
 
 ADDED = "added to"
 """Entry of run.json: folder of what was kept, and the gaps that were measured for it."""
 ANY_KEPT = ".kept-*"
 GAP, INSET = "gap px", "tight px"
-_PART = "a part of the labels"
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,7 @@ def take_over(out: Path, record: Mapping[str, Any], marks: Mapping[int, str], pa
     elif noted:
         before = out / noted["folder"]
         files = [before / KEPT, *sorted((out / parts_folder(record, parts)).glob("[0-9]*.jsonl"))]
-        photos: Iterator[Any] = chain.from_iterable(read_lines(file, _PART) for file in files)
-        keep_labels(photos, read_made_from(before / MADE_FROM), marks, before / REVIEW_FILE, out / folder)
+        keep_labels(read_parts(files), read_made_from(before / MADE_FROM), marks, before / REVIEW_FILE, out / folder)
     else:
         raise OutputError(
             f"{out}: has not finished with the annotations that it began with; start it on those again, then --add, or "

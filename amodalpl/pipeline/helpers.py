@@ -14,6 +14,7 @@ import torch
 
 from ..io.files import read_json
 from ..io.parallel import usable_cores
+from ..runtime.distributed import Ranks
 from ..runtime.progress import Progress
 from ..runtime.stage_run import RUN_FILE
 from .stage_table import STAGES
@@ -23,18 +24,24 @@ _CODE = f"import sys; from {__name__} import continue_run; continue_run(*sys.arg
 _PATIENCE_S = 5.0
 
 
-def fitting_number(device: torch.device, parts: int) -> int:
-    """Return how many processes should work where nobody says: on a CPU one, since its network uses all cores.
+def helpers_for(workers: int | None, device: torch.device, parts: int, ranks: Ranks) -> int:
+    """Return how many further processes should work on a run.
 
-    On GPUs there is much to do around the network, by one core for each process.
+    Where nobody says, on a CPU none: its network uses all cores. On GPUs there is much to do around the
+    network, by one core for each process.
 
     Args:
+        workers: processes that were asked for, with this one; None for as many as fit.
         device: of the network.
         parts: that there are to make; a process that makes few has hardly started.
+        ranks: those of `torchrun` need no helpers.
     """
-    if device.type != "cuda":
-        return 1
-    return max(1, min(MOST_PER_GPU * torch.cuda.device_count(), usable_cores() // 2, parts // 4))
+    if ranks.world > 1:
+        return 0
+    if workers is None:
+        on_gpus = min(MOST_PER_GPU * torch.cuda.device_count(), usable_cores() // 2, parts // 4)
+        workers = on_gpus if device.type == "cuda" else 1
+    return max(min(workers, parts) - 1, 0)
 
 
 @contextmanager

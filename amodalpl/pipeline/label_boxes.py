@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from ..detector.compositional.whole_objects import amodal_box, visible_box
 from ..errors import DataError, SettingsError
 from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
-from ..io.json_stream import read_lines, write_lines
 from ..labelling.assemble import photo_entries
 from ..labelling.detections import label_detections
 from ..labelling.write_files import write_label_files
@@ -31,6 +31,7 @@ from ..masks import rle
 from ..masks.geometry import count_px
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device
+from ..runtime.parts import PARTS, make_parts, read_parts
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
@@ -44,9 +45,8 @@ ROW = STAGES["pseudolabel"]
 UNCALIBRATED = "uncalibrated"
 """Flag of labels whose uncertainty was held against no truth."""
 LEAST_KNOWN = 20  # objects of known shape that a calibration needs
-PARTS, CALIBRATION = ".parts", "calibration.json"
+CALIBRATION = "calibration.json"
 PHOTOS_PER_PART = 16
-_PART = "a part of the labels"
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,10 @@ def label_boxes(
         with run.released_on_bad_input():
             known = _calibrated(work, calibrate, out / PARTS / CALIBRATION, progress) if calibrate else None
         work = replace(work, calibration=known[0] if known else None)
-        parts = _make_parts(work, out / PARTS, progress)
-        photos = (photo for part in parts for photo in read_lines(part, _PART))
-        stats = write_label_files(out, data, photos, "inside").to_json(data)
+        records = [r for r in data.images if data.by_image[r.id]]
+        label = partial(map, partial(_label_photo, work))
+        parts = make_parts(out / PARTS, records, PHOTOS_PER_PART, label, "labelling photos", progress)
+        stats = write_label_files(out, data, read_parts(parts), "inside").to_json(data)
         stats["counts"]["uncertainty"] = f"calibrated on {known[1]} objects" if known else "not calibrated"
         write_json(out / STATS, stats)
         write_label_page(out, images, None, progress)
@@ -162,19 +163,6 @@ def _why_not(work: _Work, instance: Instance) -> str | None:
         return "no box of the whole object" if work.whole else "no box"
     name = work.data.category_names.get(instance.category_id, "")
     return None if knows(work.prompt, name) else f"class not learnt: {name}"
-
-
-def _make_parts(work: _Work, folder: Path, progress: Progress) -> list[Path]:
-    records = [r for r in work.data.images if work.data.by_image[r.id]]
-    files = []
-    with progress.task("labelling photos", len(records)) as advance:
-        for start in range(0, len(records), PHOTOS_PER_PART):
-            some = records[start : start + PHOTOS_PER_PART]
-            files.append(folder / f"{start:06d}.jsonl")
-            if not files[-1].exists():
-                write_lines(files[-1], (_label_photo(work, record) for record in some))
-            advance(len(some))
-    return files
 
 
 def _label_photo(work: _Work, record: ImageRecord) -> dict[str, Any]:

@@ -20,8 +20,8 @@ import numpy as np
 from ..data import coco, d2sa
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError
-from ..io.files import write_json, write_whole
-from ..io.images import RecentPhotos, image_path, write_photo
+from ..io.files import write_json
+from ..io.images import RecentPhotos, image_path, write_image
 from ..io.json_stream import finite
 from ..masks import ownership, rle
 from ..masks.boxed import BoxedMask
@@ -98,7 +98,7 @@ def build_occluded(
                     missed[level.name] += 1
                     continue
                 name = f"{number + 1:05d}_{at}.jpg"
-                write_photo(out / IMAGES / name, scene.image)
+                write_image(out / IMAGES / name, scene.image)
                 _add(truth, boxes, scene, target, level, name)
                 if len(pictures) < _ROWS:
                     row.append(scene.image)
@@ -237,5 +237,4 @@ def _write_preview(pictures: Sequence[Sequence[np.ndarray]], path: Path) -> None
             size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
             small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
             sheet[y * _TILE_PX : y * _TILE_PX + size[1], x * _TILE_PX : x * _TILE_PX + size[0]] = small
-    data = cv2.imencode(".png", sheet[:, :, ::-1])[1].tobytes()
-    write_whole(path, partial(Path.write_bytes, data=data))
+    write_image(path, sheet)

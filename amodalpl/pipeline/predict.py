@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,8 @@ from ..data.photo_source import PhotoSource, find_photos
 from ..data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
 from ..detector import require_mmdetection
 from ..errors import CheckpointError, DataError, SettingsError
-from ..io.files import hash_file, hash_listing, write_json, write_whole
-from ..io.images import check_image, image_path, opencv_silent, read_image
-from ..io.json_stream import read_lines, write_lines
+from ..io.files import hash_file, hash_listing, write_json
+from ..io.images import check_image, image_path, opencv_silent, read_image, write_image
 from ..io.parallel import usable_cores
 from ..io.video import Video, write_video
 from ..labelling.assemble import photo_entries
@@ -41,24 +39,21 @@ from ..labelling.detections import label_detections
 from ..labelling.write_files import write_label_files
 from ..masks import boxed, rle
 from ..masks.boxed import BoxedMasks
-from ..report import draw
 from ..report.objects_picture import PicturedObject, draw_objects
 from ..report.page import REPORT_FILE, write_label_page
 from ..runtime.distributed import pick_device
 from ..runtime.next_command import argument
+from ..runtime.parts import PARTS, make_parts, read_parts
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun
 from ..runtime.summary import Summary
 from ..settings import PipelineSettings, PredictSettings
-from ..version import __version__
 from .pseudolabel import pseudolabel
 from .stage_table import STAGES
 
 ROW = STAGES["predict"]
 LABEL_FOLDER, FRAMES, OVERLAYS = "labels", "frames", "overlays"
 RESULTS, MODAL, VIDEO = "detections.json", "modal.json", "video.mp4"
-PARTS = f".parts-{__version__}"
-_PART = "a part of the detections"
 _READERS = 4  # threads that read photos while nothing else is done
 
 
@@ -135,7 +130,7 @@ def predict(
             if video:
                 photos = _frames(video, out, settings.predict.every_frame, counts, progress)
             assert photos
-            parts = make_parts(photos, opened, out, settings.predict, progress, inference)
+            parts = detect_in_parts(photos, opened, out, settings.predict, progress, inference)
             data = AnnotationSet(photos.records, [], opened.categories, photos.dropped, path=source)
             inference.write_results(out / RESULTS, _results(parts))
             counts |= _label(data, photos, parts, opened.name, out, completer, settings, device, progress)
@@ -225,34 +220,26 @@ def _frames(video: Video, out: Path, every: int, counts: dict[str, Any], progres
     return Photos(out / FRAMES, [ImageRecord(k, file.name, size_hw) for k, file in enumerate(files, 1)], [])
 
 
-def make_parts(
+def detect_in_parts(
     photos: Photos, opened: Any, out: Path, settings: PredictSettings, progress: Progress, inference: Any
 ) -> list[Path]:
     """Detect objects on the photos of the parts that are not there yet; return the files of all."""
-    step = settings.photos_per_part
-    parts = [photos.records[k : k + step] for k in range(0, len(photos.records), step)]
-    folder = out / PARTS
-    folder.mkdir(exist_ok=True)
-    files = [folder / f"{number:06d}.jsonl" for number in range(len(parts))]
-    missing = [k for k, file in enumerate(files) if not file.exists()]
-    done = len(photos.records) - sum(len(parts[k]) for k in missing)
-    with (
-        progress.task("detecting objects", len(photos.records), done=done) as advance,
-        ThreadPoolExecutor(min(_READERS, usable_cores())) as readers,
-    ):
-        for k in missing:
-            with opencv_silent():  # once for all threads
-                images = list(readers.map(lambda r: read_image(photos.folder / r.file_name, r.size_hw), parts[k]))
-            found = inference.detect_photos(
-                opened,
-                images,
-                least_score=settings.score_threshold,
-                batch_size=settings.batch_size,
-                half=settings.precision == "fp16",
-            )
-            write_lines(files[k], (_line(r, objects) for r, objects in zip(parts[k], found, strict=True)))
-            advance(len(parts[k]))
-    return files
+
+    def detect(records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
+        with opencv_silent():  # once for all threads
+            images = list(readers.map(lambda r: read_image(photos.folder / r.file_name, r.size_hw), records))
+        found = inference.detect_photos(
+            opened,
+            images,
+            least_score=settings.score_threshold,
+            batch_size=settings.batch_size,
+            half=settings.precision == "fp16",
+        )
+        return (_line(record, objects) for record, objects in zip(records, found, strict=True))
+
+    with ThreadPoolExecutor(min(_READERS, usable_cores())) as readers:
+        some = settings.photos_per_part
+        return make_parts(out / PARTS, photos.records, some, detect, "detecting objects", progress)
 
 
 def _line(record: ImageRecord, objects: Sequence[Any]) -> dict[str, Any]:
@@ -274,7 +261,7 @@ def _result(record: ImageRecord, found: Any) -> dict[str, Any]:
 
 
 def _results(parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    return (result for part in parts for line in read_lines(part, _PART) for result in line["detections"])
+    return (result for line in read_parts(parts) for result in line["detections"])
 
 
 def _label(
@@ -321,7 +308,7 @@ def _objects(data: AnnotationSet, parts: Sequence[Path]) -> dict[int, list[tuple
     """
     objects: dict[int, list[tuple[int, dict[str, Any]]]] = {}
     number = 0
-    for line in (line for part in parts for line in read_lines(part, _PART)):
+    for line in read_parts(parts):
         group = objects[line["image_id"]] = []
         masks = [rle_of(result["segmentation"]) for result in line["detections"]]
         doubles = {double: iou for double, _, iou in same_object(masks)} if masks else {}
@@ -387,14 +374,9 @@ def _pictures(
         for record, picture in drawn:
             path = out / OVERLAYS / f"{stems[record.id]}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            jpeg = draw.encode_jpeg(picture)
-            write_whole(path, partial(_write_bytes, jpeg))
+            write_image(path, picture, quality=82)
             advance(1)
     return [OVERLAYS]
-
-
-def _write_bytes(data: bytes, part: Path) -> None:
-    part.write_bytes(data)
 
 
 def _drawn(photos: Photos, labels: Path, *, steady: bool) -> Iterator[tuple[ImageRecord, np.ndarray]]:

@@ -9,7 +9,7 @@ label.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, r
 from ..detector import require_mmdetection
 from ..errors import DataError, SettingsError
 from ..io.files import hash_file, read_json, write_json
-from ..io.json_stream import read_entries, read_lines, write_lines
+from ..io.json_stream import read_entries
 from ..labelling.assemble import label_photos, left_out
 from ..labelling.class_rules import ClassRules, class_rules
 from ..labelling.gap_tolerance import measured, some_photos
@@ -44,6 +44,7 @@ from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device, wait_for_files
 from ..runtime.memory import require_memory
 from ..runtime.next_command import argument, beside
+from ..runtime.parts import PARTS, make_parts, missing_parts, read_parts
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, Renewal, StageRun, git_state, input_hashes
 from ..runtime.summary import Summary
@@ -51,16 +52,13 @@ from ..runtime.usable_photos import usable_photos
 from ..settings import LabelSettings, PipelineSettings
 from ..version import __version__
 from .add_photos import ANY_KEPT, Added, parts_folder, take_over
-from .helpers import fitting_number, helped_by
+from .helpers import helped_by, helpers_for
 from .label_summary import summary_of_labels, training_on
 from .refit import Refitted, refit
 from .stage_table import STAGES
 
 ROW = STAGES["pseudolabel"]
 _ANY_PARTS = ".parts*"
-PARTS = f".parts-{__version__}"
-"""Folder of what is stored while working; another version might label otherwise, so it starts again in its own."""
-_PART = "a part of the labels"
 _MADE = (LABELS, ORDER, DOUBT, STATS, MADE_FROM, REPORT_FILE, SHEET_FILE, REVIEW_FILE, f"{FITTED}/{CARD}")
 _MAY_GROW = ("annotations", "images", "review")  # inputs of a run that `--add` continues
 _OFFER = "--add labels what is new or changed and keeps the rest; else choose another --out or delete it"
@@ -150,8 +148,12 @@ def pseudolabel(
             run.record["fitted completer"] = hash_file(network.folder / CARD)
         plan, tolerance = _plan(data, rules, network.bundle, settings.labels, added, progress)
         work = _Work(data, images, network, plan, tolerance, added)
+        records = [r for r in data.images if data.by_image[r.id] and not work.is_kept(r)]
+        title, some = "labelling photos", settings.labels.images_per_part
         workers = 1 if add else settings.labels.workers  # what is new is little
-        parts = _make_parts(work, folder, settings.labels.images_per_part, workers, ranks, progress)
+        helpers = helpers_for(workers, network.where, missing_parts(folder, len(records), some), ranks)
+        with helped_by(helpers, out, device, progress):
+            parts = make_parts(folder, records, some, work.label, title, progress, ranks, helpers)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
         decided = _together(added, decided) if added else decided
@@ -332,72 +334,14 @@ class _Work:
         """Tell whether a photo has its labels from an earlier run."""
         return self.added is not None and record.id in self.added.kept
 
-
-def _make_parts(
-    work: _Work, folder: Path, size: int, workers: int | None, ranks: Ranks, progress: Progress
-) -> list[Path]:
-    """Make this process's parts; the first process returns once those of all are there.
-
-    Helpers that it starts itself need not be waited for: what is not there yet when its own share is done, it makes.
-
-    Args:
-        work: to be done.
-        folder: of the parts, within the output folder.
-        size: photos in a part.
-        workers: processes, with this one; None for as many as fit.
-        ranks: of this process.
-        progress: shows photos.
-
-    Returns:
-        The files of all parts, in the order of the photos.
-    """
-    records = [r for r in work.data.images if work.data.by_image[r.id] and not work.is_kept(r)]
-    parts = [records[k : k + size] for k in range(0, len(records), size)]
-    folder.mkdir(exist_ok=True)
-    files = [folder / f"{number:06d}.jsonl" for number in range(len(parts))]
-    missing = [k for k, file in enumerate(files) if not file.exists()]
-    wanted = (workers or fitting_number(work.network.where, len(missing))) if ranks.world == 1 else 1
-    helpers = max(min(wanted, len(missing)) - 1, 0)
-    world = max(ranks.world, helpers + 1)
-    own = [k for k in missing if k % world == ranks.rank]
-    others = [k for k in missing if k % world != ranks.rank] if ranks.is_first else []
-    done = len(records) - sum(len(parts[k]) for k in missing)
-    with (
-        progress.task("labelling photos", len(records), done=done) as advance,
-        helped_by(helpers, folder.parent, work.network.device, progress),
-    ):
-        for k in (*own, *(reversed(others) if helpers else ())):
-            if not files[k].exists():
-                photos = label_photos(work.plan, work.data, work.images, parts[k], work.network.name)
-                write_lines(files[k], _all_but_the_last_shown(photos, advance))
-                advance(1)
-                others = [other for other in others if other != k]
-            others = _still_missing(files, others, lambda found: advance(len(parts[found])))
-        wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
-    return files
-
-
-def _still_missing(files: Sequence[Path], numbers: Sequence[int], news: Callable[[int], None]) -> list[int]:
-    """Look which parts of others are there by now, and tell of each."""
-    there = {file.name for file in files[0].parent.iterdir()} if numbers else set()
-    for number in (n for n in numbers if files[n].name in there):
-        news(number)
-    return [n for n in numbers if files[n].name not in there]
-
-
-def _all_but_the_last_shown(
-    photos: Iterator[dict[str, Any]], advance: Callable[[int], None]
-) -> Iterator[dict[str, Any]]:
-    """Show each photo of a part as done, the last one excepted: it is done when the part is there."""
-    for number, photo in enumerate(photos):
-        if number:
-            advance(1)
-        yield photo
+    def label(self, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
+        """Label photos; yields what a part of the run keeps of each."""
+        return label_photos(self.plan, self.data, self.images, records, self.network.name)
 
 
 def _in_order(work: _Work, parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """Read the photos of all parts, each part once, and those that are kept, in the order of the annotations."""
-    labelled = (photo for part in parts for photo in read_lines(part, _PART))
+    labelled = read_parts(parts)
     for record in work.data.images:
         if work.added and work.is_kept(record):
             yield {**work.added.kept.read(record.id), "left_out": left_out(work.data, record)}

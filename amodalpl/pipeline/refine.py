@@ -31,13 +31,14 @@ from ..metrics.detection import coco_scores, protocol
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
 from ..runtime.next_command import argument, beside
+from ..runtime.parts import PARTS, read_parts
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, input_hashes
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import require_photos
 from ..settings import PipelineSettings, PredictSettings, RefineSettings
 from .apply_review import finished_labels
-from .predict import PARTS, Photos, make_parts
+from .predict import Photos, detect_in_parts
 from .stage_table import STAGES
 from .train_detector import DETECTIONS, VAL, start_identity, train_detector
 
@@ -298,7 +299,7 @@ def _detect(work: _Work, folder: Path) -> list[Path]:
     opened = trained.open_detector(folder / DETECTOR, None, pick_device(work.device))
     wanted = PredictSettings(score_threshold=work.settings.refine.least_score)
     photos = Photos(work.images, list(work.data.images), [])
-    return make_parts(photos, opened, folder, wanted, work.progress, inference)
+    return detect_in_parts(photos, opened, folder, wanted, work.progress, inference)
 
 
 def _write_labels(work: _Work, before: Path, folder: Path, number: int, parts: Sequence[Path] | None) -> None:
@@ -352,9 +353,7 @@ def _actions(folder: Path) -> dict[str, int]:
 
 
 def _by_photo(parts: Sequence[Path]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    for part in parts:
-        for line in read_lines(part, "a part of the detections"):
-            yield line["image_id"], line["detections"]
+    return ((line["image_id"], line["detections"]) for line in read_parts(parts))
 
 
 def _knows_one_class(folder: Path) -> bool:

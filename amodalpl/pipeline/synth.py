@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ..data.coco_parsing import reason_kind
@@ -18,8 +17,8 @@ from ..data.doubtful import boxes_warning
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord
 from ..errors import DataError
-from ..io.files import write_json, write_whole
-from ..io.images import RecentPhotos, image_path, write_photo
+from ..io.files import write_json
+from ..io.images import RecentPhotos, image_path, write_image
 from ..io.json_stream import finite
 from ..masks import ownership
 from ..masks.gaps import derive_tolerance, pair_gaps
@@ -259,7 +258,7 @@ def _write_holdout(
                 if scene is None:
                     continue
                 name = f"{len(images) + 1:06d}.jpg"
-                write_photo(folder / name, scene.image)
+                write_image(folder / name, scene.image)
                 # half of the photos choose thresholds and calibration, the other half is only reported
                 extra = {"photo_id": source.image_id, "part": ("choose", "report")[index % 2]}
                 image, entries = scene_entries(scene, len(images) + 1, name, len(annotations) + 1, extra)
@@ -282,7 +281,4 @@ def _write_preview(bank: Bank, path: Path, settings: PipelineSettings) -> None:
     for number in range(PREVIEW_SAMPLES):
         rng = np.random.default_rng((settings.seed, 4, number))
         samples.append(draw(bank, int(rng.integers(len(bank))), rng, settings.synthesis))
-    sheet = sample_sheet(samples)
-    ok, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    assert ok, "a contact sheet is always encodable"
-    write_whole(path, lambda part: part.write_bytes(data.tobytes()))
+    write_image(path, sample_sheet(samples))

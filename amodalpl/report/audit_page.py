@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from ..data.label_folder import ShownLabel
-from ..errors import DataError
-from ..io.files import write_whole
-from ..io.images import image_path, read_image
+from ..io.images import encode_image
 from ..masks import boxed
 from ..runtime.progress import SILENT, Progress
 from . import draw
+from .html import photo_of, write_page
 
 _HERE = Path(__file__).parent
 _SIDE_PX = 720
@@ -51,30 +47,13 @@ def write_audit_page(
     shown, missing = [], 0
     with progress.task("drawing the labels", len(labels)) as advance:
         for label in labels:
-            photo = _photo(images, file_names[label.image_id], label.amodal["size"])
+            photo = photo_of(images, file_names[label.image_id], label.amodal["size"])
             missing += photo is None
             ground = np.full((*label.amodal["size"], 3), 96, dtype=np.uint8) if photo is None else photo
             picture = draw.close_up(ground, boxed.decode(label.modal), boxed.decode(label.amodal), _SIDE_PX, _MARGIN)
             name = names.get(label.annotation["category_id"], str(label.annotation["category_id"]))
-            jpeg = base64.b64encode(draw.encode_jpeg(picture)).decode("ascii")
+            jpeg = base64.b64encode(encode_image(picture, ".jpg")).decode("ascii")
             shown.append({"id": str(label.id), "name": name, "picture": jpeg})
             advance(1)
-    environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined)
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    script = (_HERE / "audit.js").read_text(encoding="utf-8")
-    page = environment.get_template("audit.html").render(
-        style=Markup((_HERE / "labels.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        data={**data, "labels": shown},
-    )
-    write_whole(path, lambda part: part.write_bytes(page.encode("utf-8", "replace")))
+    write_page(path, "audit.html", ["labels.css"], ["audit.js"], data={**data, "labels": shown})
     return missing
-
-
-def _photo(images: Path, file_name: str, size_hw: Sequence[int]) -> np.ndarray | None:
-    try:
-        photo = read_image(image_path(images, file_name), (int(size_hw[0]), int(size_hw[1])))
-    except DataError:
-        return None
-    return photo if photo.shape[:2] == tuple(size_hw) else None

@@ -12,14 +12,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from pycocotools.cocoeval import COCOeval
 
 from ..data.label_folder import rle_of
-from ..errors import DataError
-from ..io.files import write_whole
-from ..io.images import image_path, read_image
+from ..io.images import encode_image
 from ..masks import rle
 from ..metrics.detection import LEFT_OUT, LeavingOutEval, as_score, evaluate, known_iou_type, protocol
 from ..metrics.levels import COCOA_CLS, LevelSet
@@ -28,7 +24,8 @@ from ..runtime.progress import SILENT, Progress
 from ..version import __version__
 from . import draw
 from .examples import MISTAKES, Example, choose_examples
-from .numbers import curve, format_number, rows
+from .html import photo_of, write_page
+from .numbers import curve, rows
 
 REPORT_FILE = "report.html"
 _HERE = Path(__file__).parent
@@ -123,13 +120,12 @@ def write_detector_page(
         levels = _by_level(truth, detections, COCOA_CLS)
         advance(1)
         sections, missing = _cards(examples, truth, images, progress_by=advance)
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["number"] = format_number
-    page = environment.get_template("detector.html").render(
+    file = folder / REPORT_FILE
+    write_page(
+        file,
+        "detector.html",
+        ["labels.css", "detector.css"],
         version=__version__,
-        style=Markup("".join((_HERE / name).read_text(encoding="utf-8") for name in ("labels.css", "detector.css"))),
         held_back=held_back,
         boxes_only=known == "bbox",
         compared=compared,
@@ -144,8 +140,6 @@ def write_detector_page(
         photos_missing=missing,
         counts=list(rows(counts)),
     )
-    file = folder / REPORT_FILE
-    write_whole(file, lambda part: part.write_bytes(page.encode("utf-8", "replace")))
     return file
 
 
@@ -258,7 +252,7 @@ def _cards(
     for title, n, example in order:
         record = records[example.image_id]
         if held != example.image_id:
-            photo, held = _photo(images, record), example.image_id
+            photo, held = photo_of(images, record["file_name"], (record["height"], record["width"])), example.image_id
         if photo is None:
             missing.add(example.image_id)
         ground = np.full((record["height"], record["width"], 3), 96, np.uint8) if photo is None else photo
@@ -267,17 +261,9 @@ def _cards(
     return {title: [drawn[title, n] for n in range(len(group))] for title, group in examples.items()}, len(missing)
 
 
-def _photo(images: Path, record: Mapping[str, Any]) -> np.ndarray | None:
-    try:
-        photo = read_image(image_path(images, record["file_name"]), (record["height"], record["width"]))
-    except DataError:
-        return None
-    return photo if photo.shape[:2] == (record["height"], record["width"]) else None
-
-
 def _card(group: str, example: Example, photo: np.ndarray, names: Mapping[int, str], file_name: str) -> Card:
     picture = side_by_side(photo, example)
-    source = "data:image/jpeg;base64," + base64.b64encode(draw.encode_jpeg(picture)).decode("ascii")
+    source = "data:image/jpeg;base64," + base64.b64encode(encode_image(picture, ".jpg")).decode("ascii")
     true, found = example.truth, example.detection
     notes = [f"truth: {_described(true, names)}" if true else "no object in this photo"]
     notes.append(f"found: {names[found['category_id']]}, score {found['score']:.2f}" if found else "nothing found here")

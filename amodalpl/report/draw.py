@@ -149,23 +149,6 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def encode_png(image: np.ndarray) -> bytes:
-    """Encode an (H, W, 3) uint8 RGB image; equal images give equal bytes."""
-    return _encoded(image, ".png", [cv2.IMWRITE_PNG_COMPRESSION, 6])
-
-
-def encode_jpeg(image: np.ndarray, quality: int = 82) -> bytes:
-    """Encode an (H, W, 3) uint8 RGB image; equal images give equal bytes."""
-    return _encoded(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
-
-
-def _encoded(image: np.ndarray, suffix: str, options: list[int]) -> bytes:
-    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    if not done:
-        raise DataError(f"could not encode an image of shape {image.shape} as {suffix}")
-    return data.tobytes()
-
-
 def _fit(picture: np.ndarray, side_px: int) -> np.ndarray:
     scale = side_px / max(picture.shape[:2])
     if scale == 1:

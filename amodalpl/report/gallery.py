@@ -15,12 +15,13 @@ import numpy as np
 
 from ..data.label_folder import LabelFolder, ShownLabel, read_doubts, read_orders
 from ..errors import DataError, OutputError
-from ..io.files import write_whole
-from ..io.images import image_path, read_image
+from ..io.files import write_bytes
+from ..io.images import encode_image, image_path, read_image
 from ..masks import boxed, rle
 from ..masks.rle import Rle
 from ..runtime.progress import SILENT, Progress
 from . import draw
+from .html import photo_of
 from .outline import svg_paths
 
 PICTURES = "report"  # folder beside the page, for photos that it cannot hold
@@ -91,17 +92,17 @@ def make_gallery(
         for number, image_id in enumerate(in_order):
             labels, file_name = by_photo[image_id], names[image_id]
             size_hw = (int(labels[0].amodal["size"][0]), int(labels[0].amodal["size"][1]))
-            photo = _photo(images, file_name, size_hw)
+            photo = photo_of(images, file_name, size_hw)
             missing += photo is None
             entry = {"id": image_id, "name": file_name, "size": size_hw, **_order(orders.get(image_id, {}))}
             result.pictures.append("")
             if photo is not None:
-                jpeg = draw.encode_jpeg(_reduced(photo, side_px or _SIDES_PX[0]), _QUALITY)
+                jpeg = encode_image(_reduced(photo, side_px or _SIDES_PX[0]), ".jpg", _QUALITY)
                 if beside is None:
                     result.pictures[-1] = base64.b64encode(jpeg).decode("ascii")
                 else:
                     name = f"{number:05d}.jpg"
-                    _write(beside / name, jpeg)
+                    write_bytes(beside / name, jpeg)
                     entry["src"] = f"{PICTURES}/{name}"
             result.data["photos"].append(entry)
             shared = {e.id: shared_part(e, labels) for e in labels}
@@ -203,14 +204,6 @@ def _order(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _photo(images: Path, file_name: str, size_hw: tuple[int, int]) -> np.ndarray | None:
-    try:
-        photo = read_image(image_path(images, file_name), size_hw)
-    except DataError:
-        return None
-    return photo if photo.shape[:2] == size_hw else None
-
-
 def _reduced(photo: np.ndarray, side_px: int) -> np.ndarray:
     scale = side_px / max(photo.shape[:2])
     if scale >= 1:
@@ -235,14 +228,11 @@ def _fitting_side(images: Path, file_names: Sequence[str]) -> int | None:
     for side_px in _SIDES_PX:
         if side_px < min(_SHARP_PX, longest / 2):
             return None
-        size = sum(len(draw.encode_jpeg(_reduced(photo, side_px), _QUALITY)) for photo in probes) / max(1, len(probes))
+        sizes = [len(encode_image(_reduced(photo, side_px), ".jpg", _QUALITY)) for photo in probes]
+        size = sum(sizes) / max(1, len(probes))
         if size * len(file_names) * 4 / 3 <= PAGE_BYTES:
             return side_px
     return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_whole(path, lambda part: part.write_bytes(content))
 
 
 def _pictures_folder(folder: Path) -> Path:

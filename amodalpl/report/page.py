@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..data.label_folder import LabelEntry, LabelFolder, Overview, check_hold_out, read_label_folder
-from ..io.files import read_json, write_whole
+from ..io.files import read_json
+from ..io.images import write_image
 from ..runtime.progress import SILENT, Progress
 from ..version import __version__
 from . import draw
 from .choice import choose, choose_photos
 from .gallery import make_gallery
-from .numbers import Curve, curve, format_number, histogram, lower_bound, rows
+from .html import write_page
+from .numbers import Curve, curve, histogram, lower_bound, rows
 
 REPORT_FILE, SHEET_FILE = "report.html", "overlays.png"
 PROMISE = "hold-out labels with an occluder: promise"  # its scores, as `amodalpl complete` names them
@@ -68,21 +67,12 @@ def write_label_page(folder: Path, images: Path, completer: Path | None, progres
     shown = choose_photos(overview.labels, PHOTOS, LABELS)
     chosen = choose([e for e in completed if e.image_id in shown], _SHEET_TILES)
     gallery = make_gallery(labels, images, shown, {e.id for group in chosen.values() for e in group}, progress)
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters["number"] = format_number
-    script = "".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS)
-    page = environment.get_template("labels.html").render(
+    write_page(
+        folder / REPORT_FILE,
+        "labels.html",
+        ["labels.css"],
+        _SCRIPTS,
         version=__version__,
-        style=Markup((_HERE / "labels.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         data=gallery.data,
         pictures=[Markup(picture) for picture in gallery.pictures],
         photos_missing=gallery.photos_missing,
@@ -95,9 +85,7 @@ def write_label_page(folder: Path, images: Path, completer: Path | None, progres
         not_promised=_why_not_promised(labels.stats),
         **_trust(completer),
     )
-    write_whole(folder / REPORT_FILE, lambda part: part.write_bytes(page.encode("utf-8", "replace")))
-    sheet = draw.encode_png(_sheet(labels, chosen, gallery.thumbs))
-    write_whole(folder / SHEET_FILE, lambda part: part.write_bytes(sheet))
+    write_image(folder / SHEET_FILE, _sheet(labels, chosen, gallery.thumbs))
 
 
 def _facts(labels: LabelFolder, completed: Sequence[LabelEntry]) -> list[tuple[str, Any]]:

@@ -13,8 +13,8 @@ from ..data.mask_parsing import read_masks
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..errors import DataError, OutputError, nearest
-from ..io.files import read_json, write_whole
-from ..io.images import image_path, read_image
+from ..io.files import read_json
+from ..io.images import image_path, read_image, write_image
 from ..masks import boxed
 from ..masks.boxed import BoxedMask
 from ..report import draw
@@ -75,7 +75,7 @@ def show(annotations: Path, images: Path, what: str, out: Path | None = None) ->
     sheet = draw.contact_sheet(
         pictures, min(4, len(pictures)), _CLOSE_UP_PX if len(pictures) < 3 else _TILE_PX, legend=legend
     )
-    write_whole(target, lambda part: part.write_bytes(draw.encode_png(sheet)))
+    write_image(target, sheet)
     counts = {
         "photo": record.file_name,
         "objects": [title.replace("\n", "   ", 1).replace("\n", ", ") for title in titles],

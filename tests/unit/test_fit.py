@@ -17,7 +17,6 @@ from amodalpl.calibration.fit import (
     PixelCounts,
     RiskGuarantee,
     choose_promise,
-    evidence_of,
     fit_labels,
     fit_pixels,
 )
@@ -64,14 +63,14 @@ def test_visible_pixels_are_not_behind_anything():
 
 
 def test_evidence_by_hand():
-    found = evidence_of(ROW, np.array([[True, True, False, False, False]]))
+    found = Evidence.of(ROW, np.array([[True, True, False, False, False]]))
     assert found.visible_px == 1
     np.testing.assert_array_equal(found.added, at_levels(p800=1))
     np.testing.assert_array_equal(found.left_out, at_levels(p250=2))
 
 
 def test_growth_into_open_ground_is_evidence_too():
-    found = evidence_of(ROW, np.array([[True, True, False, False, True]]))
+    found = Evidence.of(ROW, np.array([[True, True, False, False, True]]))
     np.testing.assert_array_equal(found.added, at_levels(p800=1, p700=1))
 
 

@@ -11,6 +11,7 @@ from drawn_labels import SIZE_HW, box, label, write_doubt, write_labels, write_o
 from amodalpl.data.label_folder import ShownLabel, read_doubts, read_label_folder, read_orders
 from amodalpl.data.review_file import fingerprint
 from amodalpl.errors import DataError
+from amodalpl.io.images import encode_image
 from amodalpl.masks import rle
 from amodalpl.report import draw, gallery, page
 from amodalpl.report.choice import choose, choose_photos
@@ -123,7 +124,7 @@ def test_contact_sheet_fits_every_picture_and_any_title():
 def test_encoded_pictures_come_back():
     image = np.zeros((16, 16, 3), np.uint8)
     image[..., 0] = 250  # red in RGB
-    for data in (draw.encode_png(image), draw.encode_jpeg(image)):
+    for data in (encode_image(image, ".png"), encode_image(image, ".jpg")):
         back = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         assert back[8, 8, 2] > 230 > 30 > back[8, 8, 0]
 
@@ -491,7 +492,7 @@ def test_photos_are_made_smaller_until_they_fit_but_stay_sharp(tmp_path, monkeyp
     cv2.imwrite(str(folder / "a.png"), np.random.default_rng(0).integers(0, 255, (900, 1600, 3), dtype=np.uint8))
     assert gallery._fitting_side(folder, ["a.png"]) == 1280
     photo = gallery.read_image(folder / "a.png")
-    at_800 = len(draw.encode_jpeg(gallery._reduced(gallery._reduced(photo, 1280), 800), 75)) * 4 / 3
+    at_800 = len(encode_image(gallery._reduced(gallery._reduced(photo, 1280), 800), ".jpg", 75)) * 4 / 3
     monkeypatch.setattr(gallery, "PAGE_BYTES", at_800)
     assert gallery._fitting_side(folder, ["a.png"]) == 800
     monkeypatch.setattr(gallery, "PAGE_BYTES", at_800 - 1)

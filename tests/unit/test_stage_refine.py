@@ -63,7 +63,7 @@ class Oracle:
         self.trained = []
         self.fail_in = None
         monkeypatch.setattr(stage, "train_detector", self.train)
-        monkeypatch.setattr(stage, "make_parts", self.detect)
+        monkeypatch.setattr(stage, "detect_in_parts", self.detect)
         from amodalpl.detector import trained
 
         monkeypatch.setattr(trained, "open_detector", lambda folder, checkpoint, device: folder)
