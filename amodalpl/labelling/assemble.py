@@ -18,7 +18,7 @@ from ..masks import ownership
 from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.ownership import Owned
 from ..masks.rle import Rle
-from .label import UncertaintyMap, finish_label
+from .label import UncertaintyMap, flags_of
 from .label_features import LabelFeatures
 from .label_scenes import SceneLabels, label_scenes
 from .ordering import OcclusionEdge, cycles, mutual
@@ -171,29 +171,31 @@ def complete_photos(plan: LabelPlan, photos: Sequence[DrawnPhoto]) -> Iterator[C
 
 
 def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> CompletedImage:
-    owned = photo.owned
-    labels = [
-        finish_label(plan, *of_object)
-        for of_object in zip(found.labels, owned.drawn, owned.masks, owned.lost_px.tolist(), strict=True)
+    owned, labels = photo.owned, found.labels
+    whole = [
+        drawn if label is None else drawn.united(label.whole) for label, drawn in zip(labels, owned.drawn, strict=True)
     ]
     plausibility = None
     if photo.category_ids is not None and plan.shapes is not None:
-        crops = [label.whole.crop for label in labels]
+        crops = [mask.crop for mask in whole]
         plausibility = plan.shapes.score(crops, list(photo.category_ids)) if crops else np.zeros(0)
     return CompletedImage(
-        whole=BoxedMasks((label.whole for label in labels), owned.masks.size_hw),
+        whole=BoxedMasks(whole, owned.masks.size_hw),
         seen=owned.masks,
         shared_px=owned.lost_px,
-        uncertainty=np.array([label.uncertainty for label in labels], dtype=np.float64),
+        uncertainty=np.array([1.0 if label is None else label.uncertainty for label in labels], dtype=np.float64),
         plausibility=plausibility,
         occluders=[
             label.occluders if label is not None and label.occluders else _owners_of_shared(owned, index)
-            for index, label in enumerate(found.labels)
+            for index, label in enumerate(labels)
         ],
         order=found.order,
-        flags=[label.flags for label in labels],
-        uncertainty_maps=[label.uncertainty_map for label in labels],
-        features=[label.features for label in labels],
+        flags=[
+            flags_of(*of_object, plan.low_confidence)
+            for of_object in zip(labels, owned.masks, owned.lost_px.tolist(), strict=True)
+        ],
+        uncertainty_maps=[None if label is None else label.uncertainty_map(plan) for label in labels],
+        features=[None if label is None else label.features for label in labels],
     )
 
 

@@ -28,6 +28,7 @@ from amodalpl.models.completer import build_completer
 from amodalpl.models.completer_table import METHODS
 from amodalpl.pipeline import pseudolabel as stage
 from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.runtime import parts
 from amodalpl.runtime.progress import Progress
 from amodalpl.settings_values import resolve
 from amodalpl.version import __version__
@@ -325,7 +326,7 @@ def test_every_part_is_read_once(made, scenes, tmp_path, monkeypatch):
         read.append(path.name)
         return read_lines(path, what)
 
-    monkeypatch.setattr(stage, "read_lines", reads)
+    monkeypatch.setattr(parts, "read_lines", reads)
     completer = made.out.parent / "completer"
     pseudolabel(scenes.annotations, scenes.images, completer, tmp_path / "out", settings(), device="cpu")
     assert read == ["000000.jsonl", "000001.jsonl", "000002.jsonl"]
