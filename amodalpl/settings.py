@@ -338,6 +338,12 @@ class LabelSettings(Settings):
         "unless given, only of the one that comes with the package",
     )
     images_per_part: int = Field(16, ge=1, description="photos per saved part; a killed run loses at most one part")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="processes that label; the labels are the same. Unless given one on a CPU, up to eight on a GPU, "
+        "as cores and photos allow",
+    )
     boxes: Literal["visible", "whole"] = Field(
         "visible", description="what the boxes are of that a detector is asked about (`pseudolabel --detector`)"
     )
@@ -660,6 +666,29 @@ class DataSettings(Settings):
     val_images: Path | None = Field(None, description="photos of `val`; `images` when not given")
     init: str | None = Field(None, description="start weights of the detector, or none")
     mmdet_config: str | None = Field(None, description="config of MMDetection whose model is trained")
+    box_model: Literal["boxinst", "bbtp", "blade", "bayesian-amodal"] | None = Field(
+        None,
+        description="annotations have boxes, no masks: this model learns from them and makes the labels, in place of a "
+        "completer; blade needs visible and whole boxes; other settings of it are those of detector or compositional",
+    )
+    box_init: str | None = Field(None, description="start weights of the box model; `init` when not given")
+    known: Path | None = Field(
+        None,
+        description="file with masks, of photos that are in no other file: objects of theirs are hidden (`synth "
+        "--recipe occluded-objects`) to calibrate the labels of a box model, and to score it",
+    )
+    known_images: Path | None = Field(None, description="photos of `known`; `images` when not given")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> DataSettings:
+        if self.box_model and self.refine:
+            raise ValueError("refine: expected it to be off with box_model, since its hold-out is made of masks")
+        if not self.box_model and (self.known or self.box_init):
+            what = "known" if self.known else "box_init"
+            raise ValueError(
+                f"{what}: expected box_model beside it; labels of a completer have a hold-out of their own"
+            )
+        return self
 
     @field_validator("*")
     @classmethod

@@ -63,18 +63,24 @@ def _complete(command: str, chosen: list[str]) -> str:
     if words[0] != "amodalpl" or words[1] not in _TAKE_SETTINGS:
         return command
     more = list(chosen)
-    if words[1] == "train-detector" and "--init" not in words[2] and not _downloads(chosen):
+    if words[1] == "train-detector" and "--init" not in words[2] and not has_weights_to_download(_values(chosen)):
         more = ["--init", "none", *more]
     return " ".join([command, *more])
 
 
-def _downloads(chosen: list[str]) -> bool:
+def has_weights_to_download(values: Mapping[str, Any]) -> bool:
     """Tell whether there are start weights to download for the detector of these settings."""
-    from amodalpl.settings_values import explicit_values, resolve
+    from amodalpl.settings_values import resolve
+
+    sections = {name: section for name, section in values.items() if name != "data"}
+    return resolve(sections).detector.backbone == "resnet50"
+
+
+def _values(chosen: list[str]) -> Mapping[str, Any]:
+    """Return what options say that are to be printed."""
+    from amodalpl.settings_values import explicit_values
 
     words = shlex.split(" ".join(chosen))
     given = list(zip(words, words[1:], strict=False))
     config = next((Path(value) for name, value in given if name == "--config"), None)
-    values: Mapping[str, Any] = explicit_values(config, [value for name, value in given if name == "--set"])
-    sections = {name: section for name, section in values.items() if name != "data"}
-    return resolve(sections).detector.backbone == "resnet50"
+    return explicit_values(config, [value for name, value in given if name == "--set"])

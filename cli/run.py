@@ -16,7 +16,7 @@ from amodalpl.runtime.summary import Summary
 
 from . import options
 from .display import show
-from .next_command import repeating, settings_words
+from .next_command import has_weights_to_download, repeating, settings_words
 
 
 def known_stage(name: str) -> str:
@@ -76,8 +76,10 @@ def run(
         again = ["amodalpl run", shlex.quote(str(config)), "--out", shlex.quote(str(out))]
         for name, path in paths.items():
             again += [f"--{name}", shlex.quote(str(path))] if path is not None else []
-        again += settings_words(None, overrides, seed, device.value, preset=False)
-        go_on = " ".join(again)
+        chosen = settings_words(None, overrides, seed, device.value, preset=False)
+        if not values.get("data", {}).get("init") and not has_weights_to_download(values):
+            again += ["--init", "none"]
+        go_on = " ".join([*again, *chosen])
         has_page = summary.next.startswith("open ")
         return replace(summary, next=summary.next if has_page else go_on, then=go_on if has_page else "")
 

@@ -148,7 +148,10 @@ class _OfFolder:
         if type(image_id) is int and image_id in self._numbered:
             name = self._numbered[image_id]
         elif isinstance(image_id, str | int):
-            name = self._photos.named(str(image_id))
+            try:
+                name = self._photos.named(str(image_id))
+            except LeftOut as missing:
+                raise LeftOut(f"{missing}; the COCO file that the detector ran over names it, as --images") from None
         else:
             raise LeftOut(f"unknown image: expected a number or a name, got {brief(image_id)}")
         if name not in self._canvases:

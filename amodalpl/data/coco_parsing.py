@@ -167,7 +167,8 @@ def _top_level(path: Path, data: Any) -> Mapping[str, Any]:
     if isinstance(data, list) and data and isinstance(data[0], dict) and "image_id" in data[0]:
         raise DataError(
             f"{path}: expected a COCO file with images, annotations and categories, got a bare list of results; "
-            f"make one: `amodalpl convert {shlex.quote(str(path))} --images PHOTOS --out instances.json`"
+            f"make one: `amodalpl convert {shlex.quote(str(path))} --images PHOTOS --out instances.json`, "
+            "where PHOTOS is the COCO file that the detector ran over, or the folder of photos"
         )
     found = f"keys {brief(sorted(data))}" if isinstance(data, dict) else type(data).__name__
     raise DataError(
@@ -624,5 +625,5 @@ def _require_masks(path: Path, annotations: list[Any], instances: list[Instance]
     first = dropped[0]
     raise DataError(
         f"{path}: {first.place}: {first.reason.partition(': ')[2]}; none of the {len(annotations)} annotations has a "
-        "mask (boxes only?), export instance masks"
+        "mask (boxes only?), export instance masks; `amodalpl check` says what learns from boxes"
     )

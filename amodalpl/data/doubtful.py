@@ -12,6 +12,8 @@ from ..masks.rle import Rle
 from .records import AnnotationSet, Dropped, Instance
 
 SAME_OBJECT_IOU = 0.9
+MOSTLY = 0.5  # share of masks that fill their bounding box, from which a file has boxes only
+LEAST_OBJECTS = 10  # of a file about whose kind of masks something can be said
 
 
 def doubtful(data: AnnotationSet) -> list[str]:
@@ -32,6 +34,27 @@ def _is_box(instance: Instance) -> bool:
         return False
     xs, ys = rings[0][::2], rings[0][1::2]
     return len(set(xs)) == len(set(ys)) == 2 and len({*zip(xs, ys, strict=True)}) == 4
+
+
+def filling_their_box(masks: Sequence[Rle]) -> int:
+    """Count masks that fill their bounding box."""
+    return int((rle.boxes_xywh(masks)[:, 2:].prod(axis=1) == rle.areas_px(masks)).sum()) if masks else 0
+
+
+def has_only_boxes(data: AnnotationSet) -> bool:
+    """Tell whether nobody has drawn masks: there are none, or most of them are filled boxes."""
+    masks = [mask for i in data.instances if not i.is_crowd and (mask := i.modal or i.amodal)]
+    return not masks or (len(masks) >= LEAST_OBJECTS and filling_their_box(masks) >= MOSTLY * len(masks))
+
+
+def boxes_warning(data: AnnotationSet) -> str:
+    """Say that there is nothing to complete where masks are filled boxes; "" where they are masks."""
+    if not has_only_boxes(data):
+        return ""
+    return (
+        f"{data.path}: most masks fill their bounding box; boxes are no masks of objects, and completed ones mean "
+        "nothing; `amodalpl check` says what learns from boxes"
+    )
 
 
 def merged(data: AnnotationSet) -> AnnotationSet:

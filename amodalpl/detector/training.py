@@ -6,9 +6,9 @@ sampler, hooks and checkpoints are objects of our own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from mmengine.config import ConfigDict
@@ -30,6 +30,7 @@ from .data.dataset import LabelDataset, ResumedSampler
 from .mmdetection import MODELS
 from .quiet import muted, one_line, third_party_quiet
 
+T = TypeVar("T")
 CHECKPOINT = "checkpoint.pth"
 _CURVE_POINTS = 100  # kept of a training, however long
 
@@ -37,6 +38,16 @@ _CURVE_POINTS = 100  # kept of a training, however long
 def wait_for_all() -> None:
     """Return when every process has come here."""
     barrier()
+
+
+def first_then_others(work: Callable[[], T]) -> T:
+    """Do something in the first process, and then in the others, which find what it wrote."""
+    if Ranks.of_this_process().is_first:
+        done = work()
+        wait_for_all()
+        return done
+    wait_for_all()
+    return work()
 
 
 def build(config: Mapping[str, Any], seed: int, source: str = "") -> Any:

@@ -22,6 +22,8 @@ from ..io.files import read_json
 
 IouType = Literal["segm", "bbox"]
 IOU_TYPES: tuple[IouType, ...] = ("segm", "bbox")
+ONLY_BOXES = "only_boxes"
+"""Key of a truth whose masks are filled boxes, since nobody knows any: boxes alone are scored."""
 Masks = Literal["amodal", "visible"]
 Scores = dict[str, float | int | None]
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -46,6 +48,15 @@ def protocol(
     'COCO AP visible (segm, class-agnostic)'
     """
     return f"COCO AP {masks} ({iou_type}{agnostic_suffix(class_agnostic)}{', held-back labels' if held_back else ''})"
+
+
+def known_iou_type(truth: Mapping[str, Any]) -> IouType:
+    """Return what of a truth detections are compared with first: masks, or boxes where it has nothing else.
+
+    >>> known_iou_type({"annotations": []}), known_iou_type({"annotations": [], ONLY_BOXES: True})
+    ('segm', 'bbox')
+    """
+    return "bbox" if truth.get(ONLY_BOXES) else "segm"
 
 
 def agnostic_suffix(class_agnostic: bool) -> str:

@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from . import losses
 from .completer_table import METHODS, Method
+from .few_at_once import FewAtOnce
 from .unet import DoubleConv, UNet
 
 IMAGE_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, RGB 0-255
@@ -97,7 +98,8 @@ def build_completer(method: str, width: int, uses_image: bool, init_gain: float 
 def fuse_for_use(completer: Completer) -> Completer:
     """Return a copy in eval mode whose batch normalisations are part of the convolutions before them.
 
-    The same function up to rounding, and a third faster on a CPU. It cannot be trained on.
+    The same function up to rounding, and a third faster on a CPU, where it takes few patches at a time (`FewAtOnce`).
+    It cannot be trained on.
     """
     fused = copy.deepcopy(completer).eval()
     for block in [m for m in fused.modules() if isinstance(m, DoubleConv)]:
@@ -105,4 +107,6 @@ def fuse_for_use(completer: Completer) -> Completer:
             convolution, normalisation = block[at], block[at + 1]
             block[at] = fuse_conv_bn_eval(convolution, normalisation)  # type: ignore[type-var, arg-type]
             block[at + 1] = nn.Identity()
+    if isinstance(fused.network, UNet):
+        fused.network = FewAtOnce(fused.network)
     return fused

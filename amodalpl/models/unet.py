@@ -49,6 +49,10 @@ class UNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the two raw channels."""
+        return self.leave(self.features(x))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the two channels are made of, (B, width, H, W) float."""
         x = self.enter(x)
         skips = []
         for block in self.down:
@@ -59,7 +63,7 @@ class UNet(nn.Module):
             if x.device.type == "cpu" and self.training and x.requires_grad:
                 x.register_hook(_in_channels_last)
             x = block(torch.cat([skips.pop(), x], dim=1))
-        return self.leave(x)
+        return x
 
 
 def _doubled(x: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ costlier way is recommended only where it is surely better, so that a difference
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..builtin import BUILTIN, completer_folder
 from ..completion.checkpoint import read_network_settings
+from ..data.read import read_annotations
 from ..errors import SettingsError, nearest
 from ..io.files import read_json, write_json
 from ..metrics.bootstrap import Ratio
@@ -23,6 +25,7 @@ from ..runtime.next_command import argument, beside
 from ..runtime.parent_folder import require_own_folder
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
+from ..settings import SynthesisSettings
 from ..settings_values import merge, resolve
 from .complete import METRICS, complete
 from .stage_table import ADVISED
@@ -31,7 +34,8 @@ from .synth import synth
 ADVICE, SYNTH = "advice.json", "synth"
 HULL = "convex hull"
 FEWER_STEPS = 10  # of a training from scratch over those of a fine-tuning
-FEWEST_PHOTOS = 6  # scored; of fewer, intervals say nothing
+FEWEST_PHOTOS = 6  # scored, one half of those held back; of fewer, intervals say nothing
+_HELD_BACK, _MOST_HELD_BACK = SynthesisSettings().holdout_fraction, 0.5  # of the photos, where nothing is asked for
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,18 @@ def advise(
         raise SettingsError(f"--until: expected {', '.join(ADVISED)}, got {until!r}{nearest(until, ADVISED)}")
     require_own_folder(out, "advise", [SYNTH])
     start = read_network_settings(completer_folder(BUILTIN))
-    values = merge({"synthesis": start["synthesis"]}, values)
+    photos = _photos_with_objects(annotations, fmt)
+    enough = math.ceil(1000 * 2 * FEWEST_PHOTOS / max(photos, 1)) / 1000
+    held_back = {"holdout_fraction": min(_MOST_HELD_BACK, max(_HELD_BACK, enough))}
+    values = merge({"synthesis": held_back | start["synthesis"]}, values)
     settings = resolve(values)
+    scored = round(photos * settings.synthesis.holdout_fraction) // 2
     synth(annotations, images, out / SYNTH, settings, fmt, progress)
     steps = {"ready-made": 0, "fine-tuned": max(1, settings.training.steps // FEWER_STEPS)}
     wanted = ADVISED[: ADVISED.index(until) + 1]
+    if scored < FEWEST_PHOTOS:
+        progress.warn(f"nothing is trained, since {scored} photos would be scored and {FEWEST_PHOTOS} are needed")
+        wanted = wanted[:1]
     for number, name in enumerate(wanted, start=1):
         progress.note(f"{number}/{len(wanted)} {name}")
         of_this = merge(merge(values, start), {"training": {"steps": steps[name]}}) if name in steps else values
@@ -119,6 +130,11 @@ class _Lead:
 
     def __str__(self) -> str:
         return f"{self.by or 0:+.2f} [{self.by_low or 0:+.2f}, {self.by_high or 0:+.2f}]"
+
+
+def _photos_with_objects(annotations: Path, fmt: str) -> int:
+    data = read_annotations(annotations, fmt)
+    return len({instance.image_id for instance in data.instances if not instance.is_crowd})
 
 
 def folder_of(name: str) -> str:

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..builtin import completer_folder, is_builtin
 from ..calibration.likeness import promise_among
 from ..completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer
 from ..completion.onnx_backend import NETWORK
 from ..completion.precision import in_precision
+from ..data.doubtful import boxes_warning
 from ..data.kept_labels import MADE_FROM, made_from, write_made_from
 from ..data.label_folder import DOUBT, FITTED, LABELS, ORDER, REFIT, STATS
 from ..data.read import read_annotations
@@ -50,6 +53,7 @@ from ..runtime.usable_photos import usable_photos
 from ..settings import LabelSettings, PipelineSettings
 from ..version import __version__
 from .add_photos import ANY_KEPT, Added, parts_folder, take_over
+from .helpers import fitting_number, helped_by
 from .label_summary import summary_of_labels, training_on
 from .refit import Refitted, refit
 from .stage_table import STAGES
@@ -145,9 +149,7 @@ def pseudolabel(
             run.record["fitted completer"] = hash_file(network.folder / CARD)
         plan, tolerance = _plan(data, rules, network.bundle, settings.labels, added, progress)
         work = _Work(data, images, network, plan, tolerance, added)
-        records = [r for r in data.images if data.by_image[r.id] and not work.is_kept(r)]
-        title, some = "labelling photos", settings.labels.images_per_part
-        parts = make_parts(folder, records, some, work.label, title, progress, ranks)
+        parts = _make_parts(work, folder, settings.labels, add, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
         decided = _together(added, decided) if added else decided
@@ -192,6 +194,8 @@ def _read(
     if not any(data.completable[record.id] for record in data.images):
         raise DataError(f"{data.path}: expected at least one instance to label, got none; run `amodalpl check`")
     require_memory(data)
+    if warning := boxes_warning(data):
+        progress.warn(warning)
     return data, rules
 
 
@@ -235,6 +239,11 @@ class _Network:
         folder = completer_folder(completer)
         return cls(folder, load_completer(folder, pick_device(device), backend), backend, device, is_builtin(completer))
 
+    @property
+    def where(self) -> torch.device:
+        """The device that runs it."""
+        return pick_device(self.device)
+
     def fitting(self, settings: PipelineSettings) -> PipelineSettings:
         """Return settings by which the package's own completer is fitted to the photos, unless they say otherwise."""
         if not self.of_package or settings.labels.refit is not None:
@@ -251,13 +260,13 @@ class _Network:
         self, data: AnnotationSet, images: Path, out: Path, settings: PipelineSettings, progress: Progress, keep: bool
     ) -> _Network:
         """Return it as it is used on the photos: fitted to them if settings say so, in the arithmetic they name."""
-        folder, bundle, fitted, where = self.folder, self.bundle, None, pick_device(self.device)
+        folder, bundle, fitted = self.folder, self.bundle, None
         if settings.labels.refit:
             fitted = refit(folder, data, images, out, settings, self.device, progress, keep=keep)
             folder = fitted.folder
-            bundle = replace(load_completer(folder, where), completer=bundle.completer)  # whatever runs the network
+            bundle = replace(load_completer(folder, self.where), completer=bundle.completer)
         if self.backend == "torch":
-            bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, where))
+            bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, self.where))
         return replace(self, folder=folder, bundle=bundle, fitted=fitted)
 
     @property
@@ -324,6 +333,21 @@ class _Work:
     def label(self, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
         """Label photos; yields what a part of the run keeps of each."""
         return label_photos(self.plan, self.data, self.images, records, self.network.name)
+
+
+def _make_parts(
+    work: _Work, folder: Path, settings: LabelSettings, add: bool, ranks: Ranks, progress: Progress
+) -> list[Path]:
+    """Label what is not kept, with as many further processes as settings say, or as fit."""
+
+    def helped(parts: int) -> AbstractContextManager[int]:
+        alone = add or ranks.world > 1  # what is new is little
+        wanted = 1 if alone else settings.workers or fitting_number(work.network.where, parts)
+        return helped_by(max(min(wanted, parts) - 1, 0), folder.parent, work.network.device, progress)
+
+    records = [r for r in work.data.images if work.data.by_image[r.id] and not work.is_kept(r)]
+    some, title = settings.images_per_part, "labelling photos"
+    return make_parts(folder, records, some, work.label, title, progress, ranks, helped)
 
 
 def _in_order(work: _Work, parts: Sequence[Path]) -> Iterator[dict[str, Any]]:

@@ -29,7 +29,7 @@ from ..labelling.agreement import Action, Match, Rule, match_labels
 from ..masks import rle
 from ..metrics.detection import coco_scores, protocol
 from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
-from ..runtime.distributed import pick_device
+from ..runtime.distributed import Ranks, join_processes, pick_device
 from ..runtime.next_command import argument, beside
 from ..runtime.parts import PARTS, read_parts
 from ..runtime.progress import SILENT, Progress
@@ -47,6 +47,7 @@ HISTORY, FOLDER, LEARNT, DETECTOR = "rounds.json", "labels", "learnt.json", "det
 CHOOSE, REPORT = "choose", "report"
 """Halves of the hold-out: on the first rounds are chosen, the second says how good the choice is."""
 _ONE_CLASS = "object"  # the name of the class of detectors that know one only
+_COUNTS = "refined"  # in the statistics of a round
 _ACTIONS: tuple[Action, ...] = ("kept", "reweighted", "replaced", "dropped")
 
 
@@ -82,6 +83,8 @@ def refine(
 ) -> Summary:
     """Improve labels in rounds; an interrupted run goes on in the round and the step where it stopped.
 
+    Under `torchrun` all processes train; the first one does everything else while the others wait.
+
     Args:
         labels: output folder of `amodalpl pseudolabel`, or of `apply-review`.
         images: folder of the photos.
@@ -102,7 +105,9 @@ def refine(
     """
     arguments = ROW.arguments(labels=labels, images=images, synth_dir=synth_dir, init=init)
     require_mmdetection(ROW.name)
-    pick_device(device)
+    join_processes(pick_device(device))
+    first = Ranks.of_this_process().is_first
+    progress = progress if first else SILENT
     record = finished_labels(labels)
     data = read_annotations(labels / LABELS)
     read_label_folder(labels)
@@ -119,21 +124,33 @@ def refine(
     }
     if (labels / DOUBT).exists():
         inputs["doubt"] = hash_file(labels / DOUBT)
-    run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
-    if not run.done:
-        history = _rounds(work, labels, out)
-        best = _best(history)
-        for name in (LABELS, ORDER, DOUBT, STATS):
-            source = out / f"round_{best}" / FOLDER / name
-            if source.exists():
-                (out / FOLDER).mkdir(exist_ok=True)
-                write_whole(out / FOLDER / name, partial(shutil.copyfile, source))
-        write_json(out / HISTORY, {"best": best, "rounds": history})
-        write_label_page(out / FOLDER, images, None, progress)
-        for entry in history:
-            shutil.rmtree(out / f"round_{entry['round']}" / PARTS, ignore_errors=True)
-        run.finish({"best round": best, "rounds": history}, [HISTORY, FOLDER])
-    return _summary(out, images, run.counts)
+    from ..detector import training
+
+    run = training.first_then_others(
+        partial(StageRun.open, out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)
+    )
+    if run.done:
+        return _summary(out, images, run.counts)
+    history = _rounds(work, labels, out)
+    counts = {"best round": _best(history), "rounds": history}
+    if first:
+        _finish(run, images, counts, progress)
+    return _summary(out, images, counts)
+
+
+def _finish(run: StageRun, images: Path, counts: dict[str, Any], progress: Progress) -> None:
+    """Write the labels of the best round, their page and what came of each round."""
+    out, best = run.out, counts["best round"]
+    for name in (LABELS, ORDER, DOUBT, STATS):
+        source = out / f"round_{best}" / FOLDER / name
+        if source.exists():
+            (out / FOLDER).mkdir(exist_ok=True)
+            write_whole(out / FOLDER / name, partial(shutil.copyfile, source))
+    write_json(out / HISTORY, {"best": best, "rounds": counts["rounds"]})
+    write_label_page(out / FOLDER, images, None, progress)
+    for entry in counts["rounds"]:
+        shutil.rmtree(out / f"round_{entry['round']}" / PARTS, ignore_errors=True)
+    run.finish(counts, [HISTORY, FOLDER])
 
 
 def _summary(out: Path, images: Path, counts: dict[str, Any]) -> Summary:
@@ -141,7 +158,7 @@ def _summary(out: Path, images: Path, counts: dict[str, Any]) -> Summary:
     pages = out / FOLDER
     rows = {
         protocol("segm"): {
-            f"round {entry['round']}, {half}": entry["AP on the hold-out"][half]
+            f"round {entry['round']}, {half}": {"AP": entry["AP on the hold-out"][half]}
             for entry in counts["rounds"]
             for half in entry["AP on the hold-out"]
         }
@@ -207,23 +224,30 @@ def _require_holdout(work: _Work) -> None:
 
 def _rounds(work: _Work, labels: Path, out: Path) -> list[dict[str, Any]]:
     """Go round by round; return what came of each."""
-    wanted = work.settings.refine
+    from ..detector import training
+
+    wanted, first = work.settings.refine, Ranks.of_this_process().is_first
     history: list[dict[str, Any]] = []
     before, parts = labels, None
     for number in range(wanted.rounds + 1):
         folder = out / f"round_{number}"
         work.progress.note(f"round {number} of at most {wanted.rounds}")
-        actions = _write_labels(work, before, folder / FOLDER, number, parts)
+        if first:
+            _write_labels(work, before, folder / FOLDER, number, parts)
+        training.wait_for_all()
+        actions = _actions(folder / FOLDER)
         if number and not any(actions[action] for action in _ACTIONS[1:]):
             work.progress.note("no label would change: this is the end")
-            shutil.rmtree(folder)
+            training.wait_for_all()
+            if first:
+                shutil.rmtree(folder)
             break
         scores = _train(work, folder)
         history.append({"round": number, "labels": actions, "AP on the hold-out": scores})
         if number and (scores[CHOOSE] or 0) < _score(history[:-1], _best(history[:-1])) + wanted.least_gain:
             break
         if number < wanted.rounds:
-            parts = _detect(work, folder)
+            parts = _detect(work, folder) if first else None
             before = folder / FOLDER
     return history
 
@@ -239,6 +263,8 @@ def _score(history: Sequence[Mapping[str, Any]], number: int) -> float:
 
 def _train(work: _Work, folder: Path) -> dict[str, float | None]:
     """Train a detector on the labels of a round, without the photos of the hold-out; return its AP on both halves."""
+    from ..detector import training
+
     done = train_detector(
         folder / FOLDER / LEARNT,
         work.images,
@@ -250,6 +276,7 @@ def _train(work: _Work, folder: Path) -> dict[str, float | None]:
         device=work.device,
         progress=work.progress,
     )
+    training.wait_for_all()
     truth = read_json(done.out / VAL, "the validation annotations") if done.out else {}
     found = read_json(folder / DETECTOR / DETECTIONS, "COCO results")
     scores = {}
@@ -275,7 +302,7 @@ def _detect(work: _Work, folder: Path) -> list[Path]:
     return detect_in_parts(photos, opened, folder, wanted, work.progress, inference)
 
 
-def _write_labels(work: _Work, before: Path, folder: Path, number: int, parts: Sequence[Path] | None) -> dict[str, int]:
+def _write_labels(work: _Work, before: Path, folder: Path, number: int, parts: Sequence[Path] | None) -> None:
     """Write the label folder of a round: of the first the labels as they were, of others the judged ones.
 
     `learnt.json` beside them has only the photos that a detector may learn from.
@@ -316,8 +343,13 @@ def _write_labels(work: _Work, before: Path, folder: Path, number: int, parts: S
         write_lines(folder / DOUBT, (line for line in lines if line["id"] not in replaced))
     stats = read_json(before / STATS, "the statistics of a label folder") if (before / STATS).exists() else {}
     counts: dict[str, int] = {action: actions[action] for action in _ACTIONS}
-    write_json(folder / STATS, {**check_stats(before / STATS, stats), "refined": {"round": number, **counts}})
-    return counts
+    write_json(folder / STATS, {**check_stats(before / STATS, stats), _COUNTS: {"round": number, **counts}})
+
+
+def _actions(folder: Path) -> dict[str, int]:
+    """Return how many labels of a round were treated how."""
+    counts = read_json(folder / STATS, "the statistics of a label folder")[_COUNTS]
+    return {action: counts[action] for action in _ACTIONS}
 
 
 def _by_photo(parts: Sequence[Path]) -> Iterator[tuple[int, list[dict[str, Any]]]]:

@@ -406,6 +406,7 @@ _ROWS = (
             ),
         ),
         sections=("detector", "refine"),
+        shared=True,
         takes=("settings", "device"),
         folder="refined",
     ),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..data.coco_parsing import reason_kind
+from ..data.doubtful import boxes_warning
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord
 from ..errors import DataError
@@ -75,6 +76,8 @@ def synth(
     """
     arguments = ROW.arguments(annotations=annotations, images=images, fmt=fmt)
     data = usable_photos(read_annotations(annotations, fmt), images, progress, settings.left_out_photos)
+    if warning := boxes_warning(data):
+        progress.warn(warning)
     run = synth_of(data, images, out, settings, arguments, progress)
     if settings.synthesis.recipe == occluded_objects.RECIPE:
         return _hidden_summary(out, run.counts)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..data.doubtful import has_only_boxes
 from ..data.exif import any_turned
 from ..data.label_folder import STATS
 from ..data.read import read_annotations
@@ -21,7 +23,7 @@ from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
 from ..errors import CheckpointError, DataError, OutputError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..masks import rle
-from ..metrics.detection import coco_scores, protocol
+from ..metrics.detection import IOU_TYPES, ONLY_BOXES, IouType, coco_scores, known_iou_type, protocol
 from ..report import sanity_checks
 from ..report.detector import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
@@ -109,6 +111,8 @@ def train_detector(
         labels=labels, images=images, val=val, val_images=val_images, init=init, mmdet_config=mmdet_config
     )
     require_detector()
+    from ..detector import training
+
     where = pick_device(device)
     settings, stock = with_model_of(mmdet_config, settings)
     wanted = settings.detector
@@ -119,9 +123,14 @@ def train_detector(
         inputs["mmdet config"] = stock.identity
     join_processes(where)
     first = Ranks.of_this_process().is_first
-    stage = _claim((out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments), first)
+    stage = training.first_then_others(
+        partial(
+            StageRun.open, out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments,
+            ("detector.steps", training.CHECKPOINT),
+        )
+    )  # fmt: skip
     if stage.done:
-        return _summary(out, images, stage.counts, _stored(out)["scores"])
+        return _summary(out, labels, images, wanted, stage.counts, _stored(out)["scores"])
     with stage.released_on_bad_input():
         model, config, started = _prepare(data, out, settings, init, stock, first, progress if first else SILENT)
     curve = _learn(model, config, out, settings, where, progress if first else SILENT)
@@ -141,7 +150,7 @@ def train_detector(
     written = [WEIGHTS, CONFIG, METRICS, DETECTIONS, TRAIN, VAL, CURVES, SHEET, REPORT_FILE]
     stage.finish(counts, [*written, label_codebook.SHAPES] if model_table.row(wanted).shapes else written)
     _forget_checkpoint(out)
-    return _summary(out, images, counts, scores)
+    return _summary(out, labels, images, wanted, counts, scores)
 
 
 def _read(
@@ -188,16 +197,6 @@ def _read(
         inputs |= {f"validation {name}": value for name, value in input_hashes(truth, folder).items()}
     turned = any_turned(annotations, images) or bool(truth and any_turned(truth, folder))
     return _Data(labels, train_set, val_set, held_back, images, folder, turned, inputs)
-
-
-def _claim(claim: tuple[Any, ...], first: bool) -> StageRun:
-    """Open the output folder; the other processes find what the first one wrote."""
-    from ..detector import training
-
-    claim = (*claim, ("detector.steps", training.CHECKPOINT))
-    claimed = StageRun.open(*claim) if first else None
-    training.wait_for_all()
-    return claimed or StageRun.open(*claim)
 
 
 def _prepare(
@@ -359,7 +358,8 @@ def _finish(
         },
     )
     counts["detections"] = len(found)
-    precision = scores[protocol("segm", held_back=data.held_back)]["detector"]["AP"]
+    known = protocol(known_iou_type(data.val.coco), held_back=data.held_back)
+    precision = scores[known]["detector"]["AP"]
     warnings = [
         *_of_labels(data, settings),
         *sanity_checks.of_training([point["loss"] for point in curve if "loss" in point]),
@@ -479,15 +479,13 @@ def _divide(
     """
     wanted = coco_export.categories(annotations, agnostic)
     background = coco_export.background_photos(annotations) if settings.detector.background_photos else set()
-    if truth is None and learnt.instances and not any(i.modal or i.amodal for i in annotations.instances):
-        raise DataError(
-            f"{annotations.path}: expected masks to score against, got boxes only; give --val FILE with whole masks"
-        )
     if truth is None:
-        learn, hold = coco_export.split_images(
-            annotations, settings.detector.validation_fraction, settings.seed, background
-        )
-        val_set = coco_export.to_coco(annotations, wanted, images=hold, background=background, with_visible=True)
+        only_boxes = learnt is not annotations and has_only_boxes(annotations)
+        known = learnt if only_boxes else annotations
+        learn, hold = coco_export.split_images(known, settings.detector.validation_fraction, settings.seed, background)
+        val_set = coco_export.to_coco(known, wanted, images=hold, background=background, with_visible=not only_boxes)
+        if only_boxes:
+            val_set.coco[ONLY_BOXES] = True
         elsewhere, reason = len(annotations.images) - len(learn) - len(hold), "image without instances"
     else:
         val_set = coco_export.to_coco(truth, wanted, amodal_only=True, keep_empty=True, with_visible=True)
@@ -586,21 +584,19 @@ def _detect(
 def score_detections(
     truth: dict[str, Any], found: list[dict[str, Any]], *, held_back: bool
 ) -> dict[str, dict[str, Any]]:
-    """Score masks and boxes, and visible masks where there are any.
+    """Score masks and boxes, and visible masks where there are any; boxes alone where no mask is known.
 
     Args:
-        truth: COCO with whole masks, and `visible_mask` beside them where it is known.
+        truth: COCO with whole masks, and `visible_mask` beside them where it is known; or `ONLY_BOXES`.
         found: COCO results of whole masks, and `visible_mask` beside them where the model predicts it.
         held_back: the truth is a part of the labels.
 
     Returns:
         Protocol -> row -> metric -> value.
     """
-    scores = {
-        protocol("segm", held_back=held_back): {"detector": coco_scores(truth, found, "segm")},
-        protocol("bbox", held_back=held_back): {"detector": coco_scores(truth, found, "bbox")},
-    }
-    if any("visible_mask" in detection for detection in found):
+    kinds: tuple[IouType, ...] = ("bbox",) if known_iou_type(truth) == "bbox" else IOU_TYPES
+    scores = {protocol(kind, held_back=held_back): {"detector": coco_scores(truth, found, kind)} for kind in kinds}
+    if "segm" in kinds and any("visible_mask" in detection for detection in found):
         seen = {**truth, "annotations": [_visible(entry) for entry in truth["annotations"]]}
         of_visible = coco_scores(seen, [_visible(detection) for detection in found], "segm")
         scores[protocol("segm", masks="visible", held_back=held_back)] = {"detector": of_visible}
@@ -634,7 +630,14 @@ def _files(out: Path) -> dict[str, Path]:
     }
 
 
-def _summary(out: Path, images: Path, counts: dict[str, Any], scores: dict[str, Any]) -> Summary:
+def _summary(
+    out: Path, labels: Path, images: Path, settings: DetectorSettings, counts: dict[str, Any], scores: dict[str, Any]
+) -> Summary:
+    """Return what was made; boxes are labelled by what learnt from boxes, other detectors go on to new photos."""
+    then = f"amodalpl predict {argument(images)} --detector {argument(out)} --out {beside(out, 'detector', 'found')}"
+    if model_table.learns_from_boxes(settings):
+        then = f"amodalpl pseudolabel {argument(labels)} {argument(images)} --detector {argument(out)} "
+        then += f"--out {beside(out, 'detector', 'box_labels')}"
     return Summary(
         ROW.name,
         out,
@@ -642,5 +645,5 @@ def _summary(out: Path, images: Path, counts: dict[str, Any], scores: dict[str, 
         scores,
         _files(out),
         next=f"open {argument(out / REPORT_FILE)}",
-        then=f"amodalpl predict {argument(images)} --detector {argument(out)} --out {beside(out, 'detector', 'found')}",
+        then=then,
     )

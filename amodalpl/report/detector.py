@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from ..data.label_folder import rle_of
 from ..io.images import encode_image, read_fitting_image
 from ..masks import rle
-from ..metrics.detection import LEFT_OUT, LeavingOutEval, as_score, evaluate, protocol
+from ..metrics.detection import LEFT_OUT, LeavingOutEval, as_score, evaluate, known_iou_type, protocol
 from ..metrics.levels import COCOA_CLS, LevelSet
 from ..metrics.occluded_detection import ap_by_level, levels_protocol
 from ..runtime.progress import SILENT, Progress
@@ -96,7 +96,8 @@ def write_detector_page(
     Args:
         folder: of the detector, there already.
         images: folder of the photos that were scored on.
-        truth: COCO annotations with masks as RLE, and `visible_mask` beside them for scores by occlusion.
+        truth: COCO annotations with masks as RLE, and `visible_mask` beside them for scores by occlusion; with
+            `ONLY_BOXES`, it is their boxes that are compared.
         detections: COCO results with masks as RLE.
         scores: protocol -> row -> metric -> value, as the stage shows them.
         curves: one entry per logging interval: `step` and losses by name.
@@ -111,8 +112,9 @@ def write_detector_page(
         DataError: truth or detections are not COCO.
         OutputError: the file cannot be written.
     """
-    masks = protocol("segm", held_back=held_back)
-    evaluation = evaluate(LeavingOutEval, truth, detections, "segm")
+    known = known_iou_type(truth)
+    compared = protocol(known, held_back=held_back)
+    evaluation = evaluate(LeavingOutEval, truth, detections, known)
     examples = choose_examples(evaluation, truth, detections)
     with progress.task("drawing the report", 1 + sum(map(len, examples.values()))) as advance:
         levels = _by_level(truth, detections, COCOA_CLS)
@@ -125,7 +127,8 @@ def write_detector_page(
         ["labels.css", "detector.css"],
         version=__version__,
         held_back=held_back,
-        masks=masks,
+        boxes_only=known == "bbox",
+        compared=compared,
         facts=_facts(truth, detections, evaluation),
         scores=scores,
         precision_recall=precision_recall(evaluation),
@@ -207,9 +210,10 @@ def _facts(
     truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], evaluation: COCOeval
 ) -> list[tuple[str, Any]]:
     objects = [a for a in truth["annotations"] if not a.get("iscrowd") and not a.get(LEFT_OUT)]
+    what = "masks" if known_iou_type(truth) == "segm" else "boxes"
     return [
-        ("AP of masks", as_score(evaluation.stats[0])),
-        ("AP50 of masks", as_score(evaluation.stats[1])),
+        (f"AP of {what}", as_score(evaluation.stats[0])),
+        (f"AP50 of {what}", as_score(evaluation.stats[1])),
         ("photos", len(truth["images"])),
         ("objects", len(objects)),
         ("regions ignored", len(truth["annotations"]) - len(objects)),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..data.coco_parsing import reason_kind
-from ..data.doubtful import SAME_OBJECT_IOU
+from ..data.doubtful import LEAST_OBJECTS, MOSTLY, SAME_OBJECT_IOU, filling_their_box
 from ..data.photo_names import PhotoNames
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord, Instance
@@ -36,7 +36,6 @@ SHARED_FRACTION = 0.01  # below it, two outlines merely touch
 WHOLE_FRACTION = 1 / 6  # of all pixels claimed twice: visible parts share next to none, whole objects many
 BOXES_FRACTION = 0.1  # of masks that fill their boxes: hardly any object does
 DARK = 32  # of 255: a photo of 12 bits in 16 has 15 at most
-LEAST_OBJECTS = 10  # of a file about whose kind of masks something can be said
 _HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
 
 
@@ -169,7 +168,8 @@ def check(
         "findings_total": findings.errors.total() + findings.warnings.total(),
     }
     ok = not findings.errors
-    follow_up, then = _proposed(argument(annotations), argument(images), has)
+    only_boxes = boxes >= MOSTLY * objects >= MOSTLY * LEAST_OBJECTS or not has["visible masks"]
+    follow_up, then = _proposed(f"{argument(annotations)} {argument(images)}", has, only_boxes)
     if not ok:
         follow_up = then = ""
     if not objects and records.odd_crowds:
@@ -178,14 +178,15 @@ def check(
     return Summary("check", None, counts, next=follow_up, then=then, ok=ok)
 
 
-def _proposed(annotations: str, images: str, has: Mapping[str, int]) -> tuple[str, str]:
-    """Return what to do with sound data, and after that."""
-    if not has["visible masks"]:
-        return f"amodalpl train-compositional {annotations} {images} --out runs/train-compositional", ""
-    return (
-        f"amodalpl pseudolabel {annotations} {images} --out runs/at_once",
-        f"amodalpl advise {annotations} {images} --out runs/advice",
-    )
+def _proposed(data: str, has: Mapping[str, int], only_boxes: bool) -> tuple[str, str]:
+    """Return what to do with sound data, and after that; start weights would help, but there are none to give."""
+    if only_boxes:
+        stated = "" if has["visible masks"] else " --set detector.boxes_of=file"
+        return (
+            f"amodalpl train-detector {data} --model bbtp{stated} --init none --out runs/detector",
+            f"amodalpl pseudolabel {data} --detector runs/detector --out runs/box_labels",
+        )
+    return f"amodalpl pseudolabel {data} --out runs/at_once", f"amodalpl advise {data} --out runs/advice"
 
 
 def _read(path: Path, fmt: str) -> tuple[AnnotationSet, dict[str, int]]:
@@ -403,7 +404,7 @@ def _check_masks(instances: list[Instance], image: ImageRecord, place: str, seen
                 warn(instance.place, instance.id, problem)
     areas_px = rle.areas_px(modal).tolist()
     seen.overlaps.modal_px = sum(areas_px)
-    seen.boxes = int((rle.boxes_xywh(modal)[:, 2:].prod(axis=1) == areas_px).sum()) if modal else 0
+    seen.boxes = filling_their_box(modal)
     pairs = overlapping_pairs(modal)
     if not pairs:
         return

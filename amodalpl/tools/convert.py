@@ -67,7 +67,8 @@ def convert(
         `counts` has `from`, `to`, `photos`, `objects`, `categories`, `masks` (which were written), `left_out` (kind ->
         how many) and `lost` (what the format could not hold -> how many); where there are any, also `mended` (kept, but
         not quite as the file has it), `turned` (photos with a note on how to turn them) and `look at` (what seems wrong
-        with the whole). All are listed in full in `<out>.losses.json`. `ok` is False if no object was kept.
+        with the whole). All are listed in full in `<out>.losses.json`. `ok` is False if no object was kept; nothing but
+        that list is written then.
 
     Raises:
         SettingsError: no such format, or it has no place for the masks that were chosen.
@@ -93,7 +94,7 @@ def convert(
         advance(1)
         of_both = [row.name for row in FORMATS.values() if row.write and row.holds == "both masks"]
         chosen, choice, not_chosen = with_chosen_masks(data, mask, target.holds, target.name, of_both)
-        lost = _write_whole(target, chosen, out) | not_chosen
+        lost = not_chosen | (_write_whole(target, chosen, out) if data.instances else Counter())
         advance(1)
     lists = _write_lists(out, origin, target, data, lost, together if len(sources) > 1 else None, sources)
     return Summary(
@@ -110,7 +111,7 @@ def convert(
             "lost": dict(lost.most_common()),
             **_notes(data, target, lost, together.shared_photos),
         },
-        files={"annotations": out, **lists},
+        files={"annotations": out, **lists} if data.instances else lists,
         next=_next(target, out, _photos_of(data, sources[0]), choice) if data.instances else "",
         ok=bool(data.instances),
     )
@@ -118,6 +119,14 @@ def convert(
 
 def _kinds(left_out: Iterable[tuple[str, str]]) -> Counter[str]:
     return Counter(reason_kind(reason) for _, reason in left_out)
+
+
+def _why_nothing(left_out: Sequence[tuple[str, str]]) -> str:
+    """Return the first of the reasons that most objects have."""
+    if not left_out:
+        return "the source has none"
+    [(most, _)] = _kinds(left_out).most_common(1)
+    return next(f"{place}: {reason}" for place, reason in left_out if reason_kind(reason) == most)
 
 
 def _notes(data: AnnotationSet, target: Format, lost: UnsupportedFields, shared_photos: int) -> dict[str, Any]:
@@ -131,8 +140,7 @@ def _notes(data: AnnotationSet, target: Format, lost: UnsupportedFields, shared_
         )
     notes = {"mended": dict(mended.most_common()), "turned": data.turned, "look at": looks}
     if not data.instances:
-        why = f"{data.left_out[0][0]}: {data.left_out[0][1]}" if data.dropped else "the source has none"
-        notes["no object was kept"] = why
+        notes["no object was kept"] = f"nothing is written; {_why_nothing(data.left_out)}"
     return {name: note for name, note in notes.items() if note}
 
 
@@ -195,7 +203,9 @@ def _require_new(out: Path) -> None:
 
 
 def _only_scored(data: AnnotationSet, min_score: float) -> AnnotationSet:
-    below = [instance for instance in data.instances if instance.score is not None and instance.score < min_score]
+    """Leave out what scores less, the highest first, so that it is told where nothing is left."""
+    scored = [(instance.score, instance) for instance in data.instances if instance.score is not None]
+    below = [instance for score, instance in sorted(scored, key=lambda pair: -pair[0]) if score < min_score]
     if not below:
         return data
     dropped = {instance.id for instance in below}

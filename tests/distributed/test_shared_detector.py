@@ -15,6 +15,7 @@ import torch
 
 pytest.importorskip("mmdet")
 
+from drawn_completer import write_completer
 from mmengine.dataset import pseudo_collate
 
 from amodalpl.detector import training
@@ -25,7 +26,10 @@ from amodalpl.detector.data.dataset import LabelDataset, ResumedSampler
 from amodalpl.detector.model_table import model_config
 from amodalpl.detector.quiet import third_party_quiet
 from amodalpl.drawn_scenes import write_scenes
+from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.synth import synth
 from amodalpl.settings import DetectorSettings
+from amodalpl.settings_values import resolve
 
 TINY = (
     "backbone=resnet18_small", "steps=3", "batch_size=1", "workers=0", "optimizer=adamw", "warmup_steps=1",
@@ -116,3 +120,32 @@ def test_torchrun(tmp_path):
     assert done.stdout.count("train-detector: done") == 1
     record = json.loads((out / "run.json").read_text())
     assert record["state"] == "done" and record["counts"]["steps"] == 3
+
+
+@pytest.mark.slow
+def test_refine_by_torchrun(tmp_path):
+    """Two rounds by two processes; the same again gives the same labels."""
+    files = write_scenes(tmp_path / "scenes", 8, seed=0, size_hw=(64, 80))
+    small = {"patch_px": 32, "holdout_fraction": 0.3, "holdout_scenes": 2}
+    synth(files.annotations, files.images, tmp_path / "synth", resolve({"synthesis": small}))
+    completer = write_completer(tmp_path / "completer")
+    pseudolabel(files.annotations, files.images, completer, tmp_path / "labels", resolve({}), device="cpu")
+    rule = ("rounds=1", "match_iou=0.05", "least_score=0.0", "drop_above=0.0")
+    written = []
+    for out in (tmp_path / "first", tmp_path / "second"):
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+            "amodalpl_cli.main", "refine", tmp_path / "labels", files.images, "--synth", tmp_path / "synth",
+            "--out", out, "--init", "none", "--device", "cpu",
+            *(word for setting in TINY for word in ("--set", f"detector.{setting}")),
+            *(word for setting in rule for word in ("--set", f"refine.{setting}")),
+        ]  # fmt: skip
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("refine: done") == 1
+        record = json.loads((out / "run.json").read_text())
+        rounds = record["counts"]["rounds"]
+        assert record["state"] == "done" and [entry["round"] for entry in rounds] == [0, 1]
+        assert rounds[1]["labels"]["replaced"] > 0
+        written.append((out / "round_1/labels/pseudo_amodal.json").read_bytes())
+    assert written[0] == written[1]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import cv2
 import long_run
@@ -19,10 +20,11 @@ from interruptions import Killed, KillIn
 from amodalpl.data.label_folder import DOUBT, LABELS, ORDER, STATS
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError
+from amodalpl.pipeline import helpers
 from amodalpl.pipeline.pseudolabel import PARTS, pseudolabel
 from amodalpl.report.page import REPORT_FILE, SHEET_FILE
 from amodalpl.runtime.distributed import Ranks, wait_for_files
-from amodalpl.runtime.progress import SILENT
+from amodalpl.runtime.progress import SILENT, Progress
 from amodalpl.settings_values import resolve
 
 OUTPUTS = (LABELS, ORDER, DOUBT, STATS, REPORT_FILE, SHEET_FILE)
@@ -155,6 +157,67 @@ def torchrun(inputs, out, world):
         "--set", f"labels.images_per_part={PHOTOS_PER_PART}", "--set", "labels.batch_size=4", "--device", "cpu",
     ]  # fmt: skip
     return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def with_helpers(inputs, out, workers, progress=SILENT):
+    annotations, images, completer = inputs
+    settings = resolve({"labels": {"images_per_part": PHOTOS_PER_PART, "batch_size": 4, "workers": workers}})
+    return pseudolabel(annotations, images, completer, out, settings, device="cpu", progress=progress)
+
+
+class SlowAtFirst(Progress):
+    """Holds this process up at its first photo until a helper has made a part, or has had the time to."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.by_helpers = self.units = 0
+        self.warnings = []
+
+    def warn(self, message):
+        self.warnings.append(message)
+
+    @contextmanager
+    def task(self, label, total, done=0):
+        def advance(units):
+            self.units += units
+            until = time.monotonic() + 60
+            while label == "labelling photos" and not self.by_helpers and time.monotonic() < until:
+                self.by_helpers = len(list(self.folder.glob("[0-9]*.jsonl")))
+                time.sleep(0.05)
+
+        yield advance
+
+
+@pytest.mark.slow
+def test_helpers_make_parts_and_the_files_of_one_process(inputs, alone, tmp_path):
+    out = tmp_path / "labels"
+    seen = SlowAtFirst(out / PARTS)
+    summary = with_helpers(inputs, out, 2, seen)
+    assert results(out) == alone
+    assert seen.by_helpers > 0 and not seen.warnings  # held up within its own first part, so it is another's
+    assert summary.counts["labels"] > 0
+
+
+def test_helpers_that_die_change_nothing(inputs, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(helpers, "_CODE", "import sys; sys.exit(7)")
+    out = tmp_path / "labels"
+
+    class Patient(SlowAtFirst):
+        @contextmanager
+        def task(self, label, total, done=0):
+            yield lambda units: time.sleep(0.1)
+
+    seen = Patient(out / PARTS)
+    with_helpers(inputs, out, 3, seen)
+    assert results(out) == alone
+    assert [w for w in seen.warnings if "2 of 2 processes that helped ended early (exit code 7)" in w]
+
+
+def test_photos_that_are_added_are_labelled_by_one(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(helpers, "_start", lambda *_: pytest.fail("a helper was started"))
+    annotations, images, completer = inputs
+    settings = resolve({"labels": {"images_per_part": PHOTOS_PER_PART, "workers": 3}})
+    pseudolabel(annotations, images, completer, tmp_path / "labels", settings, device="cpu", add=True)
 
 
 @pytest.mark.slow

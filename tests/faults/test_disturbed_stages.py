@@ -18,7 +18,8 @@ from tiny_stages import TinyStages, toy
 
 KILLS = 50
 ENDS = {kill: KILLED, fill_disk: ONE_LINE, interrupt: INTERRUPTED}
-ORDER = ["synth", "hide", "complete", "pseudolabel", "apply_review", "train_detector", "label_boxes"]
+ORDER = ["synth", "hide", "complete", "pseudolabel", "apply_review", "refine", "train_detector", "label_boxes"]
+OF_DETECTORS = ("refine", "train_detector", "label_boxes")
 
 
 def record(out):
@@ -96,7 +97,7 @@ def test_synth_whose_photos_vanish(stages, tmp_path):
 @pytest.mark.parametrize("name", ORDER)
 def test_stage_killed_often(stages, tmp_path, name, capsys):
     """In each folder a disk is full, Ctrl-C is pressed, and the stage is killed some times before it may end."""
-    if name in ("train_detector", "label_boxes"):
+    if name in OF_DETECTORS:
         pytest.importorskip("amodalpl.detector.mmdetection", reason="needs mmdet")
     importlib.import_module("torch._dynamo")  # once, for all children; an optimiser imports it
     whole, moments = undisturbed(stages, name)

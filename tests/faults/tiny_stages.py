@@ -42,6 +42,7 @@ VALUES = {
         "channels": 16,
         "checkpoint_every": 1,
     },
+    "refine": {"rounds": 2, "match_iou": 0.05, "least_score": 0.0, "drop_above": 0.0},  # a detector that knows little
 }
 Stage = Callable[[Path], object]
 
@@ -92,6 +93,12 @@ class TinyStages:
         from amodalpl.pipeline.train_detector import train_detector
 
         train_detector(self.scenes.truth, self.scenes.images, out, self.settings, init="none", device="cpu")
+
+    def refine(self, out: Path) -> None:
+        from amodalpl.pipeline.refine import refine
+
+        labels, synth_dir = self.folder / "pseudolabel", self.folder / "synth"
+        refine(labels, self.scenes.images, out, self.settings, synth_dir=synth_dir, init="none", device="cpu")
 
     def label_boxes(self, out: Path) -> None:
         files, detector = self.scenes, self.folder / "train_detector"

@@ -95,6 +95,22 @@ def test_from_the_report_to_the_detector_s_scores_by_what_is_printed(place):
 
 
 @pytest.mark.slow
+def test_from_boxes_alone_to_labels_by_what_is_printed(place):
+    pytest.importorskip("mmdet")
+    content = json.loads(Path("instances.json").read_text())
+    for entry in content["annotations"]:
+        del entry["segmentation"]
+    Path("boxes.json").write_text(json.dumps(content))
+    checked = run("amodalpl check boxes.json images --config tiny --set detector.steps=2 --device cpu")
+    summary = run(checked["next"])
+    assert summary["stage"] == "train-detector" and "bbtp" in checked["next"]
+    assert summary["then"].startswith("amodalpl pseudolabel boxes.json images --detector runs/detector ")
+    labels = run(summary["then"])
+    assert labels["counts"]["labels"] == len(content["annotations"]) and labels["next"].startswith("open ")
+    assert run(checked["then"])["counts"] == labels["counts"]
+
+
+@pytest.mark.slow
 def test_from_boxes_to_labels_by_what_is_printed(place):
     pytest.importorskip("mmdet")
     summary = run(f"amodalpl train-compositional instances.json images --init none --out 'my shapes' {BOXES}")
@@ -128,6 +144,41 @@ def test_run_goes_on_by_the_same_command(until, fake_stage, place):
     summary = run(f"amodalpl run tiny --out 'a b' {data} --set training.steps=3 --until {until}")
     assert summary["then"] == f"amodalpl run tiny --out 'a b' {data} --set training.steps=3"
     parse(summary["then"])
+
+
+@pytest.mark.slow
+def test_a_run_that_stopped_early_goes_on_to_its_end_by_what_is_printed(place):
+    pytest.importorskip("mmdet")
+    data = f"--annotations instances.json --images images {shlex.join(CHOSEN[2:])}"
+    summary = run(f"amodalpl run tiny {data} --out 'all runs' --until synth")
+    assert " --init none " in summary["next"]  # else it would end for want of start weights
+    again = run(summary["next"])
+    assert again["stage"] == "run" and again["next"] == "open 'all runs/detector/report.html'"
+    assert Path("all runs/detector/weights.pth").is_file()
+    assert run(again["then"])["stage"] == "predict"
+
+
+def test_a_network_as_onnx_labels_by_what_is_printed(place):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    run(f"amodalpl run tiny --annotations instances.json --images images --out runs --until complete {LAST}")
+    summary = run("amodalpl export-onnx runs/completer")
+    assert "--backend onnx" in summary["next"]
+    labels = run(summary["next"])
+    assert labels["stage"] == "pseudolabel" and Path(shlex.split(labels["next"])[1]).is_file()
+
+
+@pytest.mark.slow
+def test_refined_labels_and_their_detector_by_what_is_printed(place):
+    pytest.importorskip("mmdet")
+    run(f"amodalpl run tiny --annotations instances.json --images images --out runs --until pseudolabel {LAST}")
+    summary = run(
+        "amodalpl refine runs/labels images --synth runs/synth --out 'my refined' --init none --config tiny "
+        "--device cpu"
+    )
+    opener, page = shlex.split(summary["next"])
+    assert opener == "open" and Path(page).is_file()
+    assert run(summary["then"])["stage"] == "predict"
 
 
 @pytest.mark.parametrize(("gpu", "preset"), [(False, " --config coco_cpu"), (True, "")])

@@ -13,6 +13,7 @@ from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError, SettingsError
 from amodalpl.metrics.hidden_parts import HiddenParts
 from amodalpl.pipeline.advise import _next_command, advise, recommend
+from amodalpl.runtime.progress import Progress
 
 PHOTOS = 20
 VALUES = {
@@ -85,7 +86,7 @@ def test_each_advice_has_a_next_line_and_none_leads_in_a_circle():
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    return write_scenes(tmp_path_factory.mktemp("scenes"), 8, seed=0, size_hw=(64, 80))
+    return write_scenes(tmp_path_factory.mktemp("scenes"), 24, seed=0, size_hw=(64, 80))
 
 
 def ask(scenes, out, progress=None, until="fine-tuned"):
@@ -104,6 +105,30 @@ def test_the_command_measures_what_it_is_asked_for(scenes, tmp_path):
     again = ask(scenes, tmp_path / "advice")
     assert again.to_json() == made.to_json()
     assert "own" in ask(scenes, tmp_path / "advice", until="own").scores.popitem()[1]
+
+
+def test_enough_photos_are_held_back_for_half_of_them_to_be_scored(tmp_path):
+    scenes = write_scenes(tmp_path / "scenes", 30, seed=0, size_hw=(64, 80))
+    values = {**VALUES, "synthesis": {"holdout_scenes": 1}}
+    made = advise(scenes.annotations, scenes.images, tmp_path / "a", values, device="cpu", until="ready-made")
+    assert "too few photos" not in made.counts["advice"]
+    record = json.loads((tmp_path / "a" / "synth" / "run.json").read_text())
+    assert record["settings"]["synthesis"]["holdout_fraction"] == 12 / 30
+
+
+def test_of_too_few_photos_nothing_is_trained(tmp_path):
+    scenes = write_scenes(tmp_path / "scenes", 8, seed=0, size_hw=(64, 80))
+
+    class Heard(Progress):
+        said = ()
+
+        def warn(self, text):
+            self.said += (text,)
+
+    heard = Heard()
+    made = ask(scenes, tmp_path / "advice", heard)
+    assert "nothing is trained, since 2 photos would be scored and 6 are needed" in heard.said
+    assert not (made.out / "fine_tuned").exists() and made.next.startswith("amodalpl pseudolabel ")
 
 
 def test_killed_it_goes_on(scenes, tmp_path):

@@ -271,6 +271,18 @@ def test_masks_drawn_whole_are_told_by_the_pixels_they_share(run):
         assert ("masks that look amodal already" in run(annotations).counts["warnings"]) == told
 
 
+def test_filled_boxes_go_on_as_boxes(run):
+    def shape(k, side):
+        x, y = 12 * (k % 5), 12 * (k // 5)
+        return annotation(k, x, y, 10, 10) | {"segmentation": [[x, y, x + 10, y, x + 10, y + 10, x, y + side]]}
+
+    boxes = [shape(k, 10) for k in range(5)]
+    assert run([*boxes, *(shape(k, 2) for k in range(5, 11))]).next.startswith("amodalpl pseudolabel ")
+    assert run([*boxes, *(shape(k, 10) for k in range(5, 9))]).next.startswith("amodalpl pseudolabel ")  # too few
+    summary = run([*boxes, *(shape(k, 2) for k in range(5, 10))])
+    assert summary.next.startswith("amodalpl train-detector ") and "boxes_of" not in summary.next
+
+
 def test_nothing_to_use_is_an_error(run):
     crowds = [annotation(k, 12 * k, 0, 10, 10, iscrowd=1) for k in range(1, 3)]
     summary = run(crowds)
@@ -344,7 +356,8 @@ def test_it_says_what_a_file_has_and_who_can_use_it(run):
 
 def test_boxes_alone_are_usable_and_the_next_step_takes_them(run):
     summary = run([boxed(1, [5, 5, 10, 10]), boxed(2, [20, 5, 10, 10])])
-    assert summary.ok and summary.next.startswith("amodalpl train-compositional ")
+    assert summary.ok and " --model bbtp --set detector.boxes_of=file --init none " in summary.next
+    assert summary.next.startswith("amodalpl train-detector ") and " --detector runs/detector " in summary.then
     assert summary.counts["instances"] == 2 and "boxes without masks" in summary.counts["warnings"]
     assert list(summary.counts["can be used by"]) == [
         "train-detector --model boxinst|bbtp", "train-compositional, pseudolabel --detector",

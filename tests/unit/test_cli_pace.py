@@ -51,6 +51,22 @@ def test_few_long_pieces_are_told_early():
     assert told[0][0] is None and told[1][0] == pytest.approx(90.0)
 
 
+def test_units_that_finish_together_are_one_piece():
+    """A photo that loads and tunes, then batches of 16 photos, each told one by one."""
+    clock = Clock()
+    pace = Pace(72, 0, clock)
+    clock.now += 40.0
+    pace.advance(1)
+    clock.now += 32.0
+    for _ in range(16):
+        pace.advance(1)
+    assert pace.seconds_left() == pytest.approx(55 * 2.0)
+    clock.now += 32.0
+    for _ in range(16):
+        pace.advance(1)
+    assert pace.seconds_left() == pytest.approx(39 * 2.0, rel=0.25)
+
+
 def test_what_an_earlier_run_did_is_not_counted():
     told = run([1.0] * 40, done=1000)
     assert told[10] == (pytest.approx(29.0), 29.0)

@@ -202,3 +202,18 @@ def test_what_a_format_refuses_is_said_of_the_file_that_was_asked_for(photos, tm
     write_coco(data, tmp_path / "a.json")
     with pytest.raises(DataError, match=f"^{tmp_path}/b.xml: expected names without control characters"):
         convert(tmp_path / "a.json", tmp_path / "b.xml", photos, to_format="cvat")
+
+
+def test_where_nothing_is_kept_the_reason_of_most_is_told_and_nothing_is_written(tmp_path):
+    found = [
+        {"image_id": 1, "category_id": 1, "score": score, "segmentation": [[x, 2, x + 4, 2, x + 4, 9]]}
+        for x, score in ((2, 0.1), (8, 0.4), (14, 0.3))
+    ]
+    (tmp_path / "found.json").write_text(json.dumps([{**found[0], "segmentation": [], "score": 1}, *found]))
+    coco = {"images": [{"id": 1, "file_name": "a.png", "height": 20, "width": 20}], "annotations": []}
+    (tmp_path / "coco.json").write_text(json.dumps({**coco, "categories": [{"id": 1, "name": "a"}]}))
+    out = tmp_path / "out.json"
+    summary = convert(tmp_path / "found.json", out, tmp_path / "coco.json", min_score=0.5)
+    assert not summary.ok and not out.exists() and list(summary.files) == ["not converted"]
+    assert summary.counts["no object was kept"].endswith("score below --min-score: 0.4")
+    assert convert(tmp_path / "found.json", out, tmp_path / "coco.json", min_score=0.2).counts["objects"] == 2

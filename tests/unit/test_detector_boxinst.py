@@ -19,8 +19,8 @@ from amodalpl.detector.data.paired_masks import VISIBLE, PairedMasks
 from amodalpl.detector.heads.boxinst import surest
 from amodalpl.detector.mmdetection import MODELS
 from amodalpl.drawn_scenes import write_scenes
-from amodalpl.errors import DataError, SettingsError
-from amodalpl.pipeline.train_detector import train_detector
+from amodalpl.errors import SettingsError
+from amodalpl.pipeline.train_detector import evaluate_detector, train_detector
 from amodalpl.settings import DetectorSettings
 from amodalpl.settings_values import resolve
 
@@ -241,12 +241,29 @@ def test_boxes_of_masks_and_stated_boxes_train_the_same(tmp_path):
     assert all(np.isfinite(list(point.values())).all() for point in curves[0])
 
 
-def test_boxes_only_need_masks_to_be_scored_against(tmp_path):
-    scenes = write_scenes(tmp_path / "a", 3, seed=0, size_hw=(96, 128))
+def test_of_boxes_alone_a_part_is_held_back_and_boxes_are_scored(tmp_path):
+    scenes = write_scenes(tmp_path / "a", 6, seed=0, size_hw=(96, 128))
     file = boxes_only(scenes, tmp_path / "boxes.json")
-    settings = resolve({"detector": {**TINY, "model": "boxinst", "boxes_of": "file"}})
-    with pytest.raises(DataError, match="expected masks to score against, got boxes only; give --val FILE"):
-        train_detector(file, scenes.images, tmp_path / "out", settings, init="none", device="cpu")
+    content = json.loads(file.read_text())
+    for entry in content["annotations"]:
+        del entry["amodal_bbox"]
+    file.write_text(json.dumps(content))
+    for entry in content["annotations"]:
+        x, y, w, h = entry["bbox"]
+        entry["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    (tmp_path / "rectangles.json").write_text(json.dumps(content))
+    scores = []
+    for labels, boxes_of in ((file, "file"), (tmp_path / "rectangles.json", "masks")):
+        out = tmp_path / boxes_of
+        settings = resolve({"detector": {**TINY, "model": "boxinst", "boxes_of": boxes_of}})
+        summary = train_detector(labels, scenes.images, out, settings, init="none", device="cpu")
+        assert list(summary.scores) == ["COCO AP amodal (bbox, held-back labels)"]
+        assert summary.then.startswith(f"amodalpl pseudolabel {labels} {scenes.images} --detector {out} --out ")
+        page = (out / "report.html").read_text()
+        assert "AP of boxes" in page and "AP of masks" not in page and "how true the masks are is not known" in page
+        assert evaluate_detector(out, device="cpu").scores == summary.scores
+        scores.append(summary.scores)
+    assert scores[0] == scores[1]
 
 
 def test_trust_in_masks_is_refused():

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("mmdet")
 
 from drawn_completer import write_completer
+from rich.console import Console
 
 from amodalpl.data.label_folder import read_label_folder, rle_of
 from amodalpl.data.read import read_annotations
@@ -24,6 +25,7 @@ from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.refine import refine
 from amodalpl.pipeline.synth import synth
 from amodalpl.settings_values import resolve
+from amodalpl_cli.display import print_summary
 
 SYNTH = {"synthesis": {"patch_px": 32, "holdout_fraction": 0.3, "holdout_scenes": 2}}
 TINY = {
@@ -154,7 +156,7 @@ def test_photos_of_the_hold_out_are_never_learnt_from_and_are_labelled(place, or
 
 def test_it_ends_when_the_hold_out_no_longer_improves_and_keeps_the_best(place, monkeypatch, tmp_path):
     oracle = Oracle(place, monkeypatch, shares=(0.4, 0.8, 0.5, 1.0))
-    monkeypatch.setattr(stage, "_write_labels", changing(stage._write_labels))
+    monkeypatch.setattr(stage, "_actions", changing(stage._actions))
     done = run(place, tmp_path / "out", rounds=3)
     assert [number for number, *_ in oracle.trained] == [0, 1, 2]  # not 3, which would have been the best
     assert done.counts["best round"] == 1
@@ -164,13 +166,17 @@ def test_it_ends_when_the_hold_out_no_longer_improves_and_keeps_the_best(place, 
     assert labels_of(done.out / "labels") == labels_of(done.out / "round_1/labels")
 
 
-def changing(write):
+def test_its_closing_table_has_a_line_per_round_and_half(place, oracle, tmp_path, capsys):
+    done = run(place, tmp_path / "out")
+    print_summary(Console(width=160), done)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "round 0, choose" in shown and "round 1, report" in shown
+    assert f"{done.counts['rounds'][0]['AP on the hold-out']['choose']:.3f}" in shown
+
+
+def changing(count):
     """Say of every round that labels changed, whether they did or not."""
-
-    def written(work, before, folder, number, parts):
-        return {**write(work, before, folder, number, parts), "reweighted": 1}
-
-    return written
+    return lambda folder: {**count(folder), "reweighted": 1}
 
 
 def test_it_ends_when_nothing_changes(place, monkeypatch, tmp_path):

@@ -138,4 +138,4 @@ def test_a_new_row_is_a_command(monkeypatch, capsys):
 def test_the_command_line_has_a_command_for_each_row():
     commands = typer.main.get_command(app).commands
     assert set(STAGES) <= set(commands)
-    assert SHARED_OUT == ["complete", "pseudolabel", "train-detector"]
+    assert SHARED_OUT == ["complete", "pseudolabel", "train-detector", "refine"]
