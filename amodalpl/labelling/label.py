@@ -12,6 +12,7 @@ import numpy as np
 
 from ..calibration.fit import LEVELS, Calibration, Evidence
 from ..completion.predictor import CompletionPrediction, Scene
+from ..data.label_file import UncertaintyMap
 from ..masks.boxed import BoxedMask, boxed
 from ..masks.boxes import tight_box
 from ..masks.geometry import count_px, dilate
@@ -191,19 +192,6 @@ def as_drawn(
     grown = local & dilate(local & ~prediction.modal, contour_inset_px) if contour_inset_px else local
     drawn = boxed(visible)
     return drawn.united(BoxedMask.cut(grown, (columns.start, rows.start), drawn.size_hw))
-
-
-@dataclass(frozen=True)
-class UncertaintyMap:
-    """How doubtful the pixels of a label are.
-
-    Attributes:
-        box_xywh: what the map covers: x, y, width, height in image pixels.
-        levels: (h, w) uint8, at most 64 pixels on the longer side; 0 is sure, 255 as likely in as out.
-    """
-
-    box_xywh: tuple[int, int, int, int]
-    levels: np.ndarray
 
 
 def flags_of(label: Label | None, visible: np.ndarray | BoxedMask, lost_px: int, low_confidence: float) -> list[str]:
