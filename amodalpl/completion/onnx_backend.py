@@ -6,9 +6,6 @@ of both backends differ by rounding alone.
 
 from __future__ import annotations
 
-import importlib
-import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import CheckpointError, MissingPackageError, SettingsError
-from ..io.files import hash_file, read_json, write_json, write_whole
+from ..errors import CheckpointError, SettingsError
+from ..io.files import hash_file, read_json, write_json
 from ..models.completer import Completer
+from ..runtime.onnx_files import OPSET, export, need, write_checked
 
 NETWORK, NOTE = "completer.onnx", "completer_onnx.json"
 BACKENDS = ("torch", "onnx")
-OPSET = 17  # the newest that the exporter of torch 2.4 writes
 FORMAT = 1  # of the note
 INPUT, OUTPUT = "patches", "outputs"
 CHECKED_BATCHES = (1, 3)  # two sizes, since the file must serve any
@@ -67,25 +64,18 @@ def write_network(folder: Path, completer: Completer, patch_px: int, weights_sha
         CheckpointError: the file answers otherwise than torch; it is not kept.
         OutputError: the folder cannot be written to.
     """
-    _need("onnx")  # by torch's exporter, which names it only in passing
-    _need("onnxruntime")
     channels = 1 + len(completer.method.channels) + (3 if completer.uses_image else 0)
     path = folder / NETWORK
-    difference = 0.0
 
-    def write(part: Path) -> None:
-        nonlocal difference
-        part.write_bytes(_exported(completer.network, torch.zeros(2, channels, patch_px, patch_px)))
+    def exported() -> bytes:
+        free = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
+        return export(completer.network, (torch.zeros(2, channels, patch_px, patch_px),), [INPUT], [OUTPUT], free)
+
+    def off(part: Path) -> float:
         by_onnx = Completer(_open(part, torch.device("cpu")), completer.method, completer.uses_image)
-        difference = _largest_difference(completer, by_onnx, patch_px)
-        if not difference <= MOST_DIFFERENT:
-            raise CheckpointError(
-                f"{path}: expected answers within {MOST_DIFFERENT} of torch's, got {difference:.2g} away "
-                f"(torch {torch.__version__}, onnxruntime {_need('onnxruntime').__version__}); "
-                "try another version of either, or use --backend torch"
-            )
+        return _largest_difference(completer, by_onnx, patch_px)
 
-    write_whole(path, write)
+    difference = write_checked(path, exported, off, MOST_DIFFERENT, ", or use --backend torch")
     write_json(
         folder / NOTE,
         {
@@ -115,7 +105,7 @@ def read_network(folder: Path, weights_sha256: object, device: torch.device) -> 
         CheckpointError: the file is missing, damaged, or of other weights.
         SettingsError: a CUDA device was asked for, and this onnxruntime has none.
     """
-    _need("onnxruntime")
+    need("onnxruntime")
     path, note_path = folder / NETWORK, folder / NOTE
     command = f"`amodalpl export-onnx {folder}`"
     for file in (path, note_path):
@@ -137,40 +127,8 @@ def read_network(folder: Path, weights_sha256: object, device: torch.device) -> 
     return _open(path, device)
 
 
-def _need(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        reason = "" if isinstance(error, ModuleNotFoundError) and error.name == package else f" ({error})"
-        raise MissingPackageError(
-            f"ONNX: expected the package {package}, could not import it{reason}; pip install 'amodalpl[onnx]'"
-        ) from None
-
-
-def _exported(network: nn.Module, patches: torch.Tensor) -> bytes:
-    """Return the network as the bytes of an ONNX file, for any number of patches.
-
-    By the exporter that traces: every torch from 2.4 on has it, while the newer one needs torch 2.6 and one more
-    package, and writes the same graph. torch calls it legacy since 2.9, which is no news for a user.
-    """
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        file = Path(scratch) / NETWORK
-        torch.onnx.export(
-            network,
-            (patches,),
-            str(file),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
-        )
-        return file.read_bytes()
-
-
 def _open(path: Path, device: torch.device) -> OnnxNetwork:
-    runtime = _need("onnxruntime")
+    runtime = need("onnxruntime")
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda":
         # Without TF32, whose ten bits of mantissa would make the labels of both backends differ

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from ..errors import DataError
 from ..io.json_stream import finite, read_entries, read_object, write_object
 from ..masks import rle
-from ..masks.boxed import BoxedMask, boxed
+from ..masks.boxed import BoxedMask
 from ..masks.rle import Rle
 from .coco_parsing import read_categories, read_images, whole_id
 from .mask_parsing import brief, read_masks
@@ -52,7 +53,7 @@ def write_label_file(path: Path, data: AnnotationSet, annotations: Iterator[Mapp
     Args:
         path: of the file.
         data: what was labelled; its photos, categories and everything else at the top of its file are carried over.
-        annotations: of `label_entry` or `decided_entry`.
+        annotations: `labels` of `photo_entries`, or of `decided_entry`.
     """
     write_object(
         path,
@@ -75,29 +76,28 @@ def _image_entry(record: ImageRecord) -> dict[str, Any]:
     return {**record.raw, **{key: value for key, value in stated.items() if key not in record.raw}}
 
 
-def label_entry(
-    instance: Instance,
-    amodal: np.ndarray | BoxedMask,
-    visible: np.ndarray | BoxedMask,
-    *,
-    drawn_px: int,
-    completer: str,
-    occluders: Sequence[int],
-    uncertainty: float,
-    plausibility: float | None,
-    flags: Sequence[str],
-    features: Mapping[str, float] | None = None,
-    hidden_by: Mapping[int | None, int] | None = None,
-    drawn: Rle | None = None,
-) -> dict[str, Any]:
-    """Return the entry of a finished label, see `docs/formats.md`.
+@dataclass(frozen=True)
+class UncertaintyMap:
+    """How doubtful the pixels of a label are.
 
-    Args:
+    Attributes:
+        box_xywh: what the map covers: x, y, width, height in image pixels.
+        levels: (h, w) uint8, at most 64 pixels on the longer side; 0 is sure, 255 as likely in as out.
+    """
+
+    box_xywh: tuple[int, int, int, int]
+    levels: np.ndarray
+
+
+@dataclass(frozen=True)
+class FinishedLabel:
+    """All that a label folder says of one object.
+
+    Attributes:
         instance: that was labelled; the score of a detection is kept.
         amodal: the whole object; contains what was drawn.
         visible: what is left of what was drawn after shared pixels got one owner.
         drawn_px: pixels of what was drawn.
-        completer: name of the method.
         occluders: annotation ids of the objects taken to be in front.
         uncertainty: expected 1 - IoU, 0 to 1.
         plausibility: how ordinary the whole shape is, 0 to 1; None where nobody knows.
@@ -106,9 +106,49 @@ def label_entry(
         hidden_by: occluder map: pixels of its hidden part under each other object that is seen there, by annotation id,
             and under nothing that has a mask, by None; None to leave it out.
         drawn: what was drawn, where neither the visible nor the whole mask says it.
+        uncertainty_map: where the mask may be wrong; None to leave it out.
     """
-    whole, seen = rle.to_json(boxed(amodal).encode()), rle.to_json(boxed(visible).encode())
+
+    instance: Instance
+    amodal: BoxedMask
+    visible: BoxedMask
+    drawn_px: int
+    occluders: Sequence[int]
+    uncertainty: float
+    plausibility: float | None
+    flags: Sequence[str]
+    features: Mapping[str, float] | None = None
+    hidden_by: Mapping[int | None, int] | None = None
+    drawn: Rle | None = None
+    uncertainty_map: UncertaintyMap | None = None
+
+
+def photo_entries(
+    labels: Sequence[FinishedLabel], order: Mapping[str, Any], completer: str
+) -> dict[str, list[dict[str, Any]] | Mapping[str, Any]]:
+    """Return the entries of a photo in the files of a label folder, see `docs/formats.md`.
+
+    Args:
+        labels: of its objects.
+        order: of `order_entry`.
+        completer: name of the method.
+
+    Returns:
+        `labels`, `order` and `doubt`, JSON values.
+    """
+    doubts = [(label.instance.id, label.uncertainty_map) for label in labels]
+    return {
+        "labels": [_label_entry(label, completer) for label in labels],
+        "order": order,
+        "doubt": [_doubt_entry(annotation_id, doubt) for annotation_id, doubt in doubts if doubt is not None],
+    }
+
+
+def _label_entry(label: FinishedLabel, completer: str) -> dict[str, Any]:
+    instance, features = label.instance, label.features
+    whole, seen = rle.to_json(label.amodal.encode()), rle.to_json(label.visible.encode())
     area_px = _area_px(whole)
+    hidden_by = None if label.hidden_by is None else [_hidden_by(*entry) for entry in label.hidden_by.items()]
     return {
         "id": instance.id,
         "image_id": instance.image_id,
@@ -121,15 +161,15 @@ def label_entry(
         "occlude_rate": _occlude_rate(seen, whole),
         "amodalpl": {
             "completer": completer,
-            "occluders": list(occluders),
-            "uncertainty": round(uncertainty, 6),
-            "plausibility": None if plausibility is None else round(plausibility, 6),
-            "growth": round(area_px / max(drawn_px, 1), 6),
-            "added_px": area_px - drawn_px,
-            "flags": list(flags),
-            **({} if hidden_by is None else {"hidden_by": [_hidden_by(*entry) for entry in hidden_by.items()]}),
+            "occluders": list(label.occluders),
+            "uncertainty": round(label.uncertainty, 6),
+            "plausibility": None if label.plausibility is None else round(label.plausibility, 6),
+            "growth": round(area_px / max(label.drawn_px, 1), 6),
+            "added_px": area_px - label.drawn_px,
+            "flags": list(label.flags),
+            **({} if hidden_by is None else {"hidden_by": hidden_by}),
             **({} if features is None else {"features": {name: round(value, 4) for name, value in features.items()}}),
-            **({} if drawn is None else {"drawn": rle.to_json(drawn)}),
+            **({} if label.drawn is None else {"drawn": rle.to_json(label.drawn)}),
         },
     }
 
@@ -247,16 +287,9 @@ def order_entry(
     }
 
 
-def doubt_entry(annotation_id: int, box_xywh: Sequence[int], levels: np.ndarray) -> dict[str, Any]:
-    """Return a line of `doubt.jsonl`, see `docs/formats.md`.
-
-    Args:
-        annotation_id: of the label.
-        box_xywh: what the map covers, in image pixels.
-        levels: (h, w) uint8, 0 is sure, 255 as likely in as out.
-    """
-    png = cv2.imencode(".png", levels)[1]
-    return {"id": annotation_id, "box": list(box_xywh), "png": base64.b64encode(png.tobytes()).decode("ascii")}
+def _doubt_entry(annotation_id: int, doubt: UncertaintyMap) -> dict[str, Any]:
+    png = cv2.imencode(".png", doubt.levels)[1]
+    return {"id": annotation_id, "box": list(doubt.box_xywh), "png": base64.b64encode(png.tobytes()).decode("ascii")}
 
 
 def read_label_head(path: Path) -> tuple[list[ImageRecord], list[dict[str, Any]]]:

@@ -7,8 +7,6 @@ traced with. So each network is a file, and `docs/api.md` says what to do betwee
 
 from __future__ import annotations
 
-import importlib
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, MissingPackageError, SettingsError
-from ..io.files import hash_file, write_json, write_whole
+from ..errors import SettingsError
+from ..io.files import hash_file, write_json
+from ..runtime.onnx_files import OPSET, export, need, write_checked
 from .heads.orcnn import TwoMaskHead
 from .heads.vrsp import VrspMaskHead
 from .mmdetection import FCNMaskHead
@@ -27,7 +26,6 @@ from .quiet import third_party_quiet
 from .trained import WEIGHTS, Detector
 
 FEATURES, REGIONS, NOTE = "features.onnx", "regions.onnx", "detector_onnx.json"
-OPSET = 17  # the newest that the exporter of torch 2.4 writes
 FORMAT = 1  # of the note
 MOST_DIFFERENT = 1e-3  # of logits and deltas, relative to the largest one; rounding gives some 1e-6
 _TRACED_HW, _TRACED_REGIONS = (64, 64), 3
@@ -134,57 +132,21 @@ def _write(
     outputs: Sequence[str],
 ) -> float:
     """Write a network, and compare it with torch on other sizes than those that were traced."""
-    _need("onnx")  # by torch's exporter, which names it only in passing
-    runtime = _need("onnxruntime")
-    difference = 0.0
+    free = {0: "regions"} if len(inputs) > 1 else {2: "height", 3: "width"}  # regions in any number, photos of any size
 
-    @torch.no_grad()
-    def write(part: Path) -> None:
-        nonlocal difference
-        part.write_bytes(_exported(network, traced, inputs, outputs))
-        difference = _difference(runtime, part, network, checked, inputs)
-        if not difference <= MOST_DIFFERENT:
-            raise CheckpointError(
-                f"{path}: expected answers within {MOST_DIFFERENT} of torch's, got {difference:.2g} away "
-                f"(torch {torch.__version__}, onnxruntime {runtime.__version__}); try another version of either"
-            )
+    def exported() -> bytes:
+        with warnings.catch_warnings(), third_party_quiet():
+            warnings.simplefilter("ignore")
+            return export(network.eval(), traced, inputs, outputs, {name: free for name in inputs})
 
-    write_whole(path, write)
-    return difference
+    with torch.no_grad():
+        return write_checked(path, exported, lambda part: _difference(part, network, checked, inputs), MOST_DIFFERENT)
 
 
-def _exported(network: nn.Module, given: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    """Trace a network; photos may have any size, regions any number."""
-    free = {0: "regions"} if len(inputs) > 1 else {2: "height", 3: "width"}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), third_party_quiet():
-        warnings.simplefilter("ignore")
-        path = Path(folder) / "network.onnx"
-        torch.onnx.export(
-            network.eval(),
-            given,
-            str(path),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_axes={name: free for name in inputs},
-        )
-        return path.read_bytes()
-
-
-def _difference(
-    runtime: Any, path: Path, network: nn.Module, given: tuple[Tensor, ...], inputs: Sequence[str]
-) -> float:
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+def _difference(path: Path, network: nn.Module, given: tuple[Tensor, ...], inputs: Sequence[str]) -> float:
+    session = need("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
     answers = session.run(None, {name: value.numpy() for name, value in zip(inputs, given, strict=True)})
     wanted = [value.numpy() for value in network(*given)]
     if [a.shape for a in answers] != [w.shape for w in wanted]:
         return float("inf")
     return max(float(np.abs(a - w).max() / max(np.abs(w).max(), 1e-6)) for a, w in zip(answers, wanted, strict=True))
-
-
-def _need(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise MissingPackageError(f"export-onnx needs {package}: pip install 'amodalpl[onnx]'") from None

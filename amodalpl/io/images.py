@@ -18,7 +18,7 @@ import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -332,6 +332,16 @@ def encode_image(image: np.ndarray, suffix: str, quality: int = 82) -> bytes:
 def write_image(path: Path, image: np.ndarray, quality: int = 95) -> None:
     """Write an (H, W, 3) uint8 RGB image whole, as PNG or JPEG by its suffix."""
     write_bytes(path, encode_image(image, path.suffix.lower(), quality))
+
+
+def read_fitting_image(images: Path, file_name: str, size_hw: Sequence[int]) -> np.ndarray | None:
+    """Return a photo, (H, W, 3) uint8 RGB; None where it cannot be read, or is of another size than its masks."""
+    height, width = (int(side) for side in size_hw)
+    try:
+        photo = read_image(image_path(images, file_name), (height, width))
+    except DataError:
+        return None
+    return photo if photo.shape[:2] == (height, width) else None
 
 
 class RecentPhotos:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..completion.predictor import Scene
-from ..data.label_file import doubt_entry, label_entry, order_entry
+from ..data.label_file import FinishedLabel, UncertaintyMap, order_entry, photo_entries
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..io.images import image_path, read_image
 from ..masks import ownership
 from ..masks.boxed import BoxedMask, BoxedMasks
 from ..masks.ownership import Owned
 from ..masks.rle import Rle
-from .label import UncertaintyMap, finish_label
+from .label import flags_of
 from .label_features import LabelFeatures
 from .label_scenes import SceneLabels, label_scenes
 from .ordering import OcclusionEdge, cycles, mutual
@@ -122,14 +122,14 @@ def label_photos(
         completer: name of the method in labels.
 
     Yields:
-        Of each photo `labels`, `order` and `doubt` (`photo_entries`), and `left_out`.
+        Of each photo `labels`, `order` and `doubt` (`entries_of`), and `left_out`.
     """
     uses_image = plan.completing.completer.uses_image
     for group in _fitting_groups(data, records):
         photos = [_read_photo(data, images if uses_image else None, record) for record in group]
         for record, photo, found in zip(group, photos, complete_photos(plan, photos), strict=True):
             instances = data.completable[record.id]
-            entries = photo_entries(found, record.id, instances, photo.owned.drawn, completer)
+            entries = entries_of(found, record.id, instances, photo.owned.drawn, completer)
             yield {**entries, "left_out": left_out(data, record)}
 
 
@@ -171,29 +171,31 @@ def complete_photos(plan: LabelPlan, photos: Sequence[DrawnPhoto]) -> Iterator[C
 
 
 def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> CompletedImage:
-    owned = photo.owned
-    labels = [
-        finish_label(plan, *of_object)
-        for of_object in zip(found.labels, owned.drawn, owned.masks, owned.lost_px.tolist(), strict=True)
+    owned, labels = photo.owned, found.labels
+    whole = [
+        drawn if label is None else drawn.united(label.whole) for label, drawn in zip(labels, owned.drawn, strict=True)
     ]
     plausibility = None
     if photo.category_ids is not None and plan.shapes is not None:
-        crops = [label.whole.crop for label in labels]
+        crops = [mask.crop for mask in whole]
         plausibility = plan.shapes.score(crops, list(photo.category_ids)) if crops else np.zeros(0)
     return CompletedImage(
-        whole=BoxedMasks((label.whole for label in labels), owned.masks.size_hw),
+        whole=BoxedMasks(whole, owned.masks.size_hw),
         seen=owned.masks,
         shared_px=owned.lost_px,
-        uncertainty=np.array([label.uncertainty for label in labels], dtype=np.float64),
+        uncertainty=np.array([1.0 if label is None else label.uncertainty for label in labels], dtype=np.float64),
         plausibility=plausibility,
         occluders=[
             label.occluders if label is not None and label.occluders else _owners_of_shared(owned, index)
-            for index, label in enumerate(found.labels)
+            for index, label in enumerate(labels)
         ],
         order=found.order,
-        flags=[label.flags for label in labels],
-        uncertainty_maps=[label.uncertainty_map for label in labels],
-        features=[label.features for label in labels],
+        flags=[
+            flags_of(*of_object, plan.low_confidence)
+            for of_object in zip(labels, owned.masks, owned.lost_px.tolist(), strict=True)
+        ],
+        uncertainty_maps=[None if label is None else label.uncertainty_map(plan) for label in labels],
+        features=[None if label is None else label.features for label in labels],
     )
 
 
@@ -206,10 +208,10 @@ def _owners_of_shared(owned: Owned, index: int) -> tuple[int, ...]:
     return tuple(k for k in owned.masks.meeting(window) if owned.masks[k].shared_px(given_up))
 
 
-def photo_entries(
+def entries_of(
     found: CompletedImage, image_id: int, instances: Sequence[Instance], drawn: Sequence[BoxedMask], completer: str
-) -> dict[str, list[dict[str, Any]] | dict[str, Any]]:
-    """Return the entries of a photo in the files of a label folder, see `data.label_file`.
+) -> dict[str, Any]:
+    """Return the entries of a photo in the files of a label folder, see `data.label_file.photo_entries`.
 
     Args:
         found: labels of the photo.
@@ -217,37 +219,28 @@ def photo_entries(
         instances: N that were labelled, in their order.
         drawn: N masks as they were drawn, which growth is counted from.
         completer: name of the method.
-
-    Returns:
-        `labels`, `order` and `doubt`, JSON values.
     """
     ids = [instance.id for instance in instances]
     pairs = [(pair.front, pair.back, pair.evidence_px, pair.score, pair.chance) for pair in found.order]
-    return {
-        "labels": [
-            label_entry(
-                instance,
-                found.whole[k],
-                found.seen[k],
-                drawn_px=drawn[k].area_px,
-                completer=completer,
-                occluders=[ids[occluder] for occluder in found.occluders[k]],
-                uncertainty=float(found.uncertainty[k]),
-                plausibility=None if found.plausibility is None else float(found.plausibility[k]),
-                flags=found.flags[k],
-                features=None if (features := found.features[k]) is None else features.to_json(),
-                hidden_by={None if o is None else ids[o]: px for o, px in found.hidden_by(k).items()},
-                drawn=_drawn_where_it_cannot_be_told(found, drawn[k], k),
-            )
-            for k, instance in enumerate(instances)
-        ],
-        "order": order_entry(image_id, ids, pairs, mutual(found.order), cycles(found.order)),
-        "doubt": [
-            doubt_entry(annotation_id, doubt.box_xywh, doubt.levels)
-            for annotation_id, doubt in zip(ids, found.uncertainty_maps, strict=True)
-            if doubt is not None
-        ],
-    }
+    labels = [
+        FinishedLabel(
+            instance,
+            found.whole[k],
+            found.seen[k],
+            drawn_px=drawn[k].area_px,
+            occluders=[ids[occluder] for occluder in found.occluders[k]],
+            uncertainty=float(found.uncertainty[k]),
+            plausibility=None if found.plausibility is None else float(found.plausibility[k]),
+            flags=found.flags[k],
+            features=None if (features := found.features[k]) is None else features.to_json(),
+            hidden_by={None if o is None else ids[o]: px for o, px in found.hidden_by(k).items()},
+            drawn=_drawn_where_it_cannot_be_told(found, drawn[k], k),
+            uncertainty_map=found.uncertainty_maps[k],
+        )
+        for k, instance in enumerate(instances)
+    ]
+    order = order_entry(image_id, ids, pairs, mutual(found.order), cycles(found.order))
+    return photo_entries(labels, order, completer)
 
 
 def _drawn_where_it_cannot_be_told(found: CompletedImage, drawn: BoxedMask, index: int) -> Rle | None:

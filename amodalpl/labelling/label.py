@@ -12,6 +12,7 @@ import numpy as np
 
 from ..calibration.fit import LEVELS, Calibration, Evidence
 from ..completion.predictor import CompletionPrediction, Scene
+from ..data.label_file import UncertaintyMap
 from ..masks.boxed import BoxedMask, boxed
 from ..masks.boxes import tight_box
 from ..masks.geometry import count_px, dilate
@@ -73,6 +74,12 @@ class Label:
     def occluders(self) -> tuple[int, ...]:
         """Indices of the objects taken to be in front."""
         return () if self.prediction is None else self.prediction.request.occluders
+
+    def uncertainty_map(self, plan: LabelPlan) -> UncertaintyMap | None:
+        """Return where the mask may be wrong; None where the network was not asked."""
+        if self.prediction is None:
+            return None
+        return map_uncertainty(self.prediction, plan.calibration, plan.behind_neighbours)
 
 
 def label_object(
@@ -185,59 +192,6 @@ def as_drawn(
     grown = local & dilate(local & ~prediction.modal, contour_inset_px) if contour_inset_px else local
     drawn = boxed(visible)
     return drawn.united(BoxedMask.cut(grown, (columns.start, rows.start), drawn.size_hw))
-
-
-@dataclass(frozen=True)
-class UncertaintyMap:
-    """How doubtful the pixels of a label are.
-
-    Attributes:
-        box_xywh: what the map covers: x, y, width, height in image pixels.
-        levels: (h, w) uint8, at most 64 pixels on the longer side; 0 is sure, 255 as likely in as out.
-    """
-
-    box_xywh: tuple[int, int, int, int]
-    levels: np.ndarray
-
-
-@dataclass(frozen=True)
-class FinishedLabel:
-    """What is said of one object of a photo.
-
-    Attributes:
-        whole: the whole object; contains the mask that was given.
-        uncertainty: expected 1 - IoU with the truth, 0-1; 1 for an object whose every pixel belongs to others.
-        flags: what else to know of it, in a fixed order.
-        uncertainty_map: where its mask may be wrong; None where the network was not asked.
-        features: of the object and its label; None as for `Label`.
-    """
-
-    whole: BoxedMask
-    uncertainty: float
-    flags: list[str]
-    uncertainty_map: UncertaintyMap | None
-    features: LabelFeatures | None = None
-
-
-def finish_label(
-    plan: LabelPlan, label: Label | None, drawn: BoxedMask, visible: BoxedMask, lost_px: int
-) -> FinishedLabel:
-    """Say all that a label file holds of one object.
-
-    Args:
-        plan: calibration, and where labels may grow.
-        label: None for an object whose every pixel belongs to others.
-        drawn: what the annotator drew, which is the object's in any case.
-        visible: what is left of that after shared pixels got one owner.
-        lost_px: pixels that it gave up then.
-    """
-    flags = flags_of(label, visible, lost_px, plan.low_confidence)
-    if label is None:
-        return FinishedLabel(drawn, 1.0, flags, None)
-    doubt = None
-    if label.prediction is not None:
-        doubt = map_uncertainty(label.prediction, plan.calibration, plan.behind_neighbours)
-    return FinishedLabel(drawn.united(label.whole), label.uncertainty, flags, doubt, label.features)
 
 
 def flags_of(label: Label | None, visible: np.ndarray | BoxedMask, lost_px: int, low_confidence: float) -> list[str]:

@@ -21,7 +21,7 @@ def write_label_files(
     Args:
         folder: that gets the files.
         data: what was labelled.
-        photos: of each photo `labels`, `order` and `doubt`, as `assemble.photo_entries` makes them, and `left_out`, a
+        photos: of each photo `labels`, `order` and `doubt`, as `assemble.entries_of` makes them, and `left_out`, a
             row for each of its annotations that got no label.
         order_rule: how the order was found.
 

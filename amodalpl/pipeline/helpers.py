@@ -14,7 +14,6 @@ import torch
 
 from ..io.files import read_json
 from ..io.parallel import usable_cores
-from ..runtime.distributed import Ranks
 from ..runtime.progress import Progress
 from ..runtime.stage_run import RUN_FILE
 from .stage_table import STAGES
@@ -24,28 +23,22 @@ _CODE = f"import sys; from {__name__} import continue_run; continue_run(*sys.arg
 _PATIENCE_S = 5.0
 
 
-def helpers_for(workers: int | None, device: torch.device, parts: int, ranks: Ranks) -> int:
-    """Return how many further processes should work on a run.
+def fitting_number(device: torch.device, parts: int) -> int:
+    """Return how many processes should work where nobody says: on a CPU one, since its network uses all cores.
 
-    Where nobody says, on a CPU none: its network uses all cores. On GPUs there is much to do around the
-    network, by one core for each process.
+    On GPUs there is much to do around the network, by one core for each process.
 
     Args:
-        workers: processes that were asked for, with this one; None for as many as fit.
         device: of the network.
         parts: that there are to make; a process that makes few has hardly started.
-        ranks: those of `torchrun` need no helpers.
     """
-    if ranks.world > 1:
-        return 0
-    if workers is None:
-        on_gpus = min(MOST_PER_GPU * torch.cuda.device_count(), usable_cores() // 2, parts // 4)
-        workers = on_gpus if device.type == "cuda" else 1
-    return max(min(workers, parts) - 1, 0)
+    if device.type != "cuda":
+        return 1
+    return max(1, min(MOST_PER_GPU * torch.cuda.device_count(), usable_cores() // 2, parts // 4))
 
 
 @contextmanager
-def helped_by(count: int, out: Path, device: str, progress: Progress) -> Iterator[None]:
+def helped_by(count: int, out: Path, device: str, progress: Progress) -> Iterator[int]:
     """Let processes continue the run in a folder while the block runs, and end them with it.
 
     They take the ranks 1 to `count`, this one has rank 0, and all share the cores. One that dies is told of; what it
@@ -56,9 +49,12 @@ def helped_by(count: int, out: Path, device: str, progress: Progress) -> Iterato
         out: folder whose `run.json` says what is done.
         device: "auto", "cpu" or "cuda".
         progress: gets the warning.
+
+    Yields:
+        `count`.
     """
     if count == 0:
-        yield
+        yield 0
         return
     threads = torch.get_num_threads(), cv2.getNumThreads()
     share = max(1, usable_cores() // (count + 1))
@@ -66,7 +62,7 @@ def helped_by(count: int, out: Path, device: str, progress: Progress) -> Iterato
     cv2.setNumThreads(share)
     helpers = [_start(rank, count + 1, out, device) for rank in range(1, count + 1)]
     try:
-        yield
+        yield count
     finally:
         codes = [helper.poll() for helper in helpers]
         for helper in helpers:

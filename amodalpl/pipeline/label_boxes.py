@@ -24,7 +24,7 @@ from ..detector.compositional.whole_objects import amodal_box, visible_box
 from ..errors import DataError, SettingsError
 from ..io.files import hash_file, read_json, write_json
 from ..io.images import image_path, read_image
-from ..labelling.assemble import photo_entries
+from ..labelling.assemble import entries_of
 from ..labelling.detections import label_detections
 from ..labelling.write_files import write_label_files
 from ..masks import rle
@@ -201,7 +201,7 @@ def _label_photo(work: _Work, record: ImageRecord) -> dict[str, Any]:
         for given, doubt in zip(found.flags, found.uncertainty.tolist(), strict=True)
     ]
     instances = [asked[k] for k in kept]
-    entries = photo_entries(replace(found, flags=flags), record.id, instances, found.seen, work.prompt.name)
+    entries = entries_of(replace(found, flags=flags), record.id, instances, found.seen, work.prompt.name)
     return {**entries, "left_out": rows}
 
 

@@ -33,7 +33,7 @@ from ..io.files import hash_file, hash_listing, write_json
 from ..io.images import check_image, image_path, opencv_silent, read_image, write_image
 from ..io.parallel import usable_cores
 from ..io.video import Video, write_video
-from ..labelling.assemble import photo_entries
+from ..labelling.assemble import entries_of
 from ..labelling.class_rules import class_rules
 from ..labelling.detections import label_detections
 from ..labelling.write_files import write_label_files
@@ -347,7 +347,7 @@ def _photo_labels(record: ImageRecord, group: Sequence[tuple[int, dict[str, Any]
     instances = [
         Instance(number, record.id, result["category_id"], None, score=result["score"]) for number, result in group
     ]
-    return {**photo_entries(found, record.id, instances, found.seen, model), "left_out": []}
+    return {**entries_of(found, record.id, instances, found.seen, model), "left_out": []}
 
 
 def _masks(masks: Sequence[dict[str, Any]], record: ImageRecord) -> BoxedMasks:

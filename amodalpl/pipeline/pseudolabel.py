@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device, wait_for_files
 from ..runtime.memory import require_memory
 from ..runtime.next_command import argument, beside
-from ..runtime.parts import PARTS, make_parts, missing_parts, read_parts
+from ..runtime.parts import PARTS, make_parts, read_parts
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, Renewal, StageRun, git_state, input_hashes
 from ..runtime.summary import Summary
@@ -52,7 +53,7 @@ from ..runtime.usable_photos import usable_photos
 from ..settings import LabelSettings, PipelineSettings
 from ..version import __version__
 from .add_photos import ANY_KEPT, Added, parts_folder, take_over
-from .helpers import helped_by, helpers_for
+from .helpers import fitting_number, helped_by
 from .label_summary import summary_of_labels, training_on
 from .refit import Refitted, refit
 from .stage_table import STAGES
@@ -148,12 +149,7 @@ def pseudolabel(
             run.record["fitted completer"] = hash_file(network.folder / CARD)
         plan, tolerance = _plan(data, rules, network.bundle, settings.labels, added, progress)
         work = _Work(data, images, network, plan, tolerance, added)
-        records = [r for r in data.images if data.by_image[r.id] and not work.is_kept(r)]
-        title, some = "labelling photos", settings.labels.images_per_part
-        workers = 1 if add else settings.labels.workers  # what is new is little
-        helpers = helpers_for(workers, network.where, missing_parts(folder, len(records), some), ranks)
-        with helped_by(helpers, out, device, progress):
-            parts = make_parts(folder, records, some, work.label, title, progress, ranks, helpers)
+        parts = _make_parts(work, folder, settings.labels, add, ranks, progress)
         if not ranks.is_first:
             return Summary("pseudolabel", out)
         decided = _together(added, decided) if added else decided
@@ -337,6 +333,21 @@ class _Work:
     def label(self, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
         """Label photos; yields what a part of the run keeps of each."""
         return label_photos(self.plan, self.data, self.images, records, self.network.name)
+
+
+def _make_parts(
+    work: _Work, folder: Path, settings: LabelSettings, add: bool, ranks: Ranks, progress: Progress
+) -> list[Path]:
+    """Label what is not kept, with as many further processes as settings say, or as fit."""
+
+    def helped(parts: int) -> AbstractContextManager[int]:
+        alone = add or ranks.world > 1  # what is new is little
+        wanted = 1 if alone else settings.workers or fitting_number(work.network.where, parts)
+        return helped_by(max(min(wanted, parts) - 1, 0), folder.parent, work.network.device, progress)
+
+    records = [r for r in work.data.images if work.data.by_image[r.id] and not work.is_kept(r)]
+    some, title = settings.images_per_part, "labelling photos"
+    return make_parts(folder, records, some, work.label, title, progress, ranks, helped)
 
 
 def _in_order(work: _Work, parts: Sequence[Path]) -> Iterator[dict[str, Any]]:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..data.label_folder import ShownLabel
-from ..io.images import encode_image
+from ..io.images import encode_image, read_fitting_image
 from ..masks import boxed
 from ..runtime.progress import SILENT, Progress
 from . import draw
-from .html import photo_of, write_page
+from .html import write_page
 
 _HERE = Path(__file__).parent
 _SIDE_PX = 720
@@ -47,7 +47,7 @@ def write_audit_page(
     shown, missing = [], 0
     with progress.task("drawing the labels", len(labels)) as advance:
         for label in labels:
-            photo = photo_of(images, file_names[label.image_id], label.amodal["size"])
+            photo = read_fitting_image(images, file_names[label.image_id], label.amodal["size"])
             missing += photo is None
             ground = np.full((*label.amodal["size"], 3), 96, dtype=np.uint8) if photo is None else photo
             picture = draw.close_up(ground, boxed.decode(label.modal), boxed.decode(label.amodal), _SIDE_PX, _MARGIN)

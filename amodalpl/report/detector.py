@@ -15,7 +15,7 @@ import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 from ..data.label_folder import rle_of
-from ..io.images import encode_image
+from ..io.images import encode_image, read_fitting_image
 from ..masks import rle
 from ..metrics.detection import LEFT_OUT, LeavingOutEval, as_score, evaluate, known_iou_type, protocol
 from ..metrics.levels import COCOA_CLS, LevelSet
@@ -24,7 +24,7 @@ from ..runtime.progress import SILENT, Progress
 from ..version import __version__
 from . import draw
 from .examples import MISTAKES, Example, choose_examples
-from .html import photo_of, write_page
+from .html import write_page
 from .numbers import curve, rows
 
 REPORT_FILE = "report.html"
@@ -252,7 +252,8 @@ def _cards(
     for title, n, example in order:
         record = records[example.image_id]
         if held != example.image_id:
-            photo, held = photo_of(images, record["file_name"], (record["height"], record["width"])), example.image_id
+            held = example.image_id
+            photo = read_fitting_image(images, record["file_name"], (record["height"], record["width"]))
         if photo is None:
             missing.add(example.image_id)
         ground = np.full((record["height"], record["width"], 3), 96, np.uint8) if photo is None else photo

@@ -16,12 +16,11 @@ import numpy as np
 from ..data.label_folder import LabelFolder, ShownLabel, read_doubts, read_orders
 from ..errors import DataError, OutputError
 from ..io.files import write_bytes
-from ..io.images import encode_image, image_path, read_image
+from ..io.images import encode_image, image_path, read_fitting_image, read_image
 from ..masks import boxed, rle
 from ..masks.rle import Rle
 from ..runtime.progress import SILENT, Progress
 from . import draw
-from .html import photo_of
 from .outline import svg_paths
 
 PICTURES = "report"  # folder beside the page, for photos that it cannot hold
@@ -92,7 +91,7 @@ def make_gallery(
         for number, image_id in enumerate(in_order):
             labels, file_name = by_photo[image_id], names[image_id]
             size_hw = (int(labels[0].amodal["size"][0]), int(labels[0].amodal["size"][1]))
-            photo = photo_of(images, file_name, size_hw)
+            photo = read_fitting_image(images, file_name, size_hw)
             missing += photo is None
             entry = {"id": image_id, "name": file_name, "size": size_hw, **_order(orders.get(image_id, {}))}
             result.pictures.append("")

@@ -8,13 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..errors import DataError
 from ..io.files import write_bytes
-from ..io.images import image_path, read_image
 from .numbers import format_number
 
 _HERE = Path(__file__).parent
@@ -45,13 +42,3 @@ def write_page(path: Path, template: str, styles: Sequence[str], scripts: Sequen
         **values,
     )
     write_bytes(path, page.encode("utf-8", "replace"))
-
-
-def photo_of(images: Path, file_name: str, size_hw: Sequence[int]) -> np.ndarray | None:
-    """Return a photo, (H, W, 3) uint8 RGB; None where it cannot be read, or is of another size than its masks."""
-    height, width = (int(side) for side in size_hw)
-    try:
-        photo = read_image(image_path(images, file_name), (height, width))
-    except DataError:
-        return None
-    return photo if photo.shape[:2] == (height, width) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,13 @@ from ..version import __version__
 from .distributed import Ranks, wait_for_files
 from .progress import Progress
 
+ALONE = Ranks()
 PARTS = f".parts-{__version__}"
 """Folder of the parts while a run works; another version might work otherwise, so it starts again in its own."""
+
+
+def _alone(parts: int) -> AbstractContextManager[int]:
+    return nullcontext(0)
 
 
 def make_parts(
@@ -23,36 +29,34 @@ def make_parts(
     work: Callable[[Sequence[ImageRecord]], Iterator[dict[str, Any]]],
     title: str,
     progress: Progress,
-    ranks: Ranks | None = None,
-    helpers: int = 0,
+    ranks: Ranks = ALONE,
+    helped: Callable[[int], AbstractContextManager[int]] = _alone,
 ) -> list[Path]:
     """Make the parts that are missing, of several processes this one's share; the first returns once all are there.
-
-    Helpers need not be waited for: what is not there yet when its own share is done, the first process makes.
 
     Args:
         folder: of the parts; made where it is missing.
         records: of the photos.
-        photos_per_part: how many, the last part has the rest.
+        photos_per_part: how many; the last part has the rest.
         work: from the photos of a part to a line for each.
         title: what is shown.
         progress: counts the photos; the last one of a part is done when the part is there.
-        ranks: the processes; None where there is one.
-        helpers: processes that this one started, of ranks 1 and up.
+        ranks: the processes.
+        helped: called with how many parts are missing, starts further processes and says how many. They need not be
+            waited for: what is not there yet when this process has done its share, it makes.
 
     Returns:
         The files of all parts, in the order of the photos.
     """
-    ranks = ranks or Ranks()
-    world = max(ranks.world, helpers + 1)
     parts = [records[k : k + photos_per_part] for k in range(0, len(records), photos_per_part)]
     folder.mkdir(exist_ok=True)
-    files = _files(folder, len(records), photos_per_part)
+    files = [folder / f"{number:06d}.jsonl" for number in range(len(parts))]
     missing = [k for k, file in enumerate(files) if not file.exists()]
-    own = [k for k in missing if k % world == ranks.rank]
-    others = [k for k in missing if k % world != ranks.rank] if ranks.is_first else []
     done = len(records) - sum(len(parts[k]) for k in missing)
-    with progress.task(title, len(records), done=done) as advance:
+    with progress.task(title, len(records), done=done) as advance, helped(len(missing)) as helpers:
+        world = max(ranks.world, helpers + 1)
+        own = [k for k in missing if k % world == ranks.rank]
+        others = [k for k in missing if k % world != ranks.rank] if ranks.is_first else []
         for k in (*own, *(reversed(others) if helpers else ())):
             if not files[k].exists():
                 write_lines(files[k], _all_but_the_last_shown(work(parts[k]), advance))
@@ -61,15 +65,6 @@ def make_parts(
             others = _still_missing(files, others, lambda found: advance(len(parts[found])))
         wait_for_files([files[k] for k in others], lambda index: advance(len(parts[others[index]])))
     return files
-
-
-def missing_parts(folder: Path, photos: int, photos_per_part: int) -> int:
-    """Return how many parts are still to be made."""
-    return sum(not file.exists() for file in _files(folder, photos, photos_per_part))
-
-
-def _files(folder: Path, photos: int, photos_per_part: int) -> list[Path]:
-    return [folder / f"{number:06d}.jsonl" for number in range(-(-photos // photos_per_part))]
 
 
 def _still_missing(files: Sequence[Path], numbers: Sequence[int], news: Callable[[int], None]) -> list[int]:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,10 +11,11 @@ from drawn_labels import SIZE_HW, box, label
 
 from amodalpl.data import label_file
 from amodalpl.data.label_file import (
+    FinishedLabel,
+    UncertaintyMap,
     decided_entry,
-    doubt_entry,
-    label_entry,
     order_entry,
+    photo_entries,
     read_label_head,
     read_labels,
     read_order,
@@ -22,6 +24,7 @@ from amodalpl.data.label_file import (
 from amodalpl.data.records import AnnotationSet, ImageRecord, Instance
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
+from amodalpl.masks.boxed import boxed
 
 
 @pytest.fixture
@@ -155,7 +158,9 @@ INSTANCE = Instance(7, 1, 1, rle.encode(DRAWN))
 
 def entry(amodal=WHOLE, visible=VISIBLE, **changes):
     notes = {"occluders": [9], "uncertainty": 0.12345678, "plausibility": None, "flags": ["shared_pixels"], **changes}
-    return label_entry(INSTANCE, amodal, visible, drawn_px=int(DRAWN.sum()), completer="asbu", **notes)
+    label = FinishedLabel(INSTANCE, boxed(amodal), boxed(visible), drawn_px=int(DRAWN.sum()), **notes)
+    (found,) = photo_entries([label], {}, "asbu")["labels"]
+    return found
 
 
 def coded(mask):
@@ -236,7 +241,9 @@ def test_entry_of_an_order():
 
 def test_line_of_a_doubt():
     levels = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    line = doubt_entry(7, (5, 6, 40, 30), levels)
+    doubt = UncertaintyMap((5, 6, 40, 30), levels)
+    label = FinishedLabel(INSTANCE, boxed(WHOLE), boxed(VISIBLE), 400, [], 0.1, None, [], uncertainty_map=doubt)
+    (line,) = photo_entries([label, replace(label, uncertainty_map=None)], {}, "asbu")["doubt"]
     assert (line["id"], line["box"]) == (7, [5, 6, 40, 30])
     png = cv2.imdecode(np.frombuffer(base64.b64decode(line["png"]), np.uint8), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(png, levels)

@@ -21,6 +21,7 @@ from amodalpl.io.files import hash_file
 from amodalpl.labelling.label_scenes import label_scenes
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.models.completer import build_completer
+from amodalpl.runtime import onnx_files
 from amodalpl.settings import CompleterSettings, LabelSettings, SynthesisSettings
 from amodalpl.tools.export_onnx import export_onnx
 
@@ -141,8 +142,8 @@ def test_export_again_gives_the_same_bytes_without_warning(exported):
 
 def test_file_that_answers_otherwise_is_not_kept(tmp_path, monkeypatch):
     folder, other = save(tmp_path / "completer"), load_completer(save(tmp_path / "other", seed=1), CPU)
-    export = onnx_backend._exported
-    monkeypatch.setattr(onnx_backend, "_exported", lambda network, patches: export(other.completer.network, patches))
+    export = onnx_backend.export
+    monkeypatch.setattr(onnx_backend, "export", lambda network, *rest: export(other.completer.network, *rest))
     with pytest.raises(
         CheckpointError, match=r"completer.onnx: expected answers within 0.0001 of torch's, got [\d.]+ away"
     ):
@@ -230,14 +231,14 @@ def test_cuda_that_onnxruntime_cannot_load(exported, monkeypatch):
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
 def test_package_is_missing(exported, monkeypatch, package):
-    find = onnx_backend.importlib.import_module
+    find = onnx_files.importlib.import_module
 
     def missing(name):
         if name == package:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return find(name)
 
-    monkeypatch.setattr(onnx_backend.importlib, "import_module", missing)
+    monkeypatch.setattr(onnx_files.importlib, "import_module", missing)
     message = rf"expected the package {package}, could not import it; pip install 'amodalpl\[onnx\]'"
     with pytest.raises(MissingPackageError, match=message):
         export_onnx(exported)
