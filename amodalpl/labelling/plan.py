@@ -14,6 +14,8 @@ from ..shape_prior.plausibility import ShapePrior
 from .class_rules import NO_RULES, ClassRules
 from .fill_hull import Fill
 
+BATCH, BATCH_ON_CPU = 32, 4  # crops per call of the network
+
 
 @dataclass(frozen=True)
 class LabelPlan:
@@ -76,13 +78,15 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings, rules: ClassRu
     gap_px, contour_inset_px = settings.near_px, settings.grown_px
     ordering_px, completing_px = gaps_of_grown(gap_px, contour_inset_px)
     unmasked_threshold = settings.unmasked_threshold or bundle.unmasked_threshold
+    on_cpu = next(bundle.completer.parameters()).device.type == "cpu"
+    batch_size = settings.batch_size or (BATCH_ON_CPU if on_cpu else BATCH)
     from_pairs = method.order_from_pairs if settings.order_from is None else settings.order_from == "pairs"
     return LabelPlan(
         gap_px=gap_px,
         contour_inset_px=contour_inset_px,
-        ordering=CompletionPredictor(bundle.completer, bundle.crop, ordering_px, settings.batch_size),
+        ordering=CompletionPredictor(bundle.completer, bundle.crop, ordering_px, batch_size),
         completing=CompletionPredictor(
-            bundle.completer, bundle.crop, completing_px, settings.batch_size, beyond_masks=unmasked_threshold < 1
+            bundle.completer, bundle.crop, completing_px, batch_size, beyond_masks=unmasked_threshold < 1
         ),
         order_rule="pairs" if from_pairs else settings.order_rule or method.order_rule,
         order_threshold=settings.order_threshold or bundle.order_threshold,

@@ -103,3 +103,13 @@ def test_measured_gaps_fill_what_the_settings_leave_open():
     ):
         plan = plan_labels(bundle(), LabelSettings(**given).measured(6, 3))
         assert (plan.gap_px, plan.contour_inset_px) == expected
+
+
+@pytest.mark.parametrize(("given", "on_cpu", "elsewhere"), [(None, 4, 32), (7, 7, 7)])
+def test_a_cpu_is_asked_about_few_crops_at_once(given, on_cpu, elsewhere):
+    settings = LabelSettings(batch_size=given)
+    assert plan_labels(bundle(), settings).completing.batch_size == on_cpu
+    away = bundle()
+    away.completer.to("meta")
+    plan = plan_labels(away, settings)
+    assert (plan.completing.batch_size, plan.ordering.batch_size) == (elsewhere, elsewhere)
