@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from amodalpl.builtin import FOLDER
+from amodalpl.builtin import FOLDER, is_builtin
 from amodalpl.completion.checkpoint import CARD, WEIGHTS, load_completer
 from amodalpl.errors import DataError
 from amodalpl.io.checkpoints import load_plain
@@ -29,8 +29,8 @@ def pack(completer: Path, out: Path = FOLDER) -> dict[str, Any]:
     left out, since nobody else's classes have the same numbers.
 
     Args:
-        completer: output folder of `amodalpl complete`; of one without steps, which only chose thresholds and
-            calibration anew, the provenance is that of the training that it started from.
+        completer: output folder of `amodalpl complete`; its provenance are the trainings behind its weights, also
+            those that it started from. One without steps only chose thresholds and calibration anew, and is none.
         out: the folder in the package.
 
     Returns:
@@ -41,7 +41,7 @@ def pack(completer: Path, out: Path = FOLDER) -> dict[str, Any]:
         DataError: the completer looks at photos, which would have to come along.
         CheckpointError: it is damaged.
     """
-    record = _training_of(completer)
+    record, *before = _trainings_of(completer)
     if load_completer(completer, torch.device("cpu")).completer.uses_image:
         raise DataError(f"{completer}: expected a completer that looks at masks only, got one that needs photos")
     weights = {name: _halved(tensor) for name, tensor in load_plain(completer / WEIGHTS).items()}
@@ -53,10 +53,9 @@ def pack(completer: Path, out: Path = FOLDER) -> dict[str, Any]:
     write_json(
         out / PROVENANCE,
         {
-            **{name: record[name] for name in ("amodalpl", "git", "seed", "settings", "inputs", "took", "machine")},
-            "steps": record["counts"]["steps"],
-            "samples": record["counts"]["samples"],
+            **_about(record),
             "weights before packing": card["weights_sha256"],
+            **({"started from": [_about(earlier) for earlier in before]} if before else {}),
             "masks": [asdict(source) for source in (COCO, *BANK)],
         },
     )
@@ -64,9 +63,18 @@ def pack(completer: Path, out: Path = FOLDER) -> dict[str, Any]:
     return {"MiB": round((out / WEIGHTS).stat().st_size / 2**20, 1), "threshold": card["threshold"]}
 
 
-def _training_of(completer: Path) -> dict[str, Any]:
+def _trainings_of(completer: Path) -> list[dict[str, Any]]:
+    """Return the records of the trainings behind weights, the last one first."""
     record = finished_run(completer, "complete")
-    return record if record["counts"]["steps"] else _training_of(Path(record["arguments"]["init"]))
+    init = record["arguments"]["init"]
+    before = _trainings_of(Path(init)) if init and not is_builtin(init) else []
+    return [record, *before] if record["counts"]["steps"] else before
+
+
+def _about(record: dict[str, Any]) -> dict[str, Any]:
+    names = ("amodalpl", "git", "seed", "settings", "inputs", "took", "machine")
+    counts = {name: record["counts"][name] for name in ("steps", "samples")}
+    return {**{name: record[name] for name in names}, **counts}
 
 
 def _halved(tensor: torch.Tensor) -> torch.Tensor:

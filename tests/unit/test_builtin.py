@@ -114,6 +114,15 @@ def test_a_calibration_made_anew_is_packed_with_the_provenance_of_its_training(t
     )
 
 
+def test_trainings_that_it_started_from_are_told(trained, synth_dir, tmp_path):
+    complete(synth_dir, tmp_path / "on", merge(SHORT, {"training": {"steps": 3}}), "cpu", init=trained)
+    (tmp_path / "builtin").mkdir()
+    pack(tmp_path / "on", tmp_path / "builtin")
+    told = read(tmp_path / "builtin", "provenance.json")
+    assert (told["steps"], [before["steps"] for before in told["started from"]]) == (3, [2])
+    assert str(trained.parent) not in json.dumps(told)
+
+
 def test_an_unfinished_training_is_not_packed(trained, tmp_path):
     folder = tmp_path / "unfinished"
     shutil.copytree(trained, folder)
