@@ -131,6 +131,7 @@ def write_detector_page(
         style=Markup("".join((_HERE / name).read_text(encoding="utf-8") for name in ("labels.css", "detector.css"))),
         held_back=held_back,
         masks=masks,
+        kind="mask" if known == "segm" else "box",
         facts=_facts(truth, detections, evaluation),
         scores=scores,
         precision_recall=precision_recall(evaluation),
