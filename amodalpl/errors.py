@@ -17,6 +17,10 @@ class DataError(AmodalplError):
     """Annotations, images or masks are missing, unreadable, or contradict each other."""
 
 
+class TooFewObjectsError(DataError):
+    """The objects can all be used, but do not suffice for what was asked."""
+
+
 class SettingsError(AmodalplError):
     """A setting is unknown, of the wrong type, or out of range."""
 

@@ -162,6 +162,7 @@ def main(
 
     Turns ordinary instance masks into pseudo-amodal labels, and trains a detector on them.
     Try it on drawn scenes: [bold]amodalpl demo --out runs/demo[/bold]
+    Your own masks: [bold]amodalpl check instances.json images/[/bold] says what to run next.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

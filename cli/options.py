@@ -60,7 +60,11 @@ def available(device: Device) -> Device:
 
 
 Annotations = Annotated[
-    Path, typer.Argument(metavar="ANN", help="Annotation file (COCO, COCOA, KINS, D2SA), or a folder of COCOA records.")
+    Path,
+    typer.Argument(
+        metavar="ANN",
+        help="Annotation file (COCO, COCOA, KINS, D2SA) or folder of COCOA records; `amodalpl convert` reads others.",
+    ),
 ]
 Images = Annotated[
     Path,

@@ -161,19 +161,24 @@ def _odd_crowds(annotations: Iterable[Any], info: str, key: str) -> str:
     return f"all {len(crowds)} masks in pixels and no polygon are marked as crowds{by}"
 
 
+def converting(path: Path) -> str:
+    """Return the command that makes a COCO file of a file or folder of another tool."""
+    return f"amodalpl convert {shlex.quote(str(path))} --images PHOTOS --out instances.json"
+
+
 def _top_level(path: Path, data: Any) -> Mapping[str, Any]:
     if isinstance(data, dict) and ("images" in data or "annotations" in data):
         return data
     if isinstance(data, list) and data and isinstance(data[0], dict) and "image_id" in data[0]:
         raise DataError(
             f"{path}: expected a COCO file with images, annotations and categories, got a bare list of results; "
-            f"make one: `amodalpl convert {shlex.quote(str(path))} --images PHOTOS --out instances.json`, "
-            "where PHOTOS is the COCO file that the detector ran over, or the folder of photos"
+            f"make one: `{converting(path)}`, where PHOTOS is the COCO file that the detector ran over, or the folder "
+            "of photos"
         )
     found = f"keys {brief(sorted(data))}" if isinstance(data, dict) else type(data).__name__
     raise DataError(
         f"{path}: expected a COCO file with images, annotations and categories, got {found}; "
-        "export instance masks as COCO JSON"
+        f"if another tool wrote it: `{converting(path)}`"
     )
 
 

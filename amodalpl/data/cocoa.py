@@ -10,7 +10,6 @@ into `id`, which COCOA's tools pass over.
 from __future__ import annotations
 
 import re
-import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from ..io.files import read_json, write_json
 from ..io.images import image_size_hw
 from ..masks import rle
 from ..masks.rle import Rle
-from .coco_parsing import MISSING, Entry, check_size, is_stuff, make_instances, read_images, whole_id
+from .coco_parsing import MISSING, Entry, check_size, converting, is_stuff, make_instances, read_images, whole_id
 from .coco_write import MaskPair, pairs, photo_entry
 from .dataset_builder import DrawnOn, on_photos
 from .format_losses import UnsupportedFields, unsupported_fields
@@ -110,7 +109,7 @@ def read_record_folder(folder: Path, as_drawn: bool = False) -> AnnotationSet:
     if of_labelme and not records:
         raise DataError(
             f"{folder}: expected an annotation file, found {of_labelme} labelme files; make one of them: "
-            f"`amodalpl convert {shlex.quote(str(folder))} --images PHOTOS --out instances.json`"
+            f"`{converting(folder)}`"
         )
     if not records:
         raise DataError(

@@ -16,13 +16,14 @@ from ..errors import DataError, SettingsError, nearest
 from ..io.files import read_json
 from ..io.parallel import helpers, usable_cores
 from . import coco, d2sa, kins
-from .coco_parsing import read_coco_like
+from .coco_parsing import converting, read_coco_like
 from .cocoa import is_cocoa, read_cocoa, read_record_folder
 from .records import AnnotationSet
 
 _FIELDS = {fields.format: fields for fields in (coco.FIELDS, kins.FIELDS_2019, kins.FIELDS_2020, d2sa.FIELDS)}
 FORMATS = ("auto", "coco", "cocoa", "kins", "kins2020", "d2sa")
 _LARGE_BYTES = 2**25  # a file for which starting helpers pays
+_OF_OTHER_TOOLS = {".xml", ".txt", ".yaml", ".yml"}
 _MOST_HELPERS = 4  # which reading JSON, by one process, could keep busy
 
 
@@ -51,6 +52,11 @@ def read_annotations(path: Path, fmt: str = "auto", *, boxes: bool = False) -> A
             if fmt not in ("auto", "cocoa"):
                 raise DataError(f"{path}: expected one {fmt} file, got a folder (only COCOA records come as a folder)")
             return read_record_folder(path)
+        if path.suffix.lower() in _OF_OTHER_TOOLS and path.is_file():
+            raise DataError(
+                f"{path}: expected an annotation file in JSON, got {path.suffix}; if another tool wrote it: "
+                f"`{converting(path)}`"
+            )
         data = read_json(path, "an annotation file")
         name = detect_format(data) if fmt == "auto" else fmt
         return read_cocoa(path, data) if name == "cocoa" else read_coco_like(path, data, _FIELDS[name], boxes=boxes)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..completion.checkpoint import CARD, read_network_settings
+from ..completion.checkpoint import read_network_settings
 from ..data.records import AnnotationSet
-from ..io.files import read_json
+from ..errors import TooFewObjectsError
+from ..io.files import read_json, write_json
 from ..metrics.hidden_parts import HiddenParts
 from ..report import sanity_checks
 from ..runtime.distributed import Ranks, wait_for_files
@@ -26,7 +27,8 @@ from .synth import synth_of
 OBJECTS = 500  # of the photos of the hold-out; half of them choose, half of them score
 FEWEST_PHOTOS = 24
 MOST_SCENES = 3  # of a photo; its objects are the same in all of them
-_FOR_THE_BANK = 0.05  # a bank is no use here, but a hold-out has to leave something
+_FOR_THE_BANK = (0.05, 0.2, 0.5)  # shares of the photos; a bank is no use here, but a hold-out has to leave two objects
+_OUTCOME = "fitted.json"  # whether there were enough objects, for other processes
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,45 @@ def refit(
         return Refitted(completer, 0, [])
     if Ranks.of_this_process().is_first:
         progress.note("fitting thresholds and calibration to occlusions made of your own masks")
-        values = merge(read_network_settings(completer), _values(data, len(with_objects), settings))
-        arguments = {"annotations": str(data.path.resolve()), "images": str(images.resolve()), "fmt": "auto"}
-        synth_of(data, images, out / "synth", resolve(values), arguments, progress)
-        complete(out / "synth", fitted, merge(values, {"training": {"steps": 0}}), device, progress, init=completer)
+        _fit(completer, data, len(with_objects), images, out, settings, device, progress)
     else:
-        wait_for_files([fitted / CARD], lambda index: None)
-    return _read(fitted)
+        wait_for_files([out / _OUTCOME], lambda index: None)
+    return (
+        _read(fitted) if read_json(out / _OUTCOME, "the outcome of fitting")["fitted"] else Refitted(completer, 0, [])
+    )
+
+
+def _fit(
+    completer: Path,
+    data: AnnotationSet,
+    photos: int,
+    images: Path,
+    out: Path,
+    settings: PipelineSettings,
+    device: str,
+    progress: Progress,
+) -> None:
+    """Make a hold-out and fit the completer to it; of few objects, the bank gets those of more photos."""
+    network = read_network_settings(completer)
+    arguments = {"annotations": str(data.path.resolve()), "images": str(images.resolve()), "fmt": "auto"}
+    for share in _FOR_THE_BANK:
+        values = merge(network, _values(data, photos, settings, share))
+        try:
+            synth_of(data, images, out / "synth", resolve(values), arguments, progress)
+        except TooFewObjectsError:
+            continue
+        complete(
+            out / "synth",
+            out / "completer",
+            merge(values, {"training": {"steps": 0}}),
+            device,
+            progress,
+            init=completer,
+        )
+        write_json(out / _OUTCOME, {"fitted": True})
+        return
+    progress.note("too few objects for a hold-out: thresholds and calibration stay those of the completer")
+    write_json(out / _OUTCOME, {"fitted": False})
 
 
 def _read(fitted: Path) -> Refitted:
@@ -95,11 +129,11 @@ def _read(fitted: Path) -> Refitted:
     return Refitted(fitted, int(metrics["chosen"][CHOSEN_ON]), sanity_checks.of_ready_made(hidden.scores()))
 
 
-def _values(data: AnnotationSet, photos: int, settings: PipelineSettings) -> dict[str, Any]:
+def _values(data: AnnotationSet, photos: int, settings: PipelineSettings, for_the_bank: float) -> dict[str, Any]:
     """Return the settings of both runs: as many photos, or scenes of few photos, as have enough objects."""
     objects = sum(not i.is_crowd for i in data.instances)
     wanted = max(FEWEST_PHOTOS, math.ceil(OBJECTS * photos / objects))
     scenes = min(MOST_SCENES, math.ceil(OBJECTS / objects))
     given = settings.model_dump(mode="json", include={"seed", "synthesis", "labels"}, exclude_unset=True)
-    holdout = {"photos": wanted, "holdout_fraction": 1 - _FOR_THE_BANK, "holdout_scenes": scenes}
+    holdout = {"photos": wanted, "holdout_fraction": 1 - for_the_bank, "holdout_scenes": scenes}
     return merge(given, {"synthesis": holdout, "labels": {"refit": None}})

@@ -187,7 +187,10 @@ class Stage:
 
 
 _ANNOTATIONS = Input(
-    "annotations", "path", "ANN", "Annotation file (COCO, COCOA, KINS, D2SA), or a folder of COCOA records."
+    "annotations",
+    "path",
+    "ANN",
+    "Annotation file (COCO, COCOA, KINS, D2SA) or folder of COCOA records; `amodalpl convert` reads others.",
 )
 _IMAGES = Input("images", "path", "IMAGES", "Folder that the file names in ANN start from.")
 _FORMAT = Input("fmt", "format", "FORMAT", "Format of ANN; auto looks at the content.", "--format", default="auto")

@@ -16,7 +16,7 @@ from ..data.coco_parsing import reason_kind
 from ..data.doubtful import boxes_warning
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet, ImageRecord
-from ..errors import DataError
+from ..errors import TooFewObjectsError
 from ..io.files import write_json
 from ..io.images import RecentPhotos, image_path, write_image
 from ..io.json_stream import finite
@@ -167,7 +167,7 @@ def _build(
     in_bank = writer.close()
     in_holdout = sum(len(s.masks) for s in found.sources)
     if in_bank < 2 or in_holdout < 1:
-        raise DataError(
+        raise TooFewObjectsError(
             f"{data.path}: expected at least 2 usable instances for training and 1 in other photos for the hold-out, "
             f"got {in_bank} and {in_holdout} in {len(data.images)} photos; run `amodalpl check` to see what is left out"
             + (", or set synthesis.holdout_whole=false" if synthesis.holdout_whole else "")

@@ -129,6 +129,7 @@ def write_detector_page(
         held_back=held_back,
         boxes_only=known == "bbox",
         compared=compared,
+        kind="mask" if known == "segm" else "box",
         facts=_facts(truth, detections, evaluation),
         scores=scores,
         precision_recall=precision_recall(evaluation),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from heard import Heard
 from interruptions import Killed, KillIn
 
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError, SettingsError
 from amodalpl.metrics.hidden_parts import HiddenParts
 from amodalpl.pipeline.advise import _next_command, advise, recommend
-from amodalpl.runtime.progress import Progress
 
 PHOTOS = 20
 VALUES = {
@@ -119,15 +119,9 @@ def test_enough_photos_are_held_back_for_half_of_them_to_be_scored(tmp_path):
 def test_of_too_few_photos_nothing_is_trained(tmp_path):
     scenes = write_scenes(tmp_path / "scenes", 8, seed=0, size_hw=(64, 80))
 
-    class Heard(Progress):
-        said = ()
-
-        def warn(self, text):
-            self.said += (text,)
-
     heard = Heard()
     made = ask(scenes, tmp_path / "advice", heard)
-    assert "nothing is trained, since 2 photos would be scored and 6 are needed" in heard.said
+    assert "warning: nothing is trained, since 2 photos would be scored and 6 are needed" in heard.notes
     assert not (made.out / "fine_tuned").exists() and made.next.startswith("amodalpl pseudolabel ")
 
 

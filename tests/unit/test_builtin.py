@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -71,6 +72,17 @@ def ours(packed, monkeypatch):
 @pytest.fixture
 def few_are_enough(monkeypatch):
     monkeypatch.setattr(complete_stage, "FEWEST_OCCLUDED", 1)
+
+
+def with_objects(scenes, folder, of_photo):
+    """Keep so many objects of each photo."""
+    content = json.loads(scenes.annotations.read_text())
+    kept = []
+    for photo, count in zip(content["images"], of_photo, strict=False):
+        kept += [a for a in content["annotations"] if a["image_id"] == photo["id"]][:count]
+    file = folder / "few.json"
+    file.write_text(json.dumps({**content, "annotations": kept}))
+    return replace(scenes, annotations=file)
 
 
 def label(scenes, out, completer="builtin", progress=None, **labels):
@@ -265,3 +277,20 @@ def test_no_steps_leave_the_weights(trained, synth_dir, tmp_path, few_are_enough
     assert all(path.exists() for path in made.files.values())
     same = read(trained, "metrics.json")["chosen"]
     assert {name: read(tmp_path / "kept", "metrics.json")["chosen"][name] for name in same} == same
+
+
+def test_photos_of_one_object_leave_the_bank_a_larger_share(ours, scenes, tmp_path):
+    progress = Heard()
+    made = label(with_objects(scenes, tmp_path, [1] * 8), tmp_path / "labels", progress=progress)
+    assert made.counts["labels"] == 8 and (made.out / "refit" / "completer" / "completer.json").is_file()
+    record = read(made.out / "refit" / "synth", "run.json")
+    assert record["settings"]["synthesis"]["holdout_fraction"] == 0.8
+
+
+def test_objects_too_few_for_a_hold_out_are_labelled_by_the_completer_as_it_came(ours, scenes, tmp_path):
+    progress = Heard()
+    few = with_objects(scenes, tmp_path, [1, 1])
+    made = label(few, tmp_path / "labels", progress=progress)
+    assert made.counts["labels"] == 2 and made.counts["completer"] == "builtin, as it came"
+    assert any(text.startswith("too few objects for a hold-out") for text in progress.notes), progress.notes
+    assert label(few, tmp_path / "labels").counts == made.counts

@@ -205,3 +205,10 @@ def test_python_m_amodalpl_is_the_command(monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         runpy.run_module("amodalpl", run_name="__main__")
     assert end.value.code == 0 and capsys.readouterr().out.split()[-1] == __version__
+
+
+def test_the_first_page_of_help_leads_to_ones_own_masks():
+    text = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+    assert "Your own masks: amodalpl check instances.json images/ says what to run next" in text
+    text = " ".join(CliRunner().invoke(app, ["pseudolabel", "--help"]).stdout.replace("│", "").split())
+    assert "`amodalpl convert` reads others" in text

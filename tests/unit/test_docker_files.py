@@ -85,6 +85,14 @@ def test_torchvision_is_the_one_of_torch(stages):
     assert installed.endswith("pip install torch torchvision")  # whose versions are those of the constraints
 
 
+def test_an_index_of_torch_needs_torch_alone(stages):
+    """Its dependencies, held to the versions of the constraints, come from where everything else comes from."""
+    [installed] = [argument for s in stages for _, argument in s.steps if "TORCH_INDEX:+" in argument]
+    assert "pip install --no-deps torch " in installed
+    after = [argument for s in stages if s.name == "packages-cpu" for i, argument in s.steps if i == "RUN"]
+    assert after[-1] == "pip install '/source[detector]' && pip check"
+
+
 def test_compose_mounts_data_read_only_without_network_or_root():
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     assert set(services) == {"cpu", "cuda"}

@@ -3,13 +3,13 @@
 import json
 
 import pytest
+from heard import Heard
 
 from amodalpl.data.doubtful import boxes_warning
 from amodalpl.data.read import read_annotations
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.synth import synth
-from amodalpl.runtime.progress import Progress
 from amodalpl.settings_values import resolve
 
 SHAPES = {"box": [2, 2, 20, 2, 20, 16, 2, 16], "triangle": [2, 2, 20, 2, 2, 16]}
@@ -36,13 +36,6 @@ def test_filled_boxes_are_told_from_masks(tmp_path, boxes, triangles, warned):
 
 
 def test_completing_filled_boxes_warns(tmp_path):
-    class Heard(Progress):
-        def __init__(self):
-            self.warnings = []
-
-        def warn(self, text):
-            self.warnings.append(text)
-
     scenes = write_scenes(tmp_path / "scenes", 6, seed=0, size_hw=(64, 80))
     content = json.loads(scenes.annotations.read_text())
     for entry in content["annotations"]:
@@ -55,4 +48,4 @@ def test_completing_filled_boxes_warns(tmp_path):
         synth(annotations, scenes.images, tmp_path / f"synth{count}", settings, progress=cut)
         pseudolabel(annotations, scenes.images, "builtin", tmp_path / f"labels{count}", settings, progress=labelled)
         for heard in (cut, labelled):
-            assert sum("most masks fill" in text for text in heard.warnings) == count
+            assert sum("most masks fill" in text for text in heard.notes) == count

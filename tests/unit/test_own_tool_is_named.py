@@ -44,6 +44,15 @@ def test_a_labelme_folder_is_named_and_converted(place):
     assert mended_by(line, place / "instances.json")
 
 
+@pytest.mark.parametrize("tool", ["via", "cvat", "label-studio"])
+def test_files_of_other_tools_are_converted(place, tool):
+    (place / "instances.json").unlink()
+    file = place / f"mine.{'xml' if tool == 'cvat' else 'json'}"
+    FORMATS[tool].write(data_set(), file)
+    line = error("check", file.name, "photos")
+    assert "if another tool wrote it" in line and mended_by(line, place / "instances.json")
+
+
 def test_detections_given_as_annotations(place):
     mask = json.loads((place / "instances.json").read_text())["annotations"][0]["segmentation"]
     found = [{"image_id": 1, "category_id": 1, "segmentation": mask, "score": 0.9}]

@@ -14,3 +14,10 @@ def test_every_folder_of_code_is_installed():
     assert listed
     folders = {".".join(file.parent.relative_to(ROOT).parts) for file in (ROOT / "amodalpl").rglob("*.py")}
     assert {name for name in re.findall(r'"([\w.]+)"', listed[1]) if name.split(".")[0] == "amodalpl"} == folders
+
+
+def test_the_least_setuptools_knows_how_the_licence_is_said():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'^license = "[\w.-]+"$', project, re.M)  # as a name, which setuptools knows from 77 on
+    least = re.search(r'^requires = \["setuptools>=(\d+)"\]', project, re.M)
+    assert least and int(least[1]) >= 77
