@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
@@ -182,7 +183,7 @@ def prepare_photo(detector: Detector, image: np.ndarray) -> Any:
     """Apply the transforms to a photo; MMDetection takes BGR."""
     size_hw = image.shape[:2]
     results: Any = {
-        "img": np.ascontiguousarray(image[:, :, ::-1]),
+        "img": cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
         "img_shape": size_hw,
         "ori_shape": size_hw,
         "height": size_hw[0],
@@ -201,38 +202,33 @@ def _detections(detector: Detector, found: Any, least_score: float) -> list[Dete
     scores, boxes = found.scores.float().cpu(), found.bboxes.float().cpu()
     if not bool(torch.isfinite(scores).all() and torch.isfinite(boxes).all()):
         raise CheckpointError(f"model {detector.name}: expected scores and boxes, got NaN or infinity")
-    kept = [index for index in scores.argsort(descending=True, stable=True).tolist() if scores[index] >= least_score]
+    falling, order = scores.sort(descending=True, stable=True)
+    kept = order[falling >= least_score].tolist()
     masks = _encode_kept(found.masks, kept, boxes)
     seen = _encode_kept(found.visible_masks, kept, boxes) if "visible_masks" in found else [None] * len(kept)
+    told = zip(found.labels[kept].tolist(), scores[kept].tolist(), boxes[kept].tolist(), strict=True)
     return [
-        Detection(
-            detector.categories[int(found.labels[index])]["id"],
-            min(max(float(scores[index]), 0.0), 1.0),
-            _box(tuple(boxes[index].tolist()), mask),
-            mask,
-            visible,
-        )
-        for index, mask, visible in zip(kept, masks, seen, strict=True)
-        if rle.area_px(mask)
+        Detection(detector.categories[label]["id"], min(max(score, 0.0), 1.0), _box(tuple(box), mask), mask, visible)
+        for (label, score, box), mask, visible, area in zip(told, masks, seen, rle.areas_px(masks), strict=True)
+        if area
     ]
 
 
 def _encode_kept(masks: Any, kept: Sequence[int], boxes: Any) -> list[Rle]:
     if not kept:
         return []
-    arrays = np.asarray(masks[kept].cpu(), dtype=bool)
+    in_order = list(kept) == list(range(len(kept)))  # by falling score, as they mostly come: a slice copies nothing
+    arrays = np.asarray((masks[: len(kept)] if in_order else masks[kept]).cpu(), dtype=bool)
     return encode_in_boxes(arrays, boxes[kept].tolist())
 
 
 def encode_in_boxes(masks: np.ndarray, boxes_xyxy: Sequence[Sequence[float]]) -> list[Rle]:
-    """Encode masks, (N, H, W) bool; where all of one is in its box, which is mostly so, only that part is copied."""
-    frame = np.zeros(masks.shape[1:], dtype=np.uint8, order="F")  # as pycocotools reads it; cleared after each mask
+    """Encode masks, (N, H, W) bool; where all of one is in its box, which is mostly so, only that part is read."""
+    size_hw = masks.shape[1:]
     found = []
     for mask, (x1, y1, x2, y2) in zip(masks, boxes_xyxy, strict=True):
-        inside: Any = np.s_[max(int(y1) - 1, 0) : max(int(y2) + 2, 0), max(int(x1) - 1, 0) : max(int(x2) + 2, 0)]
-        if np.count_nonzero(mask[inside]) != np.count_nonzero(mask):
-            inside = np.s_[:, :]
-        frame[inside] = mask[inside]
-        found.append(rle.encode(frame))
-        frame[inside] = 0
+        left, top = max(int(x1) - 1, 0), max(int(y1) - 1, 0)
+        inside = mask[top : max(int(y2) + 2, 0), left : max(int(x2) + 2, 0)]
+        whole = np.count_nonzero(inside) == np.count_nonzero(mask)
+        found.append(rle.encode_in_frame(inside, (left, top), size_hw) if whole else rle.encode(mask))
     return found
