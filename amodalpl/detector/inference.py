@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
@@ -183,7 +184,7 @@ def prepare_photo(detector: Detector, image: np.ndarray) -> Any:
     """Apply the transforms to a photo; MMDetection takes BGR."""
     size_hw = image.shape[:2]
     results: Any = {
-        "img": np.ascontiguousarray(image[:, :, ::-1]),
+        "img": cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
         "img_shape": size_hw,
         "ori_shape": size_hw,
         "height": size_hw[0],
@@ -202,17 +203,13 @@ def _detections(detector: Detector, found: Any, least_score: float) -> list[Dete
     scores, boxes = found.scores.float().cpu(), found.bboxes.float().cpu()
     if not bool(torch.isfinite(scores).all() and torch.isfinite(boxes).all()):
         raise CheckpointError(f"model {detector.name}: expected scores and boxes, got NaN or infinity")
-    kept = [index for index in scores.argsort(descending=True, stable=True).tolist() if scores[index] >= least_score]
+    falling, order = scores.sort(descending=True, stable=True)
+    kept = order[falling >= least_score].tolist()
     masks = encode_kept(found.masks, kept, boxes)
     seen = encode_kept(found.visible_masks, kept, boxes) if "visible_masks" in found else [None] * len(kept)
+    told = zip(found.labels[kept].tolist(), scores[kept].tolist(), boxes[kept].tolist(), strict=True)
     return [
-        Detection(
-            detector.categories[int(found.labels[index])]["id"],
-            min(max(float(scores[index]), 0.0), 1.0),
-            _box(tuple(boxes[index].tolist()), mask),
-            mask,
-            visible,
-        )
-        for index, mask, visible in zip(kept, masks, seen, strict=True)
-        if rle.area_px(mask)
+        Detection(detector.categories[label]["id"], min(max(score, 0.0), 1.0), _box(tuple(box), mask), mask, visible)
+        for (label, score, box), mask, visible, area in zip(told, masks, seen, rle.areas_px(masks), strict=True)
+        if area
     ]
