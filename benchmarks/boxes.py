@@ -43,8 +43,8 @@ DETECTORS: dict[str, dict[str, Any]] = {
 BAYESIAN = "bayesian-amodal"
 SMALL = {  # for drawn scenes of 160 x 120 on a CPU, as in the tests that overfit
     "backbone": "resnet18_small", "workers": 0, "optimizer": "adamw", "learning_rate": 5e-4,
-    "warmup_steps": 20, "milestones": [0.7, 0.9], "image_scale": [160, 120], "rpn_proposals": 100, "roi_samples": 32,
-    "channels": 32, "boxinst": {"colour_threshold": 0.01, "filled_start": 0.5},
+    "warmup_steps": 20, "milestones": [0.7, 0.9], "rpn_proposals": 100, "roi_samples": 32, "channels": 32,
+    "boxinst": {"colour_threshold": 0.01, "filled_start": 0.5},
 }  # fmt: skip
 SHAPES = {"backbone": "mobilenet_v2", "concepts": 128, "kappa": 20, "least_height_px": 16}
 SIZE_HW = (120, 160)
@@ -126,7 +126,7 @@ def score_trained(folder: Path, seed: int, name: str, options: argparse.Namespac
         folder: of `prepare`.
         seed: of the training.
         name: of `DETECTORS`, or `BAYESIAN`.
-        options: `steps`, `batch_size`, `device`, `init` and `out` are used.
+        options: `steps`, `batch_size`, `enlarge`, `device`, `init` and `out` are used.
     """
     began = time.monotonic()
     if _row_file(options.out, seed, name).exists():
@@ -140,7 +140,10 @@ def score_trained(folder: Path, seed: int, name: str, options: argparse.Namespac
         wanted = resolve({"seed": seed, "compositional": SHAPES})
         train_compositional(learnt_from, images, trained, wanted, init=options.init, device=options.device)
     else:
-        budget = {"steps": options.steps, "batch_size": options.batch_size, "checkpoint_every": options.steps}
+        budget = {
+            "steps": options.steps, "batch_size": options.batch_size, "checkpoint_every": options.steps,
+            "image_scale": [options.enlarge * side for side in reversed(SIZE_HW)],
+        }  # fmt: skip
         wanted = resolve({"seed": seed, "detector": merge({**SMALL, **budget}, DETECTORS[name])})
         train_detector(learnt_from, images, trained, wanted, init="none", device=options.device)
     _score(folder, seed, name, options.out, [trained], options.device)
@@ -235,6 +238,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=3000, help="of each detector")
     parser.add_argument("--batch-size", type=int, default=4, help="photos per step")
+    parser.add_argument(
+        "--enlarge",
+        type=int,
+        default=2,
+        help="photos seen at so many times their size: FCOS has masks in cells of 8 px",
+    )
     parser.add_argument("--models", nargs="+", default=[*DETECTORS, BAYESIAN], choices=[*DETECTORS, BAYESIAN])
     parser.add_argument("--init", default="none", help="MobileNetV2 weights for bayesian-amodal, or none")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])

@@ -19,6 +19,7 @@ from ..models.completer import Completer
 from ..models.conv_avx2 import train_at_full_speed
 from ..models.losses import pixel_weight
 from ..models.sync_batchnorm import share_statistics
+from ..models.unet import freeze_idle_biases
 from ..runtime.distributed import Ranks, join_processes, mean_over_processes
 from ..runtime.forecast import Forecast
 from ..runtime.malloc import keep_freed_memory
@@ -79,6 +80,8 @@ def train(
     if device.type == "cpu":
         keep_freed_memory()
         train_at_full_speed(completer)
+    else:
+        freeze_idle_biases(completer)
     saved = read_checkpoint(checkpoint)
     start = int(saved["step"]) if saved else 0
     ranks = Ranks.of_this_process()

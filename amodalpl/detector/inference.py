@@ -20,6 +20,7 @@ from ..masks import rle
 from ..masks.rle import Rle
 from ..runtime.progress import Progress
 from .data.dataset import LabelDataset
+from .encoded_masks import encode_kept, masks_encoded
 from .quiet import one_line, third_party_quiet
 from .trained import Detector
 
@@ -54,14 +55,14 @@ def detect(
     )
     model.to(device).eval()
     results: list[dict[str, Any]] = []
-    with progress.task("detecting", len(photos)) as advance, third_party_quiet(), one_line():
+    with progress.task("detecting", len(photos)) as advance, third_party_quiet(), one_line(), masks_encoded():
         for batch in loader:
             for sample in model.test_step(batch):
                 found = sample.pred_instances
                 told = [*zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True)]
                 masks = {"segmentation": found.masks, "visible_mask": found.get("visible_masks")}
                 every = list(range(len(told)))
-                as_rles = {k: _encode_kept(v, every, found.bboxes.cpu()) for k, v in masks.items() if v is not None}
+                as_rles = {k: encode_kept(v, every, found.bboxes.cpu()) for k, v in masks.items() if v is not None}
                 for index, ((x1, y1, x2, y2), label, score) in enumerate(told):
                     encoded = {key: of_objects[index] for key, of_objects in as_rles.items()}
                     box = _box((x1, y1, x2, y2), encoded["segmentation"])
@@ -145,7 +146,7 @@ def detect_photos(
     """
     found: list[list[Detection]] = [[] for _ in images]
     groups: defaultdict[tuple[int, ...], list[tuple[int, Any]]] = defaultdict(list)
-    with third_party_quiet():
+    with third_party_quiet(), masks_encoded():
         for index, image in enumerate(images):
             prepared = prepare_photo(detector, image)
             groups[tuple(prepared["inputs"].shape)].append((index, prepared))
@@ -202,8 +203,8 @@ def _detections(detector: Detector, found: Any, least_score: float) -> list[Dete
     if not bool(torch.isfinite(scores).all() and torch.isfinite(boxes).all()):
         raise CheckpointError(f"model {detector.name}: expected scores and boxes, got NaN or infinity")
     kept = [index for index in scores.argsort(descending=True, stable=True).tolist() if scores[index] >= least_score]
-    masks = _encode_kept(found.masks, kept, boxes)
-    seen = _encode_kept(found.visible_masks, kept, boxes) if "visible_masks" in found else [None] * len(kept)
+    masks = encode_kept(found.masks, kept, boxes)
+    seen = encode_kept(found.visible_masks, kept, boxes) if "visible_masks" in found else [None] * len(kept)
     return [
         Detection(
             detector.categories[int(found.labels[index])]["id"],
@@ -215,24 +216,3 @@ def _detections(detector: Detector, found: Any, least_score: float) -> list[Dete
         for index, mask, visible in zip(kept, masks, seen, strict=True)
         if rle.area_px(mask)
     ]
-
-
-def _encode_kept(masks: Any, kept: Sequence[int], boxes: Any) -> list[Rle]:
-    if not kept:
-        return []
-    arrays = np.asarray(masks[kept].cpu(), dtype=bool)
-    return encode_in_boxes(arrays, boxes[kept].tolist())
-
-
-def encode_in_boxes(masks: np.ndarray, boxes_xyxy: Sequence[Sequence[float]]) -> list[Rle]:
-    """Encode masks, (N, H, W) bool; where all of one is in its box, which is mostly so, only that part is copied."""
-    frame = np.zeros(masks.shape[1:], dtype=np.uint8, order="F")  # as pycocotools reads it; cleared after each mask
-    found = []
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes_xyxy, strict=True):
-        inside: Any = np.s_[max(int(y1) - 1, 0) : max(int(y2) + 2, 0), max(int(x1) - 1, 0) : max(int(x2) + 2, 0)]
-        if np.count_nonzero(mask[inside]) != np.count_nonzero(mask):
-            inside = np.s_[:, :]
-        frame[inside] = mask[inside]
-        found.append(rle.encode(frame))
-        frame[inside] = 0
-    return found

@@ -26,6 +26,7 @@ from ..runtime.progress import Progress
 from ..settings import DetectorSettings
 from . import mmdet_registry as _mmdet_registry  # noqa: F401  # MMDetection knows our parts from here on
 from . import weights
+from .data import shared_memory
 from .data.dataset import LabelDataset, ResumedSampler
 from .mmdetection import MODELS
 from .quiet import muted, one_line, third_party_quiet
@@ -109,6 +110,7 @@ def train(
     model.to(device)
     if settings.precision != "fp32":
         pool_precisely(model)
+    shared_memory.install()
     source = config["train_dataloader"]["dataset"]
     loader = {
         **config["train_dataloader"],

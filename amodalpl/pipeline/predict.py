@@ -398,8 +398,8 @@ def _drawn(photos: Photos, labels: Path, *, steady: bool) -> Iterator[tuple[Imag
             following = next(by_photo, None)
         objects = [
             PicturedObject(
-                rle.decode(rle_of(entry["segmentation"])),
-                rle.decode(rle_of(entry["visible_mask"])),
+                boxed.decode(rle_of(entry["segmentation"])),
+                boxed.decode(rle_of(entry["visible_mask"])),
                 f"{names[entry['category_id']]} {entry['score']:.2f}",
                 entry["category_id"] if steady else number,
             )

@@ -371,6 +371,13 @@ _ROWS = (
                 "Train the model of this config of MMDetection, a file or a name within its package.",
                 "--mmdet-config",
             ),
+            Input(
+                "whole_boxes",
+                "path",
+                "FILE",
+                "Models of boxes: objects with a visible box only get the whole box of this earlier label file.",
+                "--whole-boxes",
+            ),
         ),
         sections=("detector",),
         takes=("settings", "device"),

@@ -18,7 +18,7 @@ from ..detector import config as configs
 from ..detector import label_codebook, model_table, ops, pictures, require_mmdetection, weights
 from ..detector.base_configs.backbones import Norm
 from ..detector.data import coco_export
-from ..detector.data.filled_boxes import filled_boxes
+from ..detector.data.filled_boxes import filled_boxes, with_whole_boxes
 from ..detector.data.label_notes import DOUBT_FILE, LabelNotes, read_label_notes
 from ..errors import CheckpointError, DataError, OutputError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
@@ -80,6 +80,7 @@ def train_detector(
     val_images: Path | None = None,
     init: str | None = None,
     mmdet_config: str | None = None,
+    whole_boxes: Path | None = None,
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> Summary:
@@ -96,6 +97,8 @@ def train_detector(
         init: start weights: a file (of a backbone or a whole detector), an earlier output folder, or "none" for random
             ones. None downloads ResNet-50's ImageNet weights.
         mmdet_config: train the model of this config of MMDetection, a file or a name within its package.
+        whole_boxes: an earlier label file of the same annotation ids. For models that learn from boxes: objects whose
+            visible box alone is known get the whole box of their label.
         device: auto, cpu or cuda.
         progress: where steps are reported.
 
@@ -108,7 +111,13 @@ def train_detector(
         SettingsError: settings that do not go with each other.
     """
     arguments = ROW.arguments(
-        labels=labels, images=images, val=val, val_images=val_images, init=init, mmdet_config=mmdet_config
+        labels=labels,
+        images=images,
+        val=val,
+        val_images=val_images,
+        init=init,
+        mmdet_config=mmdet_config,
+        whole_boxes=whole_boxes,
     )
     require_detector()
     from ..detector import training
@@ -117,7 +126,7 @@ def train_detector(
     settings, stock = with_model_of(mmdet_config, settings)
     wanted = settings.detector
     _check_precision(wanted, where)
-    data = _read(labels, images, val, val_images, settings, progress)
+    data = _read(labels, images, val, val_images, whole_boxes, settings, progress)
     inputs = {**data.inputs, "init": start_identity(init, wanted)}
     if stock is not None:
         inputs["mmdet config"] = stock.identity
@@ -158,6 +167,7 @@ def _read(
     images: Path,
     val: Path | None,
     val_images: Path | None,
+    whole_boxes: Path | None,
     settings: PipelineSettings,
     progress: Progress,
 ) -> _Data:
@@ -172,6 +182,8 @@ def _read(
         with_empty=settings.detector.background_photos,
     )
     learnt = filled_boxes(annotations, boxes_of) if from_boxes else annotations
+    if whole_boxes:
+        learnt = _with_whole_boxes(learnt, whole_boxes, settings.detector)
     truth = read_annotations(val) if val else None
     folder = val_images or images
     wanted = model_table.needs(settings.detector)
@@ -189,6 +201,8 @@ def _read(
     if truth:
         require_photos(truth, folder, progress)
     inputs = input_hashes(annotations, images)
+    if whole_boxes:
+        inputs["whole boxes"] = hash_file(whole_boxes)
     if notes.doubt:
         inputs["doubt"] = hash_file(labels.parent / DOUBT_FILE)
     if settings.detector.background_photos and (stats := labels.with_name(STATS)).is_file():
@@ -197,6 +211,15 @@ def _read(
         inputs |= {f"validation {name}": value for name, value in input_hashes(truth, folder).items()}
     turned = any_turned(annotations, images) or bool(truth and any_turned(truth, folder))
     return _Data(labels, train_set, val_set, held_back, images, folder, turned, inputs)
+
+
+def _with_whole_boxes(learnt: AnnotationSet, whole_boxes: Path, settings: DetectorSettings) -> AnnotationSet:
+    if not model_table.learns_from_boxes(settings):
+        raise SettingsError(
+            f"--whole-boxes: expected a model that learns from boxes, got detector.model={settings.model}; --list has "
+            "them"
+        )
+    return with_whole_boxes(learnt, read_annotations(whole_boxes))
 
 
 def _prepare(

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..masks.boxed import BoxedMask, common_window
 from .draw import HATCH_PX, font
 
 _TINT, _HATCH = 0.35, 0.8
@@ -21,14 +22,14 @@ class PicturedObject:
     """One object.
 
     Attributes:
-        amodal: (H, W) bool, the whole object.
-        visible: (H, W) bool.
+        amodal: the whole object.
+        visible: what is seen of it.
         caption: above it.
         colour: a number; equal ones have equal colours.
     """
 
-    amodal: np.ndarray
-    visible: np.ndarray
+    amodal: BoxedMask
+    visible: BoxedMask
     caption: str
     colour: int
 
@@ -44,14 +45,17 @@ def draw_objects(image: np.ndarray, objects: Sequence[PicturedObject]) -> np.nda
         (H, W, 3) uint8 RGB.
     """
     drawn = image.copy()
-    ys, xs = np.indices(image.shape[:2], sparse=True)
-    stripes = (ys + xs) // HATCH_PX % 2 == 0
     for shown in reversed(objects):
         colour = _colour(shown.colour)
-        for part, alpha in ((shown.visible, _TINT), (shown.amodal & ~shown.visible & stripes, _HATCH)):
-            tinted = (1 - alpha) * drawn[part] + alpha * np.array(colour)
-            drawn[part] = tinted.round().astype(np.uint8)
-        outline, _ = cv2.findContours(shown.amodal.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        rows, columns = window = common_window(shown.visible, shown.amodal)
+        stripes = np.add.outer(*(np.arange(part.start, part.stop) for part in window)) // HATCH_PX % 2 == 0
+        visible, amodal, around = shown.visible[window], shown.amodal[window], drawn[window]
+        for part, alpha in ((visible, _TINT), (amodal & ~visible & stripes, _HATCH)):
+            tinted = (1 - alpha) * around[part] + alpha * np.array(colour)
+            around[part] = tinted.round().astype(np.uint8)
+        outline, _ = cv2.findContours(
+            amodal.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(columns.start, rows.start)
+        )
         for ink, width_px in (((0, 0, 0), 3), (colour, 1)):
             cv2.drawContours(drawn, outline, -1, ink, width_px, cv2.LINE_AA)
     return _with_captions(drawn, objects)
@@ -63,8 +67,7 @@ def _with_captions(drawn: np.ndarray, objects: Sequence[PicturedObject]) -> np.n
     for shown in reversed(objects):
         if not shown.amodal.any():
             continue
-        y = int(np.argmax(shown.amodal.any(axis=1)))
-        x = int(np.argmax(shown.amodal.any(axis=0)))
+        x, y, _, _ = shown.amodal.box_xywh
         box = pen.textbbox((x, max(y - 16, 0)), shown.caption, font=font())
         pen.rectangle(box, fill=(0, 0, 0))
         pen.text((x, max(y - 16, 0)), shown.caption, font=font(), fill=_colour(shown.colour))

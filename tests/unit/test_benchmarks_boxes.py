@@ -40,21 +40,10 @@ def test_the_ablation_is_blade_with_parts_off():
 
 
 def test_the_command_on_very_little(tmp_path, monkeypatch, capfd):
-    words = [
-        "--out",
-        str(tmp_path),
-        "--seeds",
-        "0",
-        "--photos",
-        "12",
-        "--objects",
-        "2",
-        "--steps",
-        "2",
-        "--device",
-        "cpu",
-    ]
-    monkeypatch.setattr(sys, "argv", ["boxes", *words, "--models", "blade", "orcnn"])
+    words = (
+        f"--out {tmp_path} --seeds 0 --photos 12 --objects 2 --steps 2 --enlarge 1 --device cpu --models blade orcnn"
+    )
+    monkeypatch.setattr(sys, "argv", ["boxes", *words.split()])
     assert boxes.main() == 0
     table = json.loads((tmp_path / "table.json").read_text())
     assert set(table) == {"visible", "whole"} and {"blade", "orcnn", "GrabCut"} <= {*table["visible"]}

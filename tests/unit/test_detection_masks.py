@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("mmdet")
 
 from mmengine.config import ConfigDict
 
-from amodalpl.detector import inference
+from amodalpl.detector import encoded_masks, inference
+from amodalpl.detector.encoded_masks import encode_in_boxes, encode_kept, masks_encoded
+from amodalpl.detector.mmdetection import FCNMaskHead
 from amodalpl.masks import rle
 
 
@@ -25,7 +28,44 @@ def test_masks_in_their_boxes_and_beyond_are_encoded_whole():
     boxes[7] = [-20.0, -20.0, -5.0, -5.0]  # outside of the photo
     boxes[8] = [60.0, 40.0, 90.0, 80.0]
     masks[9] = False
-    assert inference.encode_in_boxes(masks, boxes) == [rle.encode(mask) for mask in masks]
+    assert encode_in_boxes(masks, boxes) == [rle.encode(mask) for mask in masks]
+
+
+@pytest.fixture
+def pasted():
+    """Return what pastes 7 masks of 28 x 28 into a photo of 60 x 80 that the network saw at half its size."""
+    torch.manual_seed(0)
+    head = FCNMaskHead(num_convs=1, in_channels=4, conv_out_channels=4, num_classes=1)
+    logits = torch.randn(7, 1, 28, 28)
+    corners = torch.rand(7, 2) * torch.tensor([30.0, 20.0])
+    boxes = torch.cat([corners, corners + torch.tensor([9.0, 7.0])], dim=1)
+    boxes[3] = torch.tensor([50.0, 40.0, 60.0, 50.0])  # outside
+    meta = {"ori_shape": (60, 80), "img_shape": (30, 40), "scale_factor": (0.5, 0.5)}
+    config = ConfigDict(mask_thr_binary=0.5)
+
+    def paste():
+        own = boxes.clone()
+        masks = head._predict_by_feat_single(
+            mask_preds=logits.clone(), bboxes=own, labels=torch.zeros(7, dtype=torch.int64), img_meta=meta,
+            rcnn_test_cfg=config, rescale=True,
+        )  # fmt: skip
+        return masks, own
+
+    return paste
+
+
+@pytest.mark.parametrize("at_once", [1, 3 * 60 * 80, 2**26])
+def test_masks_are_encoded_as_they_are_pasted(pasted, at_once, monkeypatch):
+    monkeypatch.setattr(encoded_masks, "PIXELS_AT_ONCE", at_once)
+    whole, boxes = pasted()
+    paste = FCNMaskHead._predict_by_feat_single
+    with pytest.raises(KeyError), masks_encoded():
+        found, same_boxes = pasted()
+        raise KeyError
+    assert found == [rle.encode(mask.numpy()) for mask in whole] and torch.equal(boxes, same_boxes)
+    assert rle.area_px(found[0]) > 0
+    assert encode_kept(found, [4, 1], boxes) == encode_kept(whole, [4, 1], boxes) == [found[4], found[1]]
+    assert FCNMaskHead._predict_by_feat_single is paste
 
 
 def test_a_model_without_boxes_gets_those_of_its_masks():

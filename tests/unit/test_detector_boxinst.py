@@ -19,7 +19,7 @@ from amodalpl.detector.data.paired_masks import VISIBLE, PairedMasks
 from amodalpl.detector.heads.boxinst import surest
 from amodalpl.detector.mmdetection import MODELS
 from amodalpl.drawn_scenes import write_scenes
-from amodalpl.errors import SettingsError
+from amodalpl.errors import DataError, SettingsError
 from amodalpl.pipeline.train_detector import evaluate_detector, train_detector
 from amodalpl.settings import DetectorSettings
 from amodalpl.settings_values import resolve
@@ -264,6 +264,35 @@ def test_of_boxes_alone_a_part_is_held_back_and_boxes_are_scored(tmp_path):
         assert evaluate_detector(out, device="cpu").scores == summary.scores
         scores.append(summary.scores)
     assert scores[0] == scores[1]
+
+
+def test_blade_learns_from_visible_boxes_and_earlier_labels(tmp_path):
+    scenes = write_scenes(tmp_path / "a", 4, seed=0, size_hw=(96, 128))
+    file = boxes_only(scenes, tmp_path / "boxes.json")
+    content = json.loads(file.read_text())
+    for entry in content["annotations"]:
+        del entry["amodal_bbox"]
+    file.write_text(json.dumps(content))
+    settings = resolve({"detector": {**TINY, "model": "blade", "boxes_of": "file"}})
+    given = {"images": scenes.images, "settings": settings, "init": "none", "device": "cpu"}
+    with pytest.raises(DataError, match="expected visible boxes beside the whole ones to learn from, got none"):
+        train_detector(file, out=tmp_path / "out", **given)
+    train_detector(file, out=tmp_path / "out", whole_boxes=scenes.truth, **given)
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["arguments"]["whole_boxes"] == str(scenes.truth.resolve()) and "whole boxes" in record["inputs"]
+    whole = {a["id"]: a["bbox"] for a in json.loads(scenes.truth.read_text())["annotations"]}
+    learnt = json.loads((tmp_path / "out" / "train.json").read_text())["annotations"]
+    assert learnt and all(entry["bbox"] == whole[entry["id"]] for entry in learnt)
+    of_masks = resolve({"detector": {**TINY, "model": "mask-rcnn"}})
+    with pytest.raises(SettingsError, match="--whole-boxes: expected a model that learns from boxes, got .*mask-rcnn"):
+        train_detector(scenes.truth, out=tmp_path / "b", whole_boxes=scenes.truth, **{**given, "settings": of_masks})
+
+
+def test_a_part_of_the_masks_is_still_scored_as_masks(tmp_path):
+    scenes = write_scenes(tmp_path / "a", 4, seed=0, size_hw=(96, 128))
+    settings = resolve({"detector": {**TINY, "model": "boxinst"}})
+    summary = train_detector(scenes.truth, scenes.images, tmp_path / "out", settings, init="none", device="cpu")
+    assert "COCO AP amodal (segm, held-back labels)" in summary.scores
 
 
 def test_trust_in_masks_is_refused():

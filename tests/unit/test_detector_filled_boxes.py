@@ -7,7 +7,8 @@ import pytest
 
 from amodalpl.data.read import read_annotations
 from amodalpl.data.records import AnnotationSet, ImageRecord, Instance, Mask
-from amodalpl.detector.data.filled_boxes import filled_boxes
+from amodalpl.detector.data.filled_boxes import filled_boxes, with_whole_boxes
+from amodalpl.errors import DataError
 from amodalpl.masks import rle
 
 SIZE_HW = (20, 30)
@@ -101,3 +102,31 @@ def test_both_boxes_stay_boxes_through_resizing_and_flipping():
     assert results["gt_bboxes"].tensor.tolist() == [[12, 4, 52, 24]]
     assert masks.get_bboxes("hbox").tensor.tolist() == [[12, 4, 52, 24]]
     assert masks.companions[VISIBLE].get_bboxes("hbox").tensor.tolist() == [[36, 12, 52, 20]]
+
+
+def visible_boxes(*boxes, photo="a.png"):
+    """Objects of one photo whose visible boxes alone are known."""
+    instances = [Instance(n, 1, 1, None, modal_box_xywh=box) for n, box in enumerate(boxes, start=1)]
+    return filled_boxes(AnnotationSet([ImageRecord(1, photo, SIZE_HW)], instances, [{"id": 1, "name": "cup"}]), "file")
+
+
+def test_whole_boxes_of_an_earlier_label_hold_the_visible_ones():
+    labels = records(Instance(2, 1, 1, ell(9, 9), ell(9, 9)), Instance(1, 1, 1, ell(4, 5), ell(6, 5)))
+    first, second, third = with_whole_boxes(visible_boxes((4, 5, 3, 3), (9, 9, 3, 2), (20, 1, 2, 2)), labels).instances
+    assert (box(first.modal), box(first.amodal)) == ((4, 5, 3, 3), (4, 5, 5, 3))  # from 4 to 9, where the label ends
+    assert (box(second.modal), box(second.amodal)) == ((9, 9, 3, 2), (9, 9, 3, 3))
+    assert third.amodal is None  # no label
+
+
+def test_a_whole_box_that_is_known_stays():
+    known = filled_boxes(records(Instance(1, 1, 1, ell(4, 5), ell(3, 5))), "masks")
+    (found,) = with_whole_boxes(known, records(Instance(1, 1, 1, ell(4, 5), ell(9, 9)))).instances
+    assert box(found.amodal) == (3, 5, 3, 3)
+
+
+def test_labels_of_other_annotations_are_refused():
+    labels = records(Instance(1, 1, 1, ell(4, 5), ell(6, 5)))
+    with pytest.raises(DataError, match="annotation 1: expected the photo b.png as in .*, got a.png; give labels that"):
+        with_whole_boxes(visible_boxes((4, 5, 3, 3), photo="b.png"), labels)
+    with pytest.raises(DataError, match="got none with the same annotation id"):
+        with_whole_boxes(visible_boxes((4, 5, 3, 3)), records(Instance(7, 1, 1, ell(4, 5), ell(6, 5))))

@@ -72,7 +72,7 @@ def test_arguments_come_back_from_the_record(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stage = STAGES["train-detector"]
     given = {"labels": Path("l.json"), "images": Path("i"), "val": None, "val_images": None, "init": "start.pth"}
-    given["mmdet_config"] = "rtmdet/a.py"
+    given |= {"mmdet_config": "rtmdet/a.py", "whole_boxes": None}
     kept = stage.arguments(**given)
     assert kept == {
         "labels": str(tmp_path / "l.json"),
@@ -81,6 +81,7 @@ def test_arguments_come_back_from_the_record(tmp_path, monkeypatch):
         "val_images": None,
         "init": str(tmp_path / "start.pth"),
         "mmdet_config": "rtmdet/a.py",  # no file here: a name in MMDetection's package
+        "whole_boxes": None,
     }
     again = {i.name: i.from_json(kept[i.name]) for i in stage.inputs}
     assert again == {**given, "labels": tmp_path / "l.json", "images": tmp_path / "i", "init": kept["init"]}

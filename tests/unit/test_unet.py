@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from amodalpl.models.unet import UNet
+from amodalpl.models.unet import UNet, freeze_idle_biases
 
 
 def test_has_the_size_of_the_reference():
@@ -67,3 +67,15 @@ def test_every_weight_gets_a_gradient():
     network = UNet(2, 4, init_gain=1.0)
     network(torch.rand(2, 2, 32, 32)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in network.named_parameters() if "weight" in n)
+
+
+def test_biases_before_a_normalisation_have_no_gradient():
+    torch.manual_seed(0)
+    network = UNet(3, 4, init_gain=1.0).double()
+    network(torch.randn(2, 3, 32, 32, dtype=torch.float64)).square().sum().backward()
+    gradients = {name: weight.grad.abs().max().item() for name, weight in network.named_parameters()}
+    freeze_idle_biases(network)
+    frozen = {name for name, weight in network.named_parameters() if not weight.requires_grad}
+    assert len(frozen) == 18 and "leave.bias" not in frozen
+    assert all(gradients[name] < 1e-10 for name in frozen)
+    assert all(gradients[name] > 1e-6 for name in gradients.keys() - frozen)

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from ...data.records import AnnotationSet, Box, Dropped, Instance, Mask
+from ...errors import DataError
 from ...masks import rle
 
 BoxesOf = Literal["masks", "file"]
@@ -38,6 +39,53 @@ def filled_boxes(annotations: AnnotationSet, boxes_of: BoxesOf) -> AnnotationSet
         else:
             instances.append(replace(instance, modal_mask=modal, amodal_mask=amodal))
     return replace(annotations, instances=instances, dropped=dropped)
+
+
+def with_whole_boxes(filled: AnnotationSet, labels: AnnotationSet) -> AnnotationSet:
+    """Give objects whose visible box alone is known the whole box of an earlier label.
+
+    Args:
+        filled: of `filled_boxes`.
+        labels: whole masks, or masks, under the same annotation ids.
+
+    Returns:
+        The same objects. A whole box is the smallest around that of the label and the visible box; a whole box that was
+        known, and objects without a label, stay as they are.
+
+    Raises:
+        DataError: no label is of an object, or one is of another photo than its object.
+    """
+    of_id = {i.id: (i, mask) for i in labels.instances if not i.is_crowd and (mask := i.amodal or i.modal)}
+    instances = []
+    for instance in filled.instances:
+        visible = instance.modal
+        if instance.id in of_id and visible is not None and instance.amodal is None:
+            label, whole = of_id[instance.id]
+            photo, of_label = filled.image_by_id[instance.image_id], labels.image_by_id[label.image_id]
+            if (of_label.file_name, of_label.size_hw) != (photo.file_name, photo.size_hw):
+                raise DataError(
+                    f"{labels.path}: annotation {label.id}: expected the photo {photo.file_name} as in {filled.path}, "
+                    f"got {of_label.file_name}; give labels that were made of the same annotations"
+                )
+            box = envelope_xywh(rle.box_xywh(visible), rle.box_xywh(whole)) if rle.area_px(whole) else None
+            instance = replace(instance, amodal_mask=_filled(box, photo.size_hw))
+        instances.append(instance)
+    if filled.instances and not any(i.amodal for i in instances):
+        raise DataError(
+            f"{labels.path}: expected labels of the annotations of {filled.path}, got none with the same annotation id"
+        )
+    return replace(filled, instances=instances)
+
+
+def envelope_xywh(first: Box, second: Box) -> Box:
+    """Return the smallest box around two.
+
+    >>> envelope_xywh((0, 2, 4, 4), (3, 0, 5, 5))
+    (0, 0, 8, 6)
+    """
+    x, y = min(first[0], second[0]), min(first[1], second[1])
+    right, bottom = (max(box[k] + box[k + 2] for box in (first, second)) for k in (0, 1))
+    return x, y, right - x, bottom - y
 
 
 def _boxes(instance: Instance, boxes_of: BoxesOf) -> tuple[Box | None, Box | None]:
