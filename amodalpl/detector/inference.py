@@ -66,16 +66,11 @@ def detect(
                 as_rles = {k: encode_kept(v, every, found.bboxes.cpu()) for k, v in masks.items() if v is not None}
                 for index, ((x1, y1, x2, y2), label, score) in enumerate(told):
                     encoded = {key: of_objects[index] for key, of_objects in as_rles.items()}
-                    box = _box((x1, y1, x2, y2), encoded["segmentation"])
-                    results.append(
-                        {
-                            "image_id": sample.img_id,
-                            "category_id": category_ids[label],
-                            "bbox": [round(v, 2) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
-                            "score": round(score, 5),
-                            **{key: rle.to_json(mask) for key, mask in encoded.items()},
-                        }
+                    whole = encoded["segmentation"]
+                    detection = Detection(
+                        category_ids[label], score, _box((x1, y1, x2, y2), whole), whole, encoded.get("visible_mask")
                     )
+                    results.append(detection.to_coco(sample.img_id))
                 advance(1)
     return results
 
@@ -120,6 +115,18 @@ class Detection:
     box_xyxy: tuple[float, ...]
     mask: Rle
     visible_mask: Rle | None = None
+
+    def to_coco(self, image_id: int) -> dict[str, Any]:
+        """Return it as COCO results have it, its visible mask beside `segmentation` where there is one."""
+        x1, y1, x2, y2 = self.box_xyxy
+        return {
+            "image_id": image_id,
+            "category_id": self.category_id,
+            "bbox": [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
+            "score": round(self.score, 5),
+            "segmentation": rle.to_json(self.mask),
+            **({} if self.visible_mask is None else {"visible_mask": rle.to_json(self.visible_mask)}),
+        }
 
 
 @torch.no_grad()
