@@ -13,6 +13,7 @@ from typing import Any
 
 from ..completion.checkpoint import CARD, read_network_settings
 from ..data.records import AnnotationSet
+from ..errors import DataError
 from ..io.files import read_json
 from ..metrics.hidden_parts import HiddenParts
 from ..report import sanity_checks
@@ -69,7 +70,8 @@ def refit(
         keep: take what an earlier run on other photos has fitted, or the completer as it came where that did not.
 
     Raises:
-        AmodalplError: as `synth` and `complete` do.
+        AmodalplError: as `synth` and `complete` do, but for photos of too few objects: there the completer stays as it
+            came.
     """
     fitted = out / "completer"
     if keep:
@@ -78,11 +80,18 @@ def refit(
     if len(with_objects) < 2:
         progress.note("one photo makes no hold-out: thresholds and calibration stay those of the completer")
         return Refitted(completer, 0, [])
-    if Ranks.of_this_process().is_first:
+    ranks = Ranks.of_this_process()
+    if ranks.is_first:
         progress.note("fitting thresholds and calibration to occlusions made of your own masks")
         values = merge(read_network_settings(completer), _values(data, len(with_objects), settings))
         arguments = {"annotations": str(data.path.resolve()), "images": str(images.resolve()), "fmt": "auto"}
-        synth_of(data, images, out / "synth", resolve(values), arguments, progress)
+        try:
+            synth_of(data, images, out / "synth", resolve(values), arguments, progress)
+        except DataError as error:
+            if ranks.world > 1:  # the others wait for what is fitted
+                raise
+            progress.note(f"these photos make no hold-out: thresholds and calibration stay as they came ({error})")
+            return Refitted(completer, 0, [])
         complete(out / "synth", fitted, merge(values, {"training": {"steps": 0}}), device, progress, init=completer)
     else:
         wait_for_files([fitted / CARD], lambda index: None)
