@@ -66,6 +66,12 @@ def run(
     paths = {"annotations": annotations, "images": images, "init": init}
     given = {"data": {name: str(path) for name, path in paths.items() if path is not None}}
     values = options.explicit(config, overrides, seed, given if given["data"] else None, keep_data=True)
+    found = values.get("data") or {}
+    missing = [f"--{name}" for name in ("annotations", "images") if isinstance(found, dict) and not found.get(name)]
+    if missing:
+        raise SettingsError(
+            f"run: expected {' and '.join(missing)}, or a section `data` in the settings file, got none"
+        )
 
     def act(progress: Progress) -> Summary:
         from amodalpl.pipeline.run_all import run_pipeline as stage  # only now: it loads torch

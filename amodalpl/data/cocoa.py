@@ -26,8 +26,10 @@ from .coco_parsing import MISSING, Entry, check_size, converting, is_stuff, make
 from .coco_write import MaskPair, pairs, photo_entry
 from .dataset_builder import DrawnOn, on_photos
 from .format_losses import UnsupportedFields, unsupported_fields
+from .label_folder import LABELS
 from .mask_parsing import NO_MASK, brief
 from .mask_tracing import one_ring, rings
+from .photo_names import SUFFIXES
 from .records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
 from .source import Source
 
@@ -88,6 +90,16 @@ def read_cocoa(path: Path, data: Any, as_drawn: bool = False) -> AnnotationSet:
     return _read(path, _distinct(path, images), records, dropped, {}, as_drawn, [])
 
 
+def _no_records(folder: Path) -> str:
+    """Say what a folder is that has no record, and what to give instead."""
+    if (folder / LABELS).is_file():
+        return f"expected an annotation file, got a folder of labels; give {folder / LABELS}"
+    expected = "expected an annotation file, or a folder of COCOA records (one JSON file with `regions` per photo)"
+    if any(file.suffix.lower() in SUFFIXES for file in folder.iterdir()):
+        return f"{expected}, found photos; the annotation file comes first, then the folder of its photos"
+    return f"{expected}, found no record; name the annotation file itself, or make one with `amodalpl convert`"
+
+
 def read_record_folder(folder: Path, as_drawn: bool = False) -> AnnotationSet:
     """Read a folder of COCOA records, one JSON file per photo, in order of file names.
 
@@ -112,10 +124,7 @@ def read_record_folder(folder: Path, as_drawn: bool = False) -> AnnotationSet:
             f"`{converting(folder)}`"
         )
     if not records:
-        raise DataError(
-            f"{folder}: expected an annotation file, or a folder of COCOA records (one JSON file with `regions` per "
-            "photo), found no record; name the annotation file itself, or make one with `amodalpl convert`"
-        )
+        raise DataError(f"{folder}: {_no_records(folder)}")
     return _read(folder, _distinct(folder, images), records, dropped, {}, as_drawn, [])
 
 

@@ -259,6 +259,8 @@ def finished_run(folder: Path, stage: str) -> dict[str, Any]:
         OutputError: the folder is of another stage, or unfinished.
         DataError: there is no such folder or record.
     """
+    if folder.is_file():
+        raise OutputError(f"{folder}: expected an output folder of `amodalpl {stage}`, got a file")
     record = read_json(folder / RUN_FILE, f"the record of a finished `amodalpl {stage}`")
     if not isinstance(record, dict) or record.get("stage") != stage:
         found = record.get("stage") if isinstance(record, dict) else type(record).__name__

@@ -53,6 +53,26 @@ def test_files_of_other_tools_are_converted(place, tool):
     assert "if another tool wrote it" in line and mended_by(line, place / "instances.json")
 
 
+def test_a_folder_in_the_place_of_the_annotation_file(place):
+    assert "found photos; the annotation file comes first" in error("check", "photos", "instances.json")
+    (place / "labels").mkdir()
+    (place / "labels/pseudo_amodal.json").write_text("{}")
+    line = error("train-detector", "labels", "photos", "--out", "detector", "--config", "tiny", "--init", "none")
+    assert line.endswith("got a folder of labels; give labels/pseudo_amodal.json")
+
+
+def test_annotations_in_the_place_of_a_stage_s_folder(place):
+    line = error("complete", "instances.json", "--out", "completer")
+    assert line == "error: instances.json: expected an output folder of `amodalpl synth`, got a file"
+
+
+def test_run_says_which_options_are_missing(place):
+    line = error("run", "tiny", "--out", "runs")
+    assert line.startswith("error: run: expected --annotations and --images, or a section `data`")
+    line = error("run", "tiny", "--annotations", "instances.json", "--out", "runs")
+    assert line.startswith("error: run: expected --images, or a section `data`")
+
+
 def test_detections_given_as_annotations(place):
     mask = json.loads((place / "instances.json").read_text())["annotations"][0]["segmentation"]
     found = [{"image_id": 1, "category_id": 1, "segmentation": mask, "score": 0.9}]
