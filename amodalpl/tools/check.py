@@ -132,8 +132,8 @@ def check(
         progress: is shown per photo.
         thorough: also decode every photo.
         per_class: settings of classes, which the file must have.
-        left_out_photos: share of the photos that stages leave out if they cannot be used; so few of them are errors here,
-            too, but `next` goes on without them.
+        left_out_photos: share of the photos that stages leave out if they cannot be used; so few are errors too, but
+            `next` goes on without them.
 
     Returns:
         `ok` is False if there is an error. `counts` has `format`, `images`, `instances` (without crowd), `crowd`,
