@@ -36,10 +36,18 @@ def check(
     from amodalpl.settings_values import resolve
     from amodalpl.tools.check import check as stage
 
-    per_class = resolve(values).labels.per_class
+    settings = resolve(values)
 
     def act(progress: Progress) -> Summary:
-        summary = stage(annotations, images, fmt=format, progress=progress, thorough=thorough, per_class=per_class)
+        summary = stage(
+            annotations,
+            images,
+            fmt=format,
+            progress=progress,
+            thorough=thorough,
+            per_class=settings.labels.per_class,
+            left_out_photos=settings.left_out_photos,
+        )
         return repeating(summary, config, overrides, seed, device.value)
 
     show(act, as_json)

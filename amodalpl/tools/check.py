@@ -37,6 +37,7 @@ WHOLE_FRACTION = 1 / 6  # of all pixels claimed twice: visible parts share next 
 BOXES_FRACTION = 0.1  # of masks that fill their boxes: hardly any object does
 DARK = 32  # of 255: a photo of 12 bits in 16 has 15 at most
 _HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
+_LEFT_OUT_PHOTOS = ("missing photo", "unreadable photo", "size differs from the photo")  # as `usable_photos` does
 
 
 Severity = Literal["error", "warning"]
@@ -120,6 +121,7 @@ def check(
     *,
     thorough: bool = False,
     per_class: Mapping[str, ClassSettings] | None = None,
+    left_out_photos: float = 0,
 ) -> Summary:
     """Check an annotation file and its photos.
 
@@ -130,6 +132,8 @@ def check(
         progress: is shown per photo.
         thorough: also decode every photo.
         per_class: settings of classes, which the file must have.
+        left_out_photos: share of the photos that stages leave out if they cannot be used; so few are errors too, but
+            `next` goes on without them.
 
     Returns:
         `ok` is False if there is an error. `counts` has `format`, `images`, `instances` (without crowd), `crowd`,
@@ -170,7 +174,9 @@ def check(
     ok = not findings.errors
     only_boxes = boxes >= MOSTLY * objects >= MOSTLY * LEAST_OBJECTS or not has["visible masks"]
     follow_up, then = _proposed(f"{argument(annotations)} {argument(images)}", has, only_boxes)
-    if not ok:
+    photos = [findings.errors[kind] for kind in _LEFT_OUT_PHOTOS]
+    would_be_left_out = sum(photos) <= left_out_photos * len(records.images) and sum(photos) == findings.errors.total()
+    if not would_be_left_out:
         follow_up = then = ""
     if not objects and records.odd_crowds:
         follow_up = f"amodalpl convert {argument(annotations)} --images {argument(images)}"

@@ -271,6 +271,18 @@ def test_masks_drawn_whole_are_told_by_the_pixels_they_share(run):
         assert ("masks that look amodal already" in run(annotations).counts["warnings"]) == told
 
 
+def test_a_damaged_photo_that_would_be_left_out_stops_nobody(run):
+    images = [
+        {"id": k, "file_name": name, "height": HEIGHT, "width": WIDTH} for k, name in enumerate(("1.jpg", "no.jpg"), 1)
+    ]
+    objects = [annotation(1, 0, 0, 5, 5), annotation(2, 0, 0, 5, 5, image_id=2)]
+    for share, goes_on in ((0.5, True), (0.49, False)):
+        summary = run(objects, images, left_out_photos=share)
+        assert not summary.ok and summary.counts["errors"] == {"missing photo": 1}
+        assert bool(summary.next) is bool(summary.then) is goes_on
+    assert not run([*objects, annotation(2, 9, 9, 5, 5)], images, left_out_photos=0.5).next  # another error beside it
+
+
 def test_filled_boxes_go_on_as_boxes(run):
     def shape(k, side):
         x, y = 12 * (k % 5), 12 * (k // 5)
