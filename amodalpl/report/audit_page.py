@@ -14,7 +14,7 @@ from ..io.images import encode_image, read_fitting_image
 from ..masks import boxed
 from ..runtime.progress import SILENT, Progress
 from . import draw
-from .html import write_page
+from .html_page import write_page
 
 _HERE = Path(__file__).parent
 _SIDE_PX = 720

@@ -24,7 +24,7 @@ from ..runtime.progress import SILENT, Progress
 from ..version import __version__
 from . import draw
 from .examples import MISTAKES, Example, choose_examples
-from .html import write_page
+from .html_page import write_page
 from .numbers import curve, rows
 
 REPORT_FILE = "report.html"

@@ -17,7 +17,7 @@ from ..version import __version__
 from . import draw
 from .choice import choose, choose_photos
 from .gallery import make_gallery
-from .html import write_page
+from .html_page import write_page
 from .numbers import Curve, curve, histogram, lower_bound, rows
 
 REPORT_FILE, SHEET_FILE = "report.html", "overlays.png"
