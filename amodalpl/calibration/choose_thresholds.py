@@ -51,8 +51,9 @@ def choose(
     things in the hold-out nothing speaks for growing there. With these, the half is labelled as photos will be, by the
     recovered order, and the rest is fitted to these labels.
 
-    What a calibrated completer brings from other photos is worth keeping: its further looks stay, and of the thresholds
-    that are worse than the best by no more than the choice of photos can explain, the one nearest to its own is taken.
+    What a calibrated completer brings from other photos is worth keeping: its further looks stay, so does what it knows
+    of objects with nothing in front (`CalibrationSamples.calibrate`), and of the thresholds that are worse than the
+    best by no more than the choice of photos can explain, the one nearest to its own is taken.
 
     Args:
         bundle: a trained completer; one that was calibrated already has thresholds of its own.
@@ -227,7 +228,7 @@ def _calibrate(plan: LabelPlan, holdout: Holdout, ids: Sequence[int], progress: 
             for draw in unmasked:
                 _add(draw, plan, [case.with_unmasked_occluders(UNMASKED_SHARE, rng) for case in chunk])
             advance(len(chunk))
-    return samples.calibrate(unmasked)
+    return samples.calibrate(unmasked, own=plan.calibration.by_features)
 
 
 def _add(samples: CalibrationSamples, plan: LabelPlan, cases: Sequence[Case]) -> None:

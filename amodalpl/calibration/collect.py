@@ -112,13 +112,16 @@ class CalibrationSamples:
                         pixels.add(label.prediction, truth[label.prediction.window])
             self.by_scene.append(pixels)
 
-    def calibrate(self, unmasked: Sequence[CalibrationSamples] = ()) -> Calibrated:
+    def calibrate(self, unmasked: Sequence[CalibrationSamples] = (), own: ErrorModel | None = None) -> Calibrated:
         """Fit both maps to what was kept, each only where it helps, then choose what can be promised with them.
 
         The promise is about labels for which something was taken to be in front.
 
         Args:
             unmasked: labels of the same scenes with a part of their occluders unknown, for what is learnt of features.
+            own: what the completer learnt of features on other photos. What it knows of labels with nothing in front is
+                kept: here an object of yours that something without a mask hides counts as whole, and would teach that
+                such objects are.
         """
         pixels = fit_pixels(self.pixels) if pixels_help(self.by_scene) else Calibration()
         weighed = [label for label in self.labels if label.evidence is not None]
@@ -134,7 +137,10 @@ class CalibrationSamples:
         )
         labels = [sample for samples in (self, *unmasked) for sample in samples.labels]
         order = fit_order_chance([pair for pair, _ in self.pairs], [right for _, right in self.pairs])
-        calibration = replace(calibration, by_features=_fit_by_features(labels, calibration), order=order)
+        by_features = _fit_by_features(labels, calibration)
+        if by_features is not None and own is not None:
+            by_features = replace(by_features, alone=own.alone)
+        calibration = replace(calibration, by_features=by_features, order=order)
         asked = [label for label in self.labels if label.asked]  # once each: copies would feign that there are more
         stated = [_stated(label, calibration) for label in asked]
         promise = promise_of_draws(stated, [s.iou for s in asked], [s.scene for s in asked])

@@ -93,7 +93,9 @@ def promise_among(promise: RiskGuarantee | None, judged: JudgedLabels | None, fe
         return Likeness(None, alike, f"these labels look unlike those it was judged on ({alike:.0%} alike)")
     below = judged.uncertainty <= promise.uncertainty_at_most
     count = _worth(weight[below])
-    bad = count * float(np.average(~judged.good[below], weights=weight[below])) if below.any() else 0.0
+    if at_most(0, int(count), 1 - promise.share) > MARGIN:
+        return Likeness(None, alike, f"too few hold-out labels look like these to tell: they are worth {count:.0f}")
+    bad = count * float(np.average(~judged.good[below], weights=weight[below]))
     if at_most(int(bad), int(count), 1 - promise.share) > MARGIN:
         return Likeness(None, alike, "too few of the hold-out labels that look like these are good")
     return Likeness(promise, alike, f"judged on labels that look like these ({alike:.0%} alike)")

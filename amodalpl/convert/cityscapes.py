@@ -51,10 +51,14 @@ _STUFF = {
 
 
 def detect(source: Source) -> bool:
-    """Tell by the names of the files."""
+    """Tell by the names of the files, and what those of polygons begin with: other tools' files may be called so."""
     if source.path.is_dir():
-        return bool(source.some(POLYGONS) or source.some(INSTANCES.lower()))
-    return source.path.name.endswith((POLYGONS, INSTANCES))
+        return any(map(_is_polygons, source.some(POLYGONS))) or bool(source.some(INSTANCES.lower()))
+    return source.path.name.endswith(INSTANCES) or (source.path.name.endswith(POLYGONS) and _is_polygons(source.path))
+
+
+def _is_polygons(file: Path) -> bool:
+    return b'"imgHeight"' in (head := Source(file).head) or b'"objects"' in head
 
 
 def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from ..data import coco, cocoa, d2sa, kins, lvis
 from ..data.dataset_builder import DrawnOn
@@ -70,6 +72,11 @@ def _has(name: str) -> Callable[[Source], bool]:
     return lambda source: detect_format(source.data) == name
 
 
+def _functions(file: ModuleType) -> dict[str, Any]:
+    """Return `read`, `write` and `detect` of a format's file, those that it has."""
+    return {name: getattr(file, name) for name in ("read", "write", "detect") if hasattr(file, name)}
+
+
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
@@ -79,36 +86,28 @@ FORMATS: dict[str, Format] = {
             kept="polygons, masks, parts and groups (group_id), flags, attributes, scores, crowd",
             not_kept="circles and rectangles (they become polygons), lines and points, ids",
             photos_in=".",
-            read=labelme.read,
-            write=labelme.write,
-            detect=labelme.detect,
+            **_functions(labelme),
         ),
         Format(
             "cvat",
             "CVAT for images 1.1: XML",
             kept="polygons, masks, attributes, occluded, groups, z_order (order in depth), subsets, crowd (is_crowd)",
             not_kept="boxes and ellipses (they become polygons), tracks, skeletons, tags, scores, ids",
-            read=cvat_xml.read,
-            write=cvat_xml.write,
-            detect=cvat_xml.detect,
+            **_functions(cvat_xml),
         ),
         Format(
             "via",
             "VGG Image Annotator 2: project or annotations in JSON",
             kept="polygons, attributes of regions and photos; masks in pixels become polygons along pixels",
             not_kept="circles, ellipses and boxes (they become polygons), lines and points, crowd, groups, scores, ids",
-            read=via.read,
-            write=via.write,
-            detect=via.detect,
+            **_functions(via),
         ),
         Format(
             "label-studio",
             "Label Studio: JSON export, JSON for import",
             kept="polygons, brush masks, scores of predictions; one annotator per photo",
             not_kept="boxes and ellipses (they become polygons), relations, attributes, crowd, groups, ids",
-            read=label_studio.read,
-            write=label_studio.write,
-            detect=label_studio.detect,
+            **_functions(label_studio),
         ),
         Format(
             "yolo",
@@ -116,75 +115,63 @@ FORMATS: dict[str, Format] = {
             kept="polygons; masks in pixels become polygons along pixels, parts are joined by slits",
             not_kept="attributes, crowd, groups, ids, what lies outside the photo; scores are read, not written",
             photos_in="images",
-            read=yolo.read,
-            write=yolo.write,
-            detect=yolo.detect,
+            **_functions(yolo),
         ),
         Format(
             "darwin",
             "Darwin JSON of V7, 2.0 and 1.0: one file per photo",
             kept="polygons (holes too), brush masks, attributes",
             not_kept="boxes and ellipses (they become polygons), frames of videos, tags, lines, keypoints, ids",
-            read=darwin.read,
-            detect=darwin.detect,
+            **_functions(darwin),
         ),
         Format(
             "voc",
             "Pascal VOC: one XML file per photo, SegmentationObject/ beside them",
             kept="masks of SegmentationObject, polygons, truncated, occluded, difficult",
             not_kept="boxes without a mask (they become rectangles), parts, poses, ids",
-            read=voc.read,
-            detect=voc.detect,
+            **_functions(voc),
         ),
         Format(
             "cityscapes",
             "Cityscapes: gtFine polygons, else instanceIds",
             kept="polygons that nothing covers, pixels of the others, groups (crowd), stuff, order in depth",
             not_kept="what lies under later polygons, regions that are no objects",
-            read=cityscapes.read,
-            detect=cityscapes.detect,
+            **_functions(cityscapes),
         ),
         Format(
             "sam",
             "Segment Anything: JSON of automatic masks, SA-1B",
             kept="masks, predicted_iou as score, other keys",
             not_kept="second masks of one object (IoU from 0.9)",
-            read=sam.read,
-            detect=sam.detect,
+            **_functions(sam),
         ),
         Format(
             "coco-results",
             "detections in COCO's results format; --images: the COCO file they are of, or the photos",
             kept="masks, classes, scores, other keys",
             not_kept="second detections of one object (IoU from 0.9), ids",
-            read=coco_results.read,
-            detect=coco_results.detect,
+            **_functions(coco_results),
         ),
         Format(
             "png-index",
             "one PNG per photo: the number of the object, or of its class",
             kept="pixels, classes",
             not_kept="shared pixels, whole masks, scores, crowd, groups, ids, attributes",
-            read=png_index.read,
-            write=png_index.write,
-            detect=png_index.detect,
+            **_functions(png_index),
         ),
         Format(
             "png-instances",
             "one PNG per object",
             kept="pixels (shared ones too), classes",
             not_kept="photos without objects, whole masks, scores, crowd, groups, ids, attributes",
-            read=png_instances.read,
-            write=png_instances.write,
+            **_functions(png_instances),
         ),
         Format(
             "cocoa",
             "COCOA: regions per photo",
             kept="both masks, order in depth, stuff, names of regions, ids, scores, other keys",
             not_kept="classes (they become names of regions), crowd, parts of polygons (joined by slits)",
-            read=cocoa.read,
-            write=cocoa.write,
-            detect=cocoa.detect,
+            **_functions(cocoa),
             feeds_pipeline=True,
             holds="both masks",
         ),
@@ -193,8 +180,7 @@ FORMATS: dict[str, Format] = {
             "KINS 2019: inmodal_seg and segmentation",
             kept="both masks (whole ones as polygons, visible ones as pixels), ids, crowd, scores, other keys",
             not_kept="order in depth",
-            read=kins.read,
-            write=kins.write,
+            **_functions(kins),
             detect=_has("kins"),
             feeds_pipeline=True,
             holds="both masks",
@@ -215,8 +201,7 @@ FORMATS: dict[str, Format] = {
             "D2SA, COCOA-cls and labels of amodalpl: segmentation (whole) and visible_mask",
             kept="both masks as drawn, ids, crowd, scores, other keys; order in depth is read from order.json beside",
             not_kept="order in depth, when written",
-            read=d2sa.read,
-            write=d2sa.write,
+            **_functions(d2sa),
             detect=_has("d2sa"),
             feeds_pipeline=True,
             holds="both masks",
@@ -226,9 +211,7 @@ FORMATS: dict[str, Format] = {
             "LVIS v1",
             kept="masks as polygons, ids, frequency, synset, neg and not_exhaustive classes, other keys",
             not_kept="whole masks, order in depth; crowds (their classes become not exhaustive in that photo)",
-            read=lvis.read,
-            write=lvis.write,
-            detect=lvis.detect,
+            **_functions(lvis),
             feeds_pipeline=True,
         ),
         Format(
@@ -255,7 +238,7 @@ FORMATS: dict[str, Format] = {
             "FiftyOne: a folder with modal.json and amodal.json",
             kept="both masks as drawn, ids, crowd, scores, other keys",
             not_kept="order in depth",
-            write=fiftyone.write,
+            **_functions(fiftyone),
             holds="both masks",
         ),
         Format(
@@ -263,9 +246,7 @@ FORMATS: dict[str, Format] = {
             "COCO JSON (instances; CVAT's and Roboflow's COCO are this)",
             kept="polygons and RLE as drawn, ids, crowd, scores, attributes, every other key",
             not_kept="order in depth",
-            read=coco.read,
-            write=coco.write,
-            detect=coco.detect,
+            **_functions(coco),
             feeds_pipeline=True,
         ),
     )

@@ -1,7 +1,7 @@
-"""Pascal VOC: one XML file per photo, as labelImg, CVAT and Roboflow write it too.
+"""Pascal VOC: one XML file per photo, as labelImg, CVAT and Roboflow write it too, and LabelMe of the web (CVAT's 3.0).
 
-An object is a box, or a polygon where the tool wrote one (Roboflow). Where `SegmentationObject/` lies beside the
-folder of the XML files, as in VOC itself, number k of a photo's PNG there is the mask of its k-th object. Edges of
+An object is a box, or a polygon where the tool wrote one (Roboflow, LabelMe). Where `SegmentationObject/` lies beside
+the folder of the XML files, as in VOC itself, number k of a photo's PNG there is the mask of its k-th object. Edges of
 boxes are those of today's tools; VOC itself counts pixels from 1, so that its boxes begin one pixel too late.
 """
 
@@ -71,6 +71,8 @@ def _read_file(builder: Builder, file: Path, place: str) -> None:
     numbers = _numbers(file, canvas)  # of objects in pixels
     for index, entry in enumerate(root.iterfind("object")):
         with builder.entry(f"{place}: object[{index}]"):
+            if (entry.findtext("deleted") or "").strip() == "1":
+                raise LeftOut("deleted in LabelMe")
             outline = _outline(entry)
             if numbers is not None:
                 outline = _pixels(numbers, index + 1, outline)
@@ -91,7 +93,8 @@ def _name(builder: Builder, root: ET.Element, place: PurePosixPath) -> str:
 
 
 def _stated_hw(root: ET.Element) -> tuple[int, int] | None:
-    height, width = as_number(root.findtext("size/height")), as_number(root.findtext("size/width"))
+    height = as_number(root.findtext("size/height") or root.findtext("imagesize/nrows"))
+    width = as_number(root.findtext("size/width") or root.findtext("imagesize/ncols"))
     return (height, width) if type(height) is int and type(width) is int and height and width else None
 
 
@@ -126,6 +129,7 @@ def _outline(entry: ET.Element) -> Mask:
     if polygon is not None:
         values = {child.tag: child.text for child in polygon}
         points = [(decimal(values[f"x{k}"]), decimal(values.get(f"y{k}"))) for k in _counted(values)]
+        points += [(decimal(point.findtext("x")), decimal(point.findtext("y"))) for point in polygon.iterfind("pt")]
         if points:
             return Mask((ring(points),))
     box = entry.find("bndbox")

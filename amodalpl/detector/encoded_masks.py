@@ -56,16 +56,11 @@ def encode_kept(masks: Any, kept: Sequence[int], boxes: Any) -> list[Rle]:
 
 
 def encode_in_boxes(masks: Iterable[np.ndarray], boxes_xyxy: Sequence[Sequence[float]]) -> list[Rle]:
-    """Encode masks, (H, W) bool; where all of one is in its box, which is mostly so, only that part is copied."""
+    """Encode masks, (H, W) bool; where all of one is in its box, which is mostly so, only that part is read."""
     found: list[Rle] = []
-    frame = np.zeros(0)
     for mask, (x1, y1, x2, y2) in zip(masks, boxes_xyxy, strict=True):
-        if not found:
-            frame = np.zeros(mask.shape, dtype=np.uint8, order="F")  # as pycocotools reads it; cleared after each mask
-        inside: Any = np.s_[max(int(y1) - 1, 0) : max(int(y2) + 2, 0), max(int(x1) - 1, 0) : max(int(x2) + 2, 0)]
-        if np.count_nonzero(mask[inside]) != np.count_nonzero(mask):
-            inside = np.s_[:, :]
-        frame[inside] = mask[inside]
-        found.append(rle.encode(frame))
-        frame[inside] = 0
+        left, top = max(int(x1) - 1, 0), max(int(y1) - 1, 0)
+        inside = mask[top : max(int(y2) + 2, 0), left : max(int(x2) + 2, 0)]
+        whole = np.count_nonzero(inside) == np.count_nonzero(mask)
+        found.append(rle.encode_in_frame(inside, (left, top), mask.shape) if whole else rle.encode(mask))
     return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
@@ -65,16 +66,11 @@ def detect(
                 as_rles = {k: encode_kept(v, every, found.bboxes.cpu()) for k, v in masks.items() if v is not None}
                 for index, ((x1, y1, x2, y2), label, score) in enumerate(told):
                     encoded = {key: of_objects[index] for key, of_objects in as_rles.items()}
-                    box = _box((x1, y1, x2, y2), encoded["segmentation"])
-                    results.append(
-                        {
-                            "image_id": sample.img_id,
-                            "category_id": category_ids[label],
-                            "bbox": [round(v, 2) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
-                            "score": round(score, 5),
-                            **{key: rle.to_json(mask) for key, mask in encoded.items()},
-                        }
+                    whole = encoded["segmentation"]
+                    detection = Detection(
+                        category_ids[label], score, _box((x1, y1, x2, y2), whole), whole, encoded.get("visible_mask")
                     )
+                    results.append(detection.to_coco(sample.img_id))
                 advance(1)
     return results
 
@@ -119,6 +115,18 @@ class Detection:
     box_xyxy: tuple[float, ...]
     mask: Rle
     visible_mask: Rle | None = None
+
+    def to_coco(self, image_id: int) -> dict[str, Any]:
+        """Return it as COCO results have it, its visible mask beside `segmentation` where there is one."""
+        x1, y1, x2, y2 = self.box_xyxy
+        return {
+            "image_id": image_id,
+            "category_id": self.category_id,
+            "bbox": [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
+            "score": round(self.score, 5),
+            "segmentation": rle.to_json(self.mask),
+            **({} if self.visible_mask is None else {"visible_mask": rle.to_json(self.visible_mask)}),
+        }
 
 
 @torch.no_grad()
@@ -183,7 +191,7 @@ def prepare_photo(detector: Detector, image: np.ndarray) -> Any:
     """Apply the transforms to a photo; MMDetection takes BGR."""
     size_hw = image.shape[:2]
     results: Any = {
-        "img": np.ascontiguousarray(image[:, :, ::-1]),
+        "img": cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
         "img_shape": size_hw,
         "ori_shape": size_hw,
         "height": size_hw[0],
@@ -202,17 +210,13 @@ def _detections(detector: Detector, found: Any, least_score: float) -> list[Dete
     scores, boxes = found.scores.float().cpu(), found.bboxes.float().cpu()
     if not bool(torch.isfinite(scores).all() and torch.isfinite(boxes).all()):
         raise CheckpointError(f"model {detector.name}: expected scores and boxes, got NaN or infinity")
-    kept = [index for index in scores.argsort(descending=True, stable=True).tolist() if scores[index] >= least_score]
+    falling, order = scores.sort(descending=True, stable=True)
+    kept = order[falling >= least_score].tolist()
     masks = encode_kept(found.masks, kept, boxes)
     seen = encode_kept(found.visible_masks, kept, boxes) if "visible_masks" in found else [None] * len(kept)
+    told = zip(found.labels[kept].tolist(), scores[kept].tolist(), boxes[kept].tolist(), strict=True)
     return [
-        Detection(
-            detector.categories[int(found.labels[index])]["id"],
-            min(max(float(scores[index]), 0.0), 1.0),
-            _box(tuple(boxes[index].tolist()), mask),
-            mask,
-            visible,
-        )
-        for index, mask, visible in zip(kept, masks, seen, strict=True)
-        if rle.area_px(mask)
+        Detection(detector.categories[label]["id"], min(max(score, 0.0), 1.0), _box(tuple(box), mask), mask, visible)
+        for (label, score, box), mask, visible, area in zip(told, masks, seen, rle.areas_px(masks), strict=True)
+        if area
     ]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..data.exif import any_turned
-from ..data.records import AnnotationSet, ImageRecord, Instance
+from ..data.records import AnnotationSet, Instance
 from ..errors import DataError
 from ..io.files import write_json
 from ..io.images import image_path, read_image
@@ -207,7 +207,9 @@ def _run(
             began = time.perf_counter()
             [objects] = inference.detect_photos(opened, [photo], least_score=0.0, batch_size=1)
             found.seconds += time.perf_counter() - began  # detections are on the processor: nothing is still running
-            found.results += [_result(record, thing, category[thing.category_id]) for thing in objects]
+            found.results += [
+                replace(thing, category_id=category[thing.category_id]).to_coco(record.id) for thing in objects
+            ]
             sure = [thing for thing in objects if thing.score >= score_threshold]
             truths = [i for i in known.by_image[record.id] if not i.is_crowd and i.modal and i.amodal]
             if truths:
@@ -216,19 +218,6 @@ def _run(
     on_gpu = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
     found.peak_mb = round(on_gpu) if on_gpu is not None else usage.to_json()["peak_memory_mb"]
     return found
-
-
-def _result(record: ImageRecord, found: Any, category_id: int) -> dict[str, Any]:
-    x1, y1, x2, y2 = found.box_xyxy
-    seen = {} if found.visible_mask is None else {"visible_mask": rle.to_json(found.visible_mask)}
-    return {
-        "image_id": record.id,
-        "category_id": category_id,
-        "bbox": [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
-        "score": round(found.score, 5),
-        "segmentation": rle.to_json(found.mask),
-        **seen,
-    }
 
 
 def _order(truths: Sequence[Instance], found: Sequence[Any], gap_px: int) -> ordering.OrderCounts:

@@ -83,7 +83,7 @@ def orders_by_contact(
         The order, for each threshold and scene.
     """
     meetings = [
-        [_meet(plan, scene, pair, found) for pair in pairs]
+        _meetings(plan, scene, pairs, found)
         for scene, pairs, found in zip(scenes, neighbours, predictions, strict=True)
     ]
     if plan.contact_crops:
@@ -112,15 +112,31 @@ class _Meeting:
     unseen: tuple[np.ndarray, np.ndarray]
 
 
-def _meet(plan: LabelPlan, scene: Scene, pair: tuple[int, int], predictions: OfObjects) -> _Meeting:
-    """Return what is known of the contact of two neighbours, before anybody looks closer."""
-    contact = contact_of(scene.masks, pair, plan.ordering.gap_px)
-    first, second = (predictions[k] for k in pair)
-    unseen = (
-        _unseen_from_afar(plan, contact, first, contact.visible[1]),
-        _unseen_from_afar(plan, contact, second, contact.visible[0]),
-    )
-    return _Meeting(contact, (first.request, second.request), unseen)
+def _meetings(
+    plan: LabelPlan, scene: Scene, pairs: Sequence[tuple[int, int]], predictions: OfObjects
+) -> list[_Meeting]:
+    """Return what is known of the contacts of a scene, before anybody looks closer."""
+    contacts = [contact_of(scene.masks, pair, plan.ordering.gap_px) for pair in pairs]
+    met: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)  # which contacts an object has, and as which
+    for number, pair in enumerate(pairs):
+        for k, index in enumerate(pair):
+            met[index].append((number, k))
+    told: dict[tuple[int, int], np.ndarray] = {}
+    for index, places in met.items():  # each prediction is unfolded once
+        prediction = predictions[index]
+        runs_away = amodal_unless_runaway(plan, prediction, GOES_ON) is None
+        unseen = np.zeros_like(prediction.behind, dtype=np.float32) if runs_away else _unseen(prediction)
+        for number, k in places:
+            contact = contacts[number]
+            told[number, k] = _within(contact.window, prediction.window, unseen)[contact.visible[1 - k]]
+    return [
+        _Meeting(
+            contact,
+            (predictions[first].request, predictions[second].request),
+            (told[number, 0], told[number, 1]),
+        )
+        for number, (contact, (first, second)) in enumerate(zip(contacts, pairs, strict=True))
+    ]
 
 
 def _refine_contacts(plan: LabelPlan, doubtful: Sequence[_Meeting]) -> None:
@@ -137,33 +153,28 @@ def _refine_contacts(plan: LabelPlan, doubtful: Sequence[_Meeting]) -> None:
     for prediction in plan.ordering.stream(asked_for):
         for m, k, n in asked_for[prediction.request]:
             contact = doubtful[m].contact
-            answers[m][k][n] = _unseen_in(contact.window, prediction)[contact.visible[1 - k]]
+            unseen = _within(contact.window, prediction.window, _unseen(prediction))
+            answers[m][k][n] = unseen[contact.visible[1 - k]]
     for meeting, (first, second) in zip(doubtful, answers, strict=True):
         meeting.unseen = np.mean(first, axis=0), np.mean(second, axis=0)
 
 
-def _unseen_from_afar(
-    plan: LabelPlan, contact: Contact, prediction: CompletionPrediction, other: np.ndarray
-) -> np.ndarray:
-    """Return what the prediction of an object alone says of its contact, nothing where it runs away, (K,) float32."""
-    if amodal_unless_runaway(plan, prediction, GOES_ON) is None:
-        return np.zeros(np.count_nonzero(other), dtype=np.float32)
-    return _unseen_in(contact.window, prediction)[other]
+def _unseen(prediction: CompletionPrediction) -> np.ndarray:
+    """Return the probability that the object goes on behind its occluders, (h, w) float32 within its window."""
+    return prediction.probability * (prediction.behind & ~prediction.modal)
 
 
-def _unseen_in(window: Window, prediction: CompletionPrediction) -> np.ndarray:
-    """Return the probability that the object goes on behind its occluders, (h, w) float32 within another window."""
-    rows, columns = window
+def _within(window: Window, own: Window, values: np.ndarray) -> np.ndarray:
+    """Return float32 values of one window within another one, zero where they are not known."""
+    (rows, columns), (own_rows, own_columns) = window, own
     found = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
-    own_rows, own_columns = prediction.window
     top, bottom = max(rows.start, own_rows.start), min(rows.stop, own_rows.stop)
     left, right = max(columns.start, own_columns.start), min(columns.stop, own_columns.stop)
     if top < bottom and left < right:
-        own = np.s_[
+        part = np.s_[
             top - own_rows.start : bottom - own_rows.start, left - own_columns.start : right - own_columns.start
         ]
-        unseen = prediction.probability[own] * (prediction.behind[own] & ~prediction.modal[own])
-        found[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start] = unseen
+        found[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start] = values[part]
     return found
 
 

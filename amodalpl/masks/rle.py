@@ -32,17 +32,39 @@ def encode_in_frame(crop: np.ndarray, corner_xy: tuple[int, int], size_hw: tuple
         size_hw: height and width of the frame.
     """
     (x, y), (height, width) = corner_xy, size_hw
-    left, top = max(x, 0), max(y, 0)
-    right, bottom = min(x + crop.shape[1], width), min(y + crop.shape[0], height)
-    edges: np.ndarray = np.zeros(0, dtype=np.int64)  # where runs begin, column by column
-    if left < right and top < bottom:
-        columns = np.zeros((right - left, height), dtype=bool)
-        columns[:, top:bottom] = crop[top - y : bottom - y, left - x : right - x].T
-        changes = np.diff(columns.ravel().view(np.int8), prepend=0, append=0)
-        edges = np.flatnonzero(changes) + left * height
-    if edges.size and edges[-1] == height * width:
-        edges = edges[:-1]
-    return from_uncompressed(np.diff(edges, prepend=0, append=height * width).tolist(), size_hw)
+    left, top = min(max(x, 0), width), max(y, 0)
+    right, bottom = max(min(x + crop.shape[1], width), left), min(y + crop.shape[0], height)
+    end = min(right + 1, width)  # with a free column behind, the last run is one of zeros, which goes on to the frame's
+    strip = np.zeros((height, end - left), dtype=np.uint8, order="F")
+    if top < bottom:
+        strip[top:bottom, : right - left] = crop[top - y : bottom - y, left - x : right - x]
+    counts = coco_mask.encode(strip)["counts"]
+    first = next(k for k, digit in enumerate(counts, 1) if not _goes_on(digit))
+    counts = _number(_value(counts[:first]) + left * height) + counts[first:]
+    if end < width:
+        last = next(k for k in range(len(counts) - 1, -1, -1) if k == 0 or not _goes_on(counts[k - 1]))
+        counts = counts[:last] + _number(_value(counts[last:]) + (width - end) * height)
+    return Rle(size=[int(height), int(width)], counts=counts)
+
+
+def _goes_on(digit: int) -> bool:
+    return bool((digit - 48) & 0x20)
+
+
+def _value(text: bytes) -> int:
+    """Read a number of compressed counts: digits of 5 bits, the lowest first, the highest bit being the sign."""
+    value = sum(((digit - 48) & 0x1F) << 5 * place for place, digit in enumerate(text))
+    return value - (1 << 5 * len(text)) if (text[-1] - 48) & 0x10 else value
+
+
+def _number(value: int) -> bytes:
+    """Write a number as `_value` reads it, in as few digits as it takes."""
+    digits = bytearray()
+    while True:
+        digit, value = value & 0x1F, value >> 5
+        if value == (-1 if digit & 0x10 else 0):
+            return bytes([*digits, digit + 48])
+        digits.append((digit | 0x20) + 48)
 
 
 def decode(rle: Rle) -> np.ndarray:

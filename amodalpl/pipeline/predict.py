@@ -244,20 +244,7 @@ def detect_in_parts(
 
 def _line(record: ImageRecord, objects: Sequence[Any]) -> dict[str, Any]:
     """Return the line of a photo: COCO results of its objects."""
-    return {"image_id": record.id, "detections": [_result(record, found) for found in objects]}
-
-
-def _result(record: ImageRecord, found: Any) -> dict[str, Any]:
-    x1, y1, x2, y2 = found.box_xyxy
-    seen = {} if found.visible_mask is None else {"visible_mask": rle.to_json(found.visible_mask)}
-    return {
-        "image_id": record.id,
-        "category_id": found.category_id,
-        "bbox": [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)],
-        "score": round(found.score, 5),
-        "segmentation": rle.to_json(found.mask),
-        **seen,
-    }
+    return {"image_id": record.id, "detections": [found.to_coco(record.id) for found in objects]}
 
 
 def _results(parts: Sequence[Path]) -> Iterator[dict[str, Any]]:

@@ -207,6 +207,17 @@ def test_one_photo_makes_no_holdout(ours, tmp_path):
     assert any(line.startswith("one photo makes no hold-out") for line in heard.notes)
 
 
+def test_photos_of_too_few_objects_make_no_holdout(ours, tmp_path):
+    few = write_scenes(tmp_path / "few", 2, seed=3, size_hw=(64, 80))
+    content = json.loads(few.annotations.read_text())
+    firsts = {a["image_id"]: a for a in content["annotations"]}
+    few.annotations.write_text(json.dumps({**content, "annotations": list(firsts.values())}))
+    heard = Heard()
+    made = label(few, tmp_path / "labels", progress=heard)
+    assert made.counts["completer"] == "builtin, as it came" and made.counts["labels"] == 2
+    assert any(line.startswith("too few objects for a hold-out") for line in heard.notes)
+
+
 def test_as_it_came_can_be_asked_for(ours, scenes, tmp_path):
     made = label(scenes, tmp_path / "labels", refit=False)
     assert not (made.out / "refit").exists()

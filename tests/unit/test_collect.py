@@ -164,6 +164,19 @@ def test_looks_are_learnt_where_they_tell_the_error_of_other_scenes():
     assert known.calibrate().calibration.by_features is None  # nothing there is wrong by what it looks like
 
 
+def test_what_a_completer_knows_of_things_without_a_mask_is_kept():
+    """Of yours, some with a bay in their contour are hidden as they came, and count as whole."""
+    others = [CalibrationSamples(labels=[described(0.4, 0.3, n, n % 2 == 0) for n in range(80)])]
+    known = [described(0.02, 0.0, n, n % 2 == 0) for n in range(80)]
+    own = CalibrationSamples(labels=known).calibrate(others).calibration.by_features
+    yours = CalibrationSamples(labels=known + [described(0.0, 0.3, n) for n in range(160)])
+    bitten = replace(PLAIN, bay=0.3)
+    learnt, kept = (yours.calibrate(others, by).calibration.by_features for by in (None, own))
+    assert learnt.error(bitten, asked=False) < 0.2 < 0.3 < kept.error(bitten, asked=False)
+    assert kept.behind == learnt.behind  # of labels with an occluder your objects tell more
+    assert CalibrationSamples(labels=known).calibrate(own=own).calibration.by_features is None
+
+
 def test_objects_whose_truth_is_in_pieces_teach_nothing():
     """They are as they were before something was pasted over them: hidden by what their photo shows."""
     parted = BAR & ~rectangle((28, 32), (40, 44))

@@ -9,7 +9,8 @@ from amodalpl.completion.predictor import CompletionPrediction
 from amodalpl.labelling.contact import (
     CLEAR_LEAD,
     SMALLEST_PX,
-    _unseen_in,
+    _unseen,
+    _within,
     contact_of,
     is_doubtful,
     order_by_contact,
@@ -140,6 +141,7 @@ def test_nothing_is_known_of_a_contact_outside_the_crop(window):
         None, 0, np.s_[0:20, 0:30], np.ones((20, 30), np.float32), everywhere, ~everywhere
     )
     rows, columns = window
-    assert not _unseen_in(window, prediction).any()
-    assert _unseen_in(np.s_[10:25, 20:40], prediction).sum() == 10 * 10
-    assert _unseen_in(window, prediction).shape == (rows.stop - rows.start, columns.stop - columns.start)
+    unseen = _unseen(prediction)
+    found = _within(window, prediction.window, unseen)
+    assert not found.any() and found.shape == (rows.stop - rows.start, columns.stop - columns.start)
+    assert _within(np.s_[10:25, 20:40], prediction.window, unseen).sum() == 10 * 10

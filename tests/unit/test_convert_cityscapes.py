@@ -10,6 +10,7 @@ from PIL import Image
 from amodalpl.convert import cityscapes
 from amodalpl.convert.format_table import reader
 from amodalpl.data.records import AnnotationSet, ImageRecord, Mask
+from amodalpl.data.source import Source
 from amodalpl.errors import DataError
 
 FRAME = "aachen/aachen_000000_000019"
@@ -73,6 +74,13 @@ def test_layers_of_polygons(photos, folder, tmp_path):
         ("objects[8]", "deleted object"),
         ("objects[0]", "region without an object: out of roi"),
     ]
+
+
+def test_polygons_of_other_tools_may_be_called_so(tmp_path):
+    task = {"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": []}]}
+    file = tmp_path / "data_polygons.json"
+    file.write_text(json.dumps([task]))
+    assert reader("auto", file).name == "label-studio" and not cityscapes.detect(Source(tmp_path))
 
 
 def test_what_is_covered_is_left_out(folder):

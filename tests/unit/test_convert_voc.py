@@ -1,9 +1,11 @@
 """Pascal VOC: what the corpus in `tests/files` does not hold."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from amodalpl.convert import voc
+from amodalpl.convert.format_table import reader
 from amodalpl.errors import DataError
 
 BOX = "<bndbox><xmin>5</xmin><ymin>6</ymin><xmax>25</xmax><ymax>20</ymax></bndbox>"
@@ -60,3 +62,50 @@ def test_document_types_are_refused(tmp_path, photos):
     (tmp_path / "a.xml").write_text('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>')
     with pytest.raises(DataError, match="a document type is not allowed"):
         voc.read(tmp_path / "a.xml", photos)
+
+
+MAROON, GREEN = (128, 0, 0), (0, 128, 0)  # numbers 1 and 2 of VOC's palette
+
+
+def write_in_colours(folder, first, second):
+    """Write two objects as CVAT and datumaro do, whose masks are in colours."""
+    for name in ("Annotations", "SegmentationObject"):
+        (folder / name).mkdir()
+    other = "<bndbox><xmin>30</xmin><ymin>6</ymin><xmax>50</xmax><ymax>20</ymax></bndbox>"
+    write(folder / "Annotations", "a.xml", thing(), f"<object><name>dish</name>{other}</object>")
+    masks = np.zeros((40, 60, 3), np.uint8)
+    masks[8:18, 7:22], masks[8:18, 32:47] = first, second
+    Image.fromarray(masks).save(folder / "SegmentationObject" / "a.png")
+    return folder
+
+
+def test_masks_in_colours_of_vocs_palette(tmp_path, photos):
+    data = voc.read(write_in_colours(tmp_path, MAROON, GREEN), photos)
+    masks = [instance.modal_mask.pixels((40, 60)) for instance in data.instances]
+    boxes = [(x, y, w, h) for x, y, w, h in map(voc.rle.box_xywh, masks)]
+    assert boxes == [(7, 8, 15, 10), (32, 8, 15, 10)] and not data.left_out
+
+
+@pytest.mark.parametrize("colours", [(MAROON, (1, 2, 3)), ((0, 0, 0), (0, 0, 0))], ids=["others", "only black"])
+def test_other_colours_are_no_numbers(tmp_path, photos, colours):
+    (_, reason), *_ = voc.read(write_in_colours(tmp_path, *colours), photos).left_out
+    assert reason == "PNG of colours: expected grey or palette pixels, got RGB"
+
+
+def test_labelme_of_the_web(tmp_path):
+    """As LabelMe's server and CVAT's "LabelMe 3.0" write it; a mask in a PNG of its own is not read."""
+    points = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((5, 6), (25, 6), (25, 20)))
+    polygon = f"<polygon><username>anna</username>{points}</polygon>"
+    drawn = f"<object><name>cup</name><deleted>0</deleted>{polygon}</object>"
+    deleted = f"<object><name>cup</name><deleted>1</deleted>{polygon}</object>"
+    brushed = "<object><name>cup</name><segm><mask>a_mask_2.png</mask></segm></object>"
+    size = "<imagesize><nrows>40</nrows><ncols>60</ncols></imagesize>"
+    file = write(tmp_path, "a.xml", drawn, size, deleted, brushed)
+    assert reader("auto", file).name == "voc"
+    data = voc.read(file, None)
+    assert [photo.size_hw for photo in data.images] == [(40, 60)]
+    assert [i.modal_mask.polygons for i in data.instances] == [((5.0, 6.0, 25.0, 6.0, 25.0, 20.0),)]
+    assert [reason for _, reason in data.left_out] == [
+        "deleted in LabelMe",
+        "not an area: expected a polygon or bndbox",
+    ]

@@ -13,12 +13,11 @@ from amodalpl.completion.checkpoint import CompleterBundle, save_completer
 from amodalpl.completion.predictor import CropSpec
 from amodalpl.data.exif import any_turned
 from amodalpl.data.read import read_annotations
-from amodalpl.io.images import read_image
+from amodalpl.io.images import read_fitting_image, read_image
 from amodalpl.masks import rle
 from amodalpl.models.completer import build_completer
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.synth import synth
-from amodalpl.report.gallery import _photo
 from amodalpl.runtime.progress import SILENT
 from amodalpl.runtime.usable_photos import require_photos, usable_photos
 from amodalpl.settings import CompleterSettings, SynthesisSettings
@@ -90,7 +89,7 @@ def test_masks_fit(data):
     assert records.by_image[1]
     for instance in records.by_image[1]:
         assert (photo[rle.decode(instance.modal)] == RED).all()
-    assert np.array_equal(_photo(data / "photos", "0.png", SIZE_HW), photo)
+    assert np.array_equal(read_fitting_image(data / "photos", "0.png", SIZE_HW), photo)
 
 
 def test_stages_take_them(data):

@@ -53,6 +53,13 @@ def test_it_is_withheld_where_labels_that_look_so_are_bad():
     assert found.promise is None and found.alike > 1 / 3 and "too few" in found.reason
 
 
+def test_too_few_good_labels_are_not_called_bad():
+    """40 good ones: no bad one is among them, and 59 would be needed."""
+    found = promise_among(PROMISE, judged(count=40), spread(300, 0.0, 0.4, seed=1))
+    assert found.promise is None and "worth 3" in found.reason
+    assert "good" in promise_among(PROMISE, judged(good_below=0.2), spread(300, 0.0, 0.4, seed=1)).reason
+
+
 def test_labels_above_the_bound_take_no_part():
     hold_out = judged(good_below=0.2)
     stated = replace(hold_out, uncertainty=np.where(hold_out.good, 0.05, 0.2))

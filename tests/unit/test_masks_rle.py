@@ -56,6 +56,20 @@ def test_crop_is_put_into_its_frame_and_cut(corner_xy, kept_px):
     assert rle.area_px(encoded) == kept_px
 
 
+def test_a_crop_in_its_frame_has_the_very_bytes_of_the_whole_mask():
+    """Of full, empty, dense and sparse crops, that stick out, touch edges or fill frames up to some hundred pixels."""
+    rng = np.random.default_rng(0)
+    for _ in range(3000):
+        height, width = rng.integers(1, rng.choice([9, 300]), 2)
+        h, w = rng.integers(1, 40, 2)
+        crop = rng.random((h, w)) < rng.choice([0.0, 0.03, 0.5, 0.97, 1.0])
+        x, y = int(rng.integers(-w, width + 1)), int(rng.integers(-h, height + 1))
+        frame = np.zeros((height + 2 * h, width + 2 * w), bool)
+        frame[y + h : y + 2 * h, x + w : x + 2 * w] = crop
+        wanted = rle.encode(frame[h : h + height, w : w + width])
+        assert rle.encode_in_frame(crop, (x, y), (int(height), int(width))) == wanted
+
+
 def test_uncompressed_runs_go_down_the_columns():
     mask = rle.decode(rle.from_uncompressed([2, 3, 1], (3, 2)))
     assert mask.astype(int).tolist() == [[0, 1], [0, 1], [1, 0]]

@@ -1,4 +1,7 @@
-"""PNG files whose pixels are numbers, not colours: grey of 1 to 16 bits, or indices into a palette."""
+"""PNG files whose pixels are numbers: grey of 1 to 16 bits, indices into a palette, or the colours of VOC's palette.
+
+CVAT and datumaro write Pascal VOC's masks in colours: each number as its colour in VOC's palette.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def read_numbers(folder: Path, name: str) -> np.ndarray:
         (H, W) uint16; of a palette the indices.
 
     Raises:
-        LeftOut: not there, damaged, not a PNG, too large, or of colours.
+        LeftOut: not there, damaged, not a PNG, too large, or of other colours than those of VOC's palette.
     """
     try:
         path = image_path(folder, name)
@@ -42,15 +45,28 @@ def read_numbers(folder: Path, name: str) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size was checked above
             with Image.open(path, formats=["PNG"]) as image:
-                if image.mode not in _MODES:
+                pixels = np.asarray(image)
+                numbers = pixels.astype(np.uint16) if image.mode in _MODES else _numbers_of(pixels)
+                if numbers is None:
                     raise LeftOut(f"PNG of colours: expected grey or palette pixels, got {image.mode}")
-                numbers = np.asarray(image).astype(np.uint16)
                 grey = image.mode == "L"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise LeftOut(f"unreadable PNG: {str(error)[:120]}") from None
     if grey and start[_BIT_DEPTH_AT] in (2, 4):  # Pillow spreads these over 0 to 255
         numbers //= 255 // (2 ** start[_BIT_DEPTH_AT] - 1)
     return numbers
+
+
+def _numbers_of(colours: np.ndarray) -> np.ndarray | None:
+    """Return the numbers of colours in VOC's palette; None where there are others, or nothing but black."""
+    if colours.ndim != 3 or colours.shape[2] != 3:
+        return None
+    weights = np.array([2**16, 2**8, 1], dtype=np.int32)
+    palette = np.array(_palette(), dtype=np.int32).reshape(-1, 3) @ weights
+    numbers = np.full(2**24, 2**16 - 1, dtype=np.uint16)  # of every colour there is
+    numbers[palette] = np.arange(len(palette))
+    found = numbers[colours.astype(np.int32) @ weights]
+    return found if 0 < found.max() < len(palette) else None
 
 
 def write_numbers(path: Path, numbers: np.ndarray) -> None:
