@@ -169,8 +169,9 @@ def _write_lists(
 
 
 def _labels_in(path: Path) -> Path:
-    """Return the label file of a folder that `pseudolabel` or `apply-review` wrote; else the path."""
-    return path / LABELS if (path / LABELS).is_file() and (path / RUN_FILE).is_file() else path
+    """Return the label file of a folder of labels that a stage wrote, or wrote within its own; else the path."""
+    ours = any((folder / RUN_FILE).is_file() for folder in (path, path.parent))
+    return path / LABELS if ours and (path / LABELS).is_file() else path
 
 
 def _read(row: Format, path: Path, images: Path | None, drawn_on: DrawnOn) -> AnnotationSet:
@@ -275,11 +276,12 @@ def _background(data: AnnotationSet, target: Format, lost: UnsupportedFields) ->
 
 def _photos_of(data: AnnotationSet, source: Path) -> str:
     """Return the folder of the photos as an argument: as given, or as a label folder's record has it; else a name."""
-    recorded = arguments_of(source.parent).get("images") if source.name == LABELS else None
-    for folder in (data.folder, Path(recorded) if isinstance(recorded, str) and "\0" not in recorded else None):
-        if folder is not None and folder.is_dir():
-            return argument(shortened(folder))
-    return "IMAGES"
+    known = [data.folder] if data.folder is not None else []
+    if source.name == LABELS:
+        given = [arguments_of(folder) for folder in source.parents[:2]]
+        recorded = [arguments.get(name) for arguments in given for name in ("images", "source")]
+        known += [Path(folder) for folder in recorded if isinstance(folder, str) and "\0" not in folder]
+    return next((argument(shortened(folder)) for folder in known if folder.is_dir()), "IMAGES")
 
 
 def _next(target: Format, out: Path, photos: str, choice: str) -> str:

@@ -94,14 +94,14 @@ def doctor() -> Summary:
         f"then {_DETECTOR}"
         for pair in _clashes()
     ]
-    devices = _devices()
-    advice += _gpu_advice(bool(devices.get("gpus")), packages["torchvision"])
+    devices, operations = _devices(), _detector_ops()
+    advice += _gpu_advice(bool(devices.get("gpus")), operations)
     counts = {
         "amodalpl": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "packages": packages,
         **devices,
-        "detector_ops": _detector_ops(),
+        "detector_ops": operations,
         "advice": advice or ["nothing to do"],
     }
     return Summary("doctor", None, counts, ok=ok, next="amodalpl demo --out runs/demo" if ok and not advice else "")
@@ -157,16 +157,16 @@ def _devices() -> dict[str, Any]:
     }
 
 
-def _gpu_advice(in_use: bool, torchvision: str) -> list[str]:
+def _gpu_advice(in_use: bool, operations: str) -> list[str]:
     """Say why a GPU that is there is not used, and what the detector misses on one that is.
 
     Args:
         in_use: torch sees a GPU.
-        torchvision: what was found of it.
+        operations: what serves the detector's.
     """
     if in_use:
         slow = "the detector's operations run slowly on the GPU without torchvision: install the build of your torch"
-        return [slow] if torchvision == "missing" or "fails" in torchvision else []
+        return [slow] if operations == "torch" else []
     if not has_gpu_driver():
         return []
     try:

@@ -112,12 +112,15 @@ def test_a_gpu_that_torch_does_not_use_is_told_with_the_reason(installed, monkey
     assert summary.ok and summary.next == ""
 
 
-@pytest.mark.parametrize("broken", [{}, {"torchvision": "RuntimeError: no nms"}], ids=["missing", "broken"])
-def test_a_gpu_without_torchvision_is_told(installed, monkeypatch, broken):
-    installed({**ALL, **({"torchvision": "0.28.0"} if broken else {})}, broken)
+def test_a_gpu_without_operations_of_its_own_is_told(installed, monkeypatch):
+    installed(ALL)
     monkeypatch.setattr(doctor, "_devices", lambda: {"device": "cuda", "gpus": ["H100"]})
+    monkeypatch.setattr(doctor, "_detector_ops", lambda: "torch")
     [advice] = doctor.doctor().counts["advice"]
     assert advice.startswith("the detector's operations run slowly on the GPU without torchvision")
+    for served_by in ("torchvision", "mmcv"):
+        monkeypatch.setattr(doctor, "_detector_ops", lambda served_by=served_by: served_by)
+        assert doctor.doctor().counts["advice"] == ["nothing to do"]
 
 
 def test_two_lines_of_openmmlab_clash(installed):

@@ -217,3 +217,14 @@ def test_where_nothing_is_kept_the_reason_of_most_is_told_and_nothing_is_written
     assert not summary.ok and not out.exists() and list(summary.files) == ["not converted"]
     assert summary.counts["no object was kept"].endswith("score below --min-score: 0.4")
     assert convert(tmp_path / "found.json", out, tmp_path / "coco.json", min_score=0.2).counts["objects"] == 2
+
+
+def test_labels_within_the_folder_of_a_stage_are_a_label_folder(photos, tmp_path):
+    """As `predict` and `refine` write them: their record, which names the photos, is one folder above."""
+    labels = tmp_path / "found" / "labels"
+    labels.mkdir(parents=True)
+    FORMATS["coco"].write(data_set(), labels / "pseudo_amodal.json")
+    (labels / "order.json").write_text("{}")
+    (labels.parent / "run.json").write_text(json.dumps({"arguments": {"source": str(photos)}}))
+    summary = convert(labels, tmp_path / "yolo", to_format="yolo")
+    assert summary.counts["objects"] >= 5 and summary.next == f"cp -r {photos}/. {tmp_path / 'yolo' / 'images'}"
