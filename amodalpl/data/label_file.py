@@ -33,8 +33,8 @@ DECISION = "decision"
 """Key of `amodalpl` in a label that was decided on."""
 NOTHING_IN_FRONT = frozenset({"no_occluder", "overlap_only", "kept_modal"})
 """Flags of labels that nothing is in front of by the order, or whose class is never completed."""
-DOUBTFUL_FROM = 0.3
-"""Uncertainty from which labels are doubtful where nothing is promised."""
+DOUBTFUL_FROM = 0.25
+"""Uncertainty above which labels are doubtful: they expect an IoU below 0.75, the least that promises are about."""
 UNASKED = NOTHING_IN_FRONT | {"fully_shared"}
 """Flags of labels that the network was not asked about."""
 _MASKS = ("segmentation", "visible_mask")

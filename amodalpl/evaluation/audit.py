@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..calibration.fit import RiskGuarantee
 from ..calibration.restate import restate_by
 from ..data.label_file import DOUBTFUL_FROM, NOTHING_IN_FRONT, read_label_head, read_labels, write_label_file
 from ..data.label_folder import LABELS, ORDER, ShownLabel
@@ -79,8 +80,9 @@ def audit(
     sha256 = hash_file(file) if file.is_file() else ""
     head = read_label_head(file)
     strata: dict[str, list[int]] = defaultdict(list)
+    promise = promise_of(file)
     for entry in read_labels(file, *head):
-        strata[_stratum_of(entry)].append(entry["id"])
+        strata[_stratum_of(entry, promise)].append(entry["id"])
     made = _read_judgements(judgements, sha256) if judgements else None
     if made:
         seed, sample = made.seed, made.sample
@@ -118,12 +120,12 @@ def audit(
     )
 
 
-def _stratum_of(label: Mapping[str, Any]) -> str:
+def _stratum_of(label: Mapping[str, Any], promise: RiskGuarantee | None) -> str:
     notes = label["amodalpl"]
     grown = "grown" if notes.get("added_px") else "as drawn"
     if NOTHING_IN_FRONT.intersection(notes.get("flags") or ()):
         return f"{grown}, no occluder"
-    return f"{grown}, {'promised' if is_promised(notes) else 'not promised'}"
+    return f"{grown}, {'promised' if is_promised(notes, promise) else 'not promised'}"
 
 
 def _mixed(drawn: Mapping[str, list[int]], seed: int) -> list[int]:

@@ -6,7 +6,7 @@ the free baselines, uncertainty beside error, the promise beside what was seen, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ from .scores_file import LABELS, label_file, read_truth, write_evaluation
 UNCERTAINTY = "labels: uncertainty beside error, with intervals"
 PROMISE = "labels: promise, with intervals"
 ORDER = "order: O-Acc (PCNet/ASBU) and directed pairs (InstaOrder), with intervals"
+EVERY_LABEL = "every label of these photos"
 ANNOTATED_FRACTION = 0.8
 """An object is hidden by what is annotated when at least this share of its hidden part lies under annotated masks."""
-UNPROMISED = NOTHING_IN_FRONT | {"low_confidence"}
 STATS_FILE = "stats.json"
 
 _Chosen = dict[str, np.ndarray]  # name of a group -> (objects,) bool
@@ -65,8 +65,8 @@ def evaluate_promise(
     """
     known = read_truth(truth)
     file = label_file(labels)
-    stated = _what_labels_state(file)
     promise = promise_of(file)
+    stated = _what_labels_state(file, promise)
     scored = score_objects(known, file, things_only=things_only, gap_px=gap_px, progress=progress)
     orders = count_orders(known, labels, things_only=things_only, gap_px=gap_px, progress=progress)
     photos = sorted({o.image_id for o in scored.objects})
@@ -74,18 +74,24 @@ def evaluate_promise(
     photo_of = np.array([position[o.image_id] for o in scored.objects])
     draws = draw_photos(len(photos), seed)
 
+    def per_photo(values: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Return sums over objects."""
+        return np.bincount(photo_of, weights=np.asarray(values, float), minlength=len(photos))
+
     def ratio(above: Sequence[float] | np.ndarray, below: Sequence[float] | np.ndarray) -> Ratio:
         """Return a ratio of sums over objects."""
-        top, bottom = (
-            np.bincount(photo_of, weights=np.asarray(v, float), minlength=len(photos)) for v in (above, below)
-        )
-        return ratio_of_sums(top, bottom, draws)
+        return ratio_of_sums(per_photo(above), per_photo(below), draws)
 
     groups = _groups(scored.objects, scored.rows[LABELS])
     uncertainty, promised = (np.array([stated[o.id][k] for o in scored.objects], float) for k in (0, 1))
     scores = {
         HIDDEN: _hidden_scores(scored.rows, ratio),
-        UNCERTAINTY: _uncertainty_scores(scored.rows[LABELS], uncertainty, groups, ratio),
+        UNCERTAINTY: {
+            **_uncertainty_scores(scored.rows[LABELS], uncertainty, groups, ratio),
+            EVERY_LABEL: _of_every_label(
+                stated.values(), per_photo([1 - c.iou for c in scored.rows[LABELS]]), position, draws
+            ),
+        },
         PROMISE: _promise_scores(scored.rows[LABELS], promised, promise, groups, ratio),
         ORDER: _order_scores(orders.rows, seed),
     }
@@ -102,21 +108,30 @@ def evaluate_promise(
     return write_evaluation(summary, "evaluation_promise.json", options, scored.digest, truth=truth, labels=file)
 
 
-def _what_labels_state(file: Path) -> dict[int, tuple[float, bool]]:
-    """Return the uncertainty of each label, and whether it is promised: it has an occluder, and enough confidence."""
+def _what_labels_state(file: Path, promise: RiskGuarantee | None) -> dict[int, tuple[float, bool, int]]:
+    """Return the uncertainty of each label, whether it is promised, and its photo."""
     images, categories = read_label_head(file)
-    notes = ((label["id"], label["amodalpl"]) for label in read_labels(file, images, categories))
     stated = {}
-    for number, note in notes:
+    for label in read_labels(file, images, categories):
+        number, note = label["id"], label["amodalpl"]
         if note.get("uncertainty") is None:
             raise DataError(f"{file}: annotation {number}: expected an uncertainty, as labels of `pseudolabel` have")
-        stated[number] = float(note["uncertainty"]), is_promised(note)
+        stated[number] = float(note["uncertainty"]), is_promised(note, promise), label["image_id"]
     return stated
 
 
-def is_promised(notes: Mapping[str, Any]) -> bool:
-    """Tell whether the promise speaks of a label: something is in front of it, and its uncertainty is low enough."""
-    return not UNPROMISED.intersection(notes.get("flags") or ())
+def is_promised(notes: Mapping[str, Any], promise: RiskGuarantee | None) -> bool:
+    """Tell whether the promise speaks of a label: something is in front of it, and its uncertainty is low enough.
+
+    Args:
+        notes: what the label file says of it, under `amodalpl`.
+        promise: None where none was made; then labels are meant that are not doubtful.
+    """
+    flags = set(notes.get("flags") or ())
+    if promise is None:
+        return not flags & (NOTHING_IN_FRONT | {"low_confidence"})
+    uncertainty = notes.get("uncertainty")
+    return not flags & NOTHING_IN_FRONT and uncertainty is not None and uncertainty <= promise.uncertainty_at_most
 
 
 def promise_of(file: Path) -> RiskGuarantee | None:
@@ -141,6 +156,7 @@ def _groups(objects: Sequence[ScoredObject], counts: Sequence[completion.Counts]
         "all": np.ones(len(counts), dtype=bool),
         "hidden by what is annotated": hidden & under,
         "hidden by what is not": hidden & ~under,
+        "hidden by half or more": np.array([2 * c.hidden_px >= c.truth_px for c in counts]),
         "not hidden": ~hidden,
     }
 
@@ -177,6 +193,34 @@ def _uncertainty_scores(
             **seen.minus(stated).as_scores("error_unstated"),
         }
     return scores
+
+
+def _of_every_label(
+    stated: Iterable[tuple[float, bool, int]], known_error: np.ndarray, position: Mapping[int, int], draws: np.ndarray
+) -> dict[str, Any]:
+    """Hold what all labels state against the least that their error can be: labels without truth count as right.
+
+    A truth of hidden objects only chooses those that are worst. What labels state is about all objects, and no such
+    truth can excuse a mean below what is known.
+
+    Args:
+        stated: uncertainty, whether it is promised and photo of each label.
+        known_error: (photos,) float, sum of the errors that the truth tells.
+        position: of each photo with truth.
+        draws: of photos, for the bootstrap.
+    """
+    labels, uncertainty = np.zeros((2, len(position)))
+    for value, _, image_id in stated:
+        if image_id in position:
+            labels[position[image_id]] += 1
+            uncertainty[position[image_id]] += value
+    mean, least = ratio_of_sums(uncertainty, labels, draws), ratio_of_sums(known_error, labels, draws)
+    return {
+        "labels": int(labels.sum()),
+        **mean.as_scores("mean_uncertainty"),
+        **least.as_scores("mean_error_at_least"),
+        **least.minus(mean).as_scores("error_unstated_at_least"),
+    }
 
 
 def _promise_scores(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..calibration.fit import Calibration, RiskGuarantee
+from ..calibration.fit import Calibration
 from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CompletionPredictor
 from ..data.label_file import DOUBTFUL_FROM
@@ -93,17 +93,11 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings, rules: ClassRu
         unmasked_threshold=unmasked_threshold,
         fill=settings.fill,
         max_growth=settings.max_growth,
-        low_confidence=_low_confidence(settings.low_confidence, bundle.promise),
+        low_confidence=DOUBTFUL_FROM if settings.low_confidence is None else settings.low_confidence,
         calibration=bundle.calibration,
         shapes=bundle.shapes,
         rules=rules,
     )
-
-
-def _low_confidence(given: float | None, promise: RiskGuarantee | None) -> float:
-    if given is not None:
-        return given
-    return promise.uncertainty_at_most if promise else DOUBTFUL_FROM
 
 
 def gaps_of_grown(gap_px: int, contour_inset_px: int) -> tuple[int, int]:

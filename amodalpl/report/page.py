@@ -37,7 +37,7 @@ _MEANINGS = {
     "runaway": "the completion was larger than `labels.max_growth` allows; left as drawn",
     "shared_pixels": "some of its drawn pixels belong to other masks, which were drawn over them",
     "fully_shared": "all of its pixels belong to other masks; left as drawn",
-    "low_confidence": "the uncertainty is above the bound of the completer (`labels.low_confidence`)",
+    "low_confidence": "the uncertainty is above `labels.low_confidence`",
     "uncalibrated": "nobody measured what its uncertainty is worth",
     "iscrowd": "rejected in a review: a region that detectors ignore",
 }

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from amodalpl.calibration.fit import RiskGuarantee
 from amodalpl.errors import DataError
 from amodalpl.evaluation.promise import HIDDEN, ORDER, PROMISE, UNCERTAINTY, evaluate_promise, is_promised
 from amodalpl.masks import rle
 from amodalpl_cli.main import app
 
 SIZE_HW = (20, 30)
-PROMISED = {"uncertainty_at_most": 0.2, "iou_above": 0.75, "share": 0.95}
+PROMISED = {"uncertainty_at_most": 0.3, "iou_above": 0.75, "share": 0.95}
 
 
 def box(top, left, bottom, right):
@@ -105,6 +106,16 @@ def test_by_hand(truth, labels):
     assert found.counts["hidden_px_under_annotated_masks"] == pytest.approx(50 / 70)
 
 
+def test_objects_hidden_by_half_or_more_are_a_group(tmp_path, labels):
+    """60 of 120 pixels are hidden in the first photo, 59 in the second."""
+    half = BACK & (np.arange(30) >= 9)
+    seen = [(1, half), (2, half | (BACK & box(0, 8, 1, 9)))]
+    truth = write(tmp_path / "truth.json", [entry(10 * k + 2, BACK, mask, k) for k, mask in seen])
+    rows = evaluate_promise(truth, labels).scores[UNCERTAINTY]
+    assert [int((BACK & ~mask).sum()) for _, mask in seen] == [60, 59]
+    assert (rows["all"]["labels"], rows["hidden by half or more"]["labels"]) == (2, 1)
+
+
 def test_without_a_promise_nothing_is_held_against_it(truth, labels):
     (labels / "stats.json").write_text(json.dumps({"counts": {}, "promise": None}))
     found = evaluate_promise(truth, labels)
@@ -150,7 +161,7 @@ def test_command_writes_what_compare_reads(tmp_path, truth, labels):
 
 
 @pytest.mark.parametrize(
-    ("flags", "promised"),
+    ("flags", "meant"),
     [
         pytest.param([], True, id="nothing to say of it"),
         pytest.param(["shared_pixels", "truncated"], True, id="nothing that matters"),
@@ -159,5 +170,28 @@ def test_command_writes_what_compare_reads(tmp_path, truth, labels):
         pytest.param(["overlap_only", "shared_pixels"], False, id="nothing in front but what it overlaps"),
     ],
 )
-def test_which_labels_a_promise_is_about(flags, promised):
-    assert is_promised({"flags": flags}) is promised
+def test_which_labels_are_meant_without_a_promise(flags, meant):
+    assert is_promised({"flags": flags}, None) is meant
+
+
+@pytest.mark.parametrize(
+    ("flags", "uncertainty", "promised"),
+    [
+        pytest.param([], 0.1, True, id="at the bound"),
+        pytest.param([], 0.100001, False, id="above it, though not doubtful"),
+        pytest.param(["low_confidence"], 0.1, True, id="doubtful by a setting of the user's"),
+        pytest.param(["no_occluder"], 0.0, False, id="nothing in front"),
+        pytest.param([], None, False, id="nothing stated"),
+    ],
+)
+def test_which_labels_a_promise_is_about(flags, uncertainty, promised):
+    assert is_promised({"flags": flags, "uncertainty": uncertainty}, RiskGuarantee(0.1)) is promised
+
+
+def test_what_labels_without_truth_state_counts(tmp_path, labels):
+    """The truth has the hidden objects of one photo; the labels there state 0, 0.3 and 0.1."""
+    truth = write(tmp_path / "truth.json", [entry(12, BACK, BACK & ~FRONT, 1), entry(13, UNSEEN, SEEN_OF_UNSEEN, 1)])
+    row = evaluate_promise(truth, labels).scores[UNCERTAINTY]["every label of these photos"]
+    assert row["labels"] == 3 and row["mean_uncertainty"] == pytest.approx(0.4 / 3)
+    assert row["mean_error_at_least"] == pytest.approx(0.25 / 3)  # the completed one is right, so is what has no truth
+    assert row["error_unstated_at_least"] == pytest.approx(-0.15 / 3)

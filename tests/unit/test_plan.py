@@ -61,7 +61,7 @@ def test_order_is_found_by_the_settings_else_by_the_method(method):
     ("given", "promise", "bound"),
     [
         pytest.param(None, None, DOUBTFUL_FROM, id="nothing is promised"),
-        pytest.param(None, RiskGuarantee(0.12), 0.12, id="up to where something is"),
+        pytest.param(None, RiskGuarantee(0.12), DOUBTFUL_FROM, id="not promised is not doubtful"),
         pytest.param(0.0, RiskGuarantee(0.12), 0.0, id="given, though it is zero"),
         pytest.param(0.7, None, 0.7, id="given"),
     ],
