@@ -149,6 +149,23 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
+def stacked(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Lay one sheet below another; the narrower one is filled up on its right.
+
+    Args:
+        top: (H, W, 3) uint8 RGB.
+        bottom: likewise, of any size.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    width = max(top.shape[1], bottom.shape[1])
+    sheet = np.full((top.shape[0] + bottom.shape[0], width, 3), GROUND, dtype=np.uint8)
+    sheet[: top.shape[0], : top.shape[1]] = top
+    sheet[top.shape[0] :, : bottom.shape[1]] = bottom
+    return sheet
+
+
 def _fit(picture: np.ndarray, side_px: int) -> np.ndarray:
     scale = side_px / max(picture.shape[:2])
     if scale == 1:

@@ -20,7 +20,7 @@ from ..masks.boxed import BoxedMask
 from ..report import draw
 from ..runtime.summary import Summary
 
-_CLOSE_UP_PX, _TILE_PX = 480, 300
+_CLOSE_UP_PX, _TILE_PX, _PHOTO_PX = 480, 300, 1230  # the photo as wide as four tiles
 _MOST = 23  # objects beside the photo
 _MOST_NAMED = 5  # photos in a message
 
@@ -72,9 +72,11 @@ def show(annotations: Path, images: Path, what: str, out: Path | None = None) ->
     titles = [_title(shown, data.category_names) for shown in objects]
     pictures = _close_up(image, objects[0], titles[0]) if one and objects else _overview(image, objects, titles)
     legend = f"{draw.LEGEND}   |   {record.file_name}"
-    sheet = draw.contact_sheet(
-        pictures, min(4, len(pictures)), _CLOSE_UP_PX if len(pictures) < 3 else _TILE_PX, legend=legend
-    )
+    if len(pictures) < 3:
+        sheet = draw.contact_sheet(pictures, len(pictures), _CLOSE_UP_PX, legend=legend)
+    else:
+        objects_sheet = draw.contact_sheet(pictures[1:], min(4, len(pictures) - 1), _TILE_PX)
+        sheet = draw.stacked(draw.contact_sheet(pictures[:1], 1, _PHOTO_PX, legend=legend), objects_sheet)
     write_image(target, sheet)
     counts = {
         "photo": record.file_name,
@@ -90,7 +92,7 @@ def _photo(data: AnnotationSet, what: str) -> ImageRecord:
         lambda path: path.parent / path.stem == wanted,
         lambda path: path.name == wanted.name,
         lambda path: path.stem == wanted.name,
-        lambda path: not what.isdigit() and path.name.startswith(wanted.name),
+        lambda path: not _is_number(what) and path.name.startswith(wanted.name),
     ):
         found = [record for record in data.images if is_meant(Path(record.file_name))]
         if len(found) == 1:
@@ -106,6 +108,11 @@ def _photo(data: AnnotationSet, what: str) -> ImageRecord:
     close = nearest(what, (r.file_name for r in data.images))
     hint = close if "did you mean" in close else f"; the first of {len(data.images)} is {data.images[0].file_name}"
     raise DataError(f"{data.path}: no photo is called {what}{hint if data.images else ''}")
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether a text may be an id, which has no zeros before it."""
+    return text.isdecimal() and (text == "0" or not text.startswith("0"))
 
 
 def _notes(data: AnnotationSet, wanted: set[int], file: Path) -> dict[int, Mapping[str, Any]]:

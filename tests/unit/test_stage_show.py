@@ -95,6 +95,13 @@ def test_a_photo_shows_all_its_objects(labels, tmp_path):
         show(*labels, "x/d.png", tmp_path / "no.png")
 
 
+def test_the_photo_is_larger_than_its_objects(labels, tmp_path):
+    """All objects are judged on it; close-ups of 300 pixels lie below it."""
+    show(*labels, "a.png", tmp_path / "photo.png")
+    height, width = read_png(tmp_path / "photo.png").shape[:2]
+    assert width >= 1230 and height > 820 + 300  # of a photo of 20 x 30
+
+
 def test_the_last_part_of_a_name_is_enough_where_it_is_unique(labels, tmp_path):
     assert show(*labels, "elsewhere/c.png", tmp_path / "c.png").counts["photo"] == "c.png"
     with pytest.raises(DataError, match="2 photos are called e/a.png: a.png, b/a.png; give the whole file name"):
@@ -124,6 +131,9 @@ def test_the_beginning_of_a_name_is_enough_where_one_photo_has_it(labels, tmp_pa
     assert show(folder, images, "c.png", tmp_path / "x.png").counts["photo"] == "c.png.rf.0a1b.jpg"
     with pytest.raises(DataError, match="expected the id of an annotation or the name of a photo, got 99"):
         show(folder, images, "99", tmp_path / "x.png")
+    (images / "0099_png.rf.jpg").write_bytes((images / "c.png").read_bytes())
+    rename(folder, "a.png", "0099_png.rf.jpg")
+    assert show(folder, images, "0099", tmp_path / "x.png").counts["photo"] == "0099_png.rf.jpg"
     rename(folder, "a.png", "photo_1.png", "photo_2.png")
     with pytest.raises(DataError, match="2 photos are called photo: photo_1.png, photo_2.png; give the whole"):
         show(folder, images, "photo", tmp_path / "x.png")
