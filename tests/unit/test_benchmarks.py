@@ -81,14 +81,14 @@ def test_scene_has_eight_instances_at_the_size_of_a_photo():
 @pytest.mark.parametrize(("ratio", "code"), [(3.9, 0), (4.1, 1)], ids=["as fast", "slower by over a third"])
 def test_check_fails_when_a_ratio_is_worse(tmp_path, monkeypatch, capsys, ratio, code):
     stored = tmp_path / "ratios.json"
-    stored.write_text(json.dumps({"quick cpu": {"numbers of a sample pair": 3.0}}))
+    stored.write_text(json.dumps({"quick cpu": {"training step asbu, 32 x 256 px": 3.0}}))
     machine = {"gflops": 100.0, "copy_gbs": 10.0}
     row = {"value": 1.0, "unit": "ms", "seconds": ratio, "floor_s": 1.0, "ratio": ratio, "machine": machine}
     monkeypatch.setattr(command, "RATIOS", stored)
     monkeypatch.setattr(command, "_in_own_process", lambda *_: {**row, "busy": None, "peak_mb": 100.0})
-    monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick", "--check", "--only", "numbers"])
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick", "--check", "--only", "step asbu"])
     assert command.main() == code
-    assert ("slower: numbers of a sample pair: 4.1 times the floor" in capsys.readouterr().err) == (code == 1)
+    assert ("slower: training step asbu, 32 x 256 px: 4.1 times the floor" in capsys.readouterr().err) == (code == 1)
 
 
 def test_busy_share_is_the_mean_of_what_the_driver_says(tmp_path):
