@@ -83,10 +83,12 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
 
 
 def _read_task(builder: Builder, task: dict[str, Any], place: str) -> None:
-    chosen = _annotation(builder, task, place)
+    chosen, others = _annotation(task)
     results = _objects(chosen.get("result"))
     name = _name(task, builder.images)
     canvas = builder.photo(name, place, _stated_size(results))
+    for key, entry in others:
+        builder.leave_out(f"{place}: {key}", f"another annotation of the photo: {_whose(entry)}")
     named = _labels_beside(results)
     for index, result in enumerate(results):
         with builder.entry(f"{place}: result[{index}]"):
@@ -113,18 +115,15 @@ def _labels_beside(results: list[dict[str, Any]]) -> dict[str, list[Any]]:
     return named
 
 
-def _annotation(builder: Builder, task: dict[str, Any], place: str) -> dict[str, Any]:
-    """Choose one annotator's work; a model's predictions where nobody annotated."""
+def _annotation(task: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:
+    """Choose one annotator's work, a model's predictions where nobody annotated; return it and the others, by key."""
     for key in ("annotations", "completions", "predictions"):
         offered = [entry for entry in _objects(task.get(key)) if not entry.get("was_cancelled")]
         if offered:
             last = max(offered, key=lambda entry: str(entry.get("updated_at") or entry.get("created_at") or ""))
             chosen = next((entry for entry in offered if entry.get("ground_truth") is True), last)
-            for entry in offered:
-                if entry is not chosen:
-                    builder.leave_out(f"{place}: {key}", f"another annotation of the photo: {_whose(entry)}")
-            return chosen
-    return {}
+            return chosen, [(key, entry) for entry in offered if entry is not chosen]
+    return {}, []
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

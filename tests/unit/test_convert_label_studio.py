@@ -121,6 +121,14 @@ def test_addresses_that_leave_the_folder(address, tmp_path):
         label_studio.read(write(tmp_path, task(result(), image=address)), tmp_path)
 
 
+def test_the_first_reason_is_why_a_photo_is_not_read(tmp_path):
+    """Not that a second person annotated it too."""
+    twice = task(result(), image="../a.png")
+    twice["annotations"] *= 2
+    with pytest.raises(DataError, match=r"none of 1 entries \(tasks\[0\]: photo outside the folder"):
+        label_studio.read(write(tmp_path, twice), None)
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
