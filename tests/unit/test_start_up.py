@@ -73,7 +73,12 @@ def test_commands_without_a_network(site, command):
 
 
 @pytest.mark.parametrize(
-    "command", ["pseudolabel none.json images --out labels", "run tiny --annotations none.json --images images --out all", "demo --out all"]
+    "command",
+    [
+        "pseudolabel none.json images --out labels",
+        "run tiny --annotations none.json --images images --out all",
+        "demo --out all",
+    ],
 )
 def test_something_is_shown_before_torch_is_loaded(site, command):
     """Within a second of an idle machine; here within what a help page takes, since a busy one must not fail it."""
