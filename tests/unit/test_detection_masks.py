@@ -7,6 +7,7 @@ import torch
 pytest.importorskip("mmdet")
 
 from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
 
 from amodalpl.detector import encoded_masks, inference
 from amodalpl.detector.encoded_masks import encode_in_boxes, encode_kept, masks_encoded
@@ -34,6 +35,7 @@ def test_masks_in_their_boxes_and_beyond_are_encoded_whole():
 @pytest.fixture
 def pasted():
     """Return what pastes 7 masks of 28 x 28 into a photo of 60 x 80 that the network saw at half its size."""
+    init_default_scope("mmdet")  # whatever was built before
     torch.manual_seed(0)
     head = FCNMaskHead(num_convs=1, in_channels=4, conv_out_channels=4, num_classes=1)
     logits = torch.randn(7, 1, 28, 28)
