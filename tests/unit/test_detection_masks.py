@@ -35,6 +35,7 @@ def test_masks_in_their_boxes_and_beyond_are_encoded_whole():
 @pytest.fixture
 def pasted():
     """Return what pastes 7 masks of 28 x 28 into a photo of 60 x 80 that the network saw at half its size."""
+    init_default_scope("mmdet")  # whatever was built before
     torch.manual_seed(0)
     init_default_scope("mmdet")
     head = FCNMaskHead(num_convs=1, in_channels=4, conv_out_channels=4, num_classes=1)
