@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from amodalpl.masks.boxes import Square, crop_square, tight_box
-from amodalpl.masks.geometry import dilate, from_patch, occlusion_boundary, to_patch, touch, warp_window
+from amodalpl.masks.geometry import dilate, filled_hull, from_patch, occlusion_boundary, to_patch, touch, warp_window
 
 
 def rectangle(rows, columns, size_hw=(40, 40)):
@@ -133,3 +133,13 @@ def test_a_window_is_warped_as_opencv_warps_the_whole(seed):
         framed[40:130, 30:150] = image
         whole = cv2.warpAffine(framed, matrix, (200, 150), flags=cv2.INTER_LINEAR)
         np.testing.assert_array_equal(warp_window(image, matrix, window, (30, 40)), whole[window])
+
+
+def test_the_hull_of_an_l_is_its_triangle_and_two_rows_apart_are_joined():
+    corner = np.zeros((7, 9), bool)
+    corner[1:6, 2] = corner[5, 2:7] = True
+    ys, xs = np.mgrid[:7, :9]
+    assert np.array_equal(filled_hull(corner), (xs >= 2) & (ys <= 5) & (ys - 1 >= xs - 2))
+    apart = np.zeros((7, 9), bool)
+    apart[0, 3:6] = apart[6, 3:6] = True
+    assert np.array_equal(filled_hull(apart), (xs >= 3) & (xs < 6))
