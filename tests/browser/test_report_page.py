@@ -369,8 +369,10 @@ def test_decisions_in_the_folder_are_shown_and_can_be_taken_back(open_page, tmp_
     page = open_page(folder)
     assert verdict(page, 1) == "reject"
     page.locator('.card[data-id="1"]').get_by_role("button", name="Reject").click()
+    page.locator('.card[data-id="1"]:not([data-verdict])').wait_for()
+    page.wait_for_function("JSON.parse(localStorage.getItem(STORE)).here[1] === null")
     page.reload()
-    assert verdict(page, 1) is None
+    page.locator('.card[data-id="1"]:not([data-verdict])').wait_for()
     assert read_review(exported(page)).decisions == ()
 
 
