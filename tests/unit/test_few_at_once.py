@@ -57,3 +57,20 @@ def test_half_precision_reaches_every_thread(network):
 def test_an_error_in_a_thread_is_an_error(network):
     with pytest.raises(RuntimeError), torch.inference_mode():
         FewAtOnce(network)(torch.rand(2 * FEW, 3, 24, 24))  # not a multiple of 16: the levels do not fit
+
+
+@pytest.mark.parametrize("patches", [1, FEW, FEW + 1])
+def test_the_number_of_threads_changes_no_bit(patches):
+    torch.manual_seed(0)
+    network, x = FewAtOnce(UNet(4, 32).eval()), torch.rand(patches, 4, 128, 128)
+    x = x.contiguous(memory_format=torch.channels_last)
+    network = network.to(memory_format=torch.channels_last)
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            with torch.inference_mode():
+                found.append(network(x))
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(*found)
