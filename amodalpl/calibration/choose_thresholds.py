@@ -28,7 +28,7 @@ from .holdout import Case, Holdout, with_tolerance
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 NO_GROWTH = 1.0  # the threshold that no probability exceeds
 COMPLETION_THRESHOLDS = THRESHOLDS[::2]  # for the order, which weighs every contact again for each
-UNMASKED_DRAWS, UNMASKED_SHARE = 2, 0.5  # scenes again, with so many of their occluders unknown, for what looks tell
+UNMASKED_DRAWS, UNMASKED_SHARE = 2, 0.5  # scenes again, with so many of their occluders unknown, for what features tell
 F1_NOISE = 0.005  # F1 that differs by less says nothing: among 400 pairs its standard error is three times that
 
 

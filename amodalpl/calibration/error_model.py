@@ -24,8 +24,8 @@ class LogisticModel:
     """A number from 0 to 1 by a logistic function of features.
 
     Attributes:
-        centre: of each look where it was fitted.
-        scale: its standard deviation there; 1 for a look that never changed.
+        centre: of each feature where it was fitted.
+        scale: its standard deviation there; 1 for a feature that never changed.
         weights: of the standardised features.
         bias: what is added.
     """
@@ -77,7 +77,7 @@ def fit_logistic(features: np.ndarray, value: np.ndarray, weight: np.ndarray | N
 
     counts = np.ones(len(value)) if weight is None else weight
     centre, spread = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(spread > 1e-6, spread, 1.0)  # a look that never changes tells nothing
+    scale = np.where(spread > 1e-6, spread, 1.0)  # a feature that never changes tells nothing
     standard = (features - centre) / scale
     fitted = LogisticRegression(C=RIDGE, max_iter=1000).fit(
         np.concatenate([standard, standard]),
