@@ -28,7 +28,7 @@ from ..io.json_stream import finite, read_lines, write_lines
 from ..labelling.agreement import Action, Match, Rule, match_labels
 from ..masks import rle
 from ..metrics.detection import coco_scores, protocol
-from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
+from ..report.label_page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
 from ..runtime.next_command import argument, beside
 from ..runtime.parts import PARTS, read_parts

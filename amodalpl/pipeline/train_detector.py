@@ -25,7 +25,7 @@ from ..io.files import hash_file, read_json, write_json, write_whole
 from ..masks import rle
 from ..metrics.detection import IOU_TYPES, ONLY_BOXES, IouType, coco_scores, known_iou_type, protocol
 from ..report import sanity_checks
-from ..report.detector import REPORT_FILE, write_detector_page
+from ..report.detector_page import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
 from ..runtime.next_command import argument, beside
 from ..runtime.progress import SILENT, Progress
