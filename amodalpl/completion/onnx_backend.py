@@ -72,7 +72,7 @@ def write_network(folder: Path, completer: Completer, patch_px: int, weights_sha
         return export(completer.network, (torch.zeros(2, channels, patch_px, patch_px),), [INPUT], [OUTPUT], free)
 
     def off(part: Path) -> float:
-        by_onnx = Completer(_open(part, torch.device("cpu")), completer.method, completer.uses_image)
+        by_onnx = Completer(open_network(part, torch.device("cpu")), completer.method, completer.uses_image)
         return _largest_difference(completer, by_onnx, patch_px)
 
     difference = write_checked(path, exported, off, MOST_DIFFERENT, ", or use --backend torch")
@@ -124,10 +124,15 @@ def read_network(folder: Path, weights_sha256: object, device: torch.device) -> 
         raise CheckpointError(
             f"{path}: is not the file that {NOTE} describes (its SHA-256 differs); write it again with {command}"
         )
-    return _open(path, device)
+    return open_network(path, device)
 
 
-def _open(path: Path, device: torch.device) -> OnnxNetwork:
+def open_network(path: Path, device: torch.device) -> OnnxNetwork:
+    """Open a network in ONNX, alone: its file may name no others.
+
+    Raises:
+        CheckpointError: onnxruntime cannot open it.
+    """
     runtime = need("onnxruntime")
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda":

@@ -113,7 +113,7 @@ def _read_image(builder: Builder, image: ET.Element, name: str | None, place: st
     for index, shape in enumerate(image):
         with builder.entry(f"{place}: {shape.tag}[{index}]"):
             _read_shape(builder, canvas, shape, types, depths)
-    for back, front in _in_depth(builder.data.instances[-len(depths) :] if depths else [], depths):
+    for back, front in pairs_in_depth(builder.data.instances[-len(depths) :] if depths else [], depths):
         builder.data.front_of.append((front, back))
 
 
@@ -198,7 +198,7 @@ def _value(text: str, kind: str) -> Value:
     return text
 
 
-def _in_depth(instances: list[Instance], depths: dict[int, int]) -> list[tuple[int, int]]:
+def pairs_in_depth(instances: list[Instance], depths: dict[int, int]) -> list[tuple[int, int]]:
     """Return pairs (back, front) of a photo's objects whose boxes overlap and whose depths differ, lower ids first.
 
     Only objects that begin left of where another one ends are compared with it.
@@ -327,7 +327,7 @@ def _depths(instances: list[Instance], pairs: set[tuple[int, int]], losses: Unsu
         depths |= raised
         if not raised:
             break
-    if {(front, back) for back, front in _in_depth(instances, depths)} != pairs:
+    if {(front, back) for back, front in pairs_in_depth(instances, depths)} != pairs:
         losses["order in depth, pairs"] += len(pairs)
         return {}
     return depths

@@ -31,11 +31,7 @@ _MARKS = ("truncated", "occluded", "difficult")
 
 def detect(source: Source) -> bool:
     """Tell by the root of an XML file, or of any in a folder."""
-    return any(_is_voc(head) for head in (source.head, *map(_head, source.some(".xml"))))
-
-
-def _head(file: Path) -> bytes:
-    return Source(file).head
+    return any(_is_voc(head) for head in (source.head, *(Source(file).head for file in source.some(".xml"))))
 
 
 def _is_voc(head: bytes) -> bool:

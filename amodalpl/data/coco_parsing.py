@@ -436,9 +436,13 @@ def make_instances(
                 problem = _why_not(entry, modal, amodal)
                 dropped.append(Dropped(f"{entry.place}.{problem[0]}", entry.id, entry.image_id, problem[1]))
                 continue
+            group, extra = None, _NOTHING
             try:
-                others = (_score_if_any(entry.raw), None, _NOTHING) if drawn is None else _others(entry.raw, drawn)
-                score, group, extra = others
+                if drawn is None:
+                    score = _score_if_any(entry.raw)
+                else:
+                    score, extra = score_of(entry.raw), _rest(entry.raw, drawn)
+                    group = entry.raw["group"] if type(entry.raw.get("group")) is int else None
             except LeftOut as reason:
                 dropped.append(Dropped(entry.place, entry.id, entry.image_id, str(reason)))
                 continue
@@ -558,11 +562,6 @@ def _mask(value: Any, mask: Rle, drawn_on_hw: tuple[int, int] | None) -> Mask:
         return Mask(rle=mask)
     parts = value if isinstance(value[0], list) else [value]
     return Mask(tuple(tuple(map(float, part)) for part in parts), size_hw=drawn_on_hw)
-
-
-def _others(raw: Mapping[str, Any], known: set[str]) -> tuple[float | None, int | None, dict[str, Any]]:
-    """Return score, group and what else an entry says."""
-    return score_of(raw), raw["group"] if type(raw.get("group")) is int else None, _rest(raw, known)
 
 
 def mask_of(value: Any, size_hw: tuple[int, int], place: str = "", mended: list[Dropped] | None = None) -> Mask:

@@ -148,7 +148,7 @@ def _label_entry(label: FinishedLabel, completer: str) -> dict[str, Any]:
     instance, features = label.instance, label.features
     whole, seen = rle.to_json(label.amodal.encode()), rle.to_json(label.visible.encode())
     area_px = _area_px(whole)
-    hidden_by = None if label.hidden_by is None else [_hidden_by(*entry) for entry in label.hidden_by.items()]
+    hidden_by = [{"occluder": occluder, "px": px} for occluder, px in (label.hidden_by or {}).items()]
     return {
         "id": instance.id,
         "image_id": instance.image_id,
@@ -167,15 +167,11 @@ def _label_entry(label: FinishedLabel, completer: str) -> dict[str, Any]:
             "growth": round(area_px / max(label.drawn_px, 1), 6),
             "added_px": area_px - label.drawn_px,
             "flags": list(label.flags),
-            **({} if hidden_by is None else {"hidden_by": hidden_by}),
+            **({} if label.hidden_by is None else {"hidden_by": hidden_by}),
             **({} if features is None else {"features": {name: round(value, 4) for name, value in features.items()}}),
             **({} if label.drawn is None else {"drawn": rle.to_json(label.drawn)}),
         },
     }
-
-
-def _hidden_by(occluder: int | None, pixels: int) -> dict[str, int | None]:
-    return {"occluder": occluder, "px": pixels}
 
 
 def decided_entry(annotation: Mapping[str, Any], verdict: Verdict | None) -> dict[str, Any]:

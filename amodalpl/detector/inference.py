@@ -68,14 +68,14 @@ def detect(
                     encoded = {key: of_objects[index] for key, of_objects in as_rles.items()}
                     whole = encoded["segmentation"]
                     detection = Detection(
-                        category_ids[label], score, _box((x1, y1, x2, y2), whole), whole, encoded.get("visible_mask")
+                        category_ids[label], score, box_of((x1, y1, x2, y2), whole), whole, encoded.get("visible_mask")
                     )
                     results.append(detection.to_coco(sample.img_id))
                 advance(1)
     return results
 
 
-def _box(box_xyxy: tuple[float, ...], mask: Rle) -> tuple[float, ...]:
+def box_of(box_xyxy: tuple[float, ...], mask: Rle) -> tuple[float, ...]:
     """Return a box, or that of the mask where a model says none, as SOLO, whose boxes are all zeros."""
     if any(box_xyxy) or not rle.area_px(mask):
         return box_xyxy
@@ -161,7 +161,10 @@ def detect_photos(
         for group in groups.values():
             for start in range(0, len(group), batch_size):
                 batch = group[start : start + batch_size]
-                with torch.autocast("cuda", torch.float16) if half else nullcontext(), _from(detector, least_score):
+                with (
+                    torch.autocast("cuda", torch.float16) if half else nullcontext(),
+                    masks_from(detector, least_score),
+                ):
                     samples = detector.model.test_step(pseudo_collate([prepared for _, prepared in batch]))
                 for (index, _), sample in zip(batch, samples, strict=True):
                     found[index] = _detections(detector, sample.pred_instances, least_score)
@@ -169,7 +172,7 @@ def detect_photos(
 
 
 @contextmanager
-def _from(detector: Detector, least_score: float) -> Iterator[None]:
+def masks_from(detector: Detector, least_score: float) -> Iterator[None]:
     """Let a two-stage model leave out what will be left out anyway before it makes masks, not after.
 
     What has a lower score never takes a place of what has a higher one. Not where a head changes scores upwards.
@@ -216,7 +219,7 @@ def _detections(detector: Detector, found: Any, least_score: float) -> list[Dete
     seen = encode_kept(found.visible_masks, kept, boxes) if "visible_masks" in found else [None] * len(kept)
     told = zip(found.labels[kept].tolist(), scores[kept].tolist(), boxes[kept].tolist(), strict=True)
     return [
-        Detection(detector.categories[label]["id"], min(max(score, 0.0), 1.0), _box(tuple(box), mask), mask, visible)
+        Detection(detector.categories[label]["id"], min(max(score, 0.0), 1.0), box_of(tuple(box), mask), mask, visible)
         for (label, score, box), mask, visible, area in zip(told, masks, seen, rle.areas_px(masks), strict=True)
         if area
     ]

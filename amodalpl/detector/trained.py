@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.registry import init_default_scope
+from mmengine.config import Config
 from torch import nn
 
-from ..errors import AmodalplError, CheckpointError, DataError, SettingsError
+from ..errors import CheckpointError, DataError, SettingsError
 from ..io.files import hash_file, read_json
 from ..runtime.stage_run import RUN_FILE, finished_run
 from ..settings_values import resolve
@@ -25,10 +24,10 @@ from . import config as configs
 from . import mmdet_registry as _mmdet_registry  # noqa: F401  # MMDetection knows our parts from here on
 from . import weights
 from .folder import CONFIG, METRICS, STAGE, VAL, WEIGHTS, hash_of_own_weights
-from .mmdetection import MODELS, TRANSFORMS
-from .quiet import muted, third_party_quiet
+from .mmdetection import TRANSFORMS
+from .quiet import third_party_quiet
 from .stock_config import class_count, read_config, read_written_config, without_downloads
-from .training import pool_precisely
+from .training import build, pool_precisely
 
 _READS = ("LoadImage", "LoadPhoto", "LoadAnnotations", "LoadPairedMasks", "LoadPanoptic")  # photos are read before
 _COCO_CLASSES = 80
@@ -102,7 +101,7 @@ def _of_folder(folder: Path, device: torch.device) -> Detector:
         for entry in read_json(folder / VAL, "the validation annotations")["categories"]
     ]
     model_config = without_downloads(read_written_config(folder / CONFIG)["model"])
-    model = _build(model_config, folder)
+    model = build(model_config, None, str(folder))
     names = _load(model, folder / WEIGHTS)
     told = [entry["name"] for entry in categories]
     if names is not None and list(names) != told:
@@ -110,7 +109,7 @@ def _of_folder(folder: Path, device: torch.device) -> Detector:
             f"{folder / WEIGHTS}: expected weights for the {len(told)} classes of {VAL}, got others "
             f"({', '.join(names[:3])}, ...); train again"
         )
-    transforms = _transforms(configs.test_pipeline(settings))
+    transforms = transforms_of(configs.test_pipeline(settings))
     name = model_config["type"] if settings.model == "mmdet-config" else settings.model
     return Detector(name, model, transforms, categories, device, {"detector": sha256})
 
@@ -118,7 +117,7 @@ def _of_folder(folder: Path, device: torch.device) -> Detector:
 def _of_config(path: Path, checkpoint: Path, device: torch.device) -> Detector:
     config = read_config(path)
     model_config = without_downloads(config["model"])
-    model = _build(model_config, path)
+    model = build(model_config, None, str(path))
     names = _load(model, checkpoint)
     count = class_count(model_config)
     names = names or _names_of(config, count)
@@ -129,22 +128,8 @@ def _of_config(path: Path, checkpoint: Path, device: torch.device) -> Detector:
         )
     categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
     identity = {"detector config": hash_file(path), "detector": hash_file(checkpoint)}
-    transforms = _transforms(_test_pipeline(config, path))
+    transforms = transforms_of(_test_pipeline(config, path))
     return Detector(type(model).__name__, model, transforms, categories, device, identity)
-
-
-def _build(config: Mapping[str, Any], source: Path) -> Any:
-    init_default_scope("mmdet")
-    try:
-        with third_party_quiet(), muted():
-            return MODELS.build(ConfigDict(config))
-    except AmodalplError:
-        raise
-    except Exception as error:  # MMEngine wraps whatever the parts of a network raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"{source}: model {config.get('type')}: MMDetection could not build it ({reason[:200]})"
-        ) from None
 
 
 def _load(model: nn.Module, path: Path) -> tuple[str, ...] | None:
@@ -187,7 +172,8 @@ def _watch_numbers(model: Any, source: Path) -> None:
     model.backbone.register_forward_hook(watch)
 
 
-def _transforms(pipeline: Sequence[Mapping[str, Any]]) -> list[Any]:
+def transforms_of(pipeline: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Build the steps of a pipeline that come after reading the photo."""
     with third_party_quiet():
         return [TRANSFORMS.build(step) for step in pipeline if not str(step["type"]).startswith(_READS)]
 

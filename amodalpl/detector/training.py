@@ -51,23 +51,25 @@ def first_then_others(work: Callable[[], T]) -> T:
     return work()
 
 
-def build(config: Mapping[str, Any], seed: int, source: str = "") -> Any:
-    """Build a network from a model config, with seeded random weights.
+def build(config: Mapping[str, Any], seed: int | None, source: str = "") -> Any:
+    """Build a network from a model config.
 
     Args:
         config: of `model_table.model_config`, or of a config of MMDetection.
-        seed: the same gives the same weights.
+        seed: of its random weights; None for a network whose weights are loaded.
         source: of the config, named in messages.
 
     Raises:
         DataError: MMDetection cannot build it, since it needs parts or packages that are not here.
     """
     init_default_scope("mmdet")
-    set_random_seed(seed)
+    if seed is not None:
+        set_random_seed(seed)
     try:
         with third_party_quiet(), muted():
             model = MODELS.build(ConfigDict(config))
-            model.init_weights()
+            if seed is not None:
+                model.init_weights()
     except AmodalplError:
         raise
     except Exception as error:  # MMEngine wraps whatever the parts of a network raise

@@ -174,7 +174,7 @@ class _Counts:
             self.completion[radius_px, name].append(objects)
             if radius_px == 0:
                 self.hidden.add(photo_id, name, [objects])
-        for name, pairs in _count_order(case, found["labels"], radius_px, near_px):
+        for name, pairs in count_order(case, found["labels"], radius_px, near_px):
             self.order[name].append(pairs)
 
     def compute(self) -> dict[str, dict[str, metrics.Scores]]:
@@ -214,9 +214,20 @@ def _count_case(
             yield name, metrics.count_instance(label[window], truth[window], modal[window])
 
 
-def _count_order(
+def count_order(
     case: Case, found: SceneLabels, radius_px: int, near_px: int
 ) -> Iterator[tuple[str, ordering.OrderCounts]]:
+    """Compare the order of a scene with the truth; of masks that are not eroded, also that of simple rules.
+
+    Args:
+        case: the scene, with its whole objects.
+        found: labels of it.
+        radius_px: by how much visible masks were eroded.
+        near_px: tolerance for gaps between neighbours.
+
+    Yields:
+        Name of a row, and its counts.
+    """
     modal, amodal = case.scene.masks, case.amodal
     truth_one_way = ordering.one_way_order_from_masks(modal, amodal)
     truth = ordering.order_from_masks(modal, amodal, near_px, rim_px=0)

@@ -238,7 +238,7 @@ def _order(truths: Sequence[Instance], found: Sequence[Any], gap_px: int) -> ord
         seen = [thing.visible_mask for thing in found]
         visible = None if seen[0] is None else _boxed([mask for mask in seen if mask])
         labels = label_detections(whole, visible, [thing.score for thing in found])
-        of_truth = _matched([thing.mask for thing in found], [thing.amodal for thing in truths if thing.amodal])
+        of_truth = truth_of_each([thing.mask for thing in found], [thing.amodal for thing in truths if thing.amodal])
         evidence = {
             (of_truth[pair.front], of_truth[pair.back]): pair.evidence_px
             for pair in labels.order
@@ -255,7 +255,7 @@ def _boxed(masks: Sequence[Rle]) -> BoxedMasks:
     return BoxedMasks(map(boxed.decode, masks), (height, width))
 
 
-def _matched(found: Sequence[Any], truths: Sequence[Any]) -> dict[int, int]:
+def truth_of_each(found: Sequence[Rle], truths: Sequence[Rle]) -> dict[int, int]:
     """Return the truth that each detection is, at most one each; detections come by falling score."""
     shared = np.asarray(rle.intersections_px(found, truths))  # (D, T)
     ious = shared / (rle.areas_px(found)[:, None] + rle.areas_px(truths)[None] - shared)

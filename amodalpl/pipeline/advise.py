@@ -54,6 +54,23 @@ class Advice:
     scores: dict[str, dict[str, Any]]
     leads: dict[str, dict[str, float | None]]
 
+    def next_command(self, data: str, out: Path) -> str:
+        """Return the command to go on with: label by what is recommended; where that is the hull, train first.
+
+        Once every training was measured, the completer that came nearest to the hull labels.
+
+        Args:
+            data: annotations and images, as the command line takes them.
+            out: folder of the advice.
+        """
+        use = self.use
+        if use == HULL and ADVISED[-1] not in self.scores:
+            return f"amodalpl advise {data} --out {argument(out)} --until {ADVISED[-1]}"
+        if use == HULL:
+            use = max(self.leads, key=lambda name: self.scores[name][METRIC] or 0)
+        completer, labels = argument(out / folder_of(use)), beside(out, out.name, "labels")
+        return f"amodalpl pseudolabel {data} --completer {completer} --out {labels}"
+
 
 def advise(
     annotations: Path,
@@ -115,7 +132,7 @@ def advise(
         counts={"advice": found.sentence},
         scores={f"hold-out {HIDDEN}": found.scores},
         files={"advice": out / ADVICE, **{name: out / folder_of(name) for name in wanted}},
-        next=_next_command(found, f"{argument(annotations)} {argument(images)}", out),
+        next=found.next_command(f"{argument(annotations)} {argument(images)}", out),
     )
 
 
@@ -192,14 +209,3 @@ def _sentence(use: str, photos: int, ratios: Mapping[str, Ratio], leads: Mapping
     return text + "".join(
         f"; {name} adds {lead}, which may be chance" for name, lead in leads.items() if lead.over == use
     )
-
-
-def _next_command(found: Advice, data: str, out: Path) -> str:
-    """Label by what is recommended; where the hull is, train, and after that label by what came nearest."""
-    use = found.use
-    if use == HULL and ADVISED[-1] not in found.scores:
-        return f"amodalpl advise {data} --out {argument(out)} --until {ADVISED[-1]}"
-    if use == HULL:
-        use = max(found.leads, key=lambda name: found.scores[name][METRIC] or 0)
-    completer, labels = argument(out / folder_of(use)), beside(out, out.name, "labels")
-    return f"amodalpl pseudolabel {data} --completer {completer} --out {labels}"

@@ -129,7 +129,8 @@ def apply_review(
                 before, gone = carry_over(read_review(made_before), (e.annotation for e in read.labels))
                 reviews.insert(len(reviews) - 1, before)
                 lost += gone
-        counts = _write(read, out, data, _together(reviews), lost)
+        decisions = {decision.id: decision.decision for review in reviews for decision in review.decisions}  # last wins
+        counts = _write(read, out, data, decisions, lost)
         write_label_page(out, images, completer, progress)
         run.finish(counts, [p.name for p in out.iterdir() if p.name != RUN_FILE and not p.name.startswith(".")])
         (out / _ASIDE).unlink(missing_ok=True)
@@ -188,11 +189,6 @@ def _completer_of(completer: Path, record: Mapping[str, Any], labels: Path) -> P
             "the folder that `amodalpl pseudolabel` was given"
         )
     return fitted if given == of_labels and fitted.exists() else completer
-
-
-def _together(reviews: Sequence[Review]) -> dict[int, Verdict]:
-    """Return the decision per annotation id; the last review has the last word."""
-    return {decision.id: decision.decision for review in reviews for decision in review.decisions}
 
 
 def _write(

@@ -115,7 +115,8 @@ def predict(
     video = Video(found.video) if found.video else None
     photos = None if video else _usable(found, settings.left_out_photos, progress)
     opened = trained.open_detector(detector, checkpoint, where)
-    inputs = {**_identity(found), **opened.identity}
+    shown = {"video": hash_file(found.video)} if found.video else {"images": hash_listing(found.folder, found.names)}
+    inputs = {**shown, **opened.identity}
     if completer is not None:
         completer = completer_folder(completer)
         inputs["completer"] = hash_file(completer / CARD)
@@ -132,7 +133,8 @@ def predict(
             assert photos
             parts = detect_in_parts(photos, opened, out, settings.predict, progress, inference)
             data = AnnotationSet(photos.records, [], opened.categories, photos.dropped, path=source)
-            inference.write_results(out / RESULTS, _results(parts))
+            results = (result for line in read_parts(parts) for result in line["detections"])
+            inference.write_results(out / RESULTS, results)
             counts |= _label(data, photos, parts, opened.name, out, completer, settings, device, progress)
         if found.others:
             counts["files that are no photos"] = found.others
@@ -171,10 +173,6 @@ def _parts_removed_on_bad_input(run: StageRun) -> Iterator[None]:
         if run.is_new:
             shutil.rmtree(run.out / PARTS, ignore_errors=True)
         raise
-
-
-def _identity(found: PhotoSource) -> dict[str, str]:
-    return {"video": hash_file(found.video)} if found.video else {"images": hash_listing(found.folder, found.names)}
 
 
 def _usable(found: PhotoSource, most_left_out: float, progress: Progress) -> Photos:
@@ -235,20 +233,12 @@ def detect_in_parts(
             batch_size=settings.batch_size,
             half=settings.precision == "fp16",
         )
-        return (_line(record, objects) for record, objects in zip(records, found, strict=True))
+        for record, objects in zip(records, found, strict=True):
+            yield {"image_id": record.id, "detections": [one.to_coco(record.id) for one in objects]}
 
     with ThreadPoolExecutor(min(_READERS, usable_cores())) as readers:
         some = settings.photos_per_part
         return make_parts(out / PARTS, photos.records, some, detect, "detecting objects", progress)
-
-
-def _line(record: ImageRecord, objects: Sequence[Any]) -> dict[str, Any]:
-    """Return the line of a photo: COCO results of its objects."""
-    return {"image_id": record.id, "detections": [found.to_coco(record.id) for found in objects]}
-
-
-def _results(parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    return (result for line in read_parts(parts) for result in line["detections"])
 
 
 def _label(

@@ -316,14 +316,14 @@ def _write_labels(work: _Work, before: Path, folder: Path, number: int, parts: S
     replaced: set[int] = set()
 
     def entries() -> Iterator[dict[str, Any]]:
-        found = _by_photo(parts) if parts else iter(())
+        found = read_parts(parts or ())
         following = next(found, None)
         for image_id, group in groupby(
             read_labels(before / LABELS, images, categories), key=lambda entry: entry["image_id"]
         ):
-            while following is not None and following[0] != image_id and parts:
+            while following is not None and following["image_id"] != image_id:
                 following = next(found, None)
-            detections = following[1] if following is not None and following[0] == image_id else []
+            detections = [] if following is None else following["detections"]
             for entry, action in _judged(list(group), detections, work.settings.refine, number, agnostic):
                 actions[action] += 1
                 if action == "replaced":
@@ -352,10 +352,6 @@ def _actions(folder: Path) -> dict[str, int]:
     """Return how many labels of a round were treated how."""
     counts = read_json(folder / STATS, "the statistics of a label folder")[_COUNTS]
     return {action: counts[action] for action in _ACTIONS}
-
-
-def _by_photo(parts: Sequence[Path]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    return ((line["image_id"], line["detections"]) for line in read_parts(parts))
 
 
 def _knows_one_class(folder: Path) -> bool:
@@ -404,11 +400,7 @@ def _judged(
         whole = None
         if action == "replaced":
             assert match
-            whole = _with_visible(detections[match.index]["segmentation"], entry["visible_mask"])
+            detected = rle_of(detections[match.index]["segmentation"])
+            whole = rle.to_json(rle.union(detected, rle_of(entry["visible_mask"])))  # detectors leave some of it out
             said |= {"source": "detector", "round": number, "uncertainty": round(after, 6)}
         yield refined_entry(entry, whole, after, said, dropped=action == "dropped"), action
-
-
-def _with_visible(whole: Mapping[str, Any], visible: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a whole mask with what is visible; detectors leave some of it out."""
-    return rle.to_json(rle.union(rle_of(whole), rle_of(visible)))

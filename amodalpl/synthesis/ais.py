@@ -19,7 +19,18 @@ from ..masks.boxes import Square, crop_square
 from ..settings import AisSettings, SynthesisSettings
 from .bank import UNKNOWN_PX, Bank, CutOut, image_square
 from .placement import draw_number
-from .placement_geometry import SKETCH_PX, Placed, in_own_photo, patch_from, photo_with, put, seen_box, warp, whole_in
+from .placement_geometry import (
+    SKETCH_PX,
+    Placed,
+    in_own_photo,
+    patch_from,
+    photo_with,
+    pixels_within,
+    put,
+    seen_box,
+    warp,
+    whole_in,
+)
 from .sample import Sample
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the object's photo
@@ -53,15 +64,15 @@ def draw_ais(bank: Bank, index: int, rng: np.random.Generator, settings: Synthes
     patch: Box = target.cutout.box_xywh  # when no drawn one will do
     for _ in range(ais.tries):
         drawn = _patch(target.cutout, rng, ais)
-        if enough(whole & _within(drawn, sketch_from_frame, SKETCH_PX), drawn):
+        if enough(whole & pixels_within(drawn, sketch_from_frame, SKETCH_PX), drawn):
             patch = drawn
             break
-    visible = whole & _within(patch, sketch_from_frame, SKETCH_PX)
+    visible = whole & pixels_within(patch, sketch_from_frame, SKETCH_PX)
     visible = visible if visible.any() else whole
     pasted: list[Placed] = []
     for _ in range(draw_number(ais.pasted, rng)):
         for _ in range(ais.tries):
-            placed = _over(bank, target.cutout, patch, rng, ais)
+            placed = put_over(bank, target.cutout, patch, rng, ais)
             left = visible & ~placed.mask_in(sketch_from_frame, SKETCH_PX)
             if np.count_nonzero(left) < np.count_nonzero(visible) and enough(left, patch):
                 pasted.append(placed)
@@ -96,8 +107,16 @@ def _patch(target: CutOut, rng: np.random.Generator, ais: AisSettings) -> Box:
     return left, top, width, height
 
 
-def _over(bank: Bank, target: CutOut, patch: Box, rng: np.random.Generator, ais: AisSettings) -> Placed:
-    """Put a random cut-out somewhere where its box meets the object's."""
+def put_over(bank: Bank, target: CutOut, patch: Box, rng: np.random.Generator, ais: AisSettings) -> Placed:
+    """Put a random cut-out somewhere where its box meets the object's.
+
+    Args:
+        bank: of the cut-outs.
+        target: the object.
+        patch: box that is shown of it, in pixels of its photo.
+        rng: for all choices.
+        ais: how large it is beside the patch.
+    """
     index = int(rng.integers(len(bank)))
     other = bank[index]
     (x, y, w, h), (_, _, other_w, other_h) = target.box_xywh, other.box_xywh
@@ -131,7 +150,7 @@ def _render(
     patch_px = settings.patch_px
     patch_from_frame = patch_from(square, patch_px, bool(rng.random() < settings.flip_probability))
     whole = whole_in(target, patch_from_frame, patch_px)
-    inside = _within(patch, patch_from_frame, patch_px)
+    inside = pixels_within(patch, patch_from_frame, patch_px)
     occluder = np.zeros_like(whole)
     for item in pasted:
         occluder |= item.mask_in(patch_from_frame, patch_px) & inside
@@ -143,15 +162,6 @@ def _render(
     is_hidden = bool((whole & occluder).any())
     unknown = ~inside | (_unknown_in(bank, target, patch_from_frame, settings) & ~whole)
     return Sample(modal, occluder, whole, image, is_hidden, settings.boundary_px, unknown)
-
-
-def _within(box: Box, patch_from_frame: np.ndarray, patch_px: int) -> np.ndarray:
-    """Tell which pixels of a patch lie within a box of the photo, (P, P) bool."""
-    centres = np.arange(patch_px) + 0.5
-    xs = (centres - patch_from_frame[0, 2]) / patch_from_frame[0, 0]
-    ys = (centres - patch_from_frame[1, 2]) / patch_from_frame[1, 1]
-    x, y, w, h = box
-    return np.outer((ys >= y) & (ys < y + h), (xs >= x) & (xs < x + w))
 
 
 def _unknown_in(bank: Bank, target: Placed, patch_from_frame: np.ndarray, settings: SynthesisSettings) -> np.ndarray:

@@ -118,6 +118,17 @@ def patch_from(square: Square, patch_px: int, flip: bool = False) -> np.ndarray:
     return np.array([[scale, 0.0, dx], [0.0, scale, dy], [0.0, 0.0, 1.0]])
 
 
+def pixels_within(
+    box_xywh: tuple[float, float, float, float], patch_from_frame: np.ndarray, patch_px: int
+) -> np.ndarray:
+    """Tell which pixels of a patch lie within a box of the photo, (P, P) bool."""
+    centres = np.arange(patch_px) + 0.5
+    xs = (centres - patch_from_frame[0, 2]) / patch_from_frame[0, 0]
+    ys = (centres - patch_from_frame[1, 2]) / patch_from_frame[1, 1]
+    x, y, w, h = box_xywh
+    return np.outer((ys >= y) & (ys < y + h), (xs >= x) & (xs < x + w))
+
+
 def warp(raster: np.ndarray, patch_from_raster: np.ndarray, patch_px: int, *, linear: bool = False) -> np.ndarray:
     """Resample a raster by a (3, 3) matrix between corners (`to_patch` counts from pixel centres)."""
     (a, b, dx), (c, d, dy), _ = patch_from_raster.tolist()

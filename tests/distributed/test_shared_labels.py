@@ -214,7 +214,7 @@ def test_helpers_that_die_change_nothing(inputs, alone, tmp_path, monkeypatch):
 
 
 def test_photos_that_are_added_are_labelled_by_one(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr(helpers, "_start", lambda *_: pytest.fail("a helper was started"))
+    monkeypatch.setattr(helpers.subprocess, "Popen", lambda *_, **__: pytest.fail("a helper was started"))
     annotations, images, completer = inputs
     settings = resolve({"labels": {"images_per_part": PHOTOS_PER_PART, "workers": 3}})
     pseudolabel(annotations, images, completer, tmp_path / "labels", settings, device="cpu", add=True)

@@ -13,7 +13,7 @@ from interruptions import Killed, KillIn
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError, SettingsError
 from amodalpl.metrics.hidden_parts import HiddenParts
-from amodalpl.pipeline.advise import _next_command, advise, recommend
+from amodalpl.pipeline.advise import advise, recommend
 
 PHOTOS = 20
 VALUES = {
@@ -81,7 +81,7 @@ def test_each_advice_has_a_next_line_and_none_leads_in_a_circle():
         (own, f"{labels}fine_tuned --out labels"),
         (few, f"{labels}ready_made --out labels"),
     ):
-        assert _next_command(recommend(measured), "a.json i", Path("advice")) == line
+        assert recommend(measured).next_command("a.json i", Path("advice")) == line
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,8 @@ from pydantic import ValidationError
 from amodalpl.masks.boxes import tight_box
 from amodalpl.masks.geometry import occlusion_boundary
 from amodalpl.settings import AisSettings, SynthesisSettings
-from amodalpl.synthesis.ais import _over, _within, draw_ais, draw_interval
+from amodalpl.synthesis.ais import draw_ais, draw_interval, put_over
 from amodalpl.synthesis.bank import Bank
-from amodalpl.synthesis.placement_geometry import patch_from
 
 STILL = {"patch": (1.0, 1.0), "patch_overlap": 1.0, "jitter": 0.0, "jitter_overlap": 1.0}
 MASKS = ("modal", "occluder", "boundary", "target", "unknown")
@@ -140,14 +139,6 @@ def test_drawn_intervals_cover_enough(scale, overlap):
     assert min(covered) < overlap + 0.02 and max(covered) > 0.97  # the whole range is used
 
 
-def test_pixels_within_a_box():
-    matrix = patch_from(type("Square", (), {"x": 10.0, "y": 20.0, "side": 16.0})(), 8)  # two units a pixel
-    inside = _within((12, 24, 4, 6), matrix, 8)
-    assert np.flatnonzero(inside.any(axis=0)).tolist() == [1, 2] and inside.sum() == 2 * 3
-    mirrored = patch_from(type("Square", (), {"x": 10.0, "y": 20.0, "side": 16.0})(), 8, flip=True)
-    np.testing.assert_array_equal(_within((12, 24, 4, 6), mirrored, 8), inside[:, ::-1])
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -171,7 +162,7 @@ def test_what_is_pasted_meets_the_box_of_the_object_wherever_that_is_possible(ba
     x, y, w, h = target.box_xywh
     rng, offsets = np.random.default_rng(0), []
     for _ in range(400):
-        placed = _over(bank, target, (x, y, w, h), rng, AisSettings())
+        placed = put_over(bank, target, (x, y, w, h), rng, AisSettings())
         bx, by, bw, bh = placed.cutout.box_xywh
         size = placed.frame_from_image[0, 0]
         middle = placed.frame_from_image @ (bx + bw / 2, by + bh / 2, 1)

@@ -12,7 +12,7 @@ from amodalpl.detector import box_prompt, config, model_table, training
 from amodalpl.detector.box_prompt import BoxAnswer, best_location, iou_with, knows, open_box_prompt, proposals
 from amodalpl.detector.heads import blade
 from amodalpl.detector.inference import detect_photos
-from amodalpl.detector.trained import Detector, _transforms
+from amodalpl.detector.trained import Detector, transforms_of
 from amodalpl.errors import DataError, OutputError
 from amodalpl.masks import rle
 from amodalpl.settings_values import resolve
@@ -33,7 +33,7 @@ def detector(model):
         for name, weights in network.named_parameters():
             if "controller" in name or "mask" in name or "param" in name:
                 weights.add_(0.3 * torch.randn_like(weights))
-    transforms = _transforms(config.test_pipeline(settings))
+    transforms = transforms_of(config.test_pipeline(settings))
     return Detector(model, network.eval(), transforms, CLASSES, torch.device("cpu"), {})
 
 

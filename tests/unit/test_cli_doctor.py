@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from importlib import metadata
+from functools import partial
+from importlib import import_module, metadata
 
 import pytest
 import torch
@@ -11,6 +12,13 @@ from typer.testing import CliRunner
 
 from amodalpl.tools import doctor
 from amodalpl_cli.main import app
+
+
+def imported(broken, name, package=None):
+    """Import a module, but raise what is given for one that is broken, and leave out packages that are looked for."""
+    if name in broken:
+        raise broken[name]
+    return None if name in LOOKED_FOR else import_module(name, package)
 
 
 @pytest.fixture
@@ -26,11 +34,15 @@ def installed(monkeypatch):
             return versions[name]
 
         monkeypatch.setattr(doctor.metadata, "version", version)
-        monkeypatch.setattr(doctor, "_import_problem", dict(broken).get)
+        monkeypatch.setattr(doctor.importlib, "import_module", partial(imported, dict(broken)))
 
     return choose
 
 
+LOOKED_FOR = (
+    *("torch", "numpy", "cv2", "mmengine", "pycocotools", "pydantic", "matplotlib", "jinja2", "mmcv", "mmdet"),
+    *("torchvision", "onnxruntime"),
+)
 ALL = {
     **dict.fromkeys(("torch", "numpy", "opencv-python", "onedl-mmengine", "pycocotools", "pydantic"), "1.0"),
     **dict.fromkeys(("matplotlib", "Jinja2", "onedl-mmcv", "onedl-mmdetection"), "2.0"),
@@ -64,7 +76,10 @@ def test_a_version_that_makes_other_labels_is_named(installed):
 
 def test_detector_that_is_missing_is_no_error_but_says_what_to_install(installed):
     names = ("onedl-mmcv", "onedl-mmdetection")
-    installed({k: v for k, v in ALL.items() if k not in names}, {"mmcv": "No module", "mmdet": "No module"})
+    installed(
+        {k: v for k, v in ALL.items() if k not in names},
+        {name: ModuleNotFoundError("No module") for name in ("mmcv", "mmdet")},
+    )
     summary = doctor.doctor()
     assert summary.ok and summary.counts["packages"]["mmdet"] == "missing"
     assert summary.counts["advice"] == [
@@ -73,7 +88,7 @@ def test_detector_that_is_missing_is_no_error_but_says_what_to_install(installed
 
 
 def test_required_package_that_is_missing_is_exit_1(installed):
-    installed({k: v for k, v in ALL.items() if k != "pycocotools"}, {"pycocotools": "No module named 'pycocotools'"})
+    installed({k: v for k, v in ALL.items() if k != "pycocotools"}, {"pycocotools": ModuleNotFoundError("No module")})
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
     assert "pycocotools is needed by every stage: pip install pycocotools" in " ".join(result.stdout.split())
@@ -81,10 +96,11 @@ def test_required_package_that_is_missing_is_exit_1(installed):
 
 def test_torchvision_of_another_torch_is_told_with_its_reason(installed):
     installed(
-        {**ALL, "torchvision": "0.28.0"}, {"torchvision": "RuntimeError: operator torchvision::nms does not exist"}
+        {**ALL, "torchvision": "0.28.0"}, {"torchvision": RuntimeError("operator\ntorchvision::nms does not exist")}
     )
     summary = doctor.doctor()
-    assert "torchvision 0.28.0; its import fails: RuntimeError" in summary.counts["packages"]["torchvision"]
+    problem = "RuntimeError: operator torchvision::nms does not exist"  # in one line
+    assert f"torchvision 0.28.0; its import fails: {problem}" in summary.counts["packages"]["torchvision"]
     assert summary.ok
 
 
@@ -128,11 +144,3 @@ def test_two_lines_of_openmmlab_clash(installed):
     advice = doctor.doctor().counts["advice"]
     assert len(advice) == 1
     assert "pip uninstall onedl-mmdetection mmdet; then pip install 'amodalpl[detector]'" in advice[0]
-
-
-def test_import_problem_is_any_exception_in_one_line(monkeypatch):
-    def broken(name):
-        raise RuntimeError("operator\ndoes not exist")
-
-    monkeypatch.setattr(doctor.importlib, "import_module", broken)
-    assert doctor._import_problem("torchvision") == "RuntimeError: operator does not exist"

@@ -99,21 +99,21 @@ def test_pairs_are_those_of_comparing_every_box_with_every_other(side):
             a, b = corners[one], corners[other]
             if (a.min(0) < b.max(0)).all() and (b.min(0) < a.max(0)).all() and depths[one] != depths[other]:
                 expected.append((one, other) if depths[one] < depths[other] else (other, one))
-    assert expected and cvat_xml._in_depth(things, depths) == expected
+    assert expected and cvat_xml.pairs_in_depth(things, depths) == expected
 
 
 def test_a_line_meets_the_box_that_it_lies_in():
     things = [Instance(n, 1, 1, Mask((ring,))) for n, ring in enumerate((box(2, 2, 0, 5), box(0, 0, 9, 9)), 1)]
-    assert cvat_xml._in_depth(things, {1: 0, 2: 1}) == [(1, 2)]  # a line within: it lies in the open box
+    assert cvat_xml.pairs_in_depth(things, {1: 0, 2: 1}) == [(1, 2)]  # a line within: it lies in the open box
     things = [Instance(n, 1, 1, Mask((ring,))) for n, ring in enumerate((box(2, 2, 0, 5), box(2, 0, 9, 9)), 1)]
-    assert cvat_xml._in_depth(things, {1: 0, 2: 1}) == []  # on its edge
+    assert cvat_xml.pairs_in_depth(things, {1: 0, 2: 1}) == []  # on its edge
 
 
 def test_few_boxes_are_looked_at_where_few_are_near():
     """10 000 boxes in a row: comparing all of them would be 50 million pairs, and take minutes."""
     things = [Instance(n, 1, 1, Mask((box(10 * n, 0, 15, 5),))) for n in range(1, 10_001)]
     before = time.process_time()
-    pairs = cvat_xml._in_depth(things, {n: n for n in range(1, 10_001)})
+    pairs = cvat_xml.pairs_in_depth(things, {n: n for n in range(1, 10_001)})
     assert pairs == [(n, n + 1) for n in range(1, 10_000)]
     assert time.process_time() - before < 20
 

@@ -82,7 +82,7 @@ def test_number_of_workers_does_not_matter(folder, recipe):
 
 def test_every_epoch_visits_each_cut_out_once_in_another_order(folder):
     stream = stream_of(folder, length=4 * SIZE)
-    epochs = [[stream._target_of(e * SIZE + i) for i in range(SIZE)] for e in range(4)]
+    epochs = [[stream.start(e * SIZE + i)[0] for i in range(SIZE)] for e in range(4)]
     assert all(sorted(epoch) == list(range(SIZE)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
 

@@ -74,9 +74,9 @@ def test_masks_are_encoded_as_they_are_pasted(pasted, at_once, monkeypatch):
 def test_a_model_without_boxes_gets_those_of_its_masks():
     mask = np.zeros((30, 50), dtype=bool)
     mask[3:7, 10:30] = True
-    assert inference._box((0.0, 0.0, 0.0, 0.0), rle.encode(mask)) == (10.0, 3.0, 30.0, 7.0)
-    assert inference._box((1.0, 2.0, 3.0, 4.0), rle.encode(mask)) == (1.0, 2.0, 3.0, 4.0)
-    assert inference._box((0.0, 0.0, 0.0, 0.0), rle.encode(np.zeros_like(mask))) == (0.0, 0.0, 0.0, 0.0)
+    assert inference.box_of((0.0, 0.0, 0.0, 0.0), rle.encode(mask)) == (10.0, 3.0, 30.0, 7.0)
+    assert inference.box_of((1.0, 2.0, 3.0, 4.0), rle.encode(mask)) == (1.0, 2.0, 3.0, 4.0)
+    assert inference.box_of((0.0, 0.0, 0.0, 0.0), rle.encode(np.zeros_like(mask))) == (0.0, 0.0, 0.0, 0.0)
 
 
 class Head:
@@ -93,7 +93,7 @@ class Head:
 def test_what_is_left_out_anyway_gets_no_masks(head, within):
     detector = type("D", (), {"model": type("M", (), {"roi_head": head})})
     before = head.test_cfg.score_thr
-    with pytest.raises(KeyError), inference._from(detector, 0.3):
+    with pytest.raises(KeyError), inference.masks_from(detector, 0.3):
         assert head.test_cfg.score_thr == within
         raise KeyError
     assert head.test_cfg.score_thr == before

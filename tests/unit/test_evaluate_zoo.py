@@ -109,7 +109,7 @@ def test_zoos_that_cannot_be_scored_are_one_line(data, oracles, tmp_path):
 
 
 def test_pairs_are_matched_by_the_surest_detection():
-    from amodalpl.evaluation.zoo import _matched
+    from amodalpl.evaluation.zoo import truth_of_each
     from amodalpl.masks import rle
 
     def bar(left, right):
@@ -119,4 +119,4 @@ def test_pairs_are_matched_by_the_surest_detection():
 
     truths = [bar(0, 10), bar(10, 20)]
     found = [bar(0, 9), bar(0, 10), bar(12, 20), bar(4, 16)]
-    assert _matched(found, truths) == {0: 0, 2: 1}
+    assert truth_of_each(found, truths) == {0: 0, 2: 1}

@@ -487,16 +487,30 @@ def test_photos_too_large_for_the_page_lie_beside_it(tmp_path, photos, labels, m
 
 
 def test_photos_are_made_smaller_until_they_fit_but_stay_sharp(tmp_path, monkeypatch):
-    folder = tmp_path / "large"
-    folder.mkdir()
-    cv2.imwrite(str(folder / "a.png"), np.random.default_rng(0).integers(0, 255, (900, 1600, 3), dtype=np.uint8))
-    assert gallery._fitting_side(folder, ["a.png"]) == 1280
-    photo = gallery.read_image(folder / "a.png")
-    at_800 = len(encode_image(gallery._reduced(gallery._reduced(photo, 1280), 800), ".jpg", 75)) * 4 / 3
-    monkeypatch.setattr(gallery, "PAGE_BYTES", at_800)
-    assert gallery._fitting_side(folder, ["a.png"]) == 800
-    monkeypatch.setattr(gallery, "PAGE_BYTES", at_800 - 1)
-    assert gallery._fitting_side(folder, ["a.png"]) is None  # 640 would be less than half of 1600
+    size_hw = (900, 1600)
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(
+        str(tmp_path / "photos/a.png"), np.random.default_rng(0).integers(0, 255, (*size_hw, 3), dtype=np.uint8)
+    )
+    mask = rle.to_json(rle.encode(np.pad(np.ones((30, 40), bool), ((10, 860), (20, 1540)))))
+    folder = write_labels(tmp_path / "labels", [{**label(1), "segmentation": mask, "visible_mask": mask}])
+    file = folder / "pseudo_amodal.json"
+    file.write_text(
+        file.read_text().replace(f'"height": {SIZE_HW[0]}, "width": {SIZE_HW[1]}', '"height": 900, "width": 1600')
+    )
+
+    def shown(page_bytes):
+        """Length of the picture in the page, and its width, both 0 where it lies beside the page."""
+        monkeypatch.setattr(gallery, "PAGE_BYTES", page_bytes)
+        write_label_page(folder, tmp_path / "photos", None)
+        picture = re.search(r'id="photo-0">(.*?)</script>', read_page(folder)[0], re.DOTALL)[1]
+        pixels = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_COLOR) if picture else None
+        return len(picture), 0 if pixels is None else pixels.shape[1]
+
+    length, width = shown(10**9)
+    assert shown(length) == (length, width) and shown(length - 4)[1] < width  # base64: four characters for three bytes
+    widths = list(dict.fromkeys(shown(share * length)[1] for share in (1, 0.8, 0.65, 0.5, 0.4, 0.3, 0.2, 0.1)))
+    assert widths == [1280, 1024, 800, 0]  # 640 would be less than half of 1600
 
 
 def test_labels_that_are_too_many_are_counted(photos, labels, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from amodalpl.calibration.holdout import Case
 from amodalpl.completion.predictor import Scene
 from amodalpl.evaluation.completion import evaluate_completion
-from amodalpl.evaluation.holdout_scores import _count_order
+from amodalpl.evaluation.holdout_scores import count_order
 from amodalpl.evaluation.order import evaluate_order
 from amodalpl.labelling.label_scenes import SceneLabels
 from amodalpl.labelling.ordering import OcclusionEdge
@@ -46,7 +46,7 @@ VISIBLE = rectangle(9100, 9000, 30, 60)
 def test_orders_of_the_hold_out():
     modal, amodal = (BoxedMasks(masks, (SIDE_PX, SIDE_PX)) for masks in ((FRONT, VISIBLE), (FRONT, WHOLE)))
     with little_memory():
-        rows = dict(_count_order(Case(Scene(modal), amodal), SceneLabels([], [OcclusionEdge(0, 1, 5.0)]), 0, 2))
+        rows = dict(count_order(Case(Scene(modal), amodal), SceneLabels([], [OcclusionEdge(0, 1, 5.0)]), 0, 2))
     assert rows["labels"].correct == rows["labels"].pairs == 1
     assert rows["larger in front"].hits == 1 and rows["smaller in front"].hits == 0
 

@@ -182,7 +182,7 @@ def test_sheet_shows_what_is_not_known():
 )
 def test_caption_says_what_to_do(monkeypatch, occluder_rows, is_hidden, text):
     written = []
-    monkeypatch.setattr("amodalpl.report.samples._caption", lambda sheet, text, x, y: written.append(text))
+    monkeypatch.setattr("amodalpl.report.samples.cv2.putText", lambda sheet, text, *_: written.append(text))
     target, occluder = np.zeros((2, 100, 100), bool)
     target[:80] = True
     occluder[slice(*occluder_rows)] = True

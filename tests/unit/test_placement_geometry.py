@@ -7,7 +7,7 @@ import pytest
 
 from amodalpl.masks.boxes import crop_square
 from amodalpl.settings import SynthesisSettings
-from amodalpl.synthesis.placement_geometry import draw_view
+from amodalpl.synthesis.placement_geometry import draw_view, patch_from, pixels_within
 
 BOX = (30, 40, 20, 10)
 
@@ -36,3 +36,11 @@ def test_shift_is_in_sides_of_the_crop_and_goes_all_ways():
 
 def test_some_are_mirrored():
     assert 0.4 < np.mean([view.flip for view in views(flip_probability=0.5)]) < 0.6
+
+
+def test_pixels_within_a_box():
+    matrix = patch_from(type("Square", (), {"x": 10.0, "y": 20.0, "side": 16.0})(), 8)  # two units a pixel
+    inside = pixels_within((12, 24, 4, 6), matrix, 8)
+    assert np.flatnonzero(inside.any(axis=0)).tolist() == [1, 2] and inside.sum() == 2 * 3
+    mirrored = patch_from(type("Square", (), {"x": 10.0, "y": 20.0, "side": 16.0})(), 8, flip=True)
+    np.testing.assert_array_equal(pixels_within((12, 24, 4, 6), mirrored, 8), inside[:, ::-1])

@@ -270,7 +270,7 @@ def test_a_stock_model_of_mmdetection_and_one_without_masks(place, tmp_path):
     """RTMDet-Ins with random weights: what it finds is noise, but it is found, and COCO's classes are known."""
     import mmdet
 
-    from amodalpl.detector import stock_config, trained
+    from amodalpl.detector import stock_config, training
 
     configs = Path(mmdet.__file__).parent / ".mim/configs"
     for name, masks in (
@@ -280,7 +280,7 @@ def test_a_stock_model_of_mmdetection_and_one_without_masks(place, tmp_path):
         if not (configs / name).exists():
             pytest.skip("MMDetection is installed without its configs")
         config = stock_config.read_config(configs / name)
-        model = trained._build(stock_config.without_downloads(config["model"]), configs)
+        model = training.build(stock_config.without_downloads(config["model"]), None)
         torch.save({"state_dict": model.state_dict()}, tmp_path / "w.pth")
         if masks:
             detector = load_detector(configs / name, tmp_path / "w.pth", device="cpu")

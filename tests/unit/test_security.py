@@ -101,7 +101,7 @@ def test_yaml_tags_make_no_objects(tmp_path, monkeypatch, trace, value):
 def test_a_network_that_reads_other_files_is_refused(tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from amodalpl.completion.onnx_backend import _open
+    from amodalpl.completion.onnx_backend import open_network
 
     (tmp_path / "secret").write_bytes(bytes(16))
     tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[4], data_location=1)
@@ -113,7 +113,7 @@ def test_a_network_that_reads_other_files_is_refused(tmp_path):
     model.ir_version = 8
     (tmp_path / "completer.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(CheckpointError, match="completer.onnx: onnxruntime .* cannot open it"):
-        _open(tmp_path / "completer.onnx", CPU)
+        open_network(tmp_path / "completer.onnx", CPU)
 
 
 # Files
