@@ -20,13 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from amodalpl.completion.checkpoint import load_completer
 from amodalpl.completion.predictor import Scene
 from amodalpl.completion.training import train
+from amodalpl.detector import require_mmdetection
 from amodalpl.errors import MissingPackageError
 from amodalpl.io.images import read_image
 from amodalpl.labelling.label_scenes import label_scenes
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.pipeline.synth import synth
-from amodalpl.pipeline.train_detector import require_detector, train_detector
+from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.runtime.progress import SILENT, Progress
 from amodalpl.settings import TrainingSettings
 from amodalpl.settings_values import merge, read_config, resolve
@@ -199,7 +200,7 @@ def label_photos(method: str, setting: Setting) -> Result:
 def detector_training(setting: Setting) -> Result:
     """Time photos at detector training, by the paper's settings on a GPU, else the laptop's; floor: its arithmetic."""
     try:
-        require_detector()
+        require_mmdetection("train-detector")
     except MissingPackageError as error:
         raise Skipped(str(error)) from None
     photos = drawn.draw_photos(setting.folder, 12)
@@ -231,7 +232,7 @@ def prediction(model: str, setting: Setting) -> Result:
     quotient of wall times tells of the other work. MMDetection's does not encode masks.
     """
     try:
-        require_detector()
+        require_mmdetection("train-detector")
     except MissingPackageError as error:
         raise Skipped(str(error)) from None
     from mmdet.apis import inference_detector, init_detector

@@ -171,7 +171,7 @@ def detector(
 
     Example: [bold]amodalpl evaluate detector runs/detector[/bold]
     """
-    from amodalpl.pipeline.train_detector import evaluate_detector as stage
+    from amodalpl.evaluation.detector import evaluate_detector as stage
 
     return partial(stage, folder, device=given.device)
 

@@ -1,7 +1,8 @@
 """Detectors of whole objects by MMDetection (extra `detector`), trained on label files.
 
-`model_table.py` lists the models, `config.py` writes their configs, `training.py` runs the training; `trained.py` opens
-a detector and `inference.py` runs it on photos. MMDetection is imported by `mmdetection.py` alone.
+`model_table.py` lists the models, `config.py` writes their configs, `data/training_data.py` reads what is learnt from,
+`training.py` runs the training and `folder.py` names what it leaves; `trained.py` opens a detector and `inference.py`
+runs it on photos. MMDetection is imported by `mmdetection.py` alone.
 """
 
 from __future__ import annotations

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from ..errors import SettingsError
 from ..io.files import hash_file, write_json
 from ..runtime.onnx_files import OPSET, export, need, write_checked
+from .folder import WEIGHTS
 from .heads.orcnn import TwoMaskHead
 from .heads.vrsp import VrspMaskHead
 from .mmdetection import FCNMaskHead
 from .quiet import third_party_quiet
-from .trained import WEIGHTS, Detector
+from .trained import Detector
 
 FEATURES, REGIONS, NOTE = "features.onnx", "regions.onnx", "detector_onnx.json"
 FORMAT = 1  # of the note

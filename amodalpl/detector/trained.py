@@ -24,14 +24,12 @@ from ..settings_values import resolve
 from . import config as configs
 from . import mmdet_registry as _mmdet_registry  # noqa: F401  # MMDetection knows our parts from here on
 from . import weights
+from .folder import CONFIG, METRICS, STAGE, VAL, WEIGHTS, hash_of_own_weights
 from .mmdetection import MODELS, TRANSFORMS
 from .quiet import muted, third_party_quiet
 from .stock_config import class_count, read_config, read_written_config, without_downloads
 from .training import pool_precisely
 
-STAGE = "train-detector"
-WEIGHTS, CONFIG, METRICS, VAL = "weights.pth", "mmdet_config.py", "metrics.json", "val.json"
-"""Files of its folder that are read here."""
 _READS = ("LoadImage", "LoadPhoto", "LoadAnnotations", "LoadPairedMasks", "LoadPanoptic")  # photos are read before
 _COCO_CLASSES = 80
 
@@ -97,9 +95,7 @@ def open_detector(path: Path, checkpoint: Path | None, device: torch.device) -> 
 def _of_folder(folder: Path, device: torch.device) -> Detector:
     record = finished_run(folder, STAGE)
     stored = read_json(folder / METRICS, "the scores of a detector")
-    sha256 = hash_file(folder / WEIGHTS)
-    if not isinstance(stored, dict) or sha256 != stored.get("weights"):
-        raise CheckpointError(f"{folder / WEIGHTS}: is not the file that training wrote; train again to replace it")
+    sha256 = hash_of_own_weights(folder, stored)
     settings = resolve({"detector": (record.get("settings") or {}).get("detector")}, str(folder / RUN_FILE)).detector
     categories = [
         {"id": int(entry["id"]), "name": str(entry["name"])}

@@ -13,6 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..io.files import hash_file
+from ..runtime.stage_run import finished_run
+from ..settings import DetectorSettings
+from .folder import STAGE, WEIGHTS
 
 RESNET50_URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"  # what mmdet calls torchvision://resnet50
 _CLASSIFIERS = ("fc.", "classifier.", "head.")  # of ImageNet networks; a detector has no place for them
@@ -97,6 +101,56 @@ def download_resnet50() -> State:
         ) from None
     finally:
         socket.setdefaulttimeout(before)
+
+
+def start_identity(init: str | None, settings: DetectorSettings) -> str:
+    """Return what identifies the start weights: a file's hash, "none", or where they are downloaded from.
+
+    Raises:
+        CheckpointError: there are none for this backbone, or no such file.
+    """
+    if init == "none":
+        return "none"
+    if init is not None:
+        path = _start_file(init)
+        if not path.is_file():
+            raise CheckpointError(f"{path}: expected a checkpoint, found no such file; give --init FILE|none")
+        return hash_file(path)
+    if settings.model == "mmdet-config":
+        raise CheckpointError(
+            "--mmdet-config: expected --init FILE, DIR or none, got nothing; weights that it names are not loaded"
+        )
+    if settings.backbone != "resnet50":
+        raise CheckpointError(
+            f"detector.backbone={settings.backbone} has no start weights to download: "
+            "give a file with --init FILE, or start from random weights with --init none"
+        )
+    return RESNET50_URL
+
+
+def _start_file(init: str) -> Path:
+    """Return the file of start weights, of a folder of this stage the one that it wrote.
+
+    Raises:
+        OutputError: a folder of something else, or of a training that has not finished.
+        DataError: a folder without a run.
+    """
+    path = Path(init)
+    if not path.is_dir():
+        return path
+    finished_run(path, STAGE)
+    return path / WEIGHTS
+
+
+def start_state(init: str | None) -> State | None:
+    """Return the start weights; None where random ones are asked for.
+
+    Raises:
+        CheckpointError: they cannot be read or downloaded.
+    """
+    if init == "none":
+        return None
+    return download_resnet50() if init is None else read_state(_start_file(init))
 
 
 def is_batch_normalised(state: Mapping[str, Tensor]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..data.records import AnnotationSet, Instance
 from ..data.results_check import check_results
+from ..detector.folder import DETECTIONS
 from ..errors import DataError
 from ..io.files import read_json
 from ..masks import rle
@@ -21,7 +22,6 @@ from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 from .scores_file import Digest, read_truth, write_evaluation
 
-DETECTIONS = "detections.json"
 ROW = "detector"
 
 Detections = list[dict[str, Any]]

@@ -41,7 +41,7 @@ from ..data.review_file import (
 from ..errors import DataError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..io.json_stream import finite
-from ..report.page import CARD, write_label_page
+from ..report.label_page import CARD, write_label_page
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import RUN_FILE, Renewal, StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..detector import require_mmdetection
 from ..drawn_scenes import SceneFiles, write_scenes
 from ..errors import MissingPackageError
 from ..runtime.parent_folder import require_own_folder
@@ -13,7 +14,6 @@ from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 from ..settings_values import merge, read_config
 from .run_all import run_pipeline
-from .train_detector import require_detector
 
 TRAINING_SCENES, VALIDATION_SCENES, SCENES, VALIDATION = 80, 24, "scenes", "validation_scenes"
 
@@ -48,7 +48,7 @@ def demo(out: Path, values: Mapping[str, Any], device: str = "auto", progress: P
         "init": "none",
     }
     try:
-        require_detector()
+        require_mmdetection("train-detector")
     except MissingPackageError as error:
         progress.warn(f"the demo ends with its labels: {error}")
         data["detector"] = False

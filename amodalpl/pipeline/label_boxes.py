@@ -29,7 +29,7 @@ from ..labelling.detections import label_detections
 from ..labelling.write_files import write_label_files
 from ..masks import rle
 from ..masks.geometry import count_px
-from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
+from ..report.label_page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device
 from ..runtime.parts import PARTS, make_parts, read_parts
 from ..runtime.progress import SILENT, Progress

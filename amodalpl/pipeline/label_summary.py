@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.label_folder import LABELS
-from ..report.page import REPORT_FILE, SHEET_FILE
+from ..report.label_page import REPORT_FILE, SHEET_FILE
 from ..runtime.next_command import argument, beside
 from ..runtime.summary import Summary
 

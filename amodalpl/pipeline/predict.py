@@ -39,8 +39,8 @@ from ..labelling.detections import label_detections
 from ..labelling.write_files import write_label_files
 from ..masks import boxed, rle
 from ..masks.boxed import BoxedMasks
+from ..report.label_page import REPORT_FILE, write_label_page
 from ..report.objects_picture import PicturedObject, draw_objects
-from ..report.page import REPORT_FILE, write_label_page
 from ..runtime.distributed import pick_device
 from ..runtime.next_command import argument
 from ..runtime.parts import PARTS, make_parts, read_parts

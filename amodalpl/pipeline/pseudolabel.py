@@ -41,7 +41,7 @@ from ..labelling.plan import LabelPlan, plan_labels
 from ..labelling.write_files import write_label_files
 from ..masks.gaps import GapTolerance
 from ..report import sanity_checks
-from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
+from ..report.label_page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device, wait_for_files
 from ..runtime.memory import require_memory
 from ..runtime.next_command import argument, beside

@@ -22,13 +22,15 @@ from ..data.label_folder import DOUBT, LABELS, ORDER, STATS, check_stats, read_l
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..detector import model_table, require_mmdetection
+from ..detector.folder import DETECTIONS, VAL
+from ..detector.weights import start_identity
 from ..errors import DataError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..io.json_stream import finite, read_lines, write_lines
 from ..labelling.agreement import Action, Match, Rule, match_labels
 from ..masks import rle
 from ..metrics.detection import coco_scores, protocol
-from ..report.page import REPORT_FILE, SHEET_FILE, write_label_page
+from ..report.label_page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
 from ..runtime.next_command import argument, beside
 from ..runtime.parts import PARTS, read_parts
@@ -40,7 +42,7 @@ from ..settings import PipelineSettings, PredictSettings, RefineSettings
 from .apply_review import finished_labels
 from .predict import Photos, detect_in_parts
 from .stage_table import STAGES
-from .train_detector import DETECTIONS, VAL, start_identity, train_detector
+from .train_detector import train_detector
 
 ROW = STAGES["refine"]
 HISTORY, FOLDER, LEARNT, DETECTOR = "rounds.json", "labels", "learnt.json", "detector"

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data.read import read_annotations
+from ..detector import require_mmdetection
+from ..detector.chosen_model import with_model_of
+from ..detector.weights import start_identity
 from ..errors import DataError, SettingsError
 from ..evaluation.boxes import evaluate_boxes
 from ..evaluation.completion import evaluate_completion
@@ -26,7 +29,6 @@ from ..settings_values import merge, resolve_as
 from .occluded_objects import IMAGES, RECIPE, TRUTH
 from .pseudolabel import LABELS
 from .stage_table import IN_RUN, STAGES
-from .train_detector import require_detector, start_identity, with_model_of
 
 SCORES = "scores.json"
 BAYESIAN = "bayesian-amodal"
@@ -69,7 +71,7 @@ def run_pipeline(
         read = read_annotations(data.annotations, data.format, boxes=bool(data.box_model))
         class_rules(settings.labels.per_class, read.category_names, str(data.annotations))
     if {"train-detector", "refine"} & {step.stage for step in steps}:
-        require_detector()  # both before hours of work, not after
+        require_mmdetection("train-detector")  # both before hours of work, not after
         start_identity(data.init, with_model_of(data.mmdet_config, settings)[0].detector)
     ours = {key: value for key, value in values.items() if key != "data"}
     done: dict[str, Summary] = {}

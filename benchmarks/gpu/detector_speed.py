@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from amodalpl.detector import ops
+from amodalpl.detector.folder import CONFIG
 from amodalpl.detector.quiet import third_party_quiet
-from amodalpl.pipeline.train_detector import CONFIG, evaluate_detector
+from amodalpl.evaluation.detector import evaluate_detector
 
 from ..machine import wait
 from ..watch import Watch

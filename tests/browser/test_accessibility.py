@@ -10,8 +10,8 @@ from drawn_labels import label, write_doubt, write_labels, write_order, write_ph
 
 from amodalpl.evaluation.audit import audit
 from amodalpl.metrics.detection import coco_scores, protocol
-from amodalpl.report.detector import write_detector_page
-from amodalpl.report.page import write_label_page
+from amodalpl.report.detector_page import write_detector_page
+from amodalpl.report.label_page import write_label_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed: pip install '.[dev]'")

@@ -24,7 +24,7 @@ from amodalpl.data.label_folder import DOUBT, LABELS, ORDER, STATS
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.pipeline import pseudolabel as stage
 from amodalpl.pipeline.pseudolabel import PARTS, pseudolabel
-from amodalpl.report.page import REPORT_FILE, SHEET_FILE
+from amodalpl.report.label_page import REPORT_FILE, SHEET_FILE
 from amodalpl.runtime.progress import Progress
 from amodalpl.settings_values import resolve
 

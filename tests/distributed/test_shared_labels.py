@@ -22,7 +22,7 @@ from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError
 from amodalpl.pipeline import helpers
 from amodalpl.pipeline.pseudolabel import PARTS, pseudolabel
-from amodalpl.report.page import REPORT_FILE, SHEET_FILE
+from amodalpl.report.label_page import REPORT_FILE, SHEET_FILE
 from amodalpl.runtime.distributed import Ranks, wait_for_files
 from amodalpl.runtime.progress import SILENT, Progress
 from amodalpl.settings_values import resolve

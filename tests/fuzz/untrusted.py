@@ -41,7 +41,7 @@ from amodalpl.io.images import check_image, image_path, read_image
 from amodalpl.masks import rle
 from amodalpl.pipeline.apply_review import apply_review
 from amodalpl.pipeline.rerun import rerun
-from amodalpl.report.page import write_label_page
+from amodalpl.report.label_page import write_label_page
 from amodalpl.settings import RunSettings
 from amodalpl.settings_values import explicit_values, read_config, resolve, resolve_as
 from amodalpl.tools.check import check

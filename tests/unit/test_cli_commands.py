@@ -103,7 +103,7 @@ def test_evaluate_masks(fake_stage, what):
 
 
 def test_evaluate_detector(fake_stage):
-    calls = fake_stage("pipeline.train_detector", "evaluate_detector")
+    calls = fake_stage("evaluation.detector", "evaluate_detector")
     invoke("evaluate", "detector", "folder", "--device", "cpu")
     assert calls[0][0] == (Path("folder"),) and calls[0][1]["device"] == "cpu"
 

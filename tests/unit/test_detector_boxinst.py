@@ -20,7 +20,8 @@ from amodalpl.detector.heads.boxinst import surest
 from amodalpl.detector.mmdetection import MODELS
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError, SettingsError
-from amodalpl.pipeline.train_detector import evaluate_detector, train_detector
+from amodalpl.evaluation.detector import evaluate_detector
+from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.settings import DetectorSettings
 from amodalpl.settings_values import resolve
 

@@ -14,8 +14,9 @@ from amodalpl.detector.mmdetection import CONFIGS
 from amodalpl.detector.rehearsal import rehearse
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
+from amodalpl.evaluation.detector import evaluate_detector
 from amodalpl.pipeline.predict import predict
-from amodalpl.pipeline.train_detector import evaluate_detector, train_detector
+from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.settings_values import resolve
 
 if not CONFIGS.is_dir():

@@ -13,8 +13,9 @@ from amodalpl.detector import weights
 from amodalpl.detector.model_table import MODELS
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import AmodalplError, CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
+from amodalpl.evaluation.detector import evaluate_detector
 from amodalpl.metrics.detection import NAMES
-from amodalpl.pipeline.train_detector import evaluate_detector, train_detector
+from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.runtime.progress import SILENT, Progress
 from amodalpl.settings_values import resolve
 
@@ -326,12 +327,12 @@ def test_divergence_stops_with_advice(scenes, tmp_path):
 
 
 def test_a_photo_damaged_while_training_is_named(scenes, tmp_path, monkeypatch):
-    import amodalpl.pipeline.train_detector
+    from amodalpl.detector.data import training_data
 
     files = write_scenes(tmp_path / "scenes", 3, seed=0, size_hw=(96, 128))
     for photo in files.images.iterdir():
         photo.write_bytes(b"gone")
-    monkeypatch.setattr(amodalpl.pipeline.train_detector, "usable_photos", lambda data, *_, **__: data)
+    monkeypatch.setattr(training_data, "usable_photos", lambda data, *_, **__: data)
     with pytest.raises(DataError, match=r"^\S+scene_000\d.png: expected a readable photo, got"):
         train_detector(files.truth, files.images, tmp_path / "out", settings(workers=1), init="none", device="cpu")
 

@@ -165,9 +165,9 @@ def test_turned_squares_stay_as_stored(orientation, tmp_path):
 def test_the_detector_learns_from_photos_that_fit_their_masks(orientation, tmp_path):
     """What MMDetection's data set hands to the network, after resizing by two: red where the masks are."""
     pytest.importorskip("mmdet")
-    from amodalpl.pipeline.train_detector import require_detector
+    from amodalpl.detector import require_mmdetection
 
-    require_detector()
+    require_mmdetection("a test")
     from mmdet.datasets import CocoDataset
     from mmengine.registry import DefaultScope
 
@@ -224,9 +224,9 @@ def test_the_detector_loads_them(data):
 @pytest.mark.usefixtures("mmdet_scope")
 def test_mmdetection_finds_it_by_its_name():
     pytest.importorskip("mmdet")
-    from amodalpl.pipeline.train_detector import require_detector
+    from amodalpl.detector import require_mmdetection
 
-    require_detector()
+    require_mmdetection("a test")
     from mmdet.registry import TRANSFORMS
 
     import amodalpl.detector.mmdet_registry  # noqa: F401  (what a written config imports)

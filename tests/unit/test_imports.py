@@ -42,7 +42,7 @@ def test_contracts_hold(copy):
     [
         ("io/files.py", "from ..runtime.progress import SILENT", FLOORS),
         ("data/read.py", "from ..runtime.progress import SILENT", FLOORS),
-        ("data/read.py", "from ..report.page import REPORT_FILE", FLOORS),
+        ("data/read.py", "from ..report.label_page import REPORT_FILE", FLOORS),
         ("masks/boxes.py", "from ..data.records import Dropped", FLOORS),
         ("evaluation/order.py", "from ..pipeline.synth import synth", FLOORS),
         ("synthesis/bank.py", "from ..metrics import completion", FLOORS),

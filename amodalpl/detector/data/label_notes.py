@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...data.label_folder import DOUBT
 from ...data.mask_parsing import brief
 from ...errors import DataError
 from ...io.json_stream import read_entries
-
-DOUBT_FILE = "doubt.jsonl"
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def _uncertainty(labels: Path) -> dict[int, float]:
 
 
 def _doubt(labels: Path) -> dict[int, dict[str, Any]]:
-    path = labels.parent / DOUBT_FILE
+    path = labels.parent / DOUBT
     if not path.is_file():
         return {}
     found: dict[int, dict[str, Any]] = {}

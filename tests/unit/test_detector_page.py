@@ -10,7 +10,7 @@ import pytest
 from drawn_detections import annotation, detection, truth
 
 from amodalpl.metrics.detection import LeavingOutEval, coco_scores, evaluate, protocol
-from amodalpl.report import detector
+from amodalpl.report import detector_page
 from amodalpl.report.examples import BEST, MISSED, MISTAKES, Example, choose_examples
 
 A, B, PLATE = (10, 10, 20, 20), (60, 10, 20, 20), (10, 60, 40, 40)
@@ -46,7 +46,7 @@ def written(tmp_path, photos, known, found, curve=CURVE, held_back=True, counts=
     scores = {protocol("segm", held_back=held_back): {"detector": coco_scores(known, found, "segm")}}
     folder = tmp_path / "out"
     folder.mkdir(exist_ok=True)
-    file = detector.write_detector_page(
+    file = detector_page.write_detector_page(
         folder, photos, known, found, scores, curve, counts or {"steps": 20}, held_back=held_back
     )
     return file.read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def written(tmp_path, photos, known, found, curve=CURVE, held_back=True, counts=
 
 def test_scores_by_class():
     known, found = scene()
-    cup, plate = detector.scores_by_class(evaluated(known, found), known)
+    cup, plate = detector_page.scores_by_class(evaluated(known, found), known)
     assert (cup.name, cup.instances, cup.ap50) == ("cup", 2, 1)
     assert cup.ap75 == pytest.approx(51 / 101, abs=1e-6)  # one of two: recall up to 0.5, of 101 places
     # IoU 0.6 is enough at 0.50, 0.55 and 0.60
@@ -66,19 +66,19 @@ def test_scores_by_class():
 def test_class_without_objects_has_no_score():
     known, found = scene()
     known["annotations"] = known["annotations"][:2]
-    plate = detector.scores_by_class(evaluated(known, found), known)[-1]
+    plate = detector_page.scores_by_class(evaluated(known, found), known)[-1]
     assert (plate.name, plate.instances, plate.ap, plate.line) == ("plate", 0, None, "")
 
 
 def test_precision_over_recall_is_the_mean_of_the_classes_that_have_objects():
     known, found = scene()
-    at50, at75, mean = detector.precision_recall(evaluated(known, found))
+    at50, at75, mean = detector_page.precision_recall(evaluated(known, found))
     assert [line.name for line in (at50, at75, mean)] == ["IoU 0.50", "IoU 0.75", "IoU 0.50:0.95"]
     assert at50.points.split()[0] == "0.0,100.0" and at50.points.split()[-1] == "200.0,100.0"  # (1 + 0) / 2
     assert at75.points.split()[-1] == "200.0,200.0"
     assert (at50.value, mean.value) == (pytest.approx(0.5), pytest.approx(coco_scores(known, found, "segm")["AP"]))
     known["annotations"] = []
-    assert detector.precision_recall(evaluated(known, found)) == []
+    assert detector_page.precision_recall(evaluated(known, found)) == []
 
 
 def test_examples_of_each_kind():
@@ -133,20 +133,20 @@ def test_mistake_in_a_photo_without_objects():
 
 def test_losses_are_laid_out_on_a_logarithmic_scale():
     curve = [{"step": 50, "loss": 10.0}, {"step": 100, "loss": 0.1, "loss_mask": 1.0, "lr": 3.0}]
-    plot = detector.loss_plot(curve)
+    plot = detector_page.loss_plot(curve)
     assert [line.name for line in plot.lines] == ["loss", "loss_mask"]
     assert plot.lines[0].points == "180.0,0.0 360.0,200.0" and plot.lines[0].value == 0.1
     assert plot.lines[1].points == "360.0,100.0"
     assert [text for _, text in plot.values] == ["0.1", "1", "10"]
     assert [text for _, text in plot.steps] == ["0", "25", "50", "75", "100"]
-    assert detector.loss_plot([]) is None and detector.loss_plot([{"step": 1, "loss": math.nan}]) is None
+    assert detector_page.loss_plot([]) is None and detector_page.loss_plot([{"step": 1, "loss": math.nan}]) is None
 
 
 def test_both_panels_show_one_window():
     known, found = scene()
     photo = np.full((128, 128, 3), 120, np.uint8)
     example = Example(known["annotations"][0], found[0], 1.0)
-    picture = detector.side_by_side(photo, example).astype(int)
+    picture = detector_page.side_by_side(photo, example).astype(int)
     width = (picture.shape[1] - 4) // 2
     left, right = picture[:, :width], picture[:, width + 4 :]
     assert left.shape == right.shape
@@ -155,7 +155,7 @@ def test_both_panels_show_one_window():
     assert left[inside][0] > left[inside][2] + 40  # orange: hidden
     blue = right[..., 2] > right[..., 0] + 60
     assert blue.any() and (right[inside] == 120).all()  # a line around what was found, and no tint in it
-    nothing = detector.side_by_side(photo, Example(None, found[0], None))
+    nothing = detector_page.side_by_side(photo, Example(None, found[0], None))
     assert (nothing[5, 5] == 120).all()
 
 

@@ -8,7 +8,7 @@ import pytest
 from drawn_detections import annotation, detection, truth
 
 from amodalpl.metrics.detection import coco_scores, protocol
-from amodalpl.report.detector import write_detector_page
+from amodalpl.report.detector_page import write_detector_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

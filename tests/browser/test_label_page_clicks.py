@@ -9,7 +9,7 @@ from drawn_labels import box, label, write_doubt, write_labels, write_order, wri
 from amodalpl.data.review_file import fingerprint, read_review
 from amodalpl.masks import rle
 from amodalpl.report import gallery
-from amodalpl.report.page import write_label_page
+from amodalpl.report.label_page import write_label_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -245,9 +245,9 @@ def test_decisions_in_the_folder_go_to_their_own_label(open_page, tmp_path):
 
 
 def test_decisions_on_labels_that_are_not_shown_keep_their_ids(open_page, tmp_path, monkeypatch):
-    from amodalpl.report import page as report_page
+    from amodalpl.report import label_page
 
-    monkeypatch.setattr(report_page, "PHOTOS", 1)
+    monkeypatch.setattr(label_page, "PHOTOS", 1)
     labels = [label(2**53 + 1, image_id=1), label(2**53 + 3, image_id=2)]
     folder = write_labels(tmp_path, labels, ("a.png", "b.png"))
     entries = [{"id": a["id"], "decision": "reject", "fingerprint": fingerprint(a)} for a in labels]

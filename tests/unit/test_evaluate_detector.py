@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from amodalpl.evaluation.detector import score_detections
 from amodalpl.masks import rle
-from amodalpl.pipeline.train_detector import score_detections
 
 
 def bar(left, right):

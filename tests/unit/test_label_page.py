@@ -14,11 +14,11 @@ from amodalpl.errors import DataError
 from amodalpl.io.images import encode_image
 from amodalpl.masks import rle
 from amodalpl.masks.boxed import BoxedMask
-from amodalpl.report import draw, gallery, page
+from amodalpl.report import draw, gallery, label_page
 from amodalpl.report.choice import choose, choose_photos
 from amodalpl.report.gallery import masked_part, shared_part
+from amodalpl.report.label_page import write_label_page
 from amodalpl.report.outline import svg_path, svg_paths
-from amodalpl.report.page import write_label_page
 from amodalpl.report.plots import training_curves
 
 
@@ -377,7 +377,7 @@ def test_page_shows_counts_scores_curves_and_what_was_left_out(tmp_path, photos,
     kept = {"labels": 40, "uncertainty_at_most": 0.198, "labels_up_to_it": 6, "iou_above": 0.75}
     scores = {
         "hold-out: micro": {"modal mask": {"miou": 0.8, "n": 7}, "labels": {"miou": 0.93512, "n": None}},
-        page.PROMISE: {"labels": {**kept, "share_promised": 0.95, "share_seen": 1.0}},
+        label_page.PROMISE: {"labels": {**kept, "share_promised": 0.95, "share_seen": 1.0}},
     }
     reliability = {"network": bins, "calibrated": bins, "labels": {**bins, "stated": [0.1, 0.5]}}
     (completer / "metrics.json").write_text(json.dumps({"scores": scores, "reliability": reliability}))
@@ -433,7 +433,7 @@ def test_page_without_completer_says_so_and_calibration_stands_in_for_missing_cu
 def test_what_was_promised_is_read_where_it_is_written():
     from amodalpl.evaluation import uncertainty_report
 
-    assert page.PROMISE == uncertainty_report.PROMISE
+    assert label_page.PROMISE == uncertainty_report.PROMISE
 
 
 def test_page_needs_no_network_and_runs_no_script_but_its_own(tmp_path, photos, labels):
@@ -519,7 +519,7 @@ def test_photos_are_made_smaller_until_they_fit_but_stay_sharp(tmp_path, monkeyp
 
 
 def test_labels_that_are_too_many_are_counted(photos, labels, monkeypatch):
-    monkeypatch.setattr(page, "PHOTOS", 2)
+    monkeypatch.setattr(label_page, "PHOTOS", 2)
     annotations = [label(n, image_id=1 + n // 2, uncertainty=n / 20) for n in range(10)]
     text, data = labels(annotations, photos, file_names=["a.png"] * 5)
     shown = len(data["labels"])

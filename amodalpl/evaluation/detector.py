@@ -1,0 +1,114 @@
+"""`amodalpl evaluate detector`: what a trained detector finds on its validation photos, scored once more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..data.exif import any_turned
+from ..data.read import read_annotations
+from ..detector import config as configs
+from ..detector import require_mmdetection
+from ..detector.folder import CONFIG, STAGE, TRAIN, VAL, WEIGHTS, hash_of_own_weights, named_files, read_scores
+from ..io.files import read_json
+from ..masks import rle
+from ..metrics.detection import IOU_TYPES, IouType, coco_scores, known_iou_type, protocol
+from ..report.detector_page import REPORT_FILE, write_detector_page
+from ..runtime.distributed import pick_device
+from ..runtime.progress import SILENT, Progress
+from ..runtime.stage_run import finished_run
+from ..runtime.summary import Summary
+from ..runtime.usable_photos import require_photos
+from ..settings import DetectorSettings
+
+
+def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress = SILENT) -> Summary:
+    """Run a finished detector on its validation photos again and score what it finds.
+
+    Args:
+        folder: output of `train_detector`.
+        device: auto, cpu or cuda.
+        progress: where photos are reported.
+
+    Raises:
+        OutputError: the folder is of another stage, or unfinished.
+        CheckpointError: the weights were changed since training.
+        DataError: the photos are gone.
+    """
+    record = finished_run(folder, STAGE)
+    require_mmdetection(STAGE)
+    from ..detector import inference, training
+    from ..detector.stock_config import read_written_config
+
+    where = pick_device(device)
+    stored = read_scores(folder)
+    hash_of_own_weights(folder, stored)
+    wanted = DetectorSettings.model_validate(record["settings"]["detector"])
+    truth = read_json(folder / VAL, "the validation annotations")
+    images = Path(stored["val_images"])
+    require_photos(read_annotations(folder / VAL), images, progress)
+    network = read_written_config(folder / CONFIG)["model"]
+    config = configs.full_config(
+        wanted,
+        [c["name"] for c in truth["categories"]],
+        model=network,
+        train=folder / TRAIN,
+        train_images=images,
+        val=folder / VAL,
+        val_images=images,
+        weights=folder / WEIGHTS,
+        seed=record["seed"],
+        turned=any_turned(read_annotations(folder / VAL), images),
+    )
+    model = training.build(config["model"], record["seed"])
+    training.load_weights(folder / WEIGHTS, model)
+    found = inference.detect(
+        model,
+        config["val_dataloader"]["dataset"],
+        [c["id"] for c in truth["categories"]],
+        workers=wanted.workers,
+        device=where,
+        progress=progress,
+    )
+    counts = {
+        "images": len(truth["images"]),
+        "instances": len(truth["annotations"]),
+        "detections": len(found),
+        "device": where.type,
+    }
+    held_back = stored["held_back"]
+    scores = score_detections(truth, found, held_back=held_back)
+    write_detector_page(
+        folder, images, truth, found, scores, stored["curve"], record["counts"], held_back=held_back, progress=progress
+    )
+    return Summary("evaluate detector", None, counts, scores, {**named_files(folder), "report": folder / REPORT_FILE})
+
+
+def score_detections(
+    truth: dict[str, Any], found: list[dict[str, Any]], *, held_back: bool
+) -> dict[str, dict[str, Any]]:
+    """Score masks and boxes, and visible masks where there are any; boxes alone where no mask is known.
+
+    Args:
+        truth: COCO with whole masks, and `visible_mask` beside them where it is known; or `ONLY_BOXES`.
+        found: COCO results of whole masks, and `visible_mask` beside them where the model predicts it.
+        held_back: the truth is a part of the labels.
+
+    Returns:
+        Protocol -> row -> metric -> value.
+    """
+    kinds: tuple[IouType, ...] = ("bbox",) if known_iou_type(truth) == "bbox" else IOU_TYPES
+    scores = {protocol(kind, held_back=held_back): {"detector": coco_scores(truth, found, kind)} for kind in kinds}
+    if "segm" in kinds and any("visible_mask" in detection for detection in found):
+        seen = {**truth, "annotations": [_visible(entry) for entry in truth["annotations"]]}
+        of_visible = coco_scores(seen, [_visible(detection) for detection in found], "segm")
+        scores[protocol("segm", masks="visible", held_back=held_back)] = {"detector": of_visible}
+    return scores
+
+
+def _visible(entry: dict[str, Any]) -> dict[str, Any]:
+    """Put the visible mask in the place of the whole one; a truth without it is a region in which anything may be."""
+    if "visible_mask" not in entry:
+        return {**entry, "iscrowd": 1}
+    mask = entry["visible_mask"]
+    return {**entry, "segmentation": mask, "area": rle.area_px(mask), "bbox": list(rle.box_xywh(mask))}
