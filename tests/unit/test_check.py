@@ -295,6 +295,11 @@ def test_filled_boxes_go_on_as_boxes(run):
     assert summary.next.startswith("amodalpl train-detector ") and "boxes_of" not in summary.next
 
 
+def test_whole_masks_of_all_go_on_to_a_detector(run):
+    whole = annotation(1, 5, 5, 20, 10) | {"visible_mask": rle.to_json(rectangle(5, 5, 10, 10))}
+    assert run([whole]).next.startswith("amodalpl train-detector ")
+
+
 def test_nothing_to_use_is_an_error(run):
     crowds = [annotation(k, 12 * k, 0, 10, 10, iscrowd=1) for k in range(1, 3)]
     summary = run(crowds)
