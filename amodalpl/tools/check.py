@@ -36,7 +36,10 @@ SHARED_FRACTION = 0.01  # below it, two outlines merely touch
 WHOLE_FRACTION = 1 / 6  # of all pixels claimed twice: visible parts share next to none, whole objects many
 BOXES_FRACTION = 0.1  # of masks that fill their boxes: hardly any object does
 DARK = 32  # of 255: a photo of 12 bits in 16 has 15 at most
-_HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
+_HARMLESS_DROPS = {
+    "not a COCOA record",  # other files in a folder of records
+    "fully hidden",  # as amodal sets have them, and labels of objects whose every pixel another one claims
+}
 _LEFT_OUT_PHOTOS = ("missing photo", "unreadable photo", "size differs from the photo")  # as `usable_photos` does
 
 
