@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -414,19 +413,16 @@ def make_instances(
     """
     size_of = {image.id: image.size_hw for image in images}
     same = {image_id: image_id for image_id in size_of}
-    begun: deque[list[Entry]] = deque()
 
-    def raw_masks() -> Iterator[tuple[list[Any], list[tuple[int, int]]]]:
+    def raw_masks() -> Iterator[tuple[list[Entry], list[Any], list[tuple[int, int]]]]:
         remaining = iter(entries)
         while batch := list(islice(remaining, _ENTRIES_AT_ONCE)):
-            begun.append(batch)
             owners = [(raw, entry.image_id) for entry in batch for raw in (entry.modal_raw, entry.amodal_raw)]
             given = [(raw, size_of[image_id]) for raw, image_id in owners if raw is not MISSING]
-            yield [raw for raw, _ in given], [size_hw for _, size_hw in given]
+            yield batch, [raw for raw, _ in given], [size_hw for _, size_hw in given]
 
     instances: list[Instance] = []
-    for masks in read_batches(raw_masks()):
-        batch = begun.popleft()
+    for batch, masks in read_batches(raw_masks()):
         # A number kept from the parsed file holds on to the block of memory it is in, and so all together to the whole
         # file; equal new ones replace them.
         ids = np.array([entry.id for entry in batch], dtype=np.int64).tolist()

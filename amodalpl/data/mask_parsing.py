@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ MAX_OUTLINE_PX = 2**22
 MAX_RUNS = 2**22  # numbers or characters in one RLE; a real mask has thousands
 _BATCH_CHARS = 2**18  # larger batches leave the cache and are slower
 _NUMBERS = {int, float}
+
+T = TypeVar("T")
 
 
 def brief(value: Any) -> str:
@@ -77,7 +79,7 @@ def read_masks(values: Sequence[Any], sizes_hw: Sequence[tuple[int, int]]) -> li
     Returns:
         N masks with at least one pixel, or the reason why there is none ("kind: detail").
     """
-    return next(read_batches([(values, sizes_hw)]))
+    return next(read_batches([(None, values, sizes_hw)]))[1]
 
 
 def mend(value: Any, size_hw: tuple[int, int]) -> tuple[Any, str] | None:
@@ -159,22 +161,30 @@ def _mend_rle(value: dict[str, Any], size_hw: tuple[int, int]) -> tuple[Any, str
 
 
 def read_batches(
-    batches: Iterable[tuple[Sequence[Any], Sequence[tuple[int, int]]]],
-) -> Iterator[list[Rle | str]]:
-    """Do what `read_masks` does for batches of a few thousand; helpers of `processes.helpers` draw the polygons."""
-    begun: deque[list[Rle | str]] = deque()
+    batches: Iterable[tuple[T, Sequence[Any], Sequence[tuple[int, int]]]],
+) -> Iterator[tuple[T, list[Rle | str]]]:
+    """Do what `read_masks` does for batches of a few thousand; helpers of `parallel.helpers` draw the polygons.
+
+    Args:
+        batches: of each whose masks they are, raw values, and sizes of the photos. Some are taken ahead, so that
+            helpers have work.
+
+    Yields:
+        Of each whose masks they are, and the masks, in the order of the batches.
+    """
+    begun: deque[tuple[T, list[Rle | str]]] = deque()
 
     def begin() -> Iterator[list[_Drawn]]:
-        for values, sizes_hw in batches:
+        for owner, values, sizes_hw in batches:
             masks, drawn = _begin(values, sizes_hw)
-            begun.append(masks)
+            begun.append((owner, masks))
             yield drawn
 
     for found in map_sent(_rasterise_all, begin()):
-        masks = begun.popleft()
+        owner, masks = begun.popleft()
         for index, mask in found:
             masks[index] = mask
-        yield masks
+        yield owner, masks
 
 
 def _begin(values: Sequence[Any], sizes_hw: Sequence[tuple[int, int]]) -> tuple[list[Rle | str], list[_Drawn]]:

@@ -110,7 +110,7 @@ class CompletedImage:
 
 
 def label_photos(
-    plan: LabelPlan, data: AnnotationSet, images: Path, records: Sequence[ImageRecord], completer: str
+    plan: LabelPlan, data: AnnotationSet, images: Path, completer: str, records: Sequence[ImageRecord]
 ) -> Iterator[dict[str, Any]]:
     """Label photos of annotations, as many together as memory allows.
 
@@ -118,8 +118,8 @@ def label_photos(
         plan: how.
         data: the annotations.
         images: folder of the photos, read only for completers that look at them.
-        records: the photos to label.
         completer: name of the method in labels.
+        records: the photos to label.
 
     Yields:
         Of each photo `labels`, `order` and `doubt` (`entries_of`), and `left_out`.

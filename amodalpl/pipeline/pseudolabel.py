@@ -11,18 +11,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..builtin import completer_folder, is_builtin
+from ..builtin import is_builtin
 from ..calibration.likeness import promise_among
-from ..completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer
-from ..completion.onnx_backend import NETWORK
-from ..completion.precision import in_precision
+from ..completion.checkpoint import CARD, CompleterBundle
 from ..data.doubtful import boxes_warning
 from ..data.kept_labels import MADE_FROM, made_from, write_made_from
 from ..data.label_folder import DOUBT, FITTED, LABELS, ORDER, REFIT, STATS
@@ -31,7 +29,7 @@ from ..data.records import AnnotationSet, ImageRecord
 from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, read_review, write_review
 from ..detector import require_mmdetection
 from ..errors import DataError, SettingsError
-from ..io.files import hash_file, read_json, write_json
+from ..io.files import hash_file, write_json
 from ..io.json_stream import read_entries
 from ..labelling.assemble import label_photos, left_out
 from ..labelling.class_rules import ClassRules, class_rules
@@ -42,7 +40,7 @@ from ..labelling.write_files import write_label_files
 from ..masks.gaps import GapTolerance
 from ..report import sanity_checks
 from ..report.label_page import REPORT_FILE, SHEET_FILE, write_label_page
-from ..runtime.distributed import Ranks, pick_device, wait_for_files
+from ..runtime.distributed import Ranks, wait_for_files
 from ..runtime.memory import require_memory
 from ..runtime.next_command import argument, beside
 from ..runtime.parts import PARTS, make_parts, read_parts
@@ -53,9 +51,9 @@ from ..runtime.usable_photos import usable_photos
 from ..settings import LabelSettings, PipelineSettings
 from ..version import __version__
 from .add_photos import ANY_KEPT, Added, parts_folder, take_over
+from .completer_in_use import CompleterInUse
 from .helpers import fitting_number, helped_by
 from .label_summary import summary_of_labels, training_on
-from .refit import Refitted, refit
 from .stage_table import STAGES
 
 ROW = STAGES["pseudolabel"]
@@ -129,7 +127,7 @@ def pseudolabel(
     given = {"annotations": annotations, "images": images, "completer": completer, "fmt": fmt, "review": review}
     arguments = ROW.arguments(**given, backend=backend, detector=None, calibrate=None, add=add)
     decided = read_review(review) if review else None
-    network = _Network.open(completer, backend, device)
+    network = CompleterInUse.open(completer, backend, device)
     settings = network.fitting(settings)
     data, rules = _read(annotations, fmt, images, settings, progress)
     inputs = {**input_hashes(data, images), **network.hashes()}
@@ -214,79 +212,6 @@ def _plan(
     return plan_labels(bundle, settings, rules), tolerance
 
 
-@dataclass(frozen=True)
-class _Network:
-    """What completes the masks.
-
-    Attributes:
-        folder: output folder of `amodalpl complete`, or of the package.
-        bundle: what is in it, ready to be used.
-        backend: what runs it, "torch" or "onnx".
-        device: as it was asked for.
-        of_package: whether it is the one that comes with the package.
-        fitted: how it was fitted to the photos, if it was.
-    """
-
-    folder: Path
-    bundle: CompleterBundle
-    backend: str
-    device: str
-    of_package: bool
-    fitted: Refitted | None = None
-
-    @classmethod
-    def open(cls, completer: Path | str, backend: str, device: str) -> _Network:
-        folder = completer_folder(completer)
-        return cls(folder, load_completer(folder, pick_device(device), backend), backend, device, is_builtin(completer))
-
-    @property
-    def where(self) -> torch.device:
-        """The device that runs it."""
-        return pick_device(self.device)
-
-    def fitting(self, settings: PipelineSettings) -> PipelineSettings:
-        """Return settings by which the package's own completer is fitted to the photos, unless they say otherwise."""
-        if not self.of_package or settings.labels.refit is not None:
-            return settings
-        return settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
-
-    def hashes(self) -> dict[str, str]:
-        card = {"completer": hash_file(self.folder / CARD)}
-        if self.backend == "onnx":
-            return {**card, "network in ONNX": hash_file(self.folder / NETWORK)}
-        return {**card, "weights": hash_file(self.folder / WEIGHTS)}
-
-    def fitted_to(
-        self, data: AnnotationSet, images: Path, out: Path, settings: PipelineSettings, progress: Progress, keep: bool
-    ) -> _Network:
-        """Return it as it is used on the photos: fitted to them if settings say so, in the arithmetic they name."""
-        folder, bundle, fitted = self.folder, self.bundle, None
-        if settings.labels.refit:
-            fitted = refit(folder, data, images, out, settings, self.device, progress, keep=keep)
-            folder = fitted.folder
-            bundle = replace(load_completer(folder, self.where), completer=bundle.completer)
-        if self.backend == "torch":
-            bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, self.where))
-        return replace(self, folder=folder, bundle=bundle, fitted=fitted)
-
-    @property
-    def name(self) -> str:
-        """What labels say of who completed them."""
-        return _name_of(self.folder, self.of_package, self.fitted)
-
-
-def _name_of(completer: Path, of_package: bool, fitted: Refitted | None) -> str:
-    """Return what labels say of who completed them: the method, or `builtin`, and what it was fitted to, if anything.
-
-    >>> _name_of(Path(), True, Refitted(Path(), 209, [])), _name_of(Path(), True, Refitted(Path(), 0, []))
-    ('builtin, fitted to these photos', 'builtin, as it came')
-    """
-    name = "builtin" if of_package else str(read_json(completer / CARD, "the card of a completer")["method"])
-    if fitted is None:
-        return f"{name}, as it came" if of_package else name
-    return f"{name}, fitted to these photos" if fitted.objects else f"{name}, as it came"
-
-
 def _together(added: Added, decided: Review | None) -> Review | None:
     """Return the decisions on labels that were kept, and those that are given now, which have the last word."""
     if not added.kept.review.exists():
@@ -321,7 +246,7 @@ class _Work:
 
     data: AnnotationSet
     images: Path
-    network: _Network
+    network: CompleterInUse
     plan: LabelPlan
     tolerance: GapTolerance | None
     added: Added | None
@@ -329,10 +254,6 @@ class _Work:
     def is_kept(self, record: ImageRecord) -> bool:
         """Tell whether a photo has its labels from an earlier run."""
         return self.added is not None and record.id in self.added.kept
-
-    def label(self, records: Sequence[ImageRecord]) -> Iterator[dict[str, Any]]:
-        """Label photos; yields what a part of the run keeps of each."""
-        return label_photos(self.plan, self.data, self.images, records, self.network.name)
 
 
 def _make_parts(
@@ -346,8 +267,8 @@ def _make_parts(
         return helped_by(max(min(wanted, parts) - 1, 0), folder.parent, work.network.device, progress)
 
     records = [r for r in work.data.images if work.data.by_image[r.id] and not work.is_kept(r)]
-    some, title = settings.images_per_part, "labelling photos"
-    return make_parts(folder, records, some, work.label, title, progress, ranks, helped)
+    label = partial(label_photos, work.plan, work.data, work.images, work.network.name)
+    return make_parts(folder, records, settings.images_per_part, label, "labelling photos", progress, ranks, helped)
 
 
 def _in_order(work: _Work, parts: Sequence[Path]) -> Iterator[dict[str, Any]]:
