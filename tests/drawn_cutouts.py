@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from amodalpl.masks.geometry import dilate, to_patch
+from amodalpl.masks.geometry import dilate
+from amodalpl.masks.resampling import to_patch
 from amodalpl.settings import SynthesisSettings
 from amodalpl.synthesis.bank import Bank, BankWriter, Surroundings, cut_out, image_square
 from amodalpl.synthesis.sample import Sample

@@ -18,7 +18,8 @@ import torch
 from ..masks.boxed import BoxedMasks, Window, all_boxed
 from ..masks.boxes import Square, crop_square
 from ..masks.gaps import close_gap, grow_tight_masks
-from ..masks.geometry import from_patch, occlusion_boundary, to_patch
+from ..masks.geometry import occlusion_boundary
+from ..masks.resampling import from_patch, to_patch
 from ..models.completer import Completer
 
 BEYOND_GAP = 1.4  # sides of the box that a crop shows at least, beside the tolerance for gaps

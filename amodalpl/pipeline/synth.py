@@ -22,7 +22,7 @@ from ..io.images import RecentPhotos, image_path, write_image
 from ..io.json_stream import finite
 from ..masks import ownership
 from ..masks.gaps import derive_tolerance, pair_gaps
-from ..masks.geometry import to_patch
+from ..masks.resampling import to_patch
 from ..report import sanity_checks
 from ..report.gaps import gap_histogram
 from ..report.samples import sample_sheet

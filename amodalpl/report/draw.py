@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import matplotlib
@@ -24,7 +26,9 @@ LEGEND = "blue line: visible   white line: whole   orange: completed   purple: d
 GROUND, INK = (28, 30, 34), (236, 236, 236)
 _STRIPE_ALPHA, _BETWEEN_ALPHA = 0.95, 0.6
 HATCH_PX = 4
-_OUTLINE_PX = 5
+_LINE_PX, _LINES_APART_PX = 2, 8  # of hidden parts on a photo with many objects
+_WHOLE_LINES = (((0, 0, 0), 5), ((255, 255, 255), 2))  # colour, width in px
+_VISIBLE_LINES = ((MODAL, 2),)
 _GAP_PX, _TITLE_PX = 10, 14
 
 
@@ -57,25 +61,52 @@ def overlay(image: np.ndarray, modal: np.ndarray, amodal: np.ndarray, shared: np
         for part, alpha in ((mask & stripes, _STRIPE_ALPHA), (mask & ~stripes, _BETWEEN_ALPHA)):
             drawn[part] = (1 - alpha) * drawn[part] + alpha * np.array(colour, dtype=np.float32)
     drawn = np.ascontiguousarray(drawn.round().astype(np.uint8))
-    for mask, colour, width_px in ((amodal, (0, 0, 0), _OUTLINE_PX), (amodal, (255, 255, 255), 2), (modal, MODAL, 2)):
-        outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(drawn, outline, -1, colour, width_px, cv2.LINE_AA)
+    for mask, lines in ((amodal, _WHOLE_LINES), (modal, _VISIBLE_LINES)):
+        _outline(drawn, boxed(mask), lines)
     return drawn
 
 
-def overlay_onto(image: np.ndarray, modal: BoxedMask, amodal: BoxedMask, shared: BoxedMask | None = None) -> None:
-    """Draw the overlay of one object onto a large photo, which is changed only around the object.
+class DrawnObject(NamedTuple):
+    """An object of a photo with many; `shared` are hidden pixels that belong to another mask."""
+
+    modal: BoxedMask
+    amodal: BoxedMask
+    shared: BoxedMask
+
+
+def overlay_all(image: np.ndarray, objects: Sequence[DrawnObject]) -> np.ndarray:
+    """Draw many objects so that one sees what is in front and what is behind.
+
+    Hidden parts are thin lines with the photo between them, completed ones rising and those of other masks falling, so
+    that parts of two objects in one place are told apart. Outlines lie above all lines, visible parts' above the rest.
 
     Args:
-        image: (H, W, 3) uint8 RGB, drawn on.
-        modal: visible part.
-        amodal: the whole.
-        shared: as for `overlay`.
+        image: (H, W, 3) uint8 RGB.
+        objects: the last one is drawn last.
+
+    Returns:
+        (H, W, 3) uint8 RGB; the image itself is left alone.
     """
-    rows, columns = common_window(modal, amodal)
-    top, left = (max(part.start - _OUTLINE_PX, 0) // (2 * HATCH_PX) * 2 * HATCH_PX for part in (rows, columns))
-    window = np.s_[top : rows.stop + _OUTLINE_PX, left : columns.stop + _OUTLINE_PX]  # hatched as the whole photo is
-    image[window] = overlay(image[window], modal[window], amodal[window], None if shared is None else shared[window])
+    drawn = image.copy()
+    for modal, amodal, shared in objects:
+        rows, columns = window = common_window(modal, amodal)
+        ys, xs = np.ogrid[rows, columns]
+        hidden, owned, around = amodal[window] & ~modal[window], shared[window], drawn[window]
+        around[hidden & ~owned & ((ys + xs) % _LINES_APART_PX < _LINE_PX)] = HIDDEN
+        around[hidden & owned & ((ys - xs) % _LINES_APART_PX < _LINE_PX)] = SHARED
+    for part, lines in ((1, _WHOLE_LINES), (0, _VISIBLE_LINES)):
+        for shown in objects:
+            _outline(drawn, shown[part], lines)
+    return drawn
+
+
+def _outline(drawn: np.ndarray, mask: BoxedMask, lines: Sequence[tuple[tuple[int, int, int], int]]) -> None:
+    rows, columns = window = common_window(mask)
+    outline, _ = cv2.findContours(
+        mask[window].astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(columns.start, rows.start)
+    )
+    for colour, width_px in lines:
+        cv2.drawContours(drawn, outline, -1, colour, width_px, cv2.LINE_AA)
 
 
 def close_up(
@@ -119,7 +150,7 @@ def close_up(
 def contact_sheet(
     pictures: Sequence[tuple[str, np.ndarray]], columns: int = 6, tile_px: int = 240, legend: str = ""
 ) -> np.ndarray:
-    """Lay titled pictures out in rows, each scaled to fit its tile.
+    """Lay titled pictures out in rows, each scaled to fit its tile; a row is as high as its highest picture.
 
     Args:
         pictures: title (its lines separated by newlines; long ones are cut) and (H, W, 3) uint8 RGB.
@@ -130,22 +161,24 @@ def contact_sheet(
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    rows = -(-len(pictures) // columns)
+    fitted = [_fit(picture, tile_px) for _, picture in pictures]
+    rows = [range(start, min(start + columns, len(fitted))) for start in range(0, len(fitted), columns)]
     lines = max((title.count("\n") + 1 for title, _ in pictures), default=1)
     caption_px, head_px = round(lines * _TITLE_PX * 1.35) + 4, round(_TITLE_PX * 2.2) if legend else 0
-    step_x, step_y = tile_px + _GAP_PX, tile_px + caption_px + _GAP_PX
-    size_wh = columns * step_x + _GAP_PX, head_px + rows * step_y + _GAP_PX
+    heights = [max(fitted[number].shape[0] for number in row) for row in rows]
+    step_x, steps_y = tile_px + _GAP_PX, [height + caption_px + _GAP_PX for height in heights]
+    size_wh = columns * step_x + _GAP_PX, head_px + sum(steps_y) + _GAP_PX
     sheet = Image.new("RGB", size_wh, GROUND)
     pen = ImageDraw.Draw(sheet)
     if legend:
         pen.text((_GAP_PX, _GAP_PX), _cut(legend, size_wh[0] - 2 * _GAP_PX), font=font(), fill=INK)
-    for number, (title, picture) in enumerate(pictures):
-        x, y = _GAP_PX + number % columns * step_x, head_px + _GAP_PX + number // columns * step_y
-        fitted = _fit(picture, tile_px)
-        h, w = fitted.shape[:2]
-        sheet.paste(Image.fromarray(fitted), (x + (tile_px - w) // 2, y + (tile_px - h) // 2))
-        for n, line in enumerate(title.split("\n")):
-            pen.text((x, y + tile_px + 4 + round(n * _TITLE_PX * 1.35)), _cut(line, tile_px), font=font(), fill=INK)
+    for row, height, y in zip(rows, heights, accumulate(steps_y, initial=head_px + _GAP_PX), strict=False):
+        for number in row:
+            x = _GAP_PX + number % columns * step_x
+            h, w = fitted[number].shape[:2]
+            sheet.paste(Image.fromarray(fitted[number]), (x + (tile_px - w) // 2, y + (height - h) // 2))
+            for n, line in enumerate(pictures[number][0].split("\n")):
+                pen.text((x, y + height + 4 + round(n * _TITLE_PX * 1.35)), _cut(line, tile_px), font=font(), fill=INK)
     return np.asarray(sheet)
 
 

@@ -20,7 +20,8 @@ from ..errors import DataError
 from ..io.files import write_array, write_whole
 from ..masks.boxed import BoxedMask, boxed
 from ..masks.boxes import Square, crop_square
-from ..masks.geometry import dilate, to_patch
+from ..masks.geometry import dilate
+from ..masks.resampling import to_patch
 
 ROW = np.dtype(
     [

@@ -17,7 +17,8 @@ import numpy as np
 
 from ..masks import rle
 from ..masks.boxed import BoxedMask, BoxedMasks, Window
-from ..masks.geometry import dilate, warp_window
+from ..masks.geometry import dilate
+from ..masks.resampling import warp_window
 from ..settings import SynthesisSettings
 from .placement import draw_offset
 from .placement_geometry import draw_view, feather_reach_px, paste

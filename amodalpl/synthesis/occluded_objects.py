@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ..masks.boxed import BoxedMask, Window
-from ..masks.geometry import warp_window
+from ..masks.resampling import warp_window
 from ..settings import SynthesisSettings
 from .holdout import Source, mask_at, moved_to
 from .placement_geometry import feather_reach_px, paste

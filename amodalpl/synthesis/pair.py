@@ -5,11 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..masks.geometry import to_patch
 from ..settings import SynthesisSettings
 from .bank import Bank, CutOut, image_square
 from .placement import place_occluder, shifted
-from .placement_geometry import View, draw_view, paste
+from .placement_geometry import View, draw_view, paste, sample_patch
 from .sample import Sample
 
 OCCLUDERS_TRIED = 10  # other cut-outs drawn when one cannot be placed; on real photos the first almost always fits
@@ -69,7 +68,7 @@ def draw_sample(bank: Bank, index: int, rng: np.random.Generator, settings: Synt
 
 def _jittered(cutout: CutOut, rng: np.random.Generator, settings: SynthesisSettings) -> tuple[np.ndarray, View]:
     view = draw_view(cutout.box_xywh, rng, settings)
-    patch = to_patch(cutout.mask, cutout.matrix(view.square, settings.patch_px), settings.patch_px)
+    patch = sample_patch(cutout.mask, cutout.matrix(view.square, settings.patch_px), settings.patch_px)
     return np.ascontiguousarray(patch[:, ::-1]) if view.flip else patch, view
 
 
@@ -77,5 +76,5 @@ def _look(bank: Bank, index: int, view: View, settings: SynthesisSettings) -> np
     stored = bank.image(index)
     around = image_square(bank[index], settings.enlarge_box)
     matrix = view.square.patch_from_raster(settings.patch_px, (around.x, around.y), stored.shape[0] / around.side)
-    patch = to_patch(np.ascontiguousarray(stored), matrix, settings.patch_px, linear=True)
+    patch = sample_patch(np.ascontiguousarray(stored), matrix, settings.patch_px, linear=True)
     return cv2.flip(patch, 1) if view.flip else patch

@@ -36,7 +36,10 @@ SHARED_FRACTION = 0.01  # below it, two outlines merely touch
 WHOLE_FRACTION = 1 / 6  # of all pixels claimed twice: visible parts share next to none, whole objects many
 BOXES_FRACTION = 0.1  # of masks that fill their boxes: hardly any object does
 DARK = 32  # of 255: a photo of 12 bits in 16 has 15 at most
-_HARMLESS_DROPS = {"not a COCOA record"}  # other files in a folder of records
+_HARMLESS_DROPS = {
+    "not a COCOA record",  # other files in a folder of records
+    "fully hidden",  # as amodal sets have them, and labels of objects whose every pixel another one claims
+}
 _LEFT_OUT_PHOTOS = ("missing photo", "unreadable photo", "size differs from the photo")  # as `usable_photos` does
 
 
@@ -173,7 +176,7 @@ def check(
     }
     ok = not findings.errors
     only_boxes = boxes >= MOSTLY * objects >= MOSTLY * LEAST_OBJECTS or not has["visible masks"]
-    follow_up, then = _proposed(f"{argument(annotations)} {argument(images)}", has, only_boxes)
+    follow_up, then = _proposed(argument(annotations), argument(images), has, only_boxes, objects)
     photos = [findings.errors[kind] for kind in _LEFT_OUT_PHOTOS]
     would_be_left_out = sum(photos) <= left_out_photos * len(records.images) and sum(photos) == findings.errors.total()
     if not would_be_left_out:
@@ -184,13 +187,19 @@ def check(
     return Summary("check", None, counts, next=follow_up, then=then, ok=ok)
 
 
-def _proposed(data: str, has: Mapping[str, int], only_boxes: bool) -> tuple[str, str]:
+def _proposed(annotations: str, images: str, has: Mapping[str, int], only_boxes: bool, objects: int) -> tuple[str, str]:
     """Return what to do with sound data, and after that; start weights would help, but there are none to give."""
+    data = f"{annotations} {images}"
     if only_boxes:
         stated = "" if has["visible masks"] else " --set detector.boxes_of=file"
         return (
             f"amodalpl train-detector {data} --model bbtp{stated} --init none --out runs/detector",
             f"amodalpl pseudolabel {data} --detector runs/detector --out runs/box_labels",
+        )
+    if objects and has["whole masks"] == objects:  # labels, or a set with amodal truth
+        return (
+            f"amodalpl train-detector {data} --init none --out runs/detector",
+            f"amodalpl predict {images} --detector runs/detector --out runs/found",
         )
     return f"amodalpl pseudolabel {data} --out runs/at_once", f"amodalpl advise {data} --out runs/advice"
 

@@ -27,28 +27,18 @@ class _Package:
         distributions: that provide it.
         remedy: what to do when it is missing.
         required: by every stage.
-        other_from: first major version whose results differ from those that are tested; None for none.
-        other_why: how they differ.
     """
 
     module: str
     distributions: tuple[str, ...]
     remedy: str
     required: bool = True
-    other_from: int | None = None
-    other_why: str = ""
 
 
 _PACKAGES = (
     _Package("torch", ("torch",), f"pip install torch ({_TORCH_FOR_GPU})"),
     _Package("numpy", ("numpy",), "pip install numpy"),
-    _Package(
-        "cv2",
-        ("opencv-python", "opencv-python-headless"),
-        "pip install 'opencv-python<5'",
-        other_from=5,
-        other_why="resamples masks by another rule than OpenCV 4, so a fifth of all labels come out slightly different",
-    ),
+    _Package("cv2", ("opencv-python", "opencv-python-headless"), "pip install opencv-python"),
     _Package("mmengine", ("onedl-mmengine", "mmengine"), "pip install onedl-mmengine"),
     _Package("pycocotools", ("pycocotools",), "pip install pycocotools"),
     _Package("pydantic", ("pydantic",), "pip install pydantic"),
@@ -76,11 +66,6 @@ def doctor() -> Summary:
         problem = _import_problem(package.module)
         packages[package.module] = ", ".join(f"{name} {version}" for name, version in installed.items()) or "missing"
         if problem is None:
-            advice += [
-                f"{name} {version}: {package.other_why}: {package.remedy}"
-                for name, version in installed.items()
-                if package.other_from and int(version.split(".")[0]) >= package.other_from
-            ]
             continue
         if installed:
             packages[package.module] += f"; its import fails: {problem}"

@@ -167,10 +167,9 @@ def _close_up(image: np.ndarray, shown: _Shown, title: str) -> list[tuple[str, n
 
 
 def _overview(image: np.ndarray, objects: Sequence[_Shown], titles: Sequence[str]) -> list[tuple[str, np.ndarray]]:
-    whole_photo = image.copy()
     ranked = sorted(zip(objects, titles, strict=True), key=lambda pair: -pair[0].completed_px)
-    for shown, _ in reversed(ranked):
-        draw.overlay_onto(whole_photo, shown.visible, shown.whole, shown.shared)
+    of_photo = [draw.DrawnObject(shown.visible, shown.whole, shown.shared) for shown, _ in reversed(ranked)]
+    whole_photo = draw.overlay_all(image, of_photo)
     close_ups = [
         (title, draw.close_up(image, shown.visible, shown.whole, _TILE_PX, shared=shown.shared))
         for shown, title in ranked[:_MOST]

@@ -29,7 +29,7 @@ def main() -> int:
         else:
             from .scores import measure
 
-            print(measure(options.data, options.out, options.completer, options.until))
+            print(measure(options.data, options.out, dict(options.beside), options.until))
     except AmodalplError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -50,7 +50,14 @@ def _options() -> argparse.Namespace:
     )
     scores.add_argument("data", type=Path, help="YAML: name -> truth, annotations, images")
     scores.add_argument("--out", type=Path, required=True)
-    scores.add_argument("--completer", default="builtin", help="folder of another completer")
+    scores.add_argument(
+        "--beside",
+        type=_named_folder,
+        nargs="+",
+        default=[],
+        metavar="NAME=DIR",
+        help="output folders of `amodalpl complete` to compare it with where there is truth",
+    )
     scores.add_argument(
         "--until", default="ready-made", choices=ADVISED, help="how far to train where there is no truth"
     )
@@ -58,6 +65,13 @@ def _options() -> argparse.Namespace:
     others.add_argument("bank", type=Path, help="masks of other sources, named at each picture")
     others.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"expected NAME=DIR, got {text!r}")
+    return name, Path(folder)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from amodalpl.errors import DataError
-from amodalpl.masks.geometry import to_patch
+from amodalpl.masks.resampling import to_patch
 from amodalpl.synthesis.bank import (
     FIRST_OBJECT,
     NOBODY,

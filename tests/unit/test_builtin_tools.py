@@ -75,13 +75,17 @@ def test_the_table_goes_into_the_page(tmp_path):
     (tmp_path / "sets.yaml").write_text(sets)
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}old\n{END}after\n")
-    table = measure(tmp_path / "sets.yaml", tmp_path / "out", page=page)
+    others = {"the same": builtin.FOLDER}
+    table = measure(tmp_path / "sets.yaml", tmp_path / "out", others, page=page)
     assert page.read_text() == f"before\n{BEGIN}\n{table}\n{END}after\n"
     names = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-    assert [row[2] for row in names] == ["convex hull", "as it came", "fitted to the photos (too few objects to fit)"]
+    fitted = "fitted to the photos (too few objects to fit)"
+    assert [row[2] for row in names] == ["convex hull", "as it came", fitted, "the same"]
     assert names[0][:2] == ["shapes", str(json.loads((tmp_path / "out/scores.json").read_text())["rows"][0]["objects"])]
     assert names[0][4] == "-" and "[" in names[1][3] and names[1][4].startswith(("+", "-"))
-    assert measure(tmp_path / "sets.yaml", tmp_path / "out", page=page) == table
+    assert names[1][5] == "-" and names[3][5] == "+0.000 [+0.00, +0.00]"  # in every draw of photos
+    assert names[3][3:5] == names[1][3:5] and names[3][6] == names[1][6] and "[" in names[1][6]
+    assert measure(tmp_path / "sets.yaml", tmp_path / "out", others, page=page) == table
 
 
 def test_another_key_is_one_line(tmp_path):

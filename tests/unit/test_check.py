@@ -216,6 +216,13 @@ def test_visible_mask_that_is_not_inside_the_whole(run):
     assert (finding["place"], finding["annotation_id"]) == ("annotations[1]", 2)
 
 
+def test_an_object_that_is_wholly_hidden_is_no_fault_of_the_file(run):
+    hidden = {"segmentation": rle.to_json(rectangle(0, 0, 9, 9)), "visible_mask": rle.to_json(rectangle(0, 0, 0, 0))}
+    seen = {"segmentation": rle.to_json(rectangle(0, 0, 9, 9)), "visible_mask": rle.to_json(rectangle(0, 0, 9, 9))}
+    summary = run([annotation(1, 0, 0, 1, 1, **seen), annotation(2, 0, 0, 1, 1, **hidden)])
+    assert summary.ok and summary.counts["warnings"] == {"fully hidden": 1}
+
+
 def test_list_is_capped_but_everything_is_counted(run):
     summary = run([annotation(0, 0, 0, 5, 5), *(annotation(0, 0, 0, 5, 5) for _ in range(MAX_LISTED + 5))])
     assert summary.counts["errors"] == {"duplicate annotation id": MAX_LISTED + 5}
@@ -293,6 +300,11 @@ def test_filled_boxes_go_on_as_boxes(run):
     assert run([*boxes, *(shape(k, 10) for k in range(5, 9))]).next.startswith("amodalpl pseudolabel ")  # too few
     summary = run([*boxes, *(shape(k, 2) for k in range(5, 10))])
     assert summary.next.startswith("amodalpl train-detector ") and "boxes_of" not in summary.next
+
+
+def test_whole_masks_of_all_go_on_to_a_detector(run):
+    whole = annotation(1, 5, 5, 20, 10) | {"visible_mask": rle.to_json(rectangle(5, 5, 10, 10))}
+    assert run([whole]).next.startswith("amodalpl train-detector ")
 
 
 def test_nothing_to_use_is_an_error(run):

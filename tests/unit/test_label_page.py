@@ -13,6 +13,7 @@ from amodalpl.data.review_file import fingerprint
 from amodalpl.errors import DataError
 from amodalpl.io.images import encode_image
 from amodalpl.masks import rle
+from amodalpl.masks.boxed import BoxedMask
 from amodalpl.report import draw, gallery, label_page
 from amodalpl.report.choice import choose, choose_photos
 from amodalpl.report.gallery import masked_part, shared_part
@@ -98,6 +99,22 @@ def test_overlay_refuses_other_sizes():
         draw.overlay(np.zeros((60, 80, 3), np.uint8), box(0, 0, 1, 1, (60, 81)), box(0, 0, 1, 1))
 
 
+def test_a_photo_of_many_objects_shows_what_is_in_front_and_what_is_behind():
+    def cut(mask):
+        return BoxedMask.cut(mask, (0, 0), mask.shape)
+
+    photo, nothing = np.full((60, 80, 3), 120, np.uint8), box(0, 0, 0, 0)
+    behind = draw.DrawnObject(*map(cut, (box(10, 5, 50, 30), box(10, 5, 50, 65), box(15, 45, 45, 65))))
+    in_front = draw.DrawnObject(*map(cut, (box(15, 45, 45, 78), box(15, 45, 45, 78), nothing)))
+    drawn = draw.overlay_all(photo, [in_front, behind])
+    under = drawn[22:38, 51:59].reshape(-1, 3)
+    assert 0.6 < (under == 120).all(axis=1).mean() < 0.85  # what is in front is seen between the lines
+    assert (under[(under != 120).any(axis=1)] == draw.SHARED).all()
+    assert (drawn[22:38, 34:41] == draw.HIDDEN).all(axis=2).any()
+    assert drawn[30, 45, 2] > 180 > drawn[30, 45, 0]  # its blue outline lies above the lines, though it was drawn first
+    assert (drawn[30, 20] == 120).all() and (photo == 120).all()
+
+
 @pytest.mark.parametrize("mask", [box(0, 0, 1, 1), box(59, 0, 60, 80), box(0, 0, 60, 80)], ids=["dot", "row", "all"])
 def test_close_up_has_the_asked_size(mask):
     picture = draw.close_up(np.zeros((60, 80, 3), np.uint8), mask, mask, 100)
@@ -119,6 +136,8 @@ def test_contact_sheet_fits_every_picture_and_any_title():
     assert sheet.shape[1] == 2 * 110 + 10
     assert (sheet > 250).all(axis=2).sum() > 3000  # the pictures are there
     assert draw.contact_sheet([]).shape[2] == 3
+    low, high = (draw.contact_sheet([("", picture)], 1, 100) for picture in (wide, wide[:, :20]))
+    assert high.shape[0] - low.shape[0] == 50  # no ground above and below a row of wide pictures
 
 
 def test_encoded_pictures_come_back():
