@@ -198,23 +198,14 @@ def read_images(path: Path, raw_images: Any, mended: list[Dropped] | None = None
             f"{path}: images: expected a list of photos, {_got(raw_images)}; export the file with its images"
         )
     images: list[ImageRecord] = []
-    seen: dict[int, int] = {}
-    for index, raw in enumerate(raw_images):
-        place = f"images[{index}]"
-        if not isinstance(raw, dict):
-            raise DataError(f"{path}: {place}: expected an object with id, file_name, height and width, {_got(raw)}")
-        image_id = whole_id(path, place, "id", raw)
-        if image_id in seen:
-            first = raw_images[seen[image_id]]
+    expected = "id, file_name, height and width"
+    for place, image_id, raw, first, at in _with_ids(path, "images", raw_images, expected):
+        if first is not None:
             again = all(raw.get(key) == first[key] for key in ("file_name", "height", "width"))
-            if again and mended is not None:
-                mended.append(Dropped(place, None, image_id, f"photo listed again: as images[{seen[image_id]}]"))
-                continue
-            raise DataError(
-                f"{path}: {place}.id: expected an id of its own, got {image_id} as in images[{seen[image_id]}]; "
-                "give each photo its own id"
-            )
-        seen[image_id] = index
+            if not again or mended is None:
+                raise _taken(path, place, image_id, at, "photo")
+            mended.append(Dropped(place, None, image_id, f"photo listed again: as {at}"))
+            continue
         file_name = raw.get("file_name", MISSING)
         if not isinstance(file_name, str) or not file_name:
             advice = "; `amodalpl convert` takes it from coco_url" if "coco_url" in raw and file_name is MISSING else ""
@@ -255,25 +246,35 @@ def read_categories(path: Path, raw_categories: Any, mended: list[Dropped] | Non
             f"{path}: categories: expected a list of categories, {_got(raw_categories)}; "
             'add one such as {"id": 1, "name": "object"}'
         )
-    seen: dict[int, int] = {}
     categories = []
-    for index, raw in enumerate(raw_categories):
-        place = f"categories[{index}]"
-        if not isinstance(raw, dict):
-            raise DataError(f"{path}: {place}: expected an object with id and name, {_got(raw)}")
-        category_id = whole_id(path, place, "id", raw)
-        if category_id in seen:
-            if raw == raw_categories[seen[category_id]] and mended is not None:
-                reason = f"class listed again: as categories[{seen[category_id]}]"
-                mended.append(Dropped(place, None, None, reason))
-                continue
-            raise DataError(
-                f"{path}: {place}.id: expected an id of its own, got {category_id} as in "
-                f"categories[{seen[category_id]}]; give each category its own id"
-            )
-        seen[category_id] = index
-        categories.append(raw)
+    for place, category_id, raw, first, at in _with_ids(path, "categories", raw_categories, "id and name"):
+        if first is None:
+            categories.append(raw)
+        elif raw != first or mended is None:
+            raise _taken(path, place, category_id, at, "category")
+        else:
+            mended.append(Dropped(place, None, None, f"class listed again: as {at}"))
     return categories
+
+
+def _with_ids(
+    path: Path, name: str, entries: list[Any], expected: str
+) -> Iterator[tuple[str, int, dict[str, Any], dict[str, Any] | None, str]]:
+    """Yield place, id and value of each entry, and value and place of an earlier one of the same id."""
+    seen: dict[int, int] = {}
+    for index, raw in enumerate(entries):
+        place = f"{name}[{index}]"
+        if not isinstance(raw, dict):
+            raise DataError(f"{path}: {place}: expected an object with {expected}, {_got(raw)}")
+        entry_id = whole_id(path, place, "id", raw)
+        first = seen.setdefault(entry_id, index)
+        yield place, entry_id, raw, None if first == index else entries[first], f"{name}[{first}]"
+
+
+def _taken(path: Path, place: str, entry_id: int, at: str, what: str) -> DataError:
+    return DataError(
+        f"{path}: {place}.id: expected an id of its own, got {entry_id} as in {at}; give each {what} its own id"
+    )
 
 
 def whole_id(path: Path, place: str, key: str, raw: Mapping[str, Any]) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..data.exif import any_turned
 from ..data.read import read_annotations
@@ -37,7 +40,7 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
     """
     record = finished_run(folder, STAGE)
     require_mmdetection(STAGE)
-    from ..detector import inference, training
+    from ..detector import training
     from ..detector.stock_config import read_written_config
 
     where = pick_device(device)
@@ -62,26 +65,48 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
     )
     model = training.build(config["model"], record["seed"])
     training.load_weights(folder / WEIGHTS, model)
-    found = inference.detect(
-        model,
-        config["val_dataloader"]["dataset"],
-        [c["id"] for c in truth["categories"]],
-        workers=wanted.workers,
-        device=where,
-        progress=progress,
-    )
+    found, scores = detect_and_score(model, config, truth, wanted, where, stored["held_back"], progress)
     counts = {
         "images": len(truth["images"]),
         "instances": len(truth["annotations"]),
         "detections": len(found),
         "device": where.type,
     }
-    held_back = stored["held_back"]
-    scores = score_detections(truth, found, held_back=held_back)
     write_detector_page(
-        folder, images, truth, found, scores, stored["curve"], record["counts"], held_back=held_back, progress=progress
-    )
+        folder, images, truth, found, scores, stored["curve"], record["counts"], held_back=stored["held_back"],
+        progress=progress,
+    )  # fmt: skip
     return Summary("evaluate detector", None, counts, scores, {**named_files(folder), "report": folder / REPORT_FILE})
+
+
+def detect_and_score(
+    model: Any,
+    config: Mapping[str, Any],
+    truth: dict[str, Any],
+    settings: DetectorSettings,
+    device: torch.device,
+    held_back: bool,
+    progress: Progress,
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Run a detector on its validation photos and score what it finds.
+
+    Args:
+        model: the network.
+        config: of `detector.config.full_config`, which says how photos are read.
+        truth: of the photos, as `score_detections` takes it.
+        settings: of the detector.
+        device: to run on.
+        held_back: the truth is a part of the labels.
+        progress: where photos are reported.
+
+    Returns:
+        COCO results, and the scores.
+    """
+    from ..detector import inference
+
+    data_set, ids = config["val_dataloader"]["dataset"], [c["id"] for c in truth["categories"]]
+    found = inference.detect(model, data_set, ids, workers=settings.workers, device=device, progress=progress)
+    return found, score_detections(truth, found, held_back=held_back)
 
 
 def score_detections(

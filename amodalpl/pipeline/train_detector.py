@@ -14,7 +14,7 @@ from ..detector.chosen_model import network_of, with_model_of
 from ..detector.data.training_data import TrainingData, read_training_data
 from ..detector.folder import CONFIG, CURVES, DETECTIONS, METRICS, SHEET, TRAIN, VAL, WEIGHTS, named_files, read_scores
 from ..errors import SettingsError
-from ..evaluation.detector import score_detections
+from ..evaluation.detector import detect_and_score
 from ..io.files import hash_file, write_json, write_whole
 from ..metrics.detection import known_iou_type, protocol
 from ..report import sanity_checks
@@ -88,7 +88,8 @@ def train_detector(
     where = pick_device(device)
     settings, stock = with_model_of(mmdet_config, settings)
     wanted = settings.detector
-    _check_precision(wanted, where)
+    if wanted.precision != "fp32" and where.type != "cuda":
+        raise SettingsError(f"detector.precision: expected fp32 on the CPU, got {wanted.precision!r}")
     data = read_training_data(labels, images, val, val_images, whole_boxes, settings, progress)
     inputs = {**data.inputs, "init": weights.start_identity(init, wanted)}
     if stock is not None:
@@ -200,16 +201,8 @@ def _finish(
 
     training.save_weights(out / WEIGHTS, model, data.train.class_names)
     pictures.write_curves(out / CURVES, curve)
-    found = inference.detect(
-        model,
-        config["val_dataloader"]["dataset"],
-        [c["id"] for c in data.val.coco["categories"]],
-        workers=settings.workers,
-        device=device,
-        progress=progress,
-    )
+    found, scores = detect_and_score(model, config, data.val.coco, settings, device, data.held_back, progress)
     inference.write_results(out / DETECTIONS, found)
-    scores = score_detections(data.val.coco, found, held_back=data.held_back)
     pictures.write_contact_sheet(out / SHEET, data.val_images, data.val.coco, found)
     write_json(
         out / METRICS,
@@ -240,11 +233,6 @@ def _finish(
 def _of_labels(data: TrainingData, settings: DetectorSettings) -> list[str]:
     """Return warnings of labels from which a model cannot learn what it is for."""
     return sanity_checks.of_overlaps(data.train.coco) if "both boxes" in model_table.needs(settings) else []
-
-
-def _check_precision(settings: DetectorSettings, device: torch.device) -> None:
-    if settings.precision != "fp32" and device.type != "cuda":
-        raise SettingsError(f"detector.precision: expected fp32 on the CPU, got {settings.precision!r}")
 
 
 def _summary(
