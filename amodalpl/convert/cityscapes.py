@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset_builder import Builder, Canvas, DrawnOn, is_text, ring
+from ..data.dataset_builder import Builder, Canvas, DrawnOn, is_text
 from ..data.mask_parsing import as_number, brief
+from ..data.outlines import ring
 from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import Source, files_below
 from ..errors import DataError

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, decimal, ellipse, rectangle, ring
+from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.format_losses import UnsupportedFields, as_one_ring, unsupported_fields
 from ..data.mask_parsing import as_number, brief
+from ..data.outlines import crop_of_pixels, decimal, ellipse, rectangle, ring
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
 from ..errors import DataError

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dataset_builder import Builder, Canvas, DrawnOn, ellipse, number, rectangle, ring
+from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.mask_parsing import as_number, brief
+from ..data.outlines import ellipse, number, rectangle, ring
 from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import Source
 from ..masks import boxed, rle

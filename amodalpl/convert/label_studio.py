@@ -20,9 +20,10 @@ import numpy as np
 from PIL import Image
 
 from ..data.coco_parsing import score_of
-from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, number, rectangle, ring
+from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.format_losses import UnsupportedFields, as_one_ring, unsupported_fields, visible_part
 from ..data.mask_parsing import as_number, brief
+from ..data.outlines import DECIMALS, crop_of_pixels, ellipse, number, rectangle, ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source
 from ..errors import DataError

@@ -20,9 +20,10 @@ import numpy as np
 from PIL import Image
 
 from ..data.coco_parsing import crowd_flag, score_of
-from ..data.dataset_builder import Builder, Canvas, DrawnOn, crop_of_pixels, ellipse, is_text, join, rectangle, ring
+from ..data.dataset_builder import Builder, Canvas, DrawnOn, is_text
 from ..data.format_losses import UnsupportedFields, unsupported_fields
 from ..data.mask_parsing import as_number, brief
+from ..data.outlines import crop_of_pixels, ellipse, join, rectangle, ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source
 from ..io.files import write_json

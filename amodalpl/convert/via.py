@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.dataset_builder import Builder, Canvas, DrawnOn, ellipse, number, rectangle, ring
+from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.format_losses import UnsupportedFields, as_one_ring, unsupported_fields, visible_part
 from ..data.mask_parsing import brief
+from ..data.outlines import ellipse, number, rectangle, ring
 from ..data.records import AnnotationSet, Instance, LeftOut, Mask
 from ..data.source import Source
 from ..errors import DataError

@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..data.dataset_builder import Builder, Canvas, DrawnOn, decimal, rectangle, ring
+from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.mask_parsing import as_number
+from ..data.outlines import decimal, rectangle, ring
 from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import Source
 from ..errors import DataError

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..data.dataset_builder import DECIMALS, Builder, Canvas, DrawnOn, decimal
+from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.format_losses import UnsupportedFields, as_one_ring, unsupported_fields, visible_part
 from ..data.mask_parsing import as_number, brief
+from ..data.outlines import DECIMALS, decimal
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source, files_below
 from ..errors import DataError
