@@ -156,7 +156,7 @@ def completer(
 
     Example: [bold]amodalpl evaluate completer runs/completer runs/pairs --out scores/completer[/bold]
     """
-    from amodalpl.evaluation.holdout_scores import evaluate_completer as stage
+    from amodalpl.evaluation.completer import evaluate_completer as stage
 
     return partial(stage, folder, synth_dir, given.settings.labels, out=out, device=given.device)
 

@@ -33,8 +33,8 @@ from . import (
     voc,
     yolo,
 )
+from .formats_not_read import explain_unsupported
 from .shared.mask_choice import Holds
-from .unsupported import explain_unsupported
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ from ..settings import LabelSettings, PipelineSettings
 from ..version import __version__
 from .add_photos import ANY_KEPT, Added, parts_folder, take_over
 from .completer_in_use import CompleterInUse
-from .helpers import fitting_number, helped_by
+from .helper_processes import fitting_number, helped_by
 from .label_summary import summary_of_labels, training_on
 from .stage_table import STAGES
 

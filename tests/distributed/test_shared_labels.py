@@ -20,7 +20,7 @@ from interruptions import Killed, KillIn
 from amodalpl.data.label_folder import DOUBT, LABELS, ORDER, STATS
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError
-from amodalpl.pipeline import helpers
+from amodalpl.pipeline import helper_processes
 from amodalpl.pipeline.pseudolabel import PARTS, pseudolabel
 from amodalpl.report.label_page import REPORT_FILE, SHEET_FILE
 from amodalpl.runtime.distributed import Ranks, wait_for_files
@@ -199,7 +199,7 @@ def test_helpers_make_parts_and_the_files_of_one_process(inputs, alone, tmp_path
 
 
 def test_helpers_that_die_change_nothing(inputs, alone, tmp_path, monkeypatch):
-    monkeypatch.setattr(helpers, "_CODE", "import sys; sys.exit(7)")
+    monkeypatch.setattr(helper_processes, "_CODE", "import sys; sys.exit(7)")
     out = tmp_path / "labels"
 
     class Patient(SlowAtFirst):
@@ -214,7 +214,13 @@ def test_helpers_that_die_change_nothing(inputs, alone, tmp_path, monkeypatch):
 
 
 def test_photos_that_are_added_are_labelled_by_one(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr(helpers.subprocess, "Popen", lambda *_, **__: pytest.fail("a helper was started"))
+    start = subprocess.Popen
+
+    def no_python(command, *more, **given):
+        assert command[0] != sys.executable, "a helper was started"
+        return start(command, *more, **given)
+
+    monkeypatch.setattr(subprocess, "Popen", no_python)
     annotations, images, completer = inputs
     settings = resolve({"labels": {"images_per_part": PHOTOS_PER_PART, "workers": 3}})
     pseudolabel(annotations, images, completer, tmp_path / "labels", settings, device="cpu", add=True)
