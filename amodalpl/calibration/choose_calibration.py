@@ -1,8 +1,8 @@
-"""Which calibration to use, if any, and what to promise: chosen so that neither a fit to noise nor a seed decides.
+"""Which calibration to use, if any, and what to promise.
 
-A map that was fitted to a few scenes may be worse than none on others. So a map is used only where it lowers the error
-on scenes that it was not fitted to by more than a standard error (the rule of Breiman et al. 1984). And what is
-promised is what most draws of the scenes allow. Objects of one scene stay together in both.
+A map that was fitted to a few scenes may do harm on others. So a map is used only if it lowers the error on scenes that
+it was not fitted to, by more than one standard error (the rule of Breiman et al. 1984). A promise is made only if most
+bootstrap draws of the scenes allow it. Objects of one scene stay together in both.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def labels_help(doubt: Sequence[float], error: Sequence[float], scene: Sequence[
 def features_help(
     features: np.ndarray, asked: np.ndarray, stated: np.ndarray, error: np.ndarray, scene: np.ndarray, seed: int = 0
 ) -> bool:
-    """Tell whether the expected error by features is nearer to the error on other scenes than what labels state.
+    """Tell whether features predict the error on other scenes better than the uncertainty that labels state.
 
     Args:
         features: (N, len(FEATURES)) float.

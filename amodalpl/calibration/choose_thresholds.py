@@ -41,19 +41,21 @@ def choose(
 ) -> CompleterBundle:
     """Choose thresholds, calibration and guarantee on the choosing half of the hold-out.
 
-    The order threshold has the best order: accuracy over pairs with a true order where they are completed pair by pair,
-    F1 of directed pairs where the order is read from completions behind all neighbours, which may find both directions;
-    of those that are as good but for noise, the one nearest to the middle. Further looks at doubtful orders are kept
-    where the best F1 with them is higher.
-    The threshold has the best micro invisible mIoU over all objects that were completed behind their true occluders
-    (all neighbours, if labels are made so). A completer that has learnt of things without masks gets a threshold of its
-    own where no object is, by the same score over all visible objects, among those that cost no mIoU; without such
-    things in the hold-out nothing speaks for growing there. With these, the half is labelled as photos will be, by the
-    recovered order, and the rest is fitted to these labels.
+    1. The order threshold. Where each pair is completed alone, the threshold with the highest accuracy wins. Where the
+       order is read from completions behind all neighbours, which may find both directions, the highest F1 of directed
+       pairs wins. Of thresholds that differ by noise only, the one nearest to the middle is taken. Further crops of
+       doubtful contacts are used where the best F1 is higher with them.
+    2. The threshold of masks: the best micro invisible mIoU of objects completed behind their true occluders, or
+       behind all neighbours if labels are made so.
+    3. The threshold where no object is, for a completer that has learnt of things without masks: the same score over
+       all visible objects, among thresholds that cost no mIoU. The hold-out must have such things; else nothing grows
+       there.
+    4. Calibration and guarantee. The half is labelled with these thresholds as photos will be, by the recovered order,
+       and the rest is fitted to these labels.
 
-    What a calibrated completer brings from other photos is worth keeping: its further looks stay, so does what it knows
-    of objects with nothing in front (`CalibrationSamples.calibrate`), and of the thresholds that are worse than the
-    best by no more than the choice of photos can explain, the one nearest to its own is taken.
+    A completer that was calibrated on other photos keeps its further crops, and what it knows of objects with nothing
+    in front (`CalibrationSamples.calibrate`). Of the thresholds that are as good as the best but for the choice of
+    photos, the one nearest to its own is taken.
 
     Args:
         bundle: a trained completer; one that was calibrated already has thresholds of its own.

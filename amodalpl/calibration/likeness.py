@@ -1,10 +1,10 @@
 """Whether what was promised on the hold-out can be said of other labels.
 
-A promise is judged on labels of pasted occlusions. It is said of a user's labels where these look like those: labels of
-the hold-out are weighted by how much more often their features occur among the user's (the ratio of densities, by a
-logistic regression that tells them apart), as weighted conformal prediction does under covariate shift (Tibshirani et
-al. 2019), and the promise has to hold once more for the weighted ones. Weights that are very unequal say that the two
-hardly look alike; then nothing is promised.
+A promise is judged on labels of pasted occlusions. It may not hold for a user's labels, because these can look
+different. So every label of the hold-out gets a weight: how much more often its features occur among the user's labels
+(the ratio of densities, by a logistic regression that tells the two apart). The promise has to hold for the weighted
+labels too, as in weighted conformal prediction under covariate shift (Tibshirani et al. 2019). Where the weights are
+very unequal, the two sets hardly look alike, and nothing is promised.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Likeness:
 
     Attributes:
         promise: None where it is withheld.
-        alike: how many labels of the hold-out the weighted ones are worth, over all of them; None where there were too
-            few labels to compare.
+        alike: effective number of weighted labels over their number, in [0, 1]; None where there were too few labels
+            to compare.
         reason: why it is withheld, or what it rests on.
     """
 

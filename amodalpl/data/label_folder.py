@@ -202,7 +202,7 @@ class LabelFolder:
         overview: of its labels.
         stats: counts of the stage; empty without that file.
         review: decisions that hold for these labels.
-        stale: how many decisions were there that hold no more.
+        stale: number of decisions that no longer fit a label.
     """
 
     path: Path

@@ -23,10 +23,10 @@ def label_detections(
 ) -> CompletedImage:
     """Make labels of the detections of one photo.
 
-    A visible part is cut to the whole mask, and a pixel that several claim goes to the smallest, as everywhere in
-    amodalpl. Of a model that predicts whole masks only, the visible part is what no mask of a higher score covers: what
-    hides others is seen better. Of two objects that one hides the other whose visible part covers more of its hidden
-    part.
+    A visible part is cut to the whole mask. A pixel that several objects claim goes to the smallest, as everywhere in
+    amodalpl. For a model that predicts whole masks only, the visible part is what no mask of a higher score covers,
+    since front objects are seen better and score higher. Of two objects, the front one is that whose visible part
+    covers more of the other's hidden part.
 
     Args:
         amodal: N whole masks, none empty, or their (N, H, W) bool stack.

@@ -138,7 +138,7 @@ def advise(
 
 @dataclass(frozen=True)
 class _Lead:
-    """By how much a completer is better than what is recommended where it is not."""
+    """By how much a completer is better than the way that is recommended otherwise."""
 
     over: str
     by: float | None

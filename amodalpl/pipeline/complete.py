@@ -136,7 +136,7 @@ def complete(
 def _settings_beside(
     synth_dir: Path, values: Mapping[str, Any], init: Path | None, progress: Progress
 ) -> PipelineSettings:
-    """Return the settings, those of `synth` and `init` where nothing else is asked for; say what differs from synth."""
+    """Return the settings: what is asked for, else those of `init`, else those of `synth`; tell what differs from it."""
     record = finished_run(synth_dir, "synth")
     inherited = {"seed": record["seed"], "synthesis": record["settings"]["synthesis"]}
     of_synth = inherited["synthesis"]

@@ -62,7 +62,7 @@ class CompleterInUse:
         return pick_device(self.device)
 
     def fitting(self, settings: PipelineSettings) -> PipelineSettings:
-        """Return settings by which the package's own completer is fitted to the photos, unless they say otherwise."""
+        """Return the settings; the package's own completer is fitted to the photos where they do not say."""
         if not self.of_package or settings.labels.refit is not None:
             return settings
         return settings.model_copy(update={"labels": settings.labels.model_copy(update={"refit": True})})
@@ -103,7 +103,7 @@ class CompleterInUse:
 
 
 def _name_of(completer: Path, of_package: bool, fitted: Refitted | None) -> str:
-    """Return what labels say of who completed them: the method, or `builtin`, and what it was fitted to, if anything.
+    """Return the completer's name in labels: its method or `builtin`, and whether it was fitted to the photos.
 
     >>> _name_of(Path(), True, Refitted(Path(), 209, [])), _name_of(Path(), True, Refitted(Path(), 0, []))
     ('builtin, fitted to these photos', 'builtin, as it came')

@@ -32,18 +32,20 @@ def make_parts(
     ranks: Ranks = ALONE,
     helped: Callable[[int], AbstractContextManager[int]] = _alone,
 ) -> list[Path]:
-    """Make the parts that are missing, of several processes this one's share; the first returns once all are there.
+    """Make the parts that are missing.
+
+    Where several processes work, each makes its share. The first process returns when all parts are there.
 
     Args:
         folder: of the parts; made where it is missing.
         records: of the photos.
-        photos_per_part: how many; the last part has the rest.
-        work: from the photos of a part to a line for each.
-        title: what is shown.
-        progress: counts the photos; the last one of a part is done when the part is there.
-        ranks: the processes.
-        helped: called with how many parts are missing, starts further processes and says how many. They need not be
-            waited for: what is not there yet when this process has done its share, it makes.
+        photos_per_part: photos in each part; the last part has the rest.
+        work: takes the photos of a part and yields one line for each.
+        title: what the progress bar says.
+        progress: counts photos. The last photo of a part counts when the part is written.
+        ranks: the processes of `torchrun`.
+        helped: takes the number of missing parts, starts further processes, and yields how many it started. Nobody
+            waits for these: when this process has made its own share, it makes what they have not made yet.
 
     Returns:
         The files of all parts, in the order of the photos.
@@ -68,7 +70,7 @@ def make_parts(
 
 
 def _still_missing(files: Sequence[Path], numbers: Sequence[int], news: Callable[[int], None]) -> list[int]:
-    """Look which parts of others are there by now, and tell of each."""
+    """Return those of other processes' parts that are not there yet; call `news` for each of the others."""
     there = {file.name for file in files[0].parent.iterdir()} if numbers else set()
     for number in (n for n in numbers if files[n].name in there):
         news(number)
