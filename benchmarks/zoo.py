@@ -2,12 +2,14 @@
 
 What a detector learns from: the exact truth, the labels of a completer (one that was trained on the same scenes'
 visible masks, or that of the package), these labels after `refine` by the same model, or visible masks taken for whole
-ones. Each seed draws other scenes. Everything is resumed by the same command; no training is done twice; the table is
-written anew after each row. The whole comparison is the default; a small one:
+ones. Each seed draws other scenes. Everything is resumed by the same command, and no training is done twice.
+`table.json` has the rows that were asked for, is written anew after each of them, and gives each one's difference to
+the same model on plain labels, seed by seed. The whole comparison is the default; a small one:
 
     python -m benchmarks.zoo --out DIR --scenes 60 --test-scenes 30 --steps 150 --completer-steps 150 --seeds 0
 
-Such small networks leave a GPU idle most of the time: `--processes 6` trains six of them at once.
+Such small networks leave a GPU idle most of the time: `--processes 6` trains six of them at once. Photos per second
+mean little then.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import product
@@ -48,9 +50,11 @@ from amodalpl.settings_values import merge, read_config, resolve
 MODELS = ("mask-rcnn", "mask-rcnn-c8", "orcnn", "vrsp")
 KINDS = ("pseudo", "modal", "truth", "refined")
 BASE = "pseudo"  # of each model, what its other rows are compared with
-VARIANTS: dict[str, dict[str, Any]] = {
-    "+trust": {"trust": {"pixels": 1.0, "labels": 1.0}},
-    "+scoring": {"mask_scoring": True},
+VARIANTS: dict[str, tuple[Sequence[str], dict[str, Any]]] = {  # on labels of `BASE`: which models, detector settings
+    "+trust": (MODELS, {"trust": {"pixels": 1.0, "labels": 1.0}}),
+    "+scoring": (MODELS, {"mask_scoring": True}),
+    "+probability": (["orcnn"], {"orcnn": {"difference": "probability"}}),
+    "+two-losses": (["orcnn"], {"orcnn": {"hidden_weight": 0.0}}),
 }
 COLUMNS = {  # of the printed table: heading -> protocol, metric
     "AP": ("COCO AP amodal (segm)", "AP"),
@@ -61,8 +65,7 @@ COLUMNS = {  # of the printed table: heading -> protocol, metric
     "order F1": (ordering.DIRECTED, "f1"),
     "photos/s": (COST, "images per second"),
 }
-LEARNT, TEST, SHOWN = "scenes", "test", "shown"  # sets of scenes: the last is the start of the second, for the pages
-_SHOWN = 10
+_SHOWN = 10  # scenes of the set that is scored on which a detector's page shows
 _UNSEEN = 10**6  # added to a seed, it draws what is scored on
 
 
@@ -81,8 +84,19 @@ class Row(NamedTuple):
 
 ROWS = [
     *(Row(model, labels) for labels in KINDS for model in MODELS),
-    *(Row(model, BASE, variant) for variant in VARIANTS for model in MODELS),
+    *(Row(model, BASE, variant) for variant, (models, _) in VARIANTS.items() for model in models),
 ]
+
+
+class Data(NamedTuple):
+    """What the rows of a seed share; `labels` has a file of each kind but "refined", which each model makes itself."""
+
+    learnt: SceneFiles
+    test: SceneFiles
+    shown: SceneFiles
+    labels: dict[str, Path]
+
+
 Scores = dict[str, dict[int, dict[str, Any]]]  # row -> seed -> column -> value
 
 
@@ -92,10 +106,9 @@ def main() -> int:
     scores: Scores = {}
     failed = 0
     with ProcessPoolExecutor(options.processes, get_context("spawn"), _one_thread) as pool:
-        list(pool.map(partial(_scenes, options), *zip(*product(options.seeds, (LEARNT, TEST, SHOWN)), strict=True)))
-        files = dict(zip(options.seeds, pool.map(partial(_labels, options), options.seeds), strict=True))
-        running: dict[Future, tuple[Row, int]] = {
-            pool.submit(_train_and_score, options, row, seed, files[seed]): (row, seed)
+        data = dict(zip(options.seeds, pool.map(partial(_prepare, options), options.seeds), strict=True))
+        running = {
+            pool.submit(_train_and_score, options, row, seed, data[seed]): (row, seed)
             for row, seed in product(options.rows, options.seeds)
         }
         for done in as_completed(running):
@@ -120,53 +133,58 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _scenes(options: argparse.Namespace, seed: int, part: str) -> SceneFiles:
-    """Draw a set of scenes, unless it is there."""
-    folder = options.out / f"seed_{seed}" / part
-    count = {LEARNT: options.scenes, TEST: options.test_scenes, SHOWN: _SHOWN}[part]
-    there = SceneFiles(folder / "annotations.json", folder / "images", folder / "truth.json")
-    if there.truth.exists() and len(read_json(there.truth, "the truth")["images"]) == count:
-        return there
-    return write_scenes(folder, count, seed if part == LEARNT else seed + _UNSEEN)
-
-
-def _labels(options: argparse.Namespace, seed: int) -> dict[str, Path]:
-    """Return the label file of each kind; that of "refined" is where `refine` starts."""
-    out, learnt = options.out / f"seed_{seed}", _scenes(options, seed, LEARNT)
-    files = {"truth": learnt.truth, "modal": out / "modal.json"}
+def _prepare(options: argparse.Namespace, seed: int) -> Data:
+    """Draw the scenes of a seed, and make the labels that its rows ask for."""
+    out = options.out / f"seed_{seed}"
+    learnt = _scenes(out / "scenes", options.scenes, seed)
+    test, shown = (
+        _scenes(out / name, count, seed + _UNSEEN) for name, count in (("test", options.test_scenes), ("shown", _SHOWN))
+    )
+    labels = {"truth": learnt.truth, "modal": out / "modal.json"}
     truth = read_json(learnt.truth, "the truth")
     for entry in truth["annotations"]:
         entry["segmentation"] = entry["visible_mask"]
-    write_json(files["modal"], truth)
-    if not {"pseudo", "refined"} & {row.labels for row in options.rows}:
-        return files
+    write_json(labels["modal"], truth)
+    if {BASE, "refined"} & {row.labels for row in options.rows}:
+        labels[BASE] = _pseudolabel(options, seed, learnt, out)
+    return Data(learnt, test, shown, labels)
+
+
+def _scenes(folder: Path, count: int, seed: int) -> SceneFiles:
+    """Draw a set of scenes, unless it is there."""
+    there = SceneFiles(folder / "annotations.json", folder / "images", folder / "truth.json")
+    if there.truth.exists() and len(read_json(there.truth, "the truth")["images"]) == count:
+        return there
+    return write_scenes(folder, count, seed)
+
+
+def _pseudolabel(options: argparse.Namespace, seed: int, scenes: SceneFiles, out: Path) -> Path:
+    """Make a hold-out, train a completer where one is asked for, and return its label file."""
     settings = _settings(options, seed, {})
-    synth(learnt.annotations, learnt.images, out / "synth", settings)
-    if options.completer_steps:
-        values = {**read_config(Path("demo")), "seed": seed}
-        steps = {"training": {"steps": options.completer_steps}}
-        complete(out / "synth", out / "completer", merge(values, steps), options.device)
+    synth(scenes.annotations, scenes.images, out / "synth", settings)
     completer = out / "completer" if options.completer_steps else BUILTIN
-    pseudolabel(learnt.annotations, learnt.images, completer, out / "labels", settings, device=options.device)
-    return {**files, "pseudo": out / "labels" / LABELS, "refined": out / "labels"}
+    if options.completer_steps:
+        wanted = {"seed": seed, "training": {"steps": options.completer_steps}}
+        complete(out / "synth", out / "completer", merge(read_config(Path("demo")), wanted), options.device)
+    pseudolabel(scenes.annotations, scenes.images, completer, out / "labels", settings, device=options.device)
+    return out / "labels" / LABELS
 
 
-def _train_and_score(options: argparse.Namespace, row: Row, seed: int, files: Mapping[str, Path]) -> dict[str, Any]:
+def _train_and_score(options: argparse.Namespace, row: Row, seed: int, data: Data) -> dict[str, Any]:
     """Return the row's score in every column."""
-    out, learnt = options.out / f"seed_{seed}", _scenes(options, seed, LEARNT)
-    settings = _settings(options, seed, {"model": row.model, **VARIANTS.get(row.variant, {})})
-    labels = files[row.labels]
+    out, images, device = options.out / f"seed_{seed}", data.learnt.images, options.device
+    _, changes = VARIANTS.get(row.variant, ((), {}))
+    settings = _settings(options, seed, {"model": row.model, **changes})
     if row.labels == "refined":
-        better = out / f"refine_{row.model}"
-        refine(labels, learnt.images, better, settings, synth_dir=out / "synth", init="none", device=options.device)
+        before, better = data.labels[BASE].parent, out / f"refine_{row.model}"
+        refine(before, images, better, settings, synth_dir=out / "synth", init="none", device=device)
         labels = better / "labels" / LABELS
-    shown, test = _scenes(options, seed, SHOWN), _scenes(options, seed, TEST)
-    train_detector(
-        labels, learnt.images, out / row.name, settings, val=shown.truth, val_images=shown.images, init="none",
-        device=options.device,
-    )  # fmt: skip
+    else:
+        labels = data.labels[row.labels]
+    val, detector = data.shown, out / row.name
+    train_detector(labels, images, detector, settings, val=val.truth, val_images=val.images, init="none", device=device)
     found = evaluate_zoo(
-        test.truth, test.images, [out / row.name], out=out / "scores" / row.name, device=options.device
+        data.test.truth, data.test.images, [detector], out=out / "scores" / row.name, device=device
     ).scores
     return {name: found.get(protocol, {}).get(row.name, {}).get(metric) for name, (protocol, metric) in COLUMNS.items()}
 

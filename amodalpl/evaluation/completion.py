@@ -282,8 +282,7 @@ def _matched(
 def _iou(first: Rle, second: Rle) -> float:
     if first["size"] != second["size"]:
         return 0.0  # refused later, with the annotation's name
-    shared = rle.intersection_px(first, second)
-    return shared / max(rle.area_px(first) + rle.area_px(second) - shared, 1)
+    return rle.iou(first, second)
 
 
 def _only_neighbours(labelled: list[Instance], pairs: list[_Matched]) -> list[_Matched]:

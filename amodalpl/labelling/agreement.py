@@ -28,26 +28,41 @@ class Rule:
     agree_iou: float
     drop_above: float
 
-    def judge(self, uncertainty: float, found: Match | None) -> tuple[Action, float]:
+    def judge(self, uncertainty: float, found: Rival | None) -> tuple[Action, float]:
         """Return what becomes of a label, and how uncertain it is then.
 
         Nothing found: dropped where the label is uncertain itself, else kept, since detectors miss small and hidden
-        objects first. Found and alike: kept. Found and different: the surer of the two holds. The detection, whose
-        uncertainty is 1 - score, replaces the label if that is less than the label's; else the label stays and is as
-        uncertain as the two differ, at least.
+        objects first. Found and alike: kept. Found and different: 1 - IoU is a distance, so that the label is wrong by
+        what the two differ less what the detection is wrong, at least. Where that is more than the detection's own
+        error, and this less than the label's uncertainty, the detection replaces the label; else the label stays, and
+        is at least as uncertain as it must be wrong.
 
         Args:
             uncertainty: that the label has by itself, expected 1 - IoU; not what an earlier round made of it, or a
                 detector would win against any label by contradicting it twice.
-            found: the detection of its object.
+            found: what the detection of its object says.
         """
         if found is None:
             return ("dropped", uncertainty) if uncertainty > self.drop_above else ("kept", uncertainty)
         if found.iou >= self.agree_iou:
             return "kept", uncertainty
-        if 1 - found.score < uncertainty:
-            return "replaced", 1 - found.score
-        return "reweighted", max(uncertainty, 1 - found.iou)
+        least_error = 1 - found.iou - found.error
+        if found.error < min(uncertainty, least_error):
+            return "replaced", found.error
+        return ("reweighted", least_error) if least_error > uncertainty else ("kept", uncertainty)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A whole mask of a label's object by a detector.
+
+    Attributes:
+        iou: of it and the label.
+        error: that it is expected to have, 1 - IoU with the truth.
+    """
+
+    iou: float
+    error: float
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,12 @@ def intersection_px(first: Rle, second: Rle) -> int:
     return int(coco_mask.area(coco_mask.merge([first, second], intersect=True)))
 
 
+def iou(first: Rle, second: Rle) -> float:
+    """Return the intersection over the union of two masks of one size; 0 of two empty ones."""
+    shared_px = intersection_px(first, second)
+    return shared_px / max(area_px(first) + area_px(second) - shared_px, 1)
+
+
 def intersections_px(first: Sequence[Rle], second: Sequence[Rle]) -> np.ndarray:
     """Count the pixels that each of N masks has in common with each of M: (N, M) int64; cheaper than one by one.
 

@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ..calibration.detection_error import DetectionErrors, SeenObject, fit_detection_errors
 from ..calibration.holdout import HOLDOUT, HOLDOUT_IMAGES, Holdout, read_holdout
 from ..data.label_file import REFINED, read_label_head, read_labels, refined_entry, write_label_file
 from ..data.label_folder import DOUBT, LABELS, ORDER, STATS, check_stats, read_label_folder, rle_of
@@ -27,8 +28,9 @@ from ..detector.weights import start_identity
 from ..errors import DataError, SettingsError
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..io.json_stream import finite, read_lines, write_lines
-from ..labelling.agreement import Action, Match, Rule, match_labels
+from ..labelling.agreement import Action, Match, Rival, Rule, match_labels
 from ..masks import rle
+from ..masks.rle import Rle
 from ..metrics.detection import coco_scores, protocol
 from ..report.label_page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
@@ -230,12 +232,12 @@ def _rounds(work: _Work, labels: Path, out: Path) -> list[dict[str, Any]]:
 
     wanted, first = work.settings.refine, Ranks.of_this_process().is_first
     history: list[dict[str, Any]] = []
-    before, parts = labels, None
+    before, found = labels, None
     for number in range(wanted.rounds + 1):
         folder = out / f"round_{number}"
         work.progress.note(f"round {number} of at most {wanted.rounds}")
         if first:
-            _write_labels(work, before, folder / FOLDER, number, parts)
+            _write_labels(work, before, folder / FOLDER, number, found)
         training.wait_for_all()
         actions = _actions(folder / FOLDER)
         if number and not any(actions[action] for action in _ACTIONS[1:]):
@@ -249,7 +251,7 @@ def _rounds(work: _Work, labels: Path, out: Path) -> list[dict[str, Any]]:
         if number and (scores[CHOOSE] or 0) < _score(history[:-1], _best(history[:-1])) + wanted.least_gain:
             break
         if number < wanted.rounds:
-            parts = _detect(work, folder) if first else None
+            found = _detect(work, folder) if first else None
             before = folder / FOLDER
     return history
 
@@ -294,17 +296,74 @@ def _train(work: _Work, folder: Path) -> dict[str, float | None]:
     return scores
 
 
-def _detect(work: _Work, folder: Path) -> list[Path]:
-    """Run the detector of a round on all labelled photos; return the files of its parts."""
+@dataclass(frozen=True)
+class _Found:
+    """What the detector of a round says.
+
+    Attributes:
+        parts: files of what it found on all labelled photos.
+        errors: of its masks, by the half of the hold-out that chooses.
+        one_class: whether it was trained without classes.
+    """
+
+    parts: list[Path]
+    errors: DetectionErrors
+    one_class: bool
+
+
+def _detect(work: _Work, folder: Path) -> _Found:
+    """Run the detector of a round on all labelled photos, and learn on the hold-out how wrong its masks are."""
     from ..detector import inference, trained
 
     opened = trained.open_detector(folder / DETECTOR, None, pick_device(work.device))
-    wanted = PredictSettings(score_threshold=work.settings.refine.least_score)
+    least_score = work.settings.refine.least_score
     photos = Photos(work.images, list(work.data.images), [])
-    return detect_in_parts(photos, opened, folder, wanted, work.progress, inference)
+    wanted = PredictSettings(score_threshold=least_score)
+    parts = detect_in_parts(photos, opened, folder, wanted, work.progress, inference)
+    truth = read_json(folder / DETECTOR / VAL, "the validation annotations")
+    one_class = [entry["name"] for entry in truth["categories"]] == [_ONE_CLASS]
+    detections = [d for d in read_json(folder / DETECTOR / DETECTIONS, "COCO results") if d["score"] >= least_score]
+    return _Found(parts, _errors(work, truth["annotations"], detections, one_class), one_class)
 
 
-def _write_labels(work: _Work, before: Path, folder: Path, number: int, parts: Sequence[Path] | None) -> None:
+def _errors(
+    work: _Work, objects: Sequence[Mapping[str, Any]], detections: Sequence[Mapping[str, Any]], one_class: bool
+) -> DetectionErrors:
+    """Match detections with the hold-out's objects as with labels, and learn from those that match."""
+    seen: list[SeenObject] = []
+    truth: list[Rle] = []
+    for scene in work.holdout.cases(CHOOSE):
+        entries = [entry for entry in objects if entry["image_id"] == scene]
+        of_scene = [detection for detection in detections if detection["image_id"] == scene]
+        for entry, match in zip(entries, _matches(entries, of_scene, work.settings.refine, one_class), strict=True):
+            if match:
+                seen.append(_seen(of_scene[match.index], entry["visible_mask"]))
+                truth.append(rle_of(entry["segmentation"]))
+    return fit_detection_errors(seen, truth)
+
+
+def _matches(
+    entries: Sequence[Mapping[str, Any]],
+    detections: Sequence[Mapping[str, Any]],
+    settings: RefineSettings,
+    one_class: bool,
+) -> list[Match | None]:
+    """Return the detection of each object of a photo."""
+    return match_labels(
+        [rle_of(entry["segmentation"]) for entry in entries],
+        [entry["category_id"] for entry in entries],
+        [rle_of(detection["segmentation"]) for detection in detections],
+        None if one_class else [detection["category_id"] for detection in detections],
+        [float(detection["score"]) for detection in detections],
+        settings.match_iou,
+    )
+
+
+def _seen(detection: Mapping[str, Any], visible: Mapping[str, Any]) -> SeenObject:
+    return SeenObject(rle_of(detection["segmentation"]), rle_of(visible), float(detection["score"]))
+
+
+def _write_labels(work: _Work, before: Path, folder: Path, number: int, found: _Found | None) -> None:
     """Write the label folder of a round: of the first the labels as they were, of others the judged ones.
 
     `learnt.json` beside them has only the photos that a detector may learn from.
@@ -312,19 +371,18 @@ def _write_labels(work: _Work, before: Path, folder: Path, number: int, parts: S
     folder.mkdir(parents=True, exist_ok=True)
     actions: Counter[Action] = Counter()
     images, categories = read_label_head(before / LABELS)
-    agnostic = number > 0 and _knows_one_class(folder.parents[1] / f"round_{number - 1}")
     replaced: set[int] = set()
 
     def entries() -> Iterator[dict[str, Any]]:
-        found = read_parts(parts or ())
-        following = next(found, None)
+        lines = _by_photo(found.parts) if found else iter(())
+        following = next(lines, None)
         for image_id, group in groupby(
             read_labels(before / LABELS, images, categories), key=lambda entry: entry["image_id"]
         ):
-            while following is not None and following["image_id"] != image_id:
-                following = next(found, None)
-            detections = [] if following is None else following["detections"]
-            for entry, action in _judged(list(group), detections, work.settings.refine, number, agnostic):
+            while following is not None and following[0] != image_id and found:
+                following = next(lines, None)
+            detections = following[1] if following is not None and following[0] == image_id else []
+            for entry, action in _judged(list(group), detections, work.settings.refine, number, found):
                 actions[action] += 1
                 if action == "replaced":
                     replaced.add(entry["id"])
@@ -354,10 +412,8 @@ def _actions(folder: Path) -> dict[str, int]:
     return {action: counts[action] for action in _ACTIONS}
 
 
-def _knows_one_class(folder: Path) -> bool:
-    """Tell whether the detector of a round was trained without classes."""
-    categories = read_json(folder / DETECTOR / VAL, "the validation annotations")["categories"]
-    return [entry["name"] for entry in categories] == [_ONE_CLASS]
+def _by_photo(parts: Sequence[Path]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    return ((line["image_id"], line["detections"]) for line in read_parts(parts))
 
 
 def _judged(
@@ -365,22 +421,15 @@ def _judged(
     detections: Sequence[Mapping[str, Any]],
     settings: RefineSettings,
     number: int,
-    agnostic: bool,
+    found: _Found | None,
 ) -> Iterator[tuple[dict[str, Any], Action]]:
     """Yield the labels of a photo with what became of each; regions that detectors ignore stay."""
     rule = Rule(settings.match_iou, settings.agree_iou, settings.drop_above)
-    judged = [k for k, entry in enumerate(entries) if number and not entry["iscrowd"]]
+    judged = [k for k, entry in enumerate(entries) if found and not entry["iscrowd"]]
     matches: dict[int, Match | None] = {}
-    if judged:
-        found = match_labels(
-            [rle_of(entries[k]["segmentation"]) for k in judged],
-            [entries[k]["category_id"] for k in judged],
-            [rle_of(detection["segmentation"]) for detection in detections],
-            None if agnostic else [detection["category_id"] for detection in detections],
-            [float(detection["score"]) for detection in detections],
-            rule.match_iou,
-        )
-        matches = dict(zip(judged, found, strict=True))
+    if found and judged:
+        of_judged = _matches([entries[k] for k in judged], detections, settings, found.one_class)
+        matches = dict(zip(judged, of_judged, strict=True))
     for k, entry in enumerate(entries):
         notes, uncertainty = entry["amodalpl"], float(entry["amodalpl"].get("uncertainty") or 0.0)
         before: dict[str, Any] = {
@@ -389,18 +438,19 @@ def _judged(
             "uncertainty": uncertainty,
         }
         before |= {key: value for key, value in (notes.get(REFINED) or {}).items() if key in before}
-        if k not in matches:
+        if found is None or k not in matches:
             yield refined_entry(entry, None, uncertainty, {**before, "judged": number, "action": "kept"}), "kept"
             continue
-        match = matches[k]
-        action, after = rule.judge(float(before["uncertainty"]), match)
-        said = {**before, "judged": number, "action": action}
+        match, rival, whole = matches[k], None, None
+        said = {**before, "judged": number}
         if match:
-            said |= {"iou": round(match.iou, 6), "score": round(match.score, 6)}
-        whole = None
+            seen = _seen(detections[match.index], entry["visible_mask"])
+            whole = seen.whole
+            rival = Rival(rle.iou(whole, rle_of(entry["segmentation"])), found.errors.of(seen))
+            said |= {"iou": round(rival.iou, 6), "score": round(match.score, 6), "error": rival.error}
+        action, after = rule.judge(float(before["uncertainty"]), rival)
+        said["action"] = action
         if action == "replaced":
-            assert match
-            detected = rle_of(detections[match.index]["segmentation"])
-            whole = rle.to_json(rle.union(detected, rle_of(entry["visible_mask"])))  # detectors leave some of it out
             said |= {"source": "detector", "round": number, "uncertainty": round(after, 6)}
-        yield refined_entry(entry, whole, after, said, dropped=action == "dropped"), action
+        mask = rle.to_json(whole) if whole and action == "replaced" else None
+        yield refined_entry(entry, mask, after, said, dropped=action == "dropped"), action

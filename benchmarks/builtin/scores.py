@@ -29,7 +29,7 @@ from amodalpl.settings_values import explicit_values, merge, resolve
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "builtin_completer.md"
 BEGIN, END = "<!-- scores: python -m benchmarks.builtin scores -->\n", "<!-- end of scores -->\n"
-_KEYS = {"truth", "annotations", "images", "drawn"}
+_KEYS = {"truth", "annotations", "images", "drawn", "beside"}
 AS_IT_CAME, FITTED = "as it came", "fitted to the photos"  # rows of the package's completer
 _ORDER, _OVER_HULL, _OVER_IT = "order_accuracy", "lead", "lead_over_it"
 _COLUMNS = {  # heading -> metric, sign
@@ -50,7 +50,8 @@ def measure(
 
     Args:
         data: YAML, name -> `truth` (any file with whole masks), `annotations` (of visible ones; the truth's by default)
-            and `images`; without `truth`, occlusions are made of the masks; `drawn: N` draws N scenes.
+            and `images`; without `truth`, occlusions are made of the masks; `drawn: N` draws N scenes. `beside` lists
+            the other completers to be measured there; all by default. One that was trained on its photos is left out.
         out: folder for labels, scores and `scores.json`; what is there already is not measured again.
         others: name -> folder of a completer to compare it with where there is truth.
         until: how far to train where occlusions are made of the masks: "ready-made", "fine-tuned" or "own".
@@ -62,20 +63,19 @@ def measure(
     Raises:
         DataError: an entry of the file is of another kind.
     """
-    sets = load_yaml(data.read_text(encoding="utf-8"))
+    sets, others = load_yaml(data.read_text(encoding="utf-8")), others or {}
     rows: list[Row] = []
     for name, given in sets.items():
         if not isinstance(given, Mapping) or given.keys() - _KEYS:
             raise DataError(f"{data}: {name}: expected {', '.join(sorted(_KEYS))}, got {given!r}")
+        here = {key: others[key] for key in _named(f"{data}: {name}", given.get("beside", list(others)), others)}
         if "drawn" in given:
             files = write_scenes(out / name / "scenes", int(given["drawn"]), seed=7)
             given = {"truth": files.truth, "annotations": files.annotations, "images": files.images}
-        paths = {key: (data.parent / value).resolve() for key, value in given.items()}
-        found = (
-            _against_truth(paths, out / name, others or {}) if "truth" in paths else _advice(paths, out / name, until)
-        )
+        paths = {key: (data.parent / value).resolve() for key, value in given.items() if key != "beside"}
+        found = _against_truth(paths, out / name, here) if "truth" in paths else _advice(paths, out / name, until)
         rows += [{"data": name, **row} for row in found]
-    compared = {name: str(folder) for name, folder in (others or {}).items()}
+    compared = {name: str(folder) for name, folder in others.items()}
     write_json(out / "scores.json", {"seed": _SEED, "protocols": [HIDDEN, ORDER], "others": compared, "rows": rows})
     table = _table(rows)
     if page.exists():
@@ -85,6 +85,12 @@ def measure(
         filled = f"{before}{BEGIN}\n{table}\n{END}{after}"
         write_whole(page, lambda part: part.write_bytes(filled.encode()))
     return table
+
+
+def _named(where: str, names: Any, others: Mapping[str, Path]) -> list[str]:
+    if not isinstance(names, list) or not set(names) <= others.keys():
+        raise DataError(f"{where}: beside: expected a list of some of {sorted(others)}, got {names!r}")
+    return names
 
 
 def _against_truth(paths: Mapping[str, Path], out: Path, others: Mapping[str, Path]) -> Iterator[Row]:

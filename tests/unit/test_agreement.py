@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from amodalpl.labelling.agreement import Match, Rule, match_labels
+from amodalpl.labelling.agreement import Rival, Rule, match_labels
 from amodalpl.masks import rle
 
 RULE = Rule(match_iou=0.5, agree_iou=0.8, drop_above=0.6)
@@ -19,15 +19,18 @@ def bar(left, right):
         (0.7, None, "dropped", 0.7),
         (0.6, None, "kept", 0.6),
         (0.1, None, "kept", 0.1),
-        (0.9, Match(0, 0.8, 0.99), "kept", 0.9),
-        (0.3, Match(0, 0.7, 0.8), "replaced", 0.2),
-        (0.25, Match(0, 0.7, 0.75), "reweighted", 0.3),
-        (0.4, Match(0, 0.7, 0.3), "reweighted", 0.4),
-        (0.0, Match(0, 0.5, 1.0), "reweighted", 0.5),
+        (0.9, Rival(0.8, 0.01), "kept", 0.9),
+        (0.3, Rival(0.5, 0.2), "replaced", 0.2),
+        (0.3, Rival(0.7, 0.2), "kept", 0.3),
+        (0.2, Rival(0.5, 0.2), "reweighted", 0.3),
+        (0.4, Rival(0.4, 0.3), "kept", 0.4),
+        (0.0, Rival(0.5, 0.1), "reweighted", 0.4),
+        (0.9, Rival(0.5, 1.0), "kept", 0.9),
     ],
     ids=[
-        "unseen and doubtful", "unseen at the bound", "unseen and sure", "alike", "the detector is surer",
-        "as sure as each other", "the label is surer", "a sure label is doubted, not replaced",
+        "unseen and doubtful", "unseen at the bound", "unseen and sure", "alike", "the label is surely the worse one",
+        "either may be the worse one", "as sure as each other", "no less sure than it must be",
+        "a sure label is doubted, not replaced", "nothing is known of the detector",
     ],
 )  # fmt: skip
 def test_what_becomes_of_a_label(uncertainty, found, action, after):

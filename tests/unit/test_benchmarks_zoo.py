@@ -37,8 +37,13 @@ def test_differences_are_of_the_same_model_and_seed():
 def test_rows_are_chosen_by_name_in_the_order_given(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["zoo", "--out", "x", "--rows", "vrsp_truth", "orcnn_pseudo*", "*_truth"])
     names = [row.name for row in zoo._options().rows]
-    assert names[:4] == ["vrsp_truth", "orcnn_pseudo", "orcnn_pseudo+trust", "orcnn_pseudo+scoring"]
-    assert len(names) == 4 + len(zoo.MODELS) - 1
+    variants = [name for name, (models, _) in zoo.VARIANTS.items() if "orcnn" in models]
+    assert names[: 2 + len(variants)] == ["vrsp_truth", "orcnn_pseudo", *(f"orcnn_pseudo{name}" for name in variants)]
+    assert len(names) == 2 + len(variants) + len(zoo.MODELS) - 1 and "+two-losses" in variants
+
+
+def test_what_is_about_one_model_is_a_row_of_that_model():
+    assert [row.model for row in zoo.ROWS if row.variant == "+probability"] == ["orcnn"]
 
 
 def test_an_unknown_row_is_refused(monkeypatch, capsys):

@@ -90,8 +90,14 @@ def test_the_table_goes_into_the_page(tmp_path):
 
 def test_another_key_is_one_line(tmp_path):
     (tmp_path / "sets.yaml").write_text("shapes: {thruth: a.json}\n")
-    with pytest.raises(DataError, match="sets.yaml: shapes: expected annotations, drawn, images, truth, got"):
+    with pytest.raises(DataError, match="sets.yaml: shapes: expected annotations, beside, drawn, images, truth, got"):
         measure(tmp_path / "sets.yaml", tmp_path / "out")
+
+
+def test_a_completer_that_is_not_there_is_one_line(tmp_path):
+    (tmp_path / "sets.yaml").write_text("shapes: {drawn: 2, beside: [owm]}\n")
+    with pytest.raises(DataError, match=r"shapes: beside: expected a list of some of \['own'\], got \['owm'\]"):
+        measure(tmp_path / "sets.yaml", tmp_path / "out", {"own": tmp_path})
 
 
 def test_the_model_card_has_a_place_for_it():

@@ -131,8 +131,8 @@ def test_doubtful_labels_become_the_detectors_and_say_so(place, oracle, tmp_path
         assert rle.intersection_px(whole, visible) == rle.area_px(visible)
         assert entry["visible_mask"] == was["visible_mask"] and entry["area"] == rle.area_px(whole)
         if identity in replaced:
-            assert said["round"] >= 1 and was["amodalpl"]["uncertainty"] > 0.1
-            assert notes["uncertainty"] == pytest.approx(0.1)
+            assert said["round"] >= 1 and notes["uncertainty"] == said["error"] < was["amodalpl"]["uncertainty"]
+            assert said["error"] < 1 - said["iou"] - said["error"]  # the label is further from the truth than that
             gains.append(iou(whole, true[identity]) - iou(rle_of(was["segmentation"]), true[identity]))
             assert notes["added_px"] == rle.area_px(whole) - (was["area"] - was["amodalpl"]["added_px"])
         else:
