@@ -136,7 +136,7 @@ def complete(
 def _settings_beside(
     synth_dir: Path, values: Mapping[str, Any], init: Path | None, progress: Progress
 ) -> PipelineSettings:
-    """Return the settings: what is asked for, else those of `init`, else those of `synth`; tell what differs from it."""
+    """Return the settings: what is asked for, else those of `init`, else those of `synth`; tell the differences."""
     record = finished_run(synth_dir, "synth")
     inherited = {"seed": record["seed"], "synthesis": record["settings"]["synthesis"]}
     of_synth = inherited["synthesis"]
