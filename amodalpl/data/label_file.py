@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
-from ..io.json_stream import finite, read_entries, read_object, write_object
+from ..io.json_stream import finite, open_list, read_entries, read_object
 from ..masks import rle
 from ..masks.boxed import BoxedMask
 from ..masks.rle import Rle
@@ -47,23 +48,24 @@ _LABEL_FILE, _ORDER_FILE = "a label file", "the order of labels"
 _AT_ONCE = 2**10  # entries whose masks are checked together
 
 
-def write_label_file(path: Path, data: AnnotationSet, annotations: Iterator[Mapping[str, Any]]) -> None:
-    """Write a label file whole, one entry in memory at a time.
+@contextmanager
+def open_label_file(path: Path, data: AnnotationSet) -> Iterator[Callable[[Mapping[str, Any]], object]]:
+    """Open a label file that is written whole; yields the function that adds a label.
 
     Args:
         path: of the file.
         data: what was labelled; its photos, categories and everything else at the top of its file are carried over.
-        annotations: `labels` of `photo_entries`, or of `decided_entry`.
     """
-    write_object(
-        path,
-        {
-            **finite(data.raw),
-            "images": (finite(_image_entry(record)) for record in data.images),
-            "annotations": annotations,
-            "categories": finite(data.categories),
-        },
-    )
+    head = {**finite(data.raw), "images": [finite(_image_entry(record)) for record in data.images]}
+    with open_list(path, head, "annotations", {"categories": finite(data.categories)}) as add:
+        yield add
+
+
+def write_label_file(path: Path, data: AnnotationSet, annotations: Iterable[Mapping[str, Any]]) -> None:
+    """Write a label file whole, one label in memory at a time; see `open_label_file`."""
+    with open_label_file(path, data) as add:
+        for entry in annotations:
+            add(entry)
 
 
 def _image_entry(record: ImageRecord) -> dict[str, Any]:

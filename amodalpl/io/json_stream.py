@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from ..errors import DataError
-from .files import whole_file, write_whole
+from .files import whole_file
 
 _CHARACTERS = 2**18  # read at once; an entry may be longer
 _OPEN_TAIL = 3  # characters of a number that may be left after what is one already: 1 of 1e+5
@@ -23,19 +24,11 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 
 
-def write_object(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object whole, on one line.
-
-    Args:
-        path: of the file.
-        value: names to values; an iterator is written as a list, and only one entry of it is held at a time.
-    """
-    write_whole(path, lambda part: _write(part, _object(value)))
-
-
 def write_lines(path: Path, values: Iterable[Any]) -> None:
     """Write JSON Lines whole: one value per line."""
-    write_whole(path, lambda part: _write(part, (text + "\n" for text in map(_dump, values))))
+    with open_lines(path) as add:
+        for value in values:
+            add(value)
 
 
 @contextmanager
@@ -46,13 +39,16 @@ def open_lines(path: Path) -> Iterator[Callable[[Any], object]]:
 
 
 @contextmanager
-def open_list(path: Path, head: Mapping[str, Any], name: str) -> Iterator[Callable[[Any], object]]:
-    """Open a JSON object whose last member is a list, written whole; yields the function that adds an entry.
+def open_list(
+    path: Path, head: Mapping[str, Any], name: str, tail: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[Callable[[Any], object]]:
+    """Open a JSON object with a list that may be long, written whole; yields the function that adds an entry.
 
     Args:
         path: of the file.
-        head: the other members.
+        head: the members before the list.
         name: of the list.
+        tail: the members after it.
     """
     separator = ""
     with whole_file(path) as part, _opened(part) as file:
@@ -64,7 +60,7 @@ def open_list(path: Path, head: Mapping[str, Any], name: str) -> Iterator[Callab
             separator = ", "
 
         yield add
-        file.write("]}\n")
+        file.write("]" + "".join(f", {_dump(key)}: {_dump(value)}" for key, value in tail.items()) + "}\n")
 
 
 def read_lines(path: Path, what: str) -> Iterator[Any]:
@@ -248,28 +244,8 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _write(path: Path, texts: Iterable[str]) -> None:
-    with _opened(path) as file:
-        file.writelines(texts)
-
-
 def _opened(path: Path) -> TextIO:
     return path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
-def _object(value: Mapping[str, Any]) -> Iterator[str]:
-    start = "{"
-    for name, inner in value.items():
-        yield f"{start}{_dump(name)}: "
-        start = ", "
-        if isinstance(inner, Iterator):
-            yield "["
-            for count, entry in enumerate(inner):
-                yield ", " + _dump(entry) if count else _dump(entry)
-            yield "]"
-        else:
-            yield _dump(inner)
-    yield "}\n" if value else "{}\n"
 
 
 def _dump(value: Any) -> str:

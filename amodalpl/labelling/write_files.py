@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.label_file import write_label_file
+from ..data.label_file import open_label_file
 from ..data.label_folder import DOUBT, LABELS, ORDER
 from ..data.records import AnnotationSet
 from ..io.json_stream import open_lines, open_list
@@ -29,18 +29,16 @@ def write_label_files(
         What was counted on the way.
     """
     statistics = LabelStatistics()
-
-    def labels() -> Iterator[dict[str, Any]]:
-        for photo in photos:
-            statistics.add_photo(photo)
-            add_order(photo["order"])
-            for doubt in photo["doubt"]:
-                add_doubt(doubt)
-            yield from photo["labels"]
-
     with (
+        open_label_file(folder / LABELS, data) as add_label,
         open_list(folder / ORDER, {"rule": order_rule}, "images") as add_order,
         open_lines(folder / DOUBT) as add_doubt,
     ):
-        write_label_file(folder / LABELS, data, labels())
+        for photo in photos:
+            statistics.add_photo(photo)
+            for label in photo["labels"]:
+                add_label(label)
+            add_order(photo["order"])
+            for doubt in photo["doubt"]:
+                add_doubt(doubt)
     return statistics

@@ -30,9 +30,8 @@ from ..errors import CheckpointError, DataError
 from ..io.checkpoints import load_plain
 from ..io.files import write_whole
 from ..runtime.progress import SILENT, Progress
-from .autoencoder import ShapeAutoencoder, train_autoencoder
+from .autoencoder import CROP_PX, PLANES, ShapeAutoencoder, crop_shapes, train_autoencoder
 from .class_codes import ClassCodes, k_means
-from .crops import CROP_PX, PLANES, crop_shapes
 
 FEWEST_SHAPES = 20  # with fewer, a class has no ranks finer than 5 %
 MOST_SHAPES = 10_000  # of all classes together; bounds time and memory for any data set

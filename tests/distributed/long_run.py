@@ -85,7 +85,7 @@ def label(folder: Path, out: Path) -> dict[str, Any]:
     """Label what `draw` wrote; return seconds, labels and the peaks."""
     torch.set_num_threads(1)
     memory, start = _Memory(), time.monotonic()
-    memory.begin_with("write_label_file", "putting together")
+    memory.begin_with("write_label_files", "putting together")
     memory.begin_with("write_label_page", "drawing the report")
     settings = resolve({"labels": {"gap_px": 2}})
     done = pseudolabel(

@@ -19,38 +19,7 @@ from amodalpl.io.json_stream import (
     read_lines,
     read_object,
     write_lines,
-    write_object,
 )
-
-
-@pytest.mark.parametrize("entries", [[], [1], [{"a": "é\n", "b": [0.1, None, True]}, [], "x"]])
-def test_object_has_the_bytes_of_the_whole(tmp_path, entries):
-    whole = {"info": {"year": 2026}, "annotations": entries, "categories": [{"name": '"</script>'}]}
-    write_object(tmp_path / "a.json", {**whole, "annotations": iter(entries)})
-    assert (tmp_path / "a.json").read_text(encoding="utf-8") == json.dumps(whole, ensure_ascii=False) + "\n"
-
-
-def test_empty_object(tmp_path):
-    write_object(tmp_path / "a.json", {})
-    assert (tmp_path / "a.json").read_text() == "{}\n"
-
-
-def test_one_entry_is_held_at_a_time(tmp_path):
-    alive = 0
-
-    class Entry(dict):
-        def __init__(self):
-            nonlocal alive
-            alive += 1
-            assert alive <= 2  # the one being written, and the one being made
-            super().__init__(a=1)
-
-        def __del__(self):
-            nonlocal alive
-            alive -= 1
-
-    write_object(tmp_path / "a.json", {"entries": (Entry() for _ in range(10))})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"entries": [{"a": 1}] * 10}
 
 
 def test_lines(tmp_path):
@@ -67,12 +36,13 @@ def test_lines_that_are_given_one_by_one(tmp_path):
     assert list(read_lines(tmp_path / "a.jsonl", "lines")) == [{"id": 1}, {"id": "é"}]
 
 
-@pytest.mark.parametrize("entries", [[], [[]], [{"a": "é"}, "]}", 3]])
-def test_list_whose_entries_are_given_one_by_one_has_the_bytes_of_the_whole(tmp_path, entries):
-    with open_list(tmp_path / "a.json", {"rule": "contact"}, "images") as add:
+@pytest.mark.parametrize("entries", [[], [[]], [{"a": "é\n", "b": [0.1, None, True]}, "]}", 3]])
+@pytest.mark.parametrize("tail", [{}, {"categories": [{"name": '"</script>'}], "b": 1}], ids=["last", "in the middle"])
+def test_list_whose_entries_are_given_one_by_one_has_the_bytes_of_the_whole(tmp_path, entries, tail):
+    with open_list(tmp_path / "a.json", {"rule": "contact"}, "images", tail) as add:
         for entry in entries:
             add(entry)
-    expected = json.dumps({"rule": "contact", "images": entries}, ensure_ascii=False) + "\n"
+    expected = json.dumps({"rule": "contact", "images": entries, **tail}, ensure_ascii=False) + "\n"
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == expected
 
 
@@ -104,8 +74,8 @@ def test_nothing_is_left_of_a_file_that_broke_off(tmp_path):
         yield 1
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OutputError, match=r"a.json: could not write it \(No space left"):
-        write_object(tmp_path / "a.json", {"entries": entries()})
+    with pytest.raises(OutputError, match=r"a.jsonl: could not write it \(No space left"):
+        write_lines(tmp_path / "a.jsonl", entries())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -223,7 +193,9 @@ def test_no_such_file_a_folder_and_other_bytes(tmp_path):
 def test_reading_holds_one_entry(tmp_path):
     draws = random.Random(0)
     entries = ({"id": n, "counts": f"{draws.random()}" * 20} for n in range(20_000))
-    write_object(tmp_path / "a.json", {"annotations": entries, "categories": []})
+    with open_list(tmp_path / "a.json", {}, "annotations", {"categories": []}) as add:
+        for entry in entries:
+            add(entry)
     size = (tmp_path / "a.json").stat().st_size
     tracemalloc.start()
     try:
