@@ -70,6 +70,12 @@ Labels = Annotated[
     Path, typer.Argument(metavar="LABELS", help="COCO file with the same annotation ids, or a folder of `pseudolabel`.")
 ]
 ThingsOnly = Annotated[bool, typer.Option("--things-only", help="Leave out regions that TRUTH calls stuff (COCOA).")]
+ClassAgnostic = Annotated[
+    bool,
+    typer.Option(
+        "--class-agnostic", help="Ignore categories. Scores are higher then: do not compare them with others."
+    ),
+]
 Levels = Annotated[
     str | None,
     typer.Option(
@@ -182,12 +188,7 @@ def detections(
     detections: Annotated[
         Path, typer.Argument(metavar="DETECTIONS", help="COCO results, or a folder of `train-detector`.")
     ],
-    class_agnostic: Annotated[
-        bool,
-        typer.Option(
-            "--class-agnostic", help="Ignore categories. Scores are higher then: do not compare them with others."
-        ),
-    ] = False,
+    class_agnostic: ClassAgnostic = False,
     levels: Levels = None,
     out: ScoresOut = None,
     as_json: options.Json = False,
@@ -271,12 +272,7 @@ def zoo(
     detectors: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Output folders of `amodalpl train-detector`.")
     ],
-    class_agnostic: Annotated[
-        bool,
-        typer.Option(
-            "--class-agnostic", help="Ignore categories. Scores are higher then: do not compare them with others."
-        ),
-    ] = False,
+    class_agnostic: ClassAgnostic = False,
     levels: Levels = None,
     out: ScoresOut = None,
 ) -> Scoring:

@@ -119,7 +119,6 @@ def full_config(
         optimizer: see `optimizer_config`.
     """
     train_set = _data_set(train, train_images, class_names, train_pipeline(settings, turned))
-    val_set = _data_set(val, val_images, class_names, test_pipeline(settings, turned), test_mode=True)
     keep_alive = settings.workers > 0
     val_loader = {
         "batch_size": 1,
@@ -127,7 +126,7 @@ def full_config(
         "persistent_workers": keep_alive,
         "drop_last": False,
         "sampler": {"type": "DefaultSampler", "shuffle": False},
-        "dataset": val_set,
+        "dataset": scored_photos(settings, class_names, val, val_images, turned),
     }
     evaluator = {"type": "CocoMetric", "ann_file": str(val.resolve()), "metric": ["bbox", "segm"]}
     return {
@@ -162,6 +161,13 @@ def full_config(
         "load_from": str(weights.resolve()),
         "resume": False,
     }
+
+
+def scored_photos(
+    settings: DetectorSettings, class_names: Sequence[str], val: Path, images: Path, turned: bool
+) -> dict[str, Any]:
+    """Return the config of the photos that a detector is scored on; see `full_config`."""
+    return _data_set(val, images, class_names, test_pipeline(settings, turned), test_mode=True)
 
 
 def _data_set(

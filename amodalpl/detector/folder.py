@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, OutputError
-from ..io.files import hash_file, read_json
+from ..errors import OutputError
+from ..io.files import read_json
 
 STAGE = "train-detector"
 WEIGHTS, CONFIG, METRICS, DETECTIONS = "weights.pth", "mmdet_config.py", "metrics.json", "detections.json"
@@ -25,22 +25,6 @@ def read_scores(folder: Path) -> dict[str, Any]:
     if not isinstance(stored, dict) or not _NEEDED <= set(stored):
         raise OutputError(f"{folder / METRICS}: expected the scores of a finished `amodalpl {STAGE}`; train again")
     return stored
-
-
-def hash_of_own_weights(folder: Path, stored: Any) -> str:
-    """Return the hash of the weights.
-
-    Args:
-        folder: of the detector.
-        stored: content of its `metrics.json`.
-
-    Raises:
-        CheckpointError: they are not those that the training wrote.
-    """
-    sha256 = hash_file(folder / WEIGHTS)
-    if not isinstance(stored, dict) or sha256 != stored.get("weights"):
-        raise CheckpointError(f"{folder / WEIGHTS}: is not the file that training wrote; train again to replace it")
-    return sha256
 
 
 def named_files(folder: Path) -> dict[str, Path]:

@@ -23,7 +23,7 @@ from ..settings_values import resolve
 from . import config as configs
 from . import mmdet_registry as _mmdet_registry  # noqa: F401  # MMDetection knows our parts from here on
 from . import weights
-from .folder import CONFIG, METRICS, STAGE, VAL, WEIGHTS, hash_of_own_weights
+from .folder import CONFIG, METRICS, STAGE, VAL, WEIGHTS
 from .mmdetection import TRANSFORMS
 from .quiet import third_party_quiet
 from .stock_config import class_count, read_config, read_written_config, without_downloads
@@ -94,7 +94,9 @@ def open_detector(path: Path, checkpoint: Path | None, device: torch.device) -> 
 def _of_folder(folder: Path, device: torch.device) -> Detector:
     record = finished_run(folder, STAGE)
     stored = read_json(folder / METRICS, "the scores of a detector")
-    sha256 = hash_of_own_weights(folder, stored)
+    sha256 = hash_file(folder / WEIGHTS)
+    if not isinstance(stored, dict) or sha256 != stored.get("weights"):
+        raise CheckpointError(f"{folder / WEIGHTS}: is not the file that training wrote; train again to replace it")
     settings = resolve({"detector": (record.get("settings") or {}).get("detector")}, str(folder / RUN_FILE)).detector
     categories = [
         {"id": int(entry["id"]), "name": str(entry["name"])}
@@ -102,7 +104,7 @@ def _of_folder(folder: Path, device: torch.device) -> Detector:
     ]
     model_config = without_downloads(read_written_config(folder / CONFIG)["model"])
     model = build(model_config, None, str(folder))
-    names = _load(model, folder / WEIGHTS)
+    names = load_weights(model, folder / WEIGHTS)
     told = [entry["name"] for entry in categories]
     if names is not None and list(names) != told:
         raise CheckpointError(
@@ -118,7 +120,7 @@ def _of_config(path: Path, checkpoint: Path, device: torch.device) -> Detector:
     config = read_config(path)
     model_config = without_downloads(config["model"])
     model = build(model_config, None, str(path))
-    names = _load(model, checkpoint)
+    names = load_weights(model, checkpoint)
     count = class_count(model_config)
     names = names or _names_of(config, count)
     if count is not None and len(names) != count:
@@ -132,7 +134,7 @@ def _of_config(path: Path, checkpoint: Path, device: torch.device) -> Detector:
     return Detector(type(model).__name__, model, transforms, categories, device, identity)
 
 
-def _load(model: nn.Module, path: Path) -> tuple[str, ...] | None:
+def load_weights(model: nn.Module, path: Path) -> tuple[str, ...] | None:
     """Load all weights of a model; return the class names beside them.
 
     Raises:

@@ -17,7 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from torch import nn
 
-from ..errors import AmodalplError, CheckpointError, DataError
+from ..errors import AmodalplError, DataError
 from ..io.files import write_whole
 from ..runtime.distributed import Ranks
 from ..runtime.forecast import Forecast
@@ -25,7 +25,6 @@ from ..runtime.mmengine_runner import Checkpoints, Curve, QuietRunner, StepLoop,
 from ..runtime.progress import Progress
 from ..settings import DetectorSettings
 from . import mmdet_registry as _mmdet_registry  # noqa: F401  # MMDetection knows our parts from here on
-from . import weights
 from .data import shared_memory
 from .data.dataset import LabelDataset, ResumedSampler
 from .mmdetection import MODELS
@@ -168,16 +167,3 @@ def save_weights(path: Path, model: nn.Module, class_names: Sequence[str]) -> No
     state = {name: value.detach().cpu() for name, value in bare(model).state_dict().items()}
     content = {"state_dict": state, "meta": {"dataset_meta": {"classes": tuple(class_names)}}}
     write_whole(path, lambda part: torch.save(content, part))
-
-
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Read what `save_weights` wrote.
-
-    Raises:
-        CheckpointError: it does not fit.
-    """
-    state = weights.read_state(path)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: not the weights of this detector ({str(error).splitlines()[0]})") from None

@@ -10,9 +10,9 @@ import torch
 
 from ..data.exif import any_turned
 from ..data.read import read_annotations
-from ..detector import config as configs
 from ..detector import require_mmdetection
-from ..detector.folder import CONFIG, STAGE, TRAIN, VAL, WEIGHTS, hash_of_own_weights, named_files, read_scores
+from ..detector.config import scored_photos
+from ..detector.folder import STAGE, VAL, named_files, read_scores
 from ..io.files import read_json
 from ..masks import rle
 from ..metrics.detection import IOU_TYPES, IouType, coco_scores, known_iou_type, protocol
@@ -40,32 +40,16 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
     """
     record = finished_run(folder, STAGE)
     require_mmdetection(STAGE)
-    from ..detector import training
-    from ..detector.stock_config import read_written_config
+    from ..detector.trained import open_detector
 
-    where = pick_device(device)
-    stored = read_scores(folder)
-    hash_of_own_weights(folder, stored)
+    stored, where = read_scores(folder), pick_device(device)
+    opened = open_detector(folder, None, where)
     wanted = DetectorSettings.model_validate(record["settings"]["detector"])
-    truth = read_json(folder / VAL, "the validation annotations")
+    truth, labels = read_json(folder / VAL, "the validation annotations"), read_annotations(folder / VAL)
     images = Path(stored["val_images"])
-    require_photos(read_annotations(folder / VAL), images, progress)
-    network = read_written_config(folder / CONFIG)["model"]
-    config = configs.full_config(
-        wanted,
-        [c["name"] for c in truth["categories"]],
-        model=network,
-        train=folder / TRAIN,
-        train_images=images,
-        val=folder / VAL,
-        val_images=images,
-        weights=folder / WEIGHTS,
-        seed=record["seed"],
-        turned=any_turned(read_annotations(folder / VAL), images),
-    )
-    model = training.build(config["model"], record["seed"])
-    training.load_weights(folder / WEIGHTS, model)
-    found, scores = detect_and_score(model, config, truth, wanted, where, stored["held_back"], progress)
+    require_photos(labels, images, progress)
+    photos = scored_photos(wanted, list(opened.class_names.values()), folder / VAL, images, any_turned(labels, images))
+    found, scores = detect_and_score(opened.model, photos, truth, wanted, where, stored["held_back"], progress)
     counts = {
         "images": len(truth["images"]),
         "instances": len(truth["annotations"]),
@@ -81,7 +65,7 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
 
 def detect_and_score(
     model: Any,
-    config: Mapping[str, Any],
+    photos: Mapping[str, Any],
     truth: dict[str, Any],
     settings: DetectorSettings,
     device: torch.device,
@@ -92,7 +76,7 @@ def detect_and_score(
 
     Args:
         model: the network.
-        config: of `detector.config.full_config`, which says how photos are read.
+        photos: of `detector.config.scored_photos`.
         truth: of the photos, as `score_detections` takes it.
         settings: of the detector.
         device: to run on.
@@ -104,8 +88,8 @@ def detect_and_score(
     """
     from ..detector import inference
 
-    data_set, ids = config["val_dataloader"]["dataset"], [c["id"] for c in truth["categories"]]
-    found = inference.detect(model, data_set, ids, workers=settings.workers, device=device, progress=progress)
+    ids = [entry["id"] for entry in truth["categories"]]
+    found = inference.detect(model, photos, ids, workers=settings.workers, device=device, progress=progress)
     return found, score_detections(truth, found, held_back=held_back)
 
 

@@ -201,7 +201,8 @@ def _finish(
 
     training.save_weights(out / WEIGHTS, model, data.train.class_names)
     pictures.write_curves(out / CURVES, curve)
-    found, scores = detect_and_score(model, config, data.val.coco, settings, device, data.held_back, progress)
+    photos = config["val_dataloader"]["dataset"]
+    found, scores = detect_and_score(model, photos, data.val.coco, settings, device, data.held_back, progress)
     inference.write_results(out / DETECTIONS, found)
     pictures.write_contact_sheet(out / SHEET, data.val_images, data.val.coco, found)
     write_json(

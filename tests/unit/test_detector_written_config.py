@@ -15,6 +15,7 @@ from mmengine.dataset import pseudo_collate
 from amodalpl.detector import training
 from amodalpl.detector.data.dataset import LabelDataset
 from amodalpl.detector.quiet import third_party_quiet
+from amodalpl.detector.trained import load_weights
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.runtime.mmengine_runner import seed_step
@@ -94,7 +95,7 @@ def test_the_file_alone_gives_the_same_loss(trained, stock):
 
     config = Config.fromfile(trained.out / "mmdet_config.py")
     model = training.build(config.model, 0)
-    training.load_weights(trained.out / "weights.pth", model)
+    load_weights(model, trained.out / "weights.pth")
     dataset = {key: value for key, value in config.train_dataloader.dataset.items() if key != "type"}
     data = LabelDataset(**dataset)
     batch = [data[index] for index in range(len(data))]
