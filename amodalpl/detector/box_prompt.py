@@ -212,12 +212,12 @@ class _Locations(_Detector):
         parameters = torch.cat([_rows(level) for level in weights])[at]
         chosen = InstanceData(param_preds=parameters, points=points[at], strides=strides[at])
         head = model.mask_head
-        amodal, visible, hidden = (
-            None if maps is None else head.in_photo(maps, sample, rescale=True)
-            for maps in head.probabilities(head.logits(head.features(x)[0], chosen))
-        )
+        told = head.probabilities(head.logits(head.features(x)[0], chosen))
+        amodal: Tensor = head.in_photo(told.whole, sample, rescale=True)
+        visible = None if told.visible is None else head.in_photo(told.visible, sample, rescale=True)
         if not whole:
-            if hidden is not None:
+            if told.hidden is not None:
+                hidden = head.in_photo(told.hidden, sample, rescale=True)
                 amodal = torch.where(_inside(boxes, sample), amodal, hidden)
             if model.data_preprocessor.regress == "whole":
                 amodal = amodal * _inside(envelope(boxes, predicted[at]), sample)
