@@ -118,7 +118,7 @@ class TinyStages:
         files = self.scenes
         photos = {"annotations": str(files.truth), "images": str(files.images), "init": "none"}
         known = {"known": str(files.truth), "known_images": str(files.images)}
-        hiding = {"holdout_fraction": 0.5, "occluded": {"least_side_px": 10, "objects": 1}}
+        hiding = {"holdout_fraction": 0.5, "occluded": {"least_side_px": 10, "objects": 3}}
         data = {**photos, **known, "box_model": "bayesian-amodal", "box_init": "none"}
         run_pipeline({**VALUES, "synthesis": hiding, "data": data}, out, "cpu")
 
