@@ -203,39 +203,45 @@ class _Locations(_Detector):
         self, x: Any, sample: Any, boxes: Tensor, labels: Tensor, whole: bool
     ) -> tuple[Tensor, Tensor | None]:
         model = self._detector.model
-        levels = model.bbox_head(x)  # class scores, boxes, centredness and weights of each level
-        scores, distances, centredness, weights = ([_rows(level) for level in kind] for kind in levels)
-        sizes = [level.shape[2:] for level in levels[0]]
+        _, distances, _, weights = model.bbox_head(x)  # of each level: classes, boxes, centredness, weights of masks
+        sizes = [level.shape[2:] for level in distances]
         priors = model.bbox_head.prior_generator.grid_priors(sizes, device=boxes.device, with_stride=True)
         points, strides = (torch.cat([p[:, part] for p in priors]) for part in (slice(0, 2), 2))
-        predicted = model.bbox_head.bbox_coder.decode(points, torch.cat(distances))
-        sure = torch.cat(scores).sigmoid() * torch.cat(centredness).sigmoid()  # (L, classes)
-        at = torch.stack(
-            [
-                best_location(box, points, strides, predicted, sure[:, label])
-                for box, label in zip(boxes, labels, strict=True)
-            ]
-        )
-        chosen = InstanceData(param_preds=torch.cat(weights)[at], points=points[at], strides=strides[at])
+        predicted = model.bbox_head.bbox_coder.decode(points, torch.cat([_rows(level) for level in distances]))
+        at = torch.stack([best_location(box, points, strides, predicted) for box in boxes])
+        parameters = torch.cat([_rows(level) for level in weights])[at]
+        chosen = InstanceData(param_preds=parameters, points=points[at], strides=strides[at])
         head = model.mask_head
-        amodal, visible = head.probabilities(head.logits(head.features(x)[0], chosen))
-        seen = None if visible is None else head.in_photo(visible, sample, rescale=True)
-        return head.in_photo(amodal, sample, rescale=True), seen
+        told = head.probabilities(head.logits(head.features(x)[0], chosen))
+        amodal: Tensor = head.in_photo(told.whole, sample, rescale=True)
+        visible = None if told.visible is None else head.in_photo(told.visible, sample, rescale=True)
+        if not whole:
+            if told.hidden is not None:
+                hidden = head.in_photo(told.hidden, sample, rescale=True)
+                amodal = torch.where(_inside(boxes, sample), amodal, hidden)
+            if model.data_preprocessor.regress == "whole":
+                amodal = amodal * _inside(envelope(boxes, predicted[at]), sample)
+        return amodal, visible
 
 
-def best_location(box: Tensor, points: Tensor, strides: Tensor, predicted: Tensor, sure: Tensor) -> Tensor:
+def _inside(boxes: Tensor, sample: Any) -> Tensor:
+    """Fill boxes, (N, 4) in pixels of the resized photo, in the frame of the photo: (N, H, W) bool."""
+    own = (boxes / boxes.new_tensor(sample.scale_factor).repeat(2)).tolist()
+    return torch.from_numpy(np.stack([_filled(box, sample.ori_shape[:2]) for box in own])).to(boxes.device)
+
+
+def best_location(box: Tensor, points: Tensor, strides: Tensor, predicted: Tensor) -> Tensor:
     """Choose the location of FCOS that a given box stands for.
 
-    Of the locations in the middle of the box, as FCOS learns them, the one whose score times centredness times IoU of
-    its own box with the given one is largest. A box with none gets the location nearest to its middle, on the level
-    whose stride is nearest to an eighth of its longer side.
+    Of the locations in the middle of the box, as FCOS learns them, the one whose own box has the largest IoU with the
+    given one. A box with none gets the location nearest to its middle, on the level whose stride is nearest to an
+    eighth of its longer side.
 
     Args:
         box: (4,) x1, y1, x2, y2.
         points: (L, 2) x, y of all locations.
         strides: (L,) of their levels.
         predicted: (L, 4) boxes that they tell.
-        sure: (L,) score of the class, times centredness.
 
     Returns:
         () int64.
@@ -243,9 +249,9 @@ def best_location(box: Tensor, points: Tensor, strides: Tensor, predicted: Tenso
     middle = (box[:2] + box[2:]) / 2
     away = (points - middle).abs()
     inside = ((points > box[:2]) & (points < box[2:]) & (away < CENTRE_STRIDES * strides[:, None])).all(dim=1)
-    value = (sure * iou_with(predicted, box)).masked_fill(~inside, 0.0)
-    if value.max() > 0:
-        return value.argmax()
+    fits = iou_with(predicted, box).masked_fill(~inside, 0.0)
+    if fits.max() > 0:
+        return fits.argmax()
     wanted = (box[2:] - box[:2]).max() / 8
     of_level = (strides.log2() - wanted.log2()).abs()
     nearest = away.norm(dim=1).masked_fill(of_level > of_level.min(), torch.inf)

@@ -24,10 +24,10 @@ Shares = tuple[float, float]
 
 @dataclass(frozen=True)
 class OccludedScene:
-    """A part of a photo with one object, hidden as far as was asked for.
+    """A photo with one object, hidden as far as was asked for.
 
     Attributes:
-        image: (h, w, 3) uint8 RGB: the object with its surroundings.
+        image: (H, W, 3) uint8 RGB: the whole photo, since detectors scale photos, and objects with them.
         whole: mask of the object, in the frame of `image`.
         visible: what is seen of it; not empty.
         context_rate: share of the surroundings that is covered, 0 to 1.
@@ -82,17 +82,18 @@ def draw_occluded(
     Returns:
         None when no placement fits in `occluded.tries`.
     """
-    window = surroundings_of(source.masks[index], settings.occluded.context)
-    rows, columns = window
-    size_hw = rows.stop - rows.start, columns.stop - columns.start
-    whole = BoxedMask.cut(source.masks[index][window], (0, 0), size_hw)
-    image = source.read()[window].copy()
-    object_px, around_px = whole.area_px, size_hw[0] * size_hw[1] - whole.area_px
-    pasted = np.zeros(size_hw, dtype=bool)
+    whole = source.masks[index]
+    window = surroundings_of(whole, settings.occluded.context)
+    (top, bottom), (left, right) = ((part.start, part.stop) for part in window)
+    around_xywh = left, top, right - left, bottom - top
+    image = source.read().copy()
+    object_px = whole.area_px
+    around_px = around_xywh[2] * around_xywh[3] - object_px
+    pasted = np.zeros(whole.size_hw, dtype=bool)
 
     def shares(covering: np.ndarray) -> tuple[float, float]:
         on_object = np.count_nonzero(covering[whole.window] & whole.crop)
-        return on_object / object_px, (np.count_nonzero(covering) - on_object) / max(around_px, 1)
+        return on_object / object_px, (np.count_nonzero(covering[window]) - on_object) / max(around_px, 1)
 
     now = 0.0, 0.0
     for _ in range(settings.occluded.tries):
@@ -100,7 +101,7 @@ def draw_occluded(
         if not (wants_object or wants_around):
             break
         donor, number = donors[int(rng.integers(len(donors)))]
-        over = whole.box_xywh if wants_object else (0, 0, size_hw[1], size_hw[0])
+        over = whole.box_xywh if wants_object else around_xywh
         matrix, mask = _place(donor.masks[number], over, whole, rng, settings.occluded.size)
         then = shares(pasted | np.asarray(mask))
         gained = (wants_object and then[0] > now[0]) or (wants_around and then[1] > now[1])
@@ -111,7 +112,7 @@ def draw_occluded(
         now = then
     if not (hidden[0] <= now[0] <= hidden[1] and covered[0] <= now[1] <= covered[1]):
         return None
-    visible = BoxedMask.cut(whole.crop & ~pasted[whole.window], whole.box_xywh[:2], size_hw)
+    visible = BoxedMask.cut(whole.crop & ~pasted[whole.window], whole.box_xywh[:2], whole.size_hw)
     return OccludedScene(image, whole, visible, now[1]) if visible.any() else None
 
 

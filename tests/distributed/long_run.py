@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from drawn_completer import write_completer
 from amodalpl.data.label_folder import DOUBT, LABELS, ORDER, STATS
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.pipeline import pseudolabel as stage
-from amodalpl.pipeline.pseudolabel import PARTS, pseudolabel
+from amodalpl.pipeline.pseudolabel import PARTS, pseudolabel, write_label_files, write_label_page
 from amodalpl.report.label_page import REPORT_FILE, SHEET_FILE
 from amodalpl.runtime.progress import Progress
 from amodalpl.settings_values import resolve
@@ -64,15 +65,14 @@ class _Memory(Progress):
             self.begin(label)
         yield lambda units: None
 
-    def begin_with(self, function: str, part: str) -> None:
+    def begin_with(self, call: Callable[..., Any], part: str) -> None:
         """Let a part of the work begin with the call of a function of the stage."""
-        call = getattr(stage, function)
 
         def watched(*given: Any) -> Any:
             self.begin(part)
             return call(*given)
 
-        setattr(stage, function, watched)
+        setattr(stage, call.__name__, watched)
 
     def begin(self, part: str) -> None:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
@@ -85,8 +85,8 @@ def label(folder: Path, out: Path) -> dict[str, Any]:
     """Label what `draw` wrote; return seconds, labels and the peaks."""
     torch.set_num_threads(1)
     memory, start = _Memory(), time.monotonic()
-    memory.begin_with("write_label_files", "putting together")
-    memory.begin_with("write_label_page", "drawing the report")
+    memory.begin_with(write_label_files, "putting together")
+    memory.begin_with(write_label_page, "drawing the report")
     settings = resolve({"labels": {"gap_px": 2}})
     done = pseudolabel(
         folder / "annotations.json",

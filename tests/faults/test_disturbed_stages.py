@@ -18,19 +18,24 @@ from tiny_stages import TinyStages, toy
 
 KILLS = 50
 ENDS = {kill: KILLED, fill_disk: ONE_LINE, interrupt: INTERRUPTED}
-ORDER = ["synth", "hide", "complete", "pseudolabel", "apply_review", "refine", "train_detector", "label_boxes"]
-OF_DETECTORS = ("refine", "train_detector", "label_boxes")
+CHAIN = ["synth", "hide", "complete", "pseudolabel", "apply_review", "refine", "train_detector", "label_boxes"]
+ALONE = ["train_compositional", "run_from_boxes"]
+OF_DETECTORS = ("refine", "train_detector", "label_boxes", *ALONE)
 
 
-def record(out):
-    found = json.loads((out / "run.json").read_text())
-    kept = {name: found[name] for name in ("stage", "settings", "inputs", "counts", "outputs", "state")}
-    kept["outputs"].pop("mmdet_config.py", None)  # names its own folder; compared below, without that
-    return kept
+def records(out):
+    """Return what the record of a stage, or those of all stages of a run, say beside times."""
+    return {str(file.relative_to(out)): kept(json.loads(file.read_text())) for file in out.rglob("run.json")}
+
+
+def kept(found):
+    of_it = {name: found[name] for name in ("stage", "settings", "inputs", "counts", "outputs", "state")}
+    of_it["outputs"].pop("mmdet_config.py", None)  # names its own folder; compared below, without that
+    return of_it
 
 
 def assert_same(out, whole):
-    assert record(out) == record(whole)
+    assert records(out) == records(whole)
     found, wanted = contents(out), contents(whole)
     assert found.keys() == wanted.keys()  # nothing is left over either
     assert [name for name in found if found[name] != wanted[name]] == []
@@ -67,7 +72,8 @@ def stages(tmp_path_factory):
 
 def undisturbed(stages, name):
     """Run a stage, and those that it needs, once; returns its folder and its number of moments."""
-    for needed in ORDER[: ORDER.index(name) + 1] if name != "train_detector" else [name]:
+    needs_none = ("train_detector", *ALONE)
+    for needed in [name] if name in needs_none else CHAIN[: CHAIN.index(name) + 1]:
         out, count = stages.folder / needed, stages.folder / f"{needed}.moments"
         if not count.exists():
             end = run_child(lambda: getattr(stages, needed)(out), out)  # noqa: B023 (called at once)
@@ -94,7 +100,7 @@ def test_synth_whose_photos_vanish(stages, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ORDER)
+@pytest.mark.parametrize("name", [*CHAIN, *ALONE])
 def test_stage_killed_often(stages, tmp_path, name, capsys):
     """In each folder a disk is full, Ctrl-C is pressed, and the stage is killed some times before it may end."""
     if name in OF_DETECTORS:

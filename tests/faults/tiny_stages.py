@@ -42,6 +42,18 @@ VALUES = {
         "channels": 16,
         "checkpoint_every": 1,
     },
+    "compositional": {
+        "backbone": "mobilenet_v2",
+        "concepts": 16,
+        "concept_rounds": 5,
+        "kappa": 10,
+        "outliers": 1,
+        "least_objects": 1,
+        "objects_per_class": 2,
+        "least_height_px": 4,
+        "most_overlap": 1,
+        "epochs": 2,
+    },
     "refine": {"rounds": 2, "match_iou": 0.05, "least_score": 0.0, "drop_above": 0.0},  # a detector that knows little
 }
 Stage = Callable[[Path], object]
@@ -93,6 +105,22 @@ class TinyStages:
         from amodalpl.pipeline.train_detector import train_detector
 
         train_detector(self.scenes.truth, self.scenes.images, out, self.settings, init="none", device="cpu")
+
+    def train_compositional(self, out: Path) -> None:
+        from amodalpl.pipeline.train_compositional import train_compositional
+
+        train_compositional(self.scenes.truth, self.scenes.images, out, self.settings, init="none", device="cpu")
+
+    def run_from_boxes(self, out: Path) -> None:
+        """Learn shapes from boxes, hide objects to calibrate on, label, train a detector."""
+        from amodalpl.pipeline.run_all import run_pipeline
+
+        files = self.scenes
+        photos = {"annotations": str(files.truth), "images": str(files.images), "init": "none"}
+        known = {"known": str(files.truth), "known_images": str(files.images)}
+        hiding = {"holdout_fraction": 0.5, "occluded": {"least_side_px": 10, "objects": 3}}
+        data = {**photos, **known, "box_model": "bayesian-amodal", "box_init": "none"}
+        run_pipeline({**VALUES, "synthesis": hiding, "data": data}, out, "cpu")
 
     def refine(self, out: Path) -> None:
         from amodalpl.pipeline.refine import refine

@@ -51,6 +51,7 @@ def image():
 @pytest.mark.parametrize("model", (*REGIONS, *LOCATIONS))
 def test_answers_are_the_masks_that_the_model_finds_itself(model, image, monkeypatch):
     monkeypatch.setattr(blade, "tight_boxes", lambda masks, found: found)  # its detections have boxes of masks
+    monkeypatch.setattr(box_prompt, "_inside", lambda boxes, sample: torch.tensor(True))  # a detection has no bounds
     prompt, made = prompt_of(model)
     [found] = detect_photos(made, [image], least_score=0.0, batch_size=1)
     agree = []
@@ -87,6 +88,24 @@ def test_a_whole_box_bounds_the_whole_object(model, image):
     assert answer.amodal.any() and xs.min() >= 10 and xs.max() < 40 and ys.min() >= 8 and ys.max() < 28
 
 
+@pytest.mark.parametrize("model", LOCATIONS)
+def test_a_visible_box_bounds_what_is_said_to_be_seen(model, image, monkeypatch):
+    """Everything is seen and nothing is hidden: then nothing is left beyond the box that says where it is seen."""
+    prompt, made = prompt_of(model)
+    real = made.model.mask_head.probabilities
+
+    def all_seen(logits):
+        ones = torch.ones_like(real(logits).whole)
+        return real(logits)._replace(whole=ones, **({"visible": ones, "hidden": 0 * ones} if model == "blade" else {}))
+
+    monkeypatch.setattr(made.model.mask_head, "probabilities", all_seen)
+    if model == "boxinst":  # whose locations tell whole boxes: the given one is all that they know of here
+        monkeypatch.setattr(box_prompt, "envelope", lambda given, own: given)
+    [answer] = prompt.segment(image, [(10, 8, 30, 20)], ["disc"], whole=False)
+    ys, xs = answer.amodal.nonzero()
+    assert (xs.min(), xs.max(), ys.min(), ys.max()) == (10, 39, 8, 27)
+
+
 def test_the_cut_of_the_model_stays(image):
     prompt, made = prompt_of("mask-rcnn")
     before = made.model.roi_head.test_cfg.mask_thr_binary
@@ -99,26 +118,23 @@ STRIDES = torch.tensor([8.0, 8, 8, 8, 16])
 BOX = torch.tensor([2.0, 2, 14, 14])
 
 
-def test_the_location_with_the_best_box_and_score_is_chosen():
-    predicted = torch.tensor([[2.0, 2, 14, 14], [2, 2, 14, 8], [0, 0, 4, 4], [2, 2, 14, 14], [2, 2, 14, 14]])
-    assert best_location(BOX, POINTS, STRIDES, predicted, torch.tensor([0.5, 0.9, 0.9, 0.6, 0.5])) == 3
-    assert (
-        best_location(BOX, POINTS, STRIDES, predicted, torch.tensor([0.5, 0.9, 0.9, 0.3, 0.3])) == 0
-    )  # not 1: IoU 0.5
+def test_the_location_with_the_best_box_is_chosen():
+    predicted = torch.tensor([[2.0, 2, 14, 14], [2, 2, 14, 8], [0, 0, 4, 4], [2, 2, 14, 13], [2, 2, 14, 12]])
+    assert best_location(BOX, POINTS, STRIDES, predicted) == 0
+    assert best_location(torch.tensor([2.0, 2, 14, 12]), POINTS, STRIDES, predicted) == 4
 
 
 def test_only_the_middle_of_the_box_is_looked_at():
     large = torch.tensor([0.0, 0, 60, 60])  # its middle is 18 px or more from all points but none
-    predicted = large.expand(5, 4)
-    at = best_location(large, POINTS, STRIDES, predicted, torch.tensor([0.9, 0.9, 0.9, 0.9, 0.1]))
+    at = best_location(large, POINTS, STRIDES, large.expand(5, 4))
     assert at == 4  # 22 px away each way, within 1.5 of its stride of 16
 
 
 def test_a_box_between_the_locations_gets_the_nearest_of_its_level():
     small = torch.tensor([6.0, 6, 7, 7])
-    assert best_location(small, POINTS, STRIDES, torch.zeros(5, 4), torch.ones(5)) == 0
+    assert best_location(small, POINTS, STRIDES, torch.zeros(5, 4)) == 0
     wide = torch.tensor([100.0, 100, 220, 220])
-    assert best_location(wide, POINTS, STRIDES, torch.zeros(5, 4), torch.ones(5)) == 4
+    assert best_location(wide, POINTS, STRIDES, torch.zeros(5, 4)) == 4
 
 
 def test_iou_of_boxes():

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ..mmdetection import MODELS
 from . import box_losses
-from .boxinst import BoxInstHead, Losses, apply
+from .boxinst import BoxInstHead, Losses, Probabilities, apply
 
 
 @MODELS.register_module()
@@ -90,16 +90,17 @@ class BladeHead(BoxInstHead):
             losses["region"] = _weighed(self.region_weight, box_losses.summed(off.mean(dim=(1, 2))))
         return losses
 
-    def probabilities(self, logits: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Return the probabilities of whole masks, fused where there is a third head, and of visible ones."""
+    def probabilities(self, logits: tuple[Tensor, ...]) -> Probabilities:
+        """Return the probabilities of masks, fused where there is a third head; where v is 0, a r is left of them."""
         visible, amodal, *region = (maps.sigmoid() for maps in logits)
-        return (fused(visible, amodal, region[0]) if self.fusion else amodal), visible
+        if not self.fusion:
+            return Probabilities(amodal, visible, amodal)
+        return Probabilities(fused(visible, amodal, region[0]), visible, amodal * region[0])
 
     def add_masks(self, found: Any, logits: tuple[Tensor, ...], sample: Any, rescale: bool) -> None:
         """Add visible and whole masks to the objects found on a photo; their boxes become those of the whole masks."""
         super().add_masks(found, logits, sample, rescale)
-        visible = self.probabilities(logits)[1]
-        found.visible_masks = self.in_photo(visible, sample, rescale) > self.test_cfg["mask_thr"]
+        found.visible_masks = self.in_photo(logits[0].sigmoid(), sample, rescale) > self.test_cfg["mask_thr"]
         found.bboxes = tight_boxes(found.masks, found.bboxes)
 
 

@@ -7,7 +7,7 @@ heads of Tian, Shen, Chen 2020 ("Conditional Convolutions for Instance Segmentat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from mmengine import MessageHub
@@ -21,6 +21,20 @@ from . import box_losses
 
 Losses = dict[str, tuple[Tensor, Tensor]]
 _SIZE_OF_INTEREST = 8  # relative coordinates are counted in 8 strides of the object's level; CondInst's
+
+
+class Probabilities(NamedTuple):
+    """Of the masks of n objects, (n, h, w) each.
+
+    Attributes:
+        whole: of whole masks.
+        visible: of visible ones, where the model has them.
+        hidden: of whole masks in places where the object is known not to be seen, where the model tells them.
+    """
+
+    whole: Tensor
+    visible: Tensor | None = None
+    hidden: Tensor | None = None
 
 
 @MODELS.register_module()
@@ -214,13 +228,13 @@ class BoxInstHead(BaseModule):
 
     def add_masks(self, found: Any, logits: tuple[Tensor, ...], sample: Any, rescale: bool) -> None:
         """Add the masks of the only head to the objects found on a photo."""
-        found.masks = self.in_photo(self.probabilities(logits)[0], sample, rescale) > self.test_cfg["mask_thr"]
+        found.masks = self.in_photo(self.probabilities(logits).whole, sample, rescale) > self.test_cfg["mask_thr"]
         if rescale:
             found.bboxes = found.bboxes / found.bboxes.new_tensor(sample.scale_factor).repeat(2)
 
-    def probabilities(self, logits: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
-        """Return the probabilities of whole masks, and of visible ones where the model has them, (n, h, w) each."""
-        return logits[0].sigmoid(), None
+    def probabilities(self, logits: tuple[Tensor, ...]) -> Probabilities:
+        """Return the probabilities of masks."""
+        return Probabilities(logits[0].sigmoid())
 
     def in_photo(self, probability: Tensor, sample: Any, rescale: bool) -> Tensor:
         """Return probabilities in the frame of the photo, as it was (`rescale`) or as the network saw it.
