@@ -91,14 +91,28 @@ class UncertaintyMap:
     levels: np.ndarray
 
 
-@dataclass(frozen=True)
-class FinishedLabel:
-    """All that a label folder says of one object.
+def label_entry(
+    instance: Instance,
+    amodal: BoxedMask,
+    visible: BoxedMask,
+    *,
+    completer: str,
+    drawn_px: int,
+    occluders: Sequence[int],
+    uncertainty: float,
+    plausibility: float | None,
+    flags: Sequence[str],
+    features: Mapping[str, float] | None = None,
+    hidden_by: Mapping[int | None, int] | None = None,
+    drawn: Rle | None = None,
+) -> dict[str, Any]:
+    """Return the annotation of an object in a label file, JSON values, see `docs/formats.md`.
 
-    Attributes:
+    Args:
         instance: that was labelled; the score of a detection is kept.
         amodal: the whole object; contains what was drawn.
         visible: what is left of what was drawn after shared pixels got one owner.
+        completer: name of the method.
         drawn_px: pixels of what was drawn.
         occluders: annotation ids of the objects taken to be in front.
         uncertainty: expected 1 - IoU, 0 to 1.
@@ -108,49 +122,24 @@ class FinishedLabel:
         hidden_by: occluder map: pixels of its hidden part under each other object that is seen there, by annotation id,
             and under nothing that has a mask, by None; None to leave it out.
         drawn: what was drawn, where neither the visible nor the whole mask says it.
-        uncertainty_map: where the mask may be wrong; None to leave it out.
     """
-
-    instance: Instance
-    amodal: BoxedMask
-    visible: BoxedMask
-    drawn_px: int
-    occluders: Sequence[int]
-    uncertainty: float
-    plausibility: float | None
-    flags: Sequence[str]
-    features: Mapping[str, float] | None = None
-    hidden_by: Mapping[int | None, int] | None = None
-    drawn: Rle | None = None
-    uncertainty_map: UncertaintyMap | None = None
-
-
-def photo_entries(
-    labels: Sequence[FinishedLabel], order: Mapping[str, Any], completer: str
-) -> dict[str, list[dict[str, Any]] | Mapping[str, Any]]:
-    """Return the entries of a photo in the files of a label folder, see `docs/formats.md`.
-
-    Args:
-        labels: of its objects.
-        order: of `order_entry`.
-        completer: name of the method.
-
-    Returns:
-        `labels`, `order` and `doubt`, JSON values.
-    """
-    doubts = [(label.instance.id, label.uncertainty_map) for label in labels]
-    return {
-        "labels": [_label_entry(label, completer) for label in labels],
-        "order": order,
-        "doubt": [_doubt_entry(annotation_id, doubt) for annotation_id, doubt in doubts if doubt is not None],
-    }
-
-
-def _label_entry(label: FinishedLabel, completer: str) -> dict[str, Any]:
-    instance, features = label.instance, label.features
-    whole, seen = rle.to_json(label.amodal.encode()), rle.to_json(label.visible.encode())
+    whole, seen = rle.to_json(amodal.encode()), rle.to_json(visible.encode())
     area_px = _area_px(whole)
-    hidden_by = [{"occluder": occluder, "px": px} for occluder, px in (label.hidden_by or {}).items()]
+    notes: dict[str, Any] = {
+        "completer": completer,
+        "occluders": list(occluders),
+        "uncertainty": round(uncertainty, 6),
+        "plausibility": None if plausibility is None else round(plausibility, 6),
+        "growth": round(area_px / max(drawn_px, 1), 6),
+        "added_px": area_px - drawn_px,
+        "flags": list(flags),
+    }
+    if hidden_by is not None:
+        notes["hidden_by"] = [{"occluder": occluder, "px": px} for occluder, px in hidden_by.items()]
+    if features is not None:
+        notes["features"] = {name: round(value, 4) for name, value in features.items()}
+    if drawn is not None:
+        notes["drawn"] = rle.to_json(drawn)
     return {
         "id": instance.id,
         "image_id": instance.image_id,
@@ -161,18 +150,7 @@ def _label_entry(label: FinishedLabel, completer: str) -> dict[str, Any]:
         "visible_mask": seen,
         "visible_bbox": _box_xywh(seen),
         "occlude_rate": _occlude_rate(seen, whole),
-        "amodalpl": {
-            "completer": completer,
-            "occluders": list(label.occluders),
-            "uncertainty": round(label.uncertainty, 6),
-            "plausibility": None if label.plausibility is None else round(label.plausibility, 6),
-            "growth": round(area_px / max(label.drawn_px, 1), 6),
-            "added_px": area_px - label.drawn_px,
-            "flags": list(label.flags),
-            **({} if label.hidden_by is None else {"hidden_by": hidden_by}),
-            **({} if features is None else {"features": {name: round(value, 4) for name, value in features.items()}}),
-            **({} if label.drawn is None else {"drawn": rle.to_json(label.drawn)}),
-        },
+        "amodalpl": notes,
     }
 
 
@@ -285,7 +263,8 @@ def order_entry(
     }
 
 
-def _doubt_entry(annotation_id: int, doubt: UncertaintyMap) -> dict[str, Any]:
+def doubt_entry(annotation_id: int, doubt: UncertaintyMap) -> dict[str, Any]:
+    """Return the line of a label in `doubt.jsonl`, see `docs/formats.md`."""
     png = cv2.imencode(".png", doubt.levels)[1]
     return {"id": annotation_id, "box": list(doubt.box_xywh), "png": base64.b64encode(png.tobytes()).decode("ascii")}
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..completion.predictor import Scene
-from ..data.label_file import FinishedLabel, UncertaintyMap, order_entry, photo_entries
+from ..data.label_file import UncertaintyMap, doubt_entry, label_entry, order_entry
 from ..data.records import AnnotationSet, ImageRecord, Instance
 from ..io.images import image_path, read_image
 from ..masks import ownership
@@ -211,7 +211,7 @@ def _owners_of_shared(owned: Owned, index: int) -> tuple[int, ...]:
 def entries_of(
     found: CompletedImage, image_id: int, instances: Sequence[Instance], drawn: Sequence[BoxedMask], completer: str
 ) -> dict[str, Any]:
-    """Return the entries of a photo in the files of a label folder, see `data.label_file.photo_entries`.
+    """Return `labels`, `order` and `doubt` of a photo, as the files of a label folder have them (`docs/formats.md`).
 
     Args:
         found: labels of the photo.
@@ -223,10 +223,11 @@ def entries_of(
     ids = [instance.id for instance in instances]
     pairs = [(pair.front, pair.back, pair.evidence_px, pair.score, pair.chance) for pair in found.order]
     labels = [
-        FinishedLabel(
+        label_entry(
             instance,
             found.whole[k],
             found.seen[k],
+            completer=completer,
             drawn_px=drawn[k].area_px,
             occluders=[ids[occluder] for occluder in found.occluders[k]],
             uncertainty=float(found.uncertainty[k]),
@@ -235,12 +236,15 @@ def entries_of(
             features=None if (features := found.features[k]) is None else features.to_json(),
             hidden_by={None if o is None else ids[o]: px for o, px in found.hidden_by(k).items()},
             drawn=_drawn_where_it_cannot_be_told(found, drawn[k], k),
-            uncertainty_map=found.uncertainty_maps[k],
         )
         for k, instance in enumerate(instances)
     ]
-    order = order_entry(image_id, ids, pairs, mutual(found.order), cycles(found.order))
-    return photo_entries(labels, order, completer)
+    maps = zip(ids, found.uncertainty_maps, strict=True)
+    return {
+        "labels": labels,
+        "order": order_entry(image_id, ids, pairs, mutual(found.order), cycles(found.order)),
+        "doubt": [doubt_entry(annotation_id, doubt) for annotation_id, doubt in maps if doubt is not None],
+    }
 
 
 def _drawn_where_it_cannot_be_told(found: CompletedImage, drawn: BoxedMask, index: int) -> Rle | None:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,11 +10,11 @@ from drawn_labels import SIZE_HW, box, label
 
 from amodalpl.data import label_file
 from amodalpl.data.label_file import (
-    FinishedLabel,
     UncertaintyMap,
     decided_entry,
+    doubt_entry,
+    label_entry,
     order_entry,
-    photo_entries,
     read_label_head,
     read_labels,
     read_order,
@@ -158,16 +157,14 @@ INSTANCE = Instance(7, 1, 1, rle.encode(DRAWN))
 
 def entry(amodal=WHOLE, visible=VISIBLE, **changes):
     notes = {"occluders": [9], "uncertainty": 0.12345678, "plausibility": None, "flags": ["shared_pixels"], **changes}
-    label = FinishedLabel(INSTANCE, boxed(amodal), boxed(visible), drawn_px=int(DRAWN.sum()), **notes)
-    (found,) = photo_entries([label], {}, "asbu")["labels"]
-    return found
+    return label_entry(INSTANCE, boxed(amodal), boxed(visible), completer="asbu", drawn_px=int(DRAWN.sum()), **notes)
 
 
 def coded(mask):
     return rle.to_json(rle.encode(mask))
 
 
-def test_entry_with_looks_and_an_occluder_map():
+def test_entry_with_features_and_an_occluder_map():
     notes = entry(features={"bay": 0.123456}, hidden_by={9: 200, None: 40})["amodalpl"]
     assert notes["features"] == {"bay": 0.1235}
     assert notes["hidden_by"] == [{"occluder": 9, "px": 200}, {"occluder": None, "px": 40}]
@@ -241,9 +238,7 @@ def test_entry_of_an_order():
 
 def test_line_of_a_doubt():
     levels = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    doubt = UncertaintyMap((5, 6, 40, 30), levels)
-    label = FinishedLabel(INSTANCE, boxed(WHOLE), boxed(VISIBLE), 400, [], 0.1, None, [], uncertainty_map=doubt)
-    (line,) = photo_entries([label, replace(label, uncertainty_map=None)], {}, "asbu")["doubt"]
+    line = doubt_entry(7, UncertaintyMap((5, 6, 40, 30), levels))
     assert (line["id"], line["box"]) == (7, [5, 6, 40, 30])
     png = cv2.imdecode(np.frombuffer(base64.b64decode(line["png"]), np.uint8), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(png, levels)
