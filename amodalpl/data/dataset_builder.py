@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from ..errors import DataError
-from ..io.images import image_path, image_size_hw
+from ..io.images import image_path, image_size_hw, orientation
 from . import exif
 from .coco_parsing import check_size
 from .mask_parsing import brief
@@ -170,7 +170,7 @@ class Builder:
             raise LeftOut(f"unreadable photo: {error}") from None
         if stated_hw == stored_hw and not as_shown and self._drawn_on == "auto":
             return stored_hw, stored_hw, 1, True
-        turn = exif.orientation(path)
+        turn = orientation(path)
         shown_hw = exif.shown_size(stored_hw, turn)
         if stated_hw not in (None, stored_hw, shown_hw):
             (h, w), (stated_h, stated_w) = stored_hw, stated_hw

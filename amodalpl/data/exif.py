@@ -10,25 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..errors import DataError
 from ..io.images import image_path, image_size_hw
 from ..masks import rle
 from ..masks.rle import Rle
 from .records import AnnotationSet, ImageRecord, Mask
-
-_ORIENTATION_TAG = 0x0112
-
-
-def orientation(path: Path) -> int:
-    """Return the EXIF orientation of a photo, 1 (as stored) where there is none, and of TIFF, which is read turned."""
-    try:
-        with Image.open(path) as image:
-            value = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # Pillow raises what it likes over a broken note, which is no note then
-        return 1
-    return value if value in range(1, 9) else 1
 
 
 def shown_size(stored_hw: tuple[int, int], turn: int) -> tuple[int, int]:

@@ -105,7 +105,7 @@ def read_image(path: Path, annotated_hw: tuple[int, int] | None = None) -> np.nd
     data = _read_bytes(path)
     _require_whole(path, data)
     image = _decode(path, data)
-    return _turn(image, _orientation(data)) if _fits_turned(data, image.shape[:2], annotated_hw) else image
+    return _turn(image, orientation(io.BytesIO(data))) if _fits_turned(data, image.shape[:2], annotated_hw) else image
 
 
 def image_size_hw(path: Path, annotated_hw: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -212,7 +212,7 @@ def _size_hw(path: Path, data: bytes) -> tuple[int, int]:
 
 def _size_by_pillow(path: Path, data: bytes) -> tuple[int, int]:
     try:
-        with _opened(data) as image:
+        with _opened(io.BytesIO(data)) as image:
             return image.height, image.width
     except Image.DecompressionBombError:
         raise DataError(f"{path}: expected a photo of at most {MAX_IMAGE_PX} pixels, got far more") from None
@@ -222,11 +222,11 @@ def _size_by_pillow(path: Path, data: bytes) -> tuple[int, int]:
         ) from None
 
 
-def _opened(data: bytes) -> Image.Image:
+def _opened(file: Path | io.BytesIO) -> Image.Image:
     """Open a photo without decoding it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sizes, which are checked here, and of notes that nobody needs
-        return Image.open(io.BytesIO(data), formats=_KINDS)
+        return Image.open(file, formats=_KINDS)
 
 
 def _as_annotated(data: bytes, size_hw: tuple[int, int], annotated_hw: tuple[int, int] | None) -> tuple[int, int]:
@@ -237,13 +237,13 @@ def _fits_turned(data: bytes, size_hw: tuple[int, ...], annotated_hw: tuple[int,
     """Tell whether masks of a size fit the photo only when it is turned by a quarter, as its EXIF note says."""
     if annotated_hw is None or tuple(annotated_hw) == tuple(size_hw) or tuple(annotated_hw) != tuple(size_hw)[::-1]:
         return False
-    return _orientation(data) >= 5
+    return orientation(io.BytesIO(data)) >= 5
 
 
-def _orientation(data: bytes) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where there is none, and of TIFF, which is decoded turned."""
+def orientation(file: Path | io.BytesIO) -> int:
+    """Return the EXIF orientation of a photo, 1 (as stored) where it has none, and of TIFF, which is read turned."""
     try:
-        with _opened(data) as image, warnings.catch_warnings():
+        with _opened(file) as image, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             value = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # Pillow raises what it likes over a broken note, which is no note then

@@ -9,9 +9,9 @@ from drawn_data_sets import drawn, in_pixels
 from PIL import Image, ImageOps
 
 from amodalpl.data.dataset_builder import Builder, photo_name
-from amodalpl.data.exif import orientation
 from amodalpl.data.records import LeftOut, Mask
 from amodalpl.errors import DataError
+from amodalpl.io.images import orientation
 from amodalpl.masks import rle
 
 STORED_HW = (24, 32)

@@ -9,12 +9,12 @@ from PIL import Image
 
 from amodalpl.completion.checkpoint import FORMAT, load_completer
 from amodalpl.convert import cityscapes, cvat_xml, labelme, sam
-from amodalpl.data import exif
 from amodalpl.data.dataset_builder import Builder
 from amodalpl.data.label_folder import read_doubts
 from amodalpl.data.read import read_annotations
 from amodalpl.data.review_file import read_review
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
+from amodalpl.io.images import orientation
 from amodalpl.pipeline.rerun import rerun
 from amodalpl.settings import RunSettings
 from amodalpl.settings_values import explicit_values, resolve, resolve_as
@@ -139,7 +139,7 @@ def test_tiff_is_not_turned_twice(tmp_path):
     note = Image.Exif()
     note[0x0112] = 6
     Image.new("RGB", (60, 40)).save(tmp_path / "a.tif", exif=note)
-    assert exif.orientation(tmp_path / "a.tif") == 1
+    assert orientation(tmp_path / "a.tif") == 1
     canvas = Builder(tmp_path / "in.json", tmp_path).photo("a.tif", "image[0]", (60, 40))
     assert canvas.photo.size_hw == canvas.shown_hw == (60, 40)
 
