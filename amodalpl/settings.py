@@ -326,11 +326,11 @@ class LabelSettings(Settings):
     behind_neighbours: bool = Field(
         True, description="let masks grow only behind neighbours, since other pixels are seen to be something else"
     )
-    max_growth: float = Field(
-        4.0,
+    max_growth: float | None = Field(
+        None,
         gt=1,
-        description="whole over visible area, grown where masks are tight, beyond which a label stays as drawn, "
-        "with the flag `runaway`",
+        description="largest whole over visible area, grown where masks are tight; a label that would be larger keeps "
+        "its most probable pixels, with the flag `runaway`; any size unless given",
     )
     refit: bool | None = Field(
         None,

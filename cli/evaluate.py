@@ -154,7 +154,7 @@ def promise(
 @with_settings
 def completer(
     given: Given,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of `amodalpl complete`.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder of `amodalpl complete`, or builtin.")],
     synth_dir: Annotated[Path, typer.Argument(metavar="SYNTH", help="Output folder of `amodalpl synth`.")],
     out: ScoresOut = None,
 ) -> Scoring:

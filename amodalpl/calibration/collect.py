@@ -34,11 +34,11 @@ class LabelSample:
     Attributes:
         uncertainty: as stated.
         iou: with the truth.
-        evidence: what its pixels say; None when the network was not asked, or its answer was refused as a runaway.
+        evidence: what its pixels say; None when the network was not asked.
         asked: whether something was taken to be in front.
         scene: number of its scene.
         near: whether it has a neighbour, so that its order may be wrong.
-        features: of the object and its label; None where its completion was refused.
+        features: of the object and its label; None where its class is never completed.
         in_pieces: whether the truth is in several pieces: an object that something hid before it came into the
             hold-out, so that its whole is not known.
     """
@@ -183,7 +183,7 @@ def _sample_of(label: Label, truth: BoxedMask, scene: int, near: bool) -> LabelS
     found, true = in_common_box(label.whole, truth)
     iou = count_px(found & true) / count_px(found | true)
     prediction, evidence = label.prediction, None
-    if prediction is not None and not label.runaway:
+    if prediction is not None:
         evidence = Evidence.of(prediction, label.whole[prediction.window] | prediction.modal)
     in_pieces = count_pieces(truth.crop) > 1
     return LabelSample(label.uncertainty, iou, evidence, bool(label.occluders), scene, near, label.features, in_pieces)
@@ -195,6 +195,4 @@ def _stated(sample: LabelSample, calibration: Calibration) -> float:
         return calibration.by_features.error(_features_under(sample, sample.features, calibration), sample.asked)
     if sample.evidence is not None:
         return calibration.uncertainty(sample.evidence)
-    if sample.asked:
-        return sample.uncertainty
     return calibration.unasked if sample.near else 0.0

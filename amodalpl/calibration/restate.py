@@ -32,7 +32,7 @@ class Restatement:
         """Return the restated uncertainties.
 
         Args:
-            uncertainty: (N,) float in [0, 1]; 1, which refused labels have, stays.
+            uncertainty: (N,) float in [0, 1]; 1, as of objects that others own wholly, stays.
         """
         moved = 1 / (1 + np.exp(-(self.shift + self.slope * _logit(uncertainty))))
         return np.where(uncertainty >= 1, 1.0, moved)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
+from ..builtin import completer_folder, is_builtin
 from ..calibration.collect import CalibrationSamples
 from ..calibration.completion_counts import count_completions
 from ..calibration.holdout import HOLDOUT, Case, Holdout, read_holdout, with_tolerance
@@ -47,10 +48,11 @@ def evaluate_completer(
     """Score a completer on the reporting half of a hold-out, as `amodalpl complete` does, with what it chose there.
 
     The hold-out may have other occluders than the one it was trained beside (more of them, placed otherwise), but must
-    be made of the same photos: any other could hold photos that it was trained on.
+    be made of the same photos: any other could hold photos that it was trained on. The completer of the package takes
+    every hold-out; what it learnt from, docs/builtin_completer.md says.
 
     Args:
-        completer: output folder of `amodalpl complete`.
+        completer: output folder of `amodalpl complete`, or `builtin`.
         synth_dir: output folder of `amodalpl synth`.
         labels: how labels are made.
         out: folder for `evaluation_completer.json`; nothing is written when None.
@@ -65,15 +67,16 @@ def evaluate_completer(
         DataError: the completer was trained on cut-outs other than those beside this hold-out.
         CheckpointError: the completer is damaged.
     """
-    trained_on = (finished_run(completer, "complete").get("inputs") or {}).get("bank")
+    of_package, folder = is_builtin(completer), completer_folder(completer)
+    trained_on = None if of_package else (finished_run(folder, "complete").get("inputs") or {}).get("bank")
     beside = (finished_run(synth_dir, "synth").get("outputs") or {}).get("bank/table.npy")
-    if trained_on != beside or beside is None:
+    if not of_package and (trained_on != beside or beside is None):
         raise DataError(
             f"{synth_dir}: expected a hold-out of the photos that {completer} was trained without, got one beside "
             "other cut-outs; run `amodalpl synth` on the same annotations, with the same seed, changing only "
             "synthesis.holdout_scenes, _placement, _size, _hidden, _occluded and _whole"
         )
-    trained = load_completer(completer, pick_device(device))
+    trained = load_completer(folder, pick_device(device))
     holdout = read_holdout(synth_dir, with_images=trained.completer.uses_image)
     report = score(trained, holdout, labels, progress)
     scored, scenes = Digest(), holdout.cases("report")
@@ -89,7 +92,7 @@ def evaluate_completer(
         options,
         scored,
         truth=synth_dir / HOLDOUT,
-        labels=completer / CARD,
+        labels=folder / CARD,
     )
 
 

@@ -59,8 +59,8 @@ class CompletedImage:
         order: who hides whom, as directed pairs of indices with a score.
         flags: for each object what else to know of it; see the table in `docs/formats.md`.
         uncertainty_maps: for each object where its mask may be wrong; None where the network was not asked.
-        features: for each object what it and its label look like; None where a completion was refused, or its class or
-            other objects leave it as it was drawn.
+        features: for each object what it and its label look like; None where its class or other objects leave it as
+            it was drawn.
     """
 
     whole: BoxedMasks

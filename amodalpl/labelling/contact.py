@@ -17,7 +17,6 @@ from ..masks.boxed import BoxedMasks, Window, all_boxed
 from ..masks.boxes import Square, tight_box
 from ..masks.gaps import distance_px
 from ..masks.geometry import count_px, dilate
-from .label import amodal_unless_runaway
 from .ordering import OcclusionEdge, compare
 from .plan import LabelPlan
 
@@ -124,8 +123,7 @@ def _meetings(
     told: dict[tuple[int, int], np.ndarray] = {}
     for index, places in met.items():  # each prediction is unfolded once
         prediction = predictions[index]
-        runs_away = amodal_unless_runaway(plan, prediction, GOES_ON) is None
-        unseen = np.zeros_like(prediction.behind, dtype=np.float32) if runs_away else _unseen(prediction)
+        unseen = _unseen(prediction)
         for number, k in places:
             contact = contacts[number]
             told[number, k] = _within(contact.window, prediction.window, unseen)[contact.visible[1 - k]]

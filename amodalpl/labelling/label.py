@@ -31,12 +31,12 @@ class Label:
         whole: the whole object; contains the visible mask.
         uncertainty: expected 1 - IoU with the truth, 0-1; 0 for objects without a neighbour that could hide them.
         prediction: what it was read from; None where nothing is taken to be in front, so that nobody was asked.
-        runaway: whether the prediction was refused, because it was more than `max_growth` times the visible area
-            that the network was shown.
+        runaway: whether the prediction was more than `max_growth` times the visible area that the network was shown, so
+            that only its most probable pixels were kept.
         grew_to_border: whether it reaches the edge of the crop the network saw, and may have been cut there.
         kept_modal: whether its class is never completed.
         implied: the error that the completer's probabilities imply; 0 where the network was not asked.
-        features: of the object and its label; None where a completion was refused, or its class is never completed.
+        features: of the object and its label; None where its class is never completed.
         filled: whether it was grown towards its convex hull (`fill_hull`).
     """
 
@@ -55,7 +55,7 @@ class Label:
         """Whether it goes on where no object has a mask, behind something that nobody annotated."""
         if self.filled:
             return True
-        if self.prediction is None or self.runaway:
+        if self.prediction is None:
             return False
         unmasked = self.prediction.unmasked
         return unmasked is not None and bool((self.whole[self.prediction.window] & unmasked).any())
@@ -108,7 +108,7 @@ def label_object(
         label = Label(visible, plan.calibration.unasked if has_neighbours else 0.0, kept_modal=kept_modal)
     else:
         return None
-    if label.runaway or label.kept_modal:
+    if label.kept_modal:
         return label
     whole = fill_hull(scene.masks, target, label.whole, label.occluders, plan.fill)
     features = describe_label(scene.masks, target, whole, label.implied, plan.gap_px)
@@ -129,14 +129,14 @@ def read_label(
         prediction: of the object, grown where masks are tight.
         threshold: probability above which a pixel belongs to it.
     """
-    local = amodal_unless_runaway(plan, prediction, threshold, plan.unmasked_threshold)
-    if local is None:
-        return Label(boxed(visible), 1.0, prediction, runaway=True)
+    predicted = amodal_in_window(prediction, threshold, plan.behind_neighbours, plan.unmasked_threshold)
+    local = most_probable(prediction, predicted, plan.max_growth)
     implied = plan.calibration.implied_error(Evidence.of(prediction, local))
     return Label(
         as_drawn(visible, prediction, local, plan.contour_inset_px),
         plan.calibration.error(implied),
         prediction,
+        runaway=bool((local != predicted).any()),
         grew_to_border=prediction.reaches_inner_edge(local),
         implied=implied,
     )
@@ -164,17 +164,25 @@ def amodal_in_window(
     return grown | prediction.modal
 
 
-def amodal_unless_runaway(
-    plan: LabelPlan, prediction: CompletionPrediction, threshold: float, unmasked_threshold: float = 1.0
-) -> np.ndarray | None:
-    """Return what `amodal_in_window` does; None where it is refused (`runs_away`)."""
-    local = amodal_in_window(prediction, threshold, plan.behind_neighbours, unmasked_threshold)
-    return None if runs_away(local, prediction.modal, plan.max_growth) else local
+def most_probable(prediction: CompletionPrediction, amodal: np.ndarray, max_growth: float | None) -> np.ndarray:
+    """Return an amodal mask that is at most `max_growth` times what the network was shown of the object.
 
+    Args:
+        prediction: of the completer.
+        amodal: (h, w) bool, within the prediction's window; contains the visible part.
+        max_growth: at least 1; None allows any size.
 
-def runs_away(amodal: np.ndarray, visible: np.ndarray, max_growth: float) -> bool:
-    """Tell whether a label is more than `max_growth` times what the network was shown of the object."""
-    return count_px(amodal) > max_growth * count_px(visible)
+    Returns:
+        (h, w) bool: the mask itself where it is not too large; else the visible part, and of the others the most
+        probable pixels. Pixels as probable as the first that is one too many are left out.
+    """
+    visible_px = count_px(prediction.modal)
+    if max_growth is None or count_px(amodal) <= max_growth * visible_px:
+        return amodal
+    probability = prediction.probability
+    grown = np.sort(probability[amodal & ~prediction.modal])[::-1]
+    one_too_many = grown[int((max_growth - 1) * visible_px)]
+    return prediction.modal | (amodal & (probability > one_too_many))
 
 
 def as_drawn(

@@ -28,8 +28,7 @@ class LabelFeatures:
     """What an object and its label look like, in shares, in [0, 1] but for the pieces.
 
     Attributes:
-        implied: the error that the completer's probabilities imply; 0 where it was not asked, 1 where its answer was
-            refused.
+        implied: the error that the completer's probabilities imply; 0 where it was not asked.
         grown: of the label, what was added to what is seen.
         at_edge: of the contour, what lies at the edge of the photo.
         bay: of the convex hull, what neither the object nor any other has.

@@ -19,7 +19,7 @@ from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .acyclic import without_circles
 from .class_rules import in_settled_directions
 from .contact import Neighbours, orders_by_contact
-from .label import amodal_unless_runaway
+from .label import amodal_in_window
 from .ordering import OcclusionEdge, growth_inside, growth_whole, order_pairs
 from .plan import LabelPlan
 
@@ -154,12 +154,11 @@ def _order_by_growth(
     plan: LabelPlan, scene: Scene, pairs: Sequence[tuple[int, int]], predictions: OfObjects, threshold: float
 ) -> list[OcclusionEdge]:
     size_hw = scene.masks.size_hw
-    grown = [BoxedMask.nothing(size_hw)] * len(scene.masks)  # nothing where an object runs away
+    grown = [BoxedMask.nothing(size_hw)] * len(scene.masks)
     for target, prediction in predictions.items():
-        local = amodal_unless_runaway(plan, prediction, threshold)
-        if local is not None:
-            rows, columns = prediction.window
-            grown[target] = BoxedMask.cut(local & ~prediction.modal, (columns.start, rows.start), size_hw)
+        local = amodal_in_window(prediction, threshold, plan.behind_neighbours)
+        rows, columns = prediction.window
+        grown[target] = BoxedMask.cut(local & ~prediction.modal, (columns.start, rows.start), size_hw)
     of_all = BoxedMasks(grown, size_hw)
     rule = growth_inside(of_all, scene.masks) if plan.order_rule == "inside" else growth_whole(of_all)
     return order_pairs(pairs, rule)

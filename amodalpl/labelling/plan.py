@@ -33,7 +33,7 @@ class LabelPlan:
         behind_neighbours: whether labels grow only where occluders are.
         unmasked_threshold: the same where no object is; 1 lets nothing grow there.
         fill: which objects grow to their convex hull, behind things without a mask (`fill_hull`).
-        max_growth: how many times what the network was shown a label may be.
+        max_growth: how many times what the network was shown a label may be; None for any size.
         low_confidence: uncertainty above which labels carry that flag.
         calibration: from the network's probabilities to the expected error of labels.
         shapes: how ordinary a shape is; None where nobody knows.
@@ -52,7 +52,7 @@ class LabelPlan:
     behind_neighbours: bool
     unmasked_threshold: float
     fill: Fill
-    max_growth: float
+    max_growth: float | None
     low_confidence: float
     calibration: Calibration
     shapes: ShapePrior | None

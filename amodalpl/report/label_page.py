@@ -34,7 +34,7 @@ _MEANINGS = {
     "unmasked_occluder": "goes on where no object has a mask; something that is not annotated is taken to hide it",
     "truncated": "touches the edge of the photo; what lies outside is not completed",
     "grew_to_border": "the completion reaches the edge of what the network saw",
-    "runaway": "the completion was larger than `labels.max_growth` allows; left as drawn",
+    "runaway": "the completion was larger than `labels.max_growth` allows; only its most probable pixels were kept",
     "shared_pixels": "some of its drawn pixels belong to other masks, which were drawn over them",
     "fully_shared": "all of its pixels belong to other masks; left as drawn",
     "low_confidence": "the uncertainty is above `labels.low_confidence`",

@@ -256,7 +256,7 @@ def test_without_the_option_a_grown_file_is_refused_and_the_option_named(site):
 def test_other_settings_or_another_completer_are_refused(site):
     site.write()
     out = site.folder / "labels"
-    with pytest.raises(OutputError, match="labels.max_growth: it has 4.0, asked for 2.0"):
+    with pytest.raises(OutputError, match="labels.max_growth: it has None, asked for 2.0"):
         site.label(out, max_growth=2.0)
     shutil.rmtree(site.folder / "completer")
     write_completer(site.folder / "completer", "pcnet-m")

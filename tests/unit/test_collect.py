@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from amodalpl.calibration.collect import Calibrated, CalibrationSamples, LabelSample
-from amodalpl.calibration.fit import Calibration, RiskGuarantee
+from amodalpl.calibration.fit import LEVELS, Calibration, Evidence, RiskGuarantee
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CompletionPredictor, CompletionRequest, CropSpec, Scene
 from amodalpl.labelling.label import Label
@@ -96,11 +96,14 @@ def test_tight_contours_are_weighed_as_labelling_weighs_them():
     assert evidence.visible_px == 400 and evidence.added[700] == evidence.added.sum() == 80
 
 
-def test_runaways_and_empty_masks():
-    found = labelled(SQUARE, uncertainty=1.0, runaway=True)
+def test_limited_labels_and_empty_masks():
+    """What a limit left out of the label counts as left out: 80 pixels that belong by 0.7."""
+    found = labelled(SQUARE, runaway=True)
     made = samples(SceneLabels([*found.labels[:2], None], found.order))
-    assert made.labels[1] == LabelSample(1.0, pytest.approx(400 / 440), None, True)
-    assert made.pixels.pixels.sum() == 80  # the network did answer
+    assert len(made.labels) == 2 and made.labels[1].iou == pytest.approx(400 / 440)
+    evidence = made.labels[1].evidence
+    assert evidence.added.sum() == 0 and evidence.left_out[700] == evidence.left_out.sum() == 80
+    assert made.pixels.pixels.sum() == 80
 
 
 def test_calibration_learns_from_order_mistakes():
@@ -117,9 +120,12 @@ def test_calibration_learns_from_order_mistakes():
     assert calibration.doubt == (0.0, 1.0)  # what pixels imply is already right: no map of labels
 
 
+SURE = Evidence(100, np.zeros(LEVELS, np.int64), np.zeros(LEVELS, np.int64))  # nothing was added, nothing left out
+
+
 def test_promise_is_about_labels_with_an_occluder():
     """59 good ones are enough; as many that were not asked, and bad, take no part."""
-    good = [LabelSample(0.0, 0.98, None, True) for _ in range(59)]
+    good = [LabelSample(0.0, 0.98, SURE, True) for _ in range(59)]
     unasked = [LabelSample(0.0, 0.2, None, False) for _ in range(59)]
     found = CalibrationSamples(labels=[*good, *unasked]).calibrate()
     assert found.promise == RiskGuarantee(0.0) and found.calibration.unasked == 0.8
@@ -128,7 +134,7 @@ def test_promise_is_about_labels_with_an_occluder():
 
 def test_labels_that_come_again_promise_nothing_more():
     """Without a bad label 59 have to be seen; 58 and their copies are no more than 58."""
-    good = CalibrationSamples(labels=[LabelSample(0.0, 0.98, None, True) for _ in range(58)])
+    good = CalibrationSamples(labels=[LabelSample(0.0, 0.98, SURE, True) for _ in range(58)])
     assert good.calibrate([good, good]).promise is None
 
 
@@ -140,14 +146,8 @@ def test_what_a_promise_was_judged_on_is_kept():
     assert CalibrationSamples(labels=good[1:]).calibrate().judged is None
 
 
-def test_refused_labels_keep_their_uncertainty():
-    good = [LabelSample(0.0, 1.0, None, True) for _ in range(100)]
-    found = CalibrationSamples(labels=good + [LabelSample(1.0, 0.1, None, True)] * 50).calibrate()
-    assert found.promise == RiskGuarantee(0.0)
-
-
 def described(error, bay, scene, asked=False):
-    return LabelSample(0.0, 1 - error, None, asked, scene, features=replace(PLAIN, bay=bay))
+    return LabelSample(0.0, 1 - error, SURE if asked else None, asked, scene, features=replace(PLAIN, bay=bay))
 
 
 PLAIN = LabelFeatures(0.0, 0.0, 0.0, 0.0, 0.0, 0.2, 0.8, 0.3, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -63,6 +64,15 @@ def test_photos_it_may_have_seen_are_refused(folders):
     folder, _ = folders
     with pytest.raises(DataError, match="hold-out of the photos that .*completer was trained without, got one beside"):
         evaluate_completer(folder / "completer", folder / "other_photos", LabelSettings())
+
+
+def test_the_completer_of_the_package_takes_any_hold_out(folders, tmp_path):
+    folder, made = folders
+    found = evaluate_completer(Path("builtin"), folder / "other_photos", LabelSettings(), out=tmp_path, device="cpu")
+    assert found.counts["hold-out scenes"] > 0 and set(found.scores) >= set(made.scores)
+    assert (tmp_path / "evaluation_completer.json").exists()
+    with pytest.raises(OutputError, match="expected an output folder of `amodalpl synth`, got one of 'complete'"):
+        evaluate_completer(Path("builtin"), folder / "completer", LabelSettings())
 
 
 def test_other_folders_are_refused(folders):

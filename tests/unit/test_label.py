@@ -18,8 +18,8 @@ from amodalpl.labelling.label import (
     as_drawn,
     flags_of,
     map_uncertainty,
+    most_probable,
     read_label,
-    runs_away,
 )
 from amodalpl.labelling.plan import plan_labels
 from amodalpl.masks.boxed import boxed
@@ -81,8 +81,25 @@ def test_amodal_mask_of_a_window(threshold, behind_neighbours, expected):
     np.testing.assert_array_equal(amodal_in_window(PREDICTION, threshold, behind_neighbours), expected)
 
 
-def test_running_away_begins_beyond_the_most_that_is_allowed():
-    assert not runs_away(MODAL | BEHIND, MODAL, 2.0) and runs_away(MODAL | BEHIND, MODAL, 1.99)
+@pytest.mark.parametrize(
+    ("max_growth", "expected"),
+    [
+        pytest.param(None, MODAL | BEHIND | AHEAD, id="any size"),
+        pytest.param(3.0, MODAL | BEHIND | AHEAD, id="just as large"),
+        pytest.param(2.99, MODAL | AHEAD, id="those of 0.6 are too many"),
+        pytest.param(2.0, MODAL | AHEAD, id="room for those of 0.8"),
+        pytest.param(1.99, MODAL, id="all of those are too many"),
+    ],
+)
+def test_of_a_mask_that_is_too_large_the_most_probable_pixels_stay(max_growth, expected):
+    np.testing.assert_array_equal(most_probable(PREDICTION, MODAL | BEHIND | AHEAD, max_growth), expected)
+
+
+def test_single_pixels_are_weighed():
+    order = np.where(BEHIND, np.linspace(0.5, 0.9, 100, dtype=np.float32).reshape(10, 10), 0)
+    prediction = CompletionPrediction(PREDICTION.request, 2, WINDOW, order, BEHIND, MODAL)
+    kept = most_probable(prediction, MODAL | BEHIND, 1.375)  # 3 of 8 pixels
+    assert kept.sum() == 11 and order[kept & BEHIND].min() > order[BEHIND & ~kept].max()
 
 
 def test_label_of_a_prediction():
@@ -100,10 +117,12 @@ def test_the_threshold_is_the_one_that_is_given():
     assert read(plan(threshold=0.5), PREDICTION, 0.9).amodal.sum() == MODAL.sum()
 
 
-def test_a_runaway_stays_as_drawn():
+def test_what_a_limit_leaves_out_adds_to_the_uncertainty():
     label = read(plan(max_growth=1.5), PREDICTION)
     np.testing.assert_array_equal(label.amodal, in_image(MODAL))
-    assert label.runaway and label.asked and label.uncertainty == 1 and label.occluders == (2, 1)
+    assert label.runaway and label.asked and label.occluders == (2, 1)
+    implied = 1 - 8 / (8 + 8 * 0.6)
+    assert label.uncertainty == pytest.approx(0.1 + 0.9 * implied, abs=1e-3)
 
 
 def test_growth_to_the_edge_of_the_window_is_noted():
@@ -172,7 +191,7 @@ def stated(**changes):
         ),
         pytest.param({}, 1, ["shared_pixels"], id="something in front, and pixels shared"),
         pytest.param({"grew_to_border": True}, 0, ["grew_to_border"], id="cut off"),
-        pytest.param({"runaway": True, "uncertainty": 1.0}, 0, ["runaway", "low_confidence"], id="refused"),
+        pytest.param({"runaway": True}, 0, ["runaway"], id="limited"),
         pytest.param({"occluders": (), "kept_modal": True}, 0, ["kept_modal"], id="its class is never completed"),
         pytest.param(
             {"occluders": (), "kept_modal": True}, 1, ["kept_modal", "shared_pixels"], id="and it is overlapped"
