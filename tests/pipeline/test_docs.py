@@ -155,6 +155,7 @@ def site(tmp_path_factory):
     files = write_scenes(folder, 6, seed=0, size_hw=(64, 80))
     files.annotations.rename(folder / "instances.json")
     shutil.copytree(folder / "images", folder / "photos")
+    shutil.copy(folder / "instances.json", folder / "boxes.json")
     truth = json.loads(files.truth.read_text(encoding="utf-8"))
     names = {image["id"]: image["file_name"] for image in truth["images"]}
     found = [
