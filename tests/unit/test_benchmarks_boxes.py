@@ -40,13 +40,16 @@ def test_the_ablation_is_blade_with_parts_off():
 
 
 def test_the_command_on_very_little(tmp_path, monkeypatch, capfd):
-    words = (
-        f"--out {tmp_path} --seeds 0 --photos 12 --objects 2 --steps 2 --enlarge 1 --device cpu --models blade orcnn"
-    )
-    monkeypatch.setattr(sys, "argv", ["boxes", *words.split()])
+    words = f"--out {tmp_path} --seeds 0 --photos 12 --objects 2 --steps 2 --enlarge 1 --device cpu --models blade"
+    monkeypatch.setattr(sys, "argv", ["boxes", *words.split(), "boxinst of visible boxes"])
     assert boxes.main() == 0
     table = json.loads((tmp_path / "table.json").read_text())
-    assert set(table) == {"visible", "whole"} and {"blade", "orcnn", "GrabCut"} <= {*table["visible"]}
+    assert set(table) == {"visible", "whole"}
+    assert {"blade", "boxinst of visible boxes", "GrabCut"} <= {*table["visible"]}
     assert 0 < table["visible"]["filled box"]["mean"] < 1
+    work = tmp_path / "work" / "seed_0"
+    for name, learnt_from in (("blade", "hidden/train.json"), ("boxinst_of_visible_boxes", "modal.json")):
+        record = json.loads((work / name / "run.json").read_text())
+        assert record["arguments"]["labels"] == str(work / learnt_from)
     shown = capfd.readouterr().out
     assert "filled box" in shown and "blade, seed 0: " in shown
