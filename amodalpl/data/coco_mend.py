@@ -18,11 +18,11 @@ from .records import Dropped
 
 
 def with_whole_ids(data: Any, images: Path | None, mended: list[Dropped]) -> Any:
-    """Return a parsed file whose ids are whole numbers and whose photos have sizes, where that can be had.
+    """Return a parsed file with whole numbers as ids and with sizes of photos, as far as these can be found out.
 
     Args:
         data: parsed JSON; returned as it is when nothing is to be mended.
-        images: folder of the photos, which tell sizes; None: masks in pixels may.
+        images: folder of the photos, from which sizes are read. Without it, masks in pixels may tell sizes.
         mended: is extended by what was done.
     """
     lists = [data.get(key) for key in ("images", "categories", "annotations")] if isinstance(data, dict) else [None]
@@ -52,7 +52,7 @@ def with_whole_ids(data: Any, images: Path | None, mended: list[Dropped]) -> Any
 
 
 def _renumbered(entries: list[Any], name: str, mended: list[Dropped]) -> Callable[[Any], Any]:
-    """Give entries whole ids, and return what turns a reference to one of them into its id."""
+    """Give entries whole ids, and return the function from an id as the file has it to the new one."""
     whole: dict[str, int] = {}
     taken = {entry["id"] for entry in entries if isinstance(entry, dict) and type(entry.get("id")) is int}
     free = max(taken, default=0) + 1

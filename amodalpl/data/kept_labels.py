@@ -1,7 +1,8 @@
-"""Labels of photos that have not changed, taken over into a run on more photos as they are, to the byte.
+"""Labels of photos that have not changed: a run on more photos takes them over, byte for byte.
 
-Beside its labels a folder says what each photo's were made from. Labels for which that still holds are copied aside
-before the run on the new file claims the folder. Then the old files are not needed; a killed run goes on from there.
+A label folder notes what the labels of each photo were made from. Before a run on a new annotation file claims the
+folder, the labels for which that still holds are copied aside. After that the run does not need the old files, and can
+be killed and continued.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ _WHAT = "a photo's labels"
 
 
 def made_from(data: AnnotationSet, images: Path) -> dict[int, str]:
-    """Return a mark per photo with instances, which changes when anything does that its labels are made from.
+    """Return a mark per photo with instances. It changes when anything changes that the photo's labels are made from.
 
-    That is its entry, the size of its file, and the entries of its instances with the names of their classes.
+    These are the photo's entry, the size of its file, and its instances with the names of their classes.
     """
     return {r.id: _mark(data, r, images) for r in data.images if data.by_image[r.id]}
 
@@ -124,7 +125,7 @@ def photos_of_folder(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 class _Ahead:
-    """An iterator that can be read up to what does not belong any more."""
+    """An iterator that can be read as long as its entries belong to something."""
 
     def __init__(self, values: Iterator[Any]) -> None:
         self._values = values

@@ -1,7 +1,7 @@
-"""`pseudolabel --add`: the same folder on annotations that have grown; labels of photos that did not change stay.
+"""`pseudolabel --add`: label more photos in the same folder; labels of photos that did not change stay.
 
-What still holds is copied aside before the run on the new file claims the folder (`data/kept_labels.py`), so that it
-can be killed at any moment. The completer, how it was fitted and what was measured of gaps stay those of the first run.
+These labels are copied aside before the run on the new file claims the folder (`data/kept_labels.py`), so that the run
+can be killed at any moment. The completer, its fit and the measured gaps stay those of the first run.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def parts_folder(record: Mapping[str, Any], folder: str) -> str:
 
 
 def take_over(out: Path, record: Mapping[str, Any], marks: Mapping[int, str], parts: str) -> dict[str, Any]:
-    """Copy aside what still holds of the run in a folder, finished or itself added and interrupted.
+    """Copy aside the labels of the run in a folder that still hold; it has finished, or was an `--add` that did not.
 
     Args:
         out: the folder.

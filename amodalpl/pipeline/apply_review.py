@@ -145,7 +145,7 @@ def _put_aside(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def finished_labels(folder: Path) -> dict[str, Any]:
-    """Return the record of who made labels; those of `predict` and `refine` stand in a folder of its output.
+    """Return the record of the run that made labels; `predict` and `refine` write theirs one folder above the labels.
 
     Raises:
         DataError: the record says nothing of inputs or of a seed.

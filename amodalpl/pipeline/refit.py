@@ -1,7 +1,7 @@
-"""How to use a completer on photos that it was not trained for: thresholds and calibration fitted to them in a minute.
+"""Thresholds and calibration of a completer, fitted in a minute to photos that it was not trained for.
 
-A small hold-out is made of the user's own masks, as `amodalpl synth` does, and everything that `amodalpl complete`
-chooses after a training is chosen on it, without one. Both are ordinary runs in a folder of the labels.
+`synth` makes a small hold-out of the user's own masks. `complete` chooses on it all that it chooses after a training,
+but trains nothing. Both are ordinary runs in a folder within the labels.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class Refitted:
 
     Attributes:
         folder: of the completer.
-        objects: behind others, that it was fitted to; 0 where there were too few, and it is used as it came.
-        warnings: of what its scores on these photos say against it.
+        objects: number of occluded objects that it was fitted to; 0 where there were too few, so that it is used as it
+            came.
+        warnings: where its scores on these photos are poor.
     """
 
     folder: Path
@@ -100,7 +101,7 @@ def _fit(
     device: str,
     progress: Progress,
 ) -> None:
-    """Make a hold-out and fit the completer to it; of few objects, the bank gets those of more photos."""
+    """Make a hold-out and fit the completer to it. Where objects are few, more photos go to the bank."""
     network = read_network_settings(completer)
     arguments = {"annotations": str(data.path.resolve()), "images": str(images.resolve()), "fmt": "auto"}
     for share in _FOR_THE_BANK:
