@@ -221,10 +221,10 @@ def decided(label) -> Path:
 
 
 def test_the_demo_ends_with_its_labels_where_mmdetection_is_missing(tmp_path, monkeypatch):
-    def missing():
-        raise MissingPackageError("train-detector needs MMDetection")
+    def missing(wanted_by):
+        raise MissingPackageError(f"{wanted_by} needs MMDetection")
 
-    monkeypatch.setattr(demo_stage, "require_detector", missing)
+    monkeypatch.setattr(demo_stage, "require_mmdetection", missing)
     monkeypatch.setattr(demo_stage, "TRAINING_SCENES", 6)
     monkeypatch.setattr(demo_stage, "VALIDATION_SCENES", 2)
     monkeypatch.chdir(tmp_path)
