@@ -19,12 +19,11 @@ from .builtin import completer_folder
 from .completed_image import CompletedImage
 from .completion import checkpoint
 from .completion.checkpoint import CompleterBundle
-from .data.coco_parsing import check_size
 from .data.doubtful import same_object
 from .data.mask_parsing import brief, read_masks
 from .detector import require_mmdetection
 from .errors import DataError
-from .io.images import image_size_hw, read_image
+from .io.images import check_size, image_size_hw, read_image
 from .labelling import assemble
 from .labelling.assemble import DrawnPhoto, complete_photos
 from .labelling.class_rules import class_rules

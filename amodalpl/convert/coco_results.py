@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..data.coco_lists import read_categories, read_images
 from ..data.coco_mend import with_whole_ids
-from ..data.coco_parsing import mask_of, read_categories, read_images, score_of
+from ..data.coco_parsing import mask_of, score_of
 from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.mask_parsing import as_number, brief
 from ..data.records import AnnotationSet, LeftOut

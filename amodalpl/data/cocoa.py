@@ -19,10 +19,11 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import DataError
 from ..io.files import read_json, write_json
-from ..io.images import image_size_hw
+from ..io.images import check_size, image_size_hw
 from ..masks import rle
 from ..masks.rle import Rle
-from .coco_parsing import MISSING, Entry, check_size, converting, is_stuff, make_instances, read_images, whole_id
+from .coco_lists import MISSING, read_images, whole_id
+from .coco_parsing import Entry, converting, is_stuff, make_instances
 from .coco_write import MaskPair, pairs, photo_entry
 from .dataset_builder import DrawnOn, on_photos
 from .format_losses import UnsupportedFields, unsupported_fields

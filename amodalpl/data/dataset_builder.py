@@ -12,9 +12,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from ..errors import DataError
-from ..io.images import image_path, image_size_hw, orientation
+from ..io.images import check_size, image_path, image_size_hw, orientation
 from . import exif
-from .coco_parsing import check_size
 from .mask_parsing import brief
 from .photo_names import PhotoNames
 from .records import AnnotationSet, Dropped, ImageRecord, Instance, LeftOut, Mask

@@ -23,7 +23,7 @@ from ..io.json_stream import finite, open_list, read_entries, read_object
 from ..masks import rle
 from ..masks.boxed import BoxedMask
 from ..masks.rle import Rle
-from .coco_parsing import read_categories, read_images, whole_id
+from .coco_lists import read_categories, read_images, whole_id
 from .mask_parsing import brief, read_masks
 from .records import AnnotationSet, ImageRecord, Instance
 from .review_file import COMPLETED, Verdict, completed_mask

@@ -23,6 +23,15 @@ class LeftOut(Exception):
     """Why an entry cannot be read: "kind" or "kind: detail", counted by kind."""
 
 
+def reason_kind(reason: str) -> str:
+    """Return the part of a reason by which it is counted.
+
+    >>> reason_kind("RLE of the wrong size: expected [2, 3], got [3, 2]")
+    'RLE of the wrong size'
+    """
+    return reason.partition(":")[0]
+
+
 @dataclass(frozen=True)
 class Mask:
     """A mask as its file holds it, polygons or pixels; polygons become pixels when somebody asks.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .coco_parsing import whole_id
+from .coco_lists import whole_id
 from .mask_parsing import brief, read_masks
 
 _MASKS = ("segmentation", "visible_mask")

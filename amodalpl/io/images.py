@@ -87,6 +87,20 @@ def _may_lead_out(folder: Path, relative: Path) -> bool:
     return os.name != "posix" or any(os.path.islink(step) for step in steps)  # Windows has more kinds of links
 
 
+def check_size(path: Path, place: str, size_hw: tuple[int, int]) -> None:
+    """Refuse sizes that no photo has, before anything is allocated for them.
+
+    Raises:
+        DataError: a side outside 1 to 65 535, or more than 2**28 pixels.
+    """
+    height, width = size_hw
+    if not (1 <= height <= MAX_SIDE_PX and 1 <= width <= MAX_SIDE_PX and height * width <= MAX_IMAGE_PX):
+        raise DataError(
+            f"{path}: {place}: expected sides of 1 to {MAX_SIDE_PX} and at most {MAX_IMAGE_PX} pixels, "
+            f"got height {height}, width {width}; correct the size"
+        )
+
+
 def read_image(path: Path, annotated_hw: tuple[int, int] | None = None) -> np.ndarray:
     """Read a photo.
 

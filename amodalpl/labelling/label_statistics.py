@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.coco_parsing import reason_kind
 from ..data.label_file import NOTHING_IN_FRONT
-from ..data.records import AnnotationSet
+from ..data.records import AnnotationSet, reason_kind
 from .label_features import FEATURES
 
 _LEVELS = {"least": 0, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "most": 1}

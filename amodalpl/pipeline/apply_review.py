@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..builtin import completer_folder
-from ..data.coco_parsing import reason_kind
 from ..data.label_file import decided_entry, write_label_file
 from ..data.label_folder import (
     DOUBT,
@@ -24,7 +23,7 @@ from ..data.label_folder import (
     read_orders,
 )
 from ..data.read import read_annotations
-from ..data.records import AnnotationSet
+from ..data.records import AnnotationSet, reason_kind
 from ..data.review_file import (
     NO_LONGER_FIT,
     REVIEW_FILE,

@@ -21,12 +21,11 @@ from ..builtin import completer_folder
 from ..completion.checkpoint import CARD
 from ..convert.shared.photo_folder import unique_stems
 from ..data import coco
-from ..data.coco_parsing import reason_kind
 from ..data.doubtful import same_object
 from ..data.label_file import read_label_head, read_labels
 from ..data.label_folder import LABELS, STATS, rle_of
 from ..data.photo_source import PhotoSource, find_photos
-from ..data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
+from ..data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask, reason_kind
 from ..detector import require_mmdetection
 from ..errors import CheckpointError, DataError, SettingsError
 from ..io.files import hash_file, hash_listing, write_json

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.coco_parsing import reason_kind
 from ..data.doubtful import boxes_warning
 from ..data.read import read_annotations
-from ..data.records import AnnotationSet, ImageRecord
+from ..data.records import AnnotationSet, ImageRecord, reason_kind
 from ..errors import TooFewObjectsError
 from ..io.files import write_json
 from ..io.images import RecentPhotos, image_path, write_image

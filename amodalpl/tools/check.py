@@ -11,11 +11,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from ..data.coco_parsing import reason_kind
 from ..data.doubtful import LEAST_OBJECTS, MOSTLY, SAME_OBJECT_IOU, filling_their_box
 from ..data.photo_names import PhotoNames
 from ..data.read import read_annotations
-from ..data.records import AnnotationSet, ImageRecord, Instance
+from ..data.records import AnnotationSet, ImageRecord, Instance, reason_kind
 from ..errors import DataError
 from ..io.images import LinkOutError, check_image, image_path, read_image
 from ..io.parallel import map_ranges, usable_cores

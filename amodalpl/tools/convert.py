@@ -13,13 +13,12 @@ from typing import Any
 
 from ..convert.format_table import FORMATS, Format, reader, writer
 from ..convert.shared.mask_choice import known_choice, rejected, with_chosen_masks
-from ..data.coco_parsing import reason_kind
 from ..data.dataset_builder import DrawnOn
 from ..data.doubtful import doubtful, merged
 from ..data.format_losses import UnsupportedFields
 from ..data.label_folder import LABELS
 from ..data.merge import Merged, merge
-from ..data.records import AnnotationSet, Dropped
+from ..data.records import AnnotationSet, Dropped, reason_kind
 from ..errors import AmodalplError, DataError, OutputError
 from ..io.files import write_json
 from ..runtime.next_command import argument, arguments_of, shortened

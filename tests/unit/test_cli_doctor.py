@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from functools import partial
 from importlib import import_module, metadata
+from types import SimpleNamespace
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from amodalpl.detector import ops
 from amodalpl.tools import doctor
 from amodalpl_cli.main import app
 
@@ -25,7 +27,7 @@ def imported(broken, name, package=None):
 def installed(monkeypatch):
     """Choose which distributions are here and which imports fail, on a machine without a GPU."""
     monkeypatch.setattr(doctor, "has_gpu_driver", lambda: False)
-    monkeypatch.setattr(doctor, "_devices", lambda: {"device": "cpu", "gpus": []})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
     def choose(versions, broken=()):
         def version(name):
@@ -120,12 +122,16 @@ def test_a_gpu_that_torch_does_not_use_is_told_with_the_reason(installed, monkey
 
 def test_a_gpu_without_operations_of_its_own_is_told(installed, monkeypatch):
     installed(ALL)
-    monkeypatch.setattr(doctor, "_devices", lambda: {"device": "cuda", "gpus": ["H100"]})
-    monkeypatch.setattr(doctor, "_detector_ops", lambda: "torch")
-    [advice] = doctor.doctor().counts["advice"]
+    gpu = SimpleNamespace(name="H100", total_memory=80 * 2**30)
+    for name, value in (("is_available", True), ("device_count", 1), ("get_device_properties", gpu)):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr(ops, "backend", lambda: "torch")
+    counts = doctor.doctor().counts
+    assert (counts["device"], counts["gpus"], counts["detector_ops"]) == ("cuda", ["H100, 80 GiB"], "torch")
+    [advice] = counts["advice"]
     assert advice.startswith("the detector's operations run slowly on the GPU without torchvision")
     for served_by in ("torchvision", "mmcv"):
-        monkeypatch.setattr(doctor, "_detector_ops", lambda served_by=served_by: served_by)
+        monkeypatch.setattr(ops, "backend", lambda served_by=served_by: served_by)
         assert doctor.doctor().counts["advice"] == ["nothing to do"]
 
 

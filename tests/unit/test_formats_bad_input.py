@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from amodalpl.data import coco
-from amodalpl.data.coco_parsing import reason_kind
 from amodalpl.data.read import read_annotations
+from amodalpl.data.records import reason_kind
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 

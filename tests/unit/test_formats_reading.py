@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from amodalpl.data.coco_parsing import reason_kind
 from amodalpl.data.mask_parsing import CompressedRuns, read_masks
 from amodalpl.data.read import detect_format, read_annotations
+from amodalpl.data.records import reason_kind
 from amodalpl.errors import DataError, SettingsError
 from amodalpl.masks import rle
 

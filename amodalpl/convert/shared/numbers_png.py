@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...data.coco_parsing import check_size
 from ...data.records import LeftOut
 from ...errors import DataError
 from ...io.files import write_whole
-from ...io.images import check_image, image_path
+from ...io.images import check_image, check_size, image_path
 
 _MODES = {"1", "L", "P", "I", "I;16", "I;16B"}
 _BIT_DEPTH_AT = 24  # in the file, after signature, length, "IHDR", width and height

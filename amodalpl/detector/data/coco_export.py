@@ -12,9 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ...data.coco_parsing import reason_kind
 from ...data.label_folder import STATS
-from ...data.records import AnnotationSet, ImageRecord, Instance
+from ...data.records import AnnotationSet, ImageRecord, Instance, reason_kind
 from ...errors import DataError
 from ...io.files import read_json
 from ...masks import rle
