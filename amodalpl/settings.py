@@ -393,9 +393,9 @@ class OrcnnSettings(Settings):
     """ORCNN's loss on the hidden part."""
 
     difference: Literal["logits", "probability"] = Field(
-        "logits",
-        description="the hidden part as the difference of the heads' logits, a - max(v, 0), as published; or of their "
-        "probabilities, which agrees with the other two losses",
+        "probability",
+        description="the hidden part as the difference of the heads' probabilities, which agrees with the other two "
+        "losses; or of their logits, a - max(v, 0), as published, which presses whole masks below the threshold",
     )
     hidden_weight: float = Field(1.0, ge=0, description="of the loss on the hidden part; 1 in the paper")
 

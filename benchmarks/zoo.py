@@ -53,7 +53,7 @@ BASE = "pseudo"  # of each model, what its other rows are compared with
 VARIANTS: dict[str, tuple[Sequence[str], dict[str, Any]]] = {  # on labels of `BASE`: which models, detector settings
     "+trust": (MODELS, {"trust": {"pixels": 1.0, "labels": 1.0}}),
     "+scoring": (MODELS, {"mask_scoring": True}),
-    "+probability": (["orcnn"], {"orcnn": {"difference": "probability"}}),
+    "+logits": (["orcnn"], {"orcnn": {"difference": "logits"}}),
     "+two-losses": (["orcnn"], {"orcnn": {"hidden_weight": 0.0}}),
 }
 COLUMNS = {  # of the printed table: heading -> protocol, metric

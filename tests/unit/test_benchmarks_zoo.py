@@ -43,7 +43,7 @@ def test_rows_are_chosen_by_name_in_the_order_given(monkeypatch):
 
 
 def test_what_is_about_one_model_is_a_row_of_that_model():
-    assert [row.model for row in zoo.ROWS if row.variant == "+probability"] == ["orcnn"]
+    assert [row.model for row in zoo.ROWS if row.variant == "+logits"] == ["orcnn"]
 
 
 def test_an_unknown_row_is_refused(monkeypatch, capsys):

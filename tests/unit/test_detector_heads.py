@@ -50,7 +50,7 @@ def value(loss):
 
 
 def test_orcnn_has_a_loss_for_each_mask_and_for_their_difference(features, truth):
-    orcnn = head("orcnn", hidden_weight=0.5)
+    orcnn = head("orcnn", hidden_weight=0.5, difference="logits")
     losses = orcnn.losses(features, truth)
     amodal, visible = orcnn.masks(features, truth.labels)
     assert amodal.shape == visible.shape == (REGIONS, 28, 28)
@@ -74,6 +74,20 @@ def test_hidden_part_as_a_difference_of_probabilities_is_0_for_the_truth(truth):
     share = value(hidden.mean())
     expected = -(share * math.log(p) + (1 - share) * math.log(1 - p))
     assert value(hidden_loss(*flat, truth, "probability")) == pytest.approx(expected, rel=1e-4)
+
+
+def test_only_the_difference_of_logits_presses_whole_masks_of_visible_pixels_down():
+    """The gradient of a whole mask where both heads are sure and right; above 0, a step lowers its logits."""
+    seen = torch.ones(1, 28, 28)
+    truth = MaskTruth(torch.tensor([0]), seen, seen)
+    pushes = {}
+    for difference in ("logits", "probability"):
+        amodal = torch.full((1, 28, 28), 4.0, requires_grad=True)
+        losses = mask_loss(amodal, seen, truth) + hidden_loss(amodal, 4 * seen, truth, difference)
+        losses.backward()
+        pushes[difference] = float(amodal.grad.sum())
+    assert pushes["logits"] > 0.4  # as much as for a pixel that is as likely hidden as not
+    assert abs(pushes["probability"]) < 0.02
 
 
 def test_shapes_of_all_passes(features, truth):

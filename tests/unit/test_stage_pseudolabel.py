@@ -232,7 +232,7 @@ def test_order_file(made):
     for entry in order["images"]:
         for pair in entry["pairs"]:
             assert labels[pair["front"]]["image_id"] == labels[pair["back"]]["image_id"] == entry["image_id"]
-            assert pair["evidence_px"] > 0
+            assert pair["evidence_px"] != 0  # below 0 of one that was turned round
             if METHODS[method].order_from_pairs:  # a pair's front is among the ancestors of its back
                 assert pair["front"] in labels[pair["back"]]["amodalpl"]["occluders"]
 

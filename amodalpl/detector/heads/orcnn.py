@@ -28,8 +28,8 @@ class TwoMaskHead(BaseModule):
     Args:
         amodal: config of the head for whole masks.
         visible: config of the head for visible parts.
-        difference: how the hidden part follows from both: of logits a - max(v, 0), or of probabilities
-            s(a) (1 - s(v)).
+        difference: how the hidden part follows from both: of probabilities s(a) (1 - s(v)), or of logits
+            a - max(v, 0).
         hidden_weight: of the loss on the hidden part.
         trust: fields of `Trust`.
         init_cfg: MMEngine's.
@@ -39,7 +39,7 @@ class TwoMaskHead(BaseModule):
         self,
         amodal: Mapping[str, Any],
         visible: Mapping[str, Any],
-        difference: Difference = "logits",
+        difference: Difference = "probability",
         hidden_weight: float = 1.0,
         trust: Mapping[str, float] | None = None,
         init_cfg: Any = None,
