@@ -162,6 +162,13 @@ class SynthesisSettings(Settings):
     boundary_px: int = Field(5, ge=3, le=255, description="odd side of the square that grows masks for ASBU's boundary")
     with_image: bool = Field(False, description="keep image crops in the bank, so that completers may look at them")
     feather_px: float = Field(1.5, ge=0, description="softness of a pasted occluder's edge, in patch pixels")
+    photo_wear: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="chance of each of blur, noise, compression and another brightness of a training photo as a whole, "
+        "so that the seams of pasting tell less",
+    )
     cutout_px: int = Field(512, ge=32, description="longest side kept of a cut-out; larger ones are reduced")
     min_side_px: float = Field(5.0, ge=1, description="smallest crop side that is used; 5 in the PCNet code")
     layers: LayerSettings = Field(LayerSettings(), description="of the recipe layers")
@@ -210,9 +217,25 @@ class CompleterSettings(Settings):
     method: Method = Field("layered", description="layered (ours), pcnet-m, asbu, or an ablation of the ASBU paper")
     width: int = Field(32, ge=4, le=1024, description="channels of the UNet's first level; 32 in the papers")
     image: bool = Field(False, description="also give the network the photo, with the occluder pasted in training")
+    photo_encoder: Literal["mobilenet_v2"] | None = Field(
+        None,
+        description="with `image`: a frozen network of ImageNet through which the photo is seen, not pixel by pixel",
+    )
+    photo_weights: str | None = Field(
+        None,
+        description="file of that network's ImageNet weights, by MMDetection's names; its training starts from it",
+    )
     init_gain: float | None = Field(
         None, gt=0, description="gain of the Xavier start of each convolution; the method's own unless given"
     )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> CompleterSettings:
+        if self.photo_encoder and not self.image:
+            raise ValueError("photo_encoder: looks at the photo, which is not given; set image=true too")
+        if self.photo_weights and not self.photo_encoder:
+            raise ValueError("photo_weights: expected the photo_encoder they are of; set photo_encoder=mobilenet_v2")
+        return self
 
 
 class TrainingSettings(Settings):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from ..io.checkpoints import load_plain
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..models.completer import Completer, build_completer, fuse_for_use
 from ..models.completer_table import METHODS
+from ..models.photo_encoder import PhotoUNet
 from ..settings import CompleterSettings, LabelSettings, SynthesisSettings
 from ..shape_prior.plausibility import ShapePrior, load_shape_prior, save_shape_prior
 from .onnx_backend import BACKENDS, read_network
@@ -77,6 +78,7 @@ def write_card(
         "method": completer.method,
         "width": completer.width,
         "image": completer.image,
+        **({"photo_encoder": completer.photo_encoder} if completer.photo_encoder else {}),
         "patch_px": synthesis.patch_px,
         "enlarge_box": synthesis.enlarge_box,
         "boundary_px": synthesis.boundary_px,
@@ -113,10 +115,11 @@ def load_completer(folder: Path, device: torch.device, backend: str = "torch") -
     method, width, crop, chosen = _read_card(folder / CARD, card)
     uses_image = bool(card["image"])
     if backend == "onnx":
-        network = read_network(folder, card.get("weights_sha256"), device)
-        completer = Completer(network, METHODS[method], uses_image).eval()
+        onnx = read_network(folder, card.get("weights_sha256"), device)
+        completer = Completer(onnx, METHODS[method], uses_image).eval()
     else:
-        completer = _read_weights(folder, card, build_completer(method, width, uses_image)).to(device)
+        network = build_completer(method, width, uses_image, photo_encoder=card.get("photo_encoder"))
+        completer = _read_weights(folder, card, network).to(device)
     return CompleterBundle(completer, crop, **chosen, shapes=_read_shapes(folder, card))
 
 
@@ -137,7 +140,12 @@ def read_network_settings(folder: Path) -> dict[str, Any]:
     card = _card_of(folder)
     method, width, crop, _ = _read_card(folder / CARD, card)
     return {
-        "completer": {"method": method, "width": width, "image": bool(card["image"])},
+        "completer": {
+            "method": method,
+            "width": width,
+            "image": bool(card["image"]),
+            "photo_encoder": card.get("photo_encoder"),
+        },
         "synthesis": {"patch_px": crop.patch_px, "enlarge_box": crop.enlarge_box, "boundary_px": crop.boundary_px},
     }
 
@@ -155,7 +163,35 @@ def start_from(completer: Completer, folder: Path) -> None:
     """
     card = _card_of(folder)
     _require_hash(folder / WEIGHTS, card.get("weights_sha256"))
-    load_weights(completer, load_plain(folder / WEIGHTS), folder / WEIGHTS)
+    weights = load_plain(folder / WEIGHTS)
+    if isinstance(completer.network, PhotoUNet) and not card["image"]:
+        weights = {**completer.state_dict(), **weights}
+    load_weights(completer, weights, folder / WEIGHTS)
+
+
+def start_photo_encoder(completer: Completer, path: Path) -> None:
+    """Put ImageNet weights into the frozen encoder of a completer that is to be trained.
+
+    Args:
+        completer: one with an encoder.
+        path: state dict of MMDetection's MobileNetV2, flat or under `state_dict`; it may hold more than is needed.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or a weight is missing or of another size.
+    """
+    content = load_plain(path)
+    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    named = state.items() if isinstance(state, dict) else ()
+    given = {str(name).removeprefix("backbone."): value for name, value in named}
+    encoder = cast(PhotoUNet, completer.network).encoder
+    wanted = encoder.state_dict()
+    wrong = [n for n, v in wanted.items() if getattr(given.get(n), "shape", None) != v.shape]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: expected the {len(wanted)} weights of MobileNetV2 up to stride 16 under MMDetection's names, "
+            f"{len(wrong)} are missing or of another size (first: {wrong[0]})"
+        )
+    encoder.load_state_dict({n: given[n] for n in wanted})
 
 
 def _read_weights(folder: Path, card: Any, completer: Completer) -> Completer:
@@ -203,7 +239,12 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, dict[str, Any
             "judged": None if card.get("judged") is None else JudgedLabels.from_json(card["judged"]),
             "unmasked_threshold": given.unmasked_threshold or 1.0,
         }
-        width = CompleterSettings(width=card["width"], image=card["image"], method=card["method"]).width
+        width = CompleterSettings(
+            width=card["width"],
+            image=card["image"],
+            method=card["method"],
+            photo_encoder=card.get("photo_encoder"),
+        ).width
         SynthesisSettings(patch_px=crop.patch_px, enlarge_box=crop.enlarge_box, boundary_px=crop.boundary_px)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         problem = str(error).splitlines()[0]

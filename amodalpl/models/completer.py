@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from . import losses
 from .completer_table import METHODS, Method
 from .few_at_once import FewAtOnce
+from .photo_encoder import PhotoUNet
 from .unet import DoubleConv, UNet
 
 IMAGE_MEAN = (123.675, 116.28, 103.53)  # of ImageNet, RGB 0-255
@@ -79,7 +80,9 @@ class Completer(nn.Module):
         return torch.sigmoid(outputs[:, 1] - outputs[:, 0])
 
 
-def build_completer(method: str, width: int, uses_image: bool, init_gain: float | None = None) -> Completer:
+def build_completer(
+    method: str, width: int, uses_image: bool, init_gain: float | None = None, photo_encoder: str | None = None
+) -> Completer:
     """Put a completer together, with fresh weights.
 
     Args:
@@ -87,10 +90,14 @@ def build_completer(method: str, width: int, uses_image: bool, init_gain: float 
         width: channels of the first level.
         uses_image: whether the photo is given too.
         init_gain: gain of the start weights; None takes the method's own.
+        photo_encoder: name of the frozen network through which the photo is seen; None for the pixels themselves.
     """
     row = METHODS[method]
-    channels_in = 1 + len(row.channels) + (3 if uses_image else 0)
-    network = UNet(channels_in, width, init_gain or row.init_gain)
+    of_masks, gain = 1 + len(row.channels), init_gain or row.init_gain
+    if uses_image and photo_encoder:
+        network: UNet = PhotoUNet(of_masks, width, gain)
+    else:
+        network = UNet(of_masks + (3 if uses_image else 0), width, gain)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
     return Completer(network, row, uses_image)
 

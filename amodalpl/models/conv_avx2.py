@@ -27,6 +27,8 @@ def train_at_full_speed(module: nn.Module) -> None:
     if not _lacks_avx512():
         return
     for name, child in module.named_children():
+        if not any(weight.requires_grad for weight in child.parameters()):
+            continue  # frozen
         if type(child) is nn.Conv2d and child.kernel_size == (3, 3) and child.padding == (1, 1):
             setattr(module, name, Convolution.like(child))
         else:

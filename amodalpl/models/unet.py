@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -51,13 +52,20 @@ class UNet(nn.Module):
         """Return the two raw channels."""
         return self.leave(self.features(x))
 
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the two channels are made of, (B, width, H, W) float."""
+    def features(self, x: torch.Tensor, added: Sequence[torch.Tensor] = ()) -> torch.Tensor:
+        """Return what the two channels are made of, (B, width, H, W) float.
+
+        Args:
+            x: the patch.
+            added: to each level after a halving, of its shape; nothing where there is none.
+        """
         x = self.enter(x)
         skips = []
-        for block in self.down:
+        for level, block in enumerate(self.down):
             skips.append(x)
             x = block(functional.max_pool2d(x, 2))
+            if added:
+                x = x + added[level]
         for block in self.up:
             x = _doubled(x)
             if x.device.type == "cpu" and self.training and x.requires_grad:

@@ -25,6 +25,7 @@ from ..completion.checkpoint import (
     read_network_settings,
     save_completer,
     start_from,
+    start_photo_encoder,
     write_card,
 )
 from ..completion.predictor import CropSpec
@@ -104,6 +105,7 @@ def complete(
             "bank": hash_file(synth_dir / BANK / "table.npy"),
             "hold-out": hash_file(synth_dir / HOLDOUT),
             **({"init": hash_file(init / WEIGHTS)} if init else {}),
+            **({"photo weights": hash_file(Path(encoder))} if (encoder := settings.completer.photo_weights) else {}),
         },
         settings.seed,
         arguments,
@@ -156,6 +158,12 @@ def _settings_beside(
         raise DataError(
             f"{synth_dir}: completer.image needs photos in the bank, it has masks only; "
             "run `amodalpl synth` with --set synthesis.with_image=true"
+        )
+    given = settings.completer
+    if given.photo_encoder and not given.photo_weights and not inherited.get("completer", {}).get("photo_encoder"):
+        raise SettingsError(
+            "completer.photo_weights: expected the file of the ImageNet weights that the photo encoder starts with; "
+            "give it, or start from a completer that has them (--init)"
         )
     changes = list(_changes(of_synth, settings.synthesis.model_dump(mode="json"), "synthesis"))
     if changes:
@@ -240,10 +248,16 @@ def _train(
     crop = CropSpec(synthesis.patch_px, synthesis.enlarge_box, synthesis.boundary_px)
     torch.manual_seed(settings.seed)
     completer = build_completer(
-        settings.completer.method, settings.completer.width, settings.completer.image, settings.completer.init_gain
+        settings.completer.method,
+        settings.completer.width,
+        settings.completer.image,
+        settings.completer.init_gain,
+        settings.completer.photo_encoder,
     )
     if init:
         start_from(completer, init)
+    if settings.completer.photo_weights:
+        start_photo_encoder(completer, Path(settings.completer.photo_weights))
     stream = SampleStream(
         synth_dir / BANK,
         synthesis,

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from ..settings import SynthesisSettings
 from .bank import Bank
 from .recipe_table import recipe_of
+from .worn_photos import wear
 
 
 class SampleStream(Dataset):
@@ -61,7 +62,8 @@ class SampleStream(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         cv2.setNumThreads(0)  # workers are the parallelism here; OpenCV's own threads only get in their way
-        sample = self.draw(self.bank, *self.start(index), self.settings)
+        cutout, rng = self.start(index)
+        sample = self.draw(self.bank, cutout, rng, self.settings)
         masks = {"modal": sample.modal, "occluder": sample.occluder, "target": sample.target}
         if self.with_boundary:
             masks["boundary"] = sample.boundary
@@ -69,7 +71,8 @@ class SampleStream(Dataset):
             masks["unknown"] = sample.unknown
         item = {name: torch.from_numpy(np.ascontiguousarray(mask))[None] for name, mask in masks.items()}  # (1, P, P)
         if sample.image is not None:
-            item["image"] = torch.from_numpy(sample.image).permute(2, 0, 1)  # (3, P, P)
+            photo = wear(sample.image, rng, self.settings.photo_wear)
+            item["image"] = torch.from_numpy(photo).permute(2, 0, 1)  # (3, P, P)
         return item
 
     def start(self, index: int) -> tuple[int, np.random.Generator]:

@@ -106,9 +106,19 @@ def test_only_the_recipe_that_knows_gives_unknown(folder, image):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_only_unoccluded_objects_are_shown(folder, recipe):
     """The first four cut-outs are alone; the photo of number k is 25 * (k + 1) in red."""
-    stream = stream_of(folder, length=40, recipe=recipe, only_unoccluded=True, with_image=True, feather_px=0)
+    stream = stream_of(
+        folder, length=40, recipe=recipe, only_unoccluded=True, with_image=True, feather_px=0, photo_wear=0
+    )
     assert len(stream.bank) == 4
     colours = {int(c) for k in range(40) for c in stream[k]["image"][0, stream[k]["modal"][0]].unique()}
     others = {int(c) for k in range(40) for c in stream[k]["image"][0, stream[k]["occluder"][0]].unique()}
     whole = {25, 50, 75, 100}
     assert colours == whole and others - {0} == whole  # nothing is stored beyond the square around a cut-out
+
+
+def test_photos_are_worn_and_nothing_else_changes(folder):
+    """Of the same sample, all masks stay; with a chance of 1 every photo is another one."""
+    plain, worn = (stream_of(folder, made_for="layers", with_image=True, photo_wear=wear) for wear in (0, 1))
+    for k in range(5):
+        before, after = plain[k], worn[k]
+        assert not torch.equal(before.pop("image"), after.pop("image")) and same(before, after)

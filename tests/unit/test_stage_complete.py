@@ -13,6 +13,7 @@ from interruptions import Killed, KillIn
 from amodalpl.completion.checkpoint import load_completer
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import CheckpointError, DataError, OutputError, SettingsError
+from amodalpl.models.photo_encoder import PhotoEncoder
 from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.synth import synth
 from amodalpl.runtime.progress import Progress
@@ -156,9 +157,38 @@ def test_completer_that_looks_at_photos(tmp_path):
     assert found.scores and load_completer(tmp_path / "out", torch.device("cpu")).completer.uses_image
 
 
+def test_photo_encoder_starts_from_masks_alone_and_its_folder_starts_others(made, tmp_path):
+    scenes = write_scenes(tmp_path / "scenes", 4, seed=1, size_hw=(64, 80))
+    values = {"synthesis": {"patch_px": 16, "with_image": True, "holdout_scenes": 1}}
+    synth(scenes.annotations, scenes.images, tmp_path / "synth", resolve(values))
+    torch.save(PhotoEncoder().state_dict(), tmp_path / "mobilenet.pth")
+    wanted = merge(VALUES, {"completer": {"image": True, "photo_encoder": "mobilenet_v2"}, "training": {"steps": 1}})
+    with pytest.raises(SettingsError, match=r"completer.photo_weights: expected the file .* \(--init\)"):
+        complete(tmp_path / "synth", tmp_path / "out", wanted, init=made.out)
+    assert not (tmp_path / "out").exists()
+    from_file = merge(wanted, {"completer": {"photo_weights": str(tmp_path / "mobilenet.pth")}})
+    complete(tmp_path / "synth", tmp_path / "out", from_file, init=made.out)
+    (tmp_path / "mobilenet.pth").unlink()
+    for steps in (0, 1):
+        again = tmp_path / f"again{steps}"
+        complete(tmp_path / "synth", again, {"training": {"steps": steps, "batch_size": 2}}, init=tmp_path / "out")
+        folders = (load_completer(folder, torch.device("cpu")) for folder in (again, tmp_path / "out"))
+        ours, theirs = (bundle.completer.network.network.encoder.state_dict() for bundle in folders)
+        assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
+        pytest.param(
+            {"completer": {"photo_encoder": "mobilenet_v2"}},
+            SettingsError,
+            "set image=true too",
+            id="encoder, no photo",
+        ),
+        pytest.param(
+            {"completer": {"photo_weights": "w.pth"}}, SettingsError, "set photo_encoder=", id="weights, no encoder"
+        ),
         pytest.param(
             {"completer": {"method": "abu"}}, SettingsError, "unknown method 'abu'; did you mean 'asbu'", id="method"
         ),
