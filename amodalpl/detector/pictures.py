@@ -39,7 +39,7 @@ def write_curves(path: Path, curve: Sequence[Mapping[str, float]]) -> None:
     axes.set(xlabel="step", ylabel="loss", yscale="log", title="detector training")
     axes.grid(alpha=0.3)
     if curve:
-        axes.legend()
+        axes.legend(loc="upper right")  # losses fall; looking for the best place warns on a busy machine
     write_whole(path, lambda part: figure.savefig(part))
 
 

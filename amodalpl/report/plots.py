@@ -130,4 +130,4 @@ def _draw(axes: Axes, curves: Mapping[str, tuple[list[float], list[float]]], lab
     if not curves:
         axes.text(0.5, 0.5, "nothing was recorded", ha="center", transform=axes.transAxes, color="#666666")
     elif len(curves) > 1:
-        axes.legend(frameon=False, loc="best")
+        axes.legend(frameon=False, loc="center right")  # the best place takes long to find, and warns of it
