@@ -1,33 +1,27 @@
 """The page of an audit in a real browser, opened from disk: judged by keys and buttons, saved, read back."""
 
 import json
-import shutil
 
 import pytest
 from drawn_labels import label, write_labels, write_photos
 
 from amodalpl.evaluation.audit import AUDIT, audit
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path: install it to test the audit")
-
 
 @pytest.fixture
-def page(tmp_path):
+def page(tmp_path, browser):
     """Four labels, their page open; at the end the console must be empty."""
     labels = write_labels(tmp_path / "labels", [label(n, added_px=9) for n in (1, 2, 3, 2**60)], categories=("</b>",))
     photos = write_photos(tmp_path / "photos")
     made = audit(labels, photos, out=tmp_path / "audit", sample=4)
     said = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        page = browser.new_context(viewport={"width": 900, "height": 800}).new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(made.files["page"].as_uri())
-        yield page, labels, photos
-        browser.close()
+    context = browser.new_context(viewport={"width": 900, "height": 800})
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(made.files["page"].as_uri())
+    yield page, labels, photos
+    context.close()
     assert said == []
 
 

@@ -1,7 +1,5 @@
 """The detector's page in a real browser, opened from disk."""
 
-import shutil
-
 import cv2
 import numpy as np
 import pytest
@@ -9,10 +7,6 @@ from drawn_detections import annotation, detection, truth
 
 from amodalpl.metrics.detection import coco_scores, protocol
 from amodalpl.report.detector_page import write_detector_page
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path: install it to test the report")
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +20,6 @@ def page_file(tmp_path_factory):
     scores = {protocol("segm"): {"detector": coco_scores(known, found, "segm")}}
     losses = [{"step": 10, "loss": 2.0, "loss_mask": 0.5}, {"step": 20, "loss": 1.0, "loss_mask": 0.4}]
     return write_detector_page(folder, folder, known, found, scores, losses, {"steps": 20}, held_back=False)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390], ids=["laptop", "phone"])

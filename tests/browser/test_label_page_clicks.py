@@ -1,7 +1,6 @@
 """The report in a real browser, opened from disk."""
 
 import json
-import shutil
 
 import pytest
 from drawn_labels import box, label, write_doubt, write_labels, write_order, write_photos
@@ -11,10 +10,6 @@ from amodalpl.masks import rle
 from amodalpl.report import gallery
 from amodalpl.report.label_page import write_label_page
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path: install it to test the report")
-
 # id, class, doubt, growth, plausibility, flags; doubts and growths in different orders
 ROWS = [
     (1, 1, 0.10, 1.5, 0.9, []),
@@ -23,14 +18,6 @@ ROWS = [
     (4, 3, 0.00, 1.0, 0.5, ["no_occluder"]),
 ]
 CLASSES = ("cup", "apple", "<b>bowl</b></script>")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
