@@ -26,7 +26,9 @@ def in_a_process(args, **environment):
         "main.set_threads = act\n"
         f"main.app({args!r})\n"
     )
-    kept = {name: value for name, value in os.environ.items() if name not in (*threads._COUNTS, "OMP_WAIT_POLICY")}
+    kept = {
+        name: value for name, value in os.environ.items() if name not in (*threads.THREAD_COUNTS, "OMP_WAIT_POLICY")
+    }
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=kept | environment
     )
