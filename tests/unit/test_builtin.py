@@ -20,7 +20,7 @@ from amodalpl.io.files import hash_file
 from amodalpl.pipeline import complete as complete_stage
 from amodalpl.pipeline.apply_review import apply_review
 from amodalpl.pipeline.complete import complete
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.stage_table import STAGES
 from amodalpl.pipeline.synth import synth
 from amodalpl.settings_values import merge, resolve
@@ -87,7 +87,7 @@ def with_objects(scenes, folder, of_photo):
 
 def label(scenes, out, completer="builtin", progress=None, **labels):
     values = resolve(merge(SHORT, {"labels": labels}))
-    return pseudolabel(scenes.annotations, scenes.images, completer, out, values, "auto", "cpu", progress or Heard())
+    return make_labels(scenes.annotations, scenes.images, completer, out, values, "auto", "cpu", progress or Heard())
 
 
 def read(folder, name):
