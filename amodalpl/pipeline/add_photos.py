@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..data.kept_labels import KEPT, MADE_FROM, KeptLabels, keep_labels, photos_of_folder, read_made_from
 from ..data.label_folder import STATS
-from ..data.records import AnnotationSet
 from ..data.review_file import REVIEW_FILE, Review, read_review
 from ..errors import OutputError
 from ..io.files import read_json
-from ..labelling.assemble import left_out
 from ..runtime.parts import read_parts
 from ..settings import PipelineSettings
 
@@ -63,19 +61,6 @@ class Added:
             return earlier
         both = {decision.id: decision for decision in (*earlier.decisions, *decided.decisions)}
         return Review(decided.labels_sha256, tuple(both.values()))
-
-    def with_labelled(self, data: AnnotationSet, labelled: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield the labels of all photos with instances, in the order of the annotations.
-
-        Args:
-            data: the annotations.
-            labelled: of the photos that are not kept, in the same order.
-        """
-        for record in data.images:
-            if record.id in self.kept:
-                yield {**self.kept.read(record.id), "left_out": left_out(data, record)}
-            elif data.by_image[record.id]:
-                yield next(labelled)
 
 
 def parts_folder(record: Mapping[str, Any], folder: str) -> str:

@@ -129,10 +129,11 @@ def make_labels(
         if settings.labels.refit:
             ready = refit(opened, data, images, out / REFIT, settings, progress, keep=added is not None)
             run.record["fitted completer"] = hash_file(ready.folder / CARD)
+        kept = None
         if added:
-            settings, decided = added.with_gaps(settings), added.with_decisions(decided)
+            settings, decided, kept = added.with_gaps(settings), added.with_decisions(decided), added.kept
         ready = ready.in_precision(settings.labels.precision)
-        counts = pseudolabel(data, images, ready, out, settings.labels, parts, added, decided, ranks, progress)
+        counts = pseudolabel(data, images, ready, out, settings.labels, parts, kept, decided, ranks, progress)
         if not ranks.is_first:
             return Summary(ROW.name, out)
         write_made_from(out / MADE_FROM, marks)

@@ -8,13 +8,16 @@ annotations as they were read, memory holds one photo of a part, and a few numbe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..calibration.likeness import promise_among
+from ..data.kept_labels import KeptLabels
 from ..data.label_folder import LABELS, STATS
 from ..data.records import AnnotationSet
 from ..data.review_file import NO_LONGER_FIT, REVIEW_FILE, Review, carry_over, write_review
@@ -33,7 +36,6 @@ from ..runtime.distributed import Ranks
 from ..runtime.parts import ALONE, Parts
 from ..runtime.progress import SILENT, Progress
 from ..settings import LabelSettings
-from .add_photos import Added
 from .completer_in_use import CompleterInUse
 from .helper_processes import fitting_number, helped_by
 
@@ -45,7 +47,7 @@ def pseudolabel(
     out: Path,
     settings: LabelSettings,
     parts: Path,
-    added: Added | None = None,
+    kept: KeptLabels | None = None,
     decided: Review | None = None,
     ranks: Ranks = ALONE,
     progress: Progress = SILENT,
@@ -60,7 +62,7 @@ def pseudolabel(
             `review.json` when there are decisions.
         settings: how; what they leave open is the completer's word, or measured.
         parts: folder for the parts while it works.
-        added: labels of photos that are not labelled again.
+        kept: labels of photos that are not labelled again.
         decided: decisions on earlier labels; those on labels that come out the same are kept.
         ranks: the processes that share the work.
         progress: shown while it works.
@@ -77,25 +79,25 @@ def pseudolabel(
     plan = plan_labels(completer.bundle, settings, rules)
 
     def helped(missing: int) -> AbstractContextManager[int]:
-        alone = added is not None or ranks.world > 1  # what is new is little
+        alone = kept is not None or ranks.world > 1  # what is new is little
         wanted = 1 if alone else settings.workers or fitting_number(completer.where, missing)
         return helped_by(max(min(wanted, missing) - 1, 0), out, completer.device, progress)
 
-    records = [r for r in annotations.images if annotations.by_image[r.id] and not (added and r.id in added.kept)]
+    records = [r for r in annotations.images if annotations.by_image[r.id] and not (kept and r.id in kept)]
     work = Parts(parts, records, settings.images_per_part)
     for part in work.missing("labelling photos", progress, ranks, helped):
         part.write(label_photos(plan, annotations, images, completer.name, part.photos))
     if not ranks.is_first:
         return {}
-    photos = added.with_labelled(annotations, work.read()) if added else work.read()
+    photos = _in_order(annotations, work.read(), kept)
     statistics = write_label_files(out, annotations, photos, plan.order_rule)
     stats = statistics.to_json(annotations)
     stats["counts"] |= {"gap px": plan.gap_px, "tight px": plan.contour_inset_px}
     _tell_promise(stats, statistics, completer)
     if completer.fitted_to is not None:
         stats["counts"]["completer"] = completer.name
-    if added:
-        stats["counts"]["added"] = added.kept.counts.as_counts()
+    if kept:
+        stats["counts"]["added"] = kept.counts.as_counts()
     warnings = _warnings(statistics, completer)
     if tolerance is not None:
         stats["gaps"] = {"pairs by free pixels": tolerance.counts, "by chance": round(tolerance.by_chance, 3)}
@@ -107,6 +109,16 @@ def pseudolabel(
     write_json(out / STATS, stats)
     write_label_page(out, images, completer.folder, progress)
     return stats["counts"]
+
+
+def _in_order(
+    annotations: AnnotationSet, labelled: Iterator[dict[str, Any]], kept: KeptLabels | None
+) -> Iterator[dict[str, Any]]:
+    """Yield what is to be written of each photo with instances: its labels, and why others have none."""
+    for record in annotations.images:
+        if annotations.by_image[record.id]:
+            photo = kept.read(record.id) if kept and record.id in kept else next(labelled)
+            yield {**photo, "left_out": [asdict(entry) for entry in annotations.not_completable(record.id)]}
 
 
 def _tell_promise(stats: dict[str, Any], statistics: LabelStatistics, completer: CompleterInUse) -> None:
