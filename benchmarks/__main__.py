@@ -45,7 +45,7 @@ def main() -> int:
     failed: list[str] = []
     for name in names:
         print(name, file=sys.stderr, flush=True)
-        row = _in_own_process(name, options)
+        row = run_in_own_process(name, options)
         if row is None:
             failed.append(name)
         elif "skipped" in row:
@@ -87,7 +87,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _in_own_process(name: str, options: argparse.Namespace) -> dict[str, Any] | None:
+def run_in_own_process(name: str, options: argparse.Namespace) -> dict[str, Any] | None:
     """Run a case; returns its row, its reason to be skipped, or None if it failed."""
     with tempfile.TemporaryDirectory(prefix="amodalpl-bench-") as folder:
         answer = Path(folder) / "result.json"

@@ -102,7 +102,7 @@ Scores = dict[str, dict[int, dict[str, Any]]]  # row -> seed -> column -> value
 
 def main() -> int:
     """Run what is missing, print the tables, write `table.json`; return 1 where a row failed."""
-    options = _options()
+    options = read_options()
     scores: Scores = {}
     failed = 0
     with ProcessPoolExecutor(options.processes, get_context("spawn"), _one_thread) as pool:
@@ -121,8 +121,8 @@ def main() -> int:
             else:
                 print(f"{row.name}, seed {seed}: {json.dumps(scores[row.name][seed])}", flush=True)
                 _write(options, scores)
-    _print("detector, labels", _means(scores))
-    _print(f"less the same model's {BASE}", _means(_differences(scores)))
+    _print("detector, labels", means(scores))
+    _print(f"less the same model's {BASE}", means(differences(scores)))
     return 1 if failed else 0
 
 
@@ -195,7 +195,7 @@ def _settings(options: argparse.Namespace, seed: int, detector: Mapping[str, Any
     return resolve(merge(read_config(Path("demo")), wanted))
 
 
-def _differences(scores: Scores) -> Scores:
+def differences(scores: Scores) -> Scores:
     """Return of each row how far it is ahead of the same model's `BASE` with the same seed."""
     found: Scores = {}
     for row in ROWS:
@@ -212,7 +212,7 @@ def _less(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def _means(scores: Scores) -> dict[str, dict[str, Any]]:
+def means(scores: Scores) -> dict[str, dict[str, Any]]:
     """Return of each row and column the mean over seeds, and half of its 95 % interval by Student's t."""
     return {row.name: _mean(list(scores[row.name].values())) for row in ROWS if scores.get(row.name)}
 
@@ -230,7 +230,7 @@ def _mean(of_seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _write(options: argparse.Namespace, scores: Scores) -> None:
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
     plain["rows"] = [row.name for row in options.rows]
-    content = {"rows": _means(scores), f"less {BASE}": _means(_differences(scores)), "seeds": scores}
+    content = {"rows": means(scores), f"less {BASE}": means(differences(scores)), "seeds": scores}
     write_json(options.out / "table.json", {"options": plain, **content})
 
 
@@ -255,7 +255,8 @@ def _rows(pattern: str) -> list[Row]:
     return found
 
 
-def _options() -> argparse.Namespace:
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scenes", type=int, default=600, help="learnt from")

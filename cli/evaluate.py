@@ -162,7 +162,7 @@ def completer(
 
     Example: [bold]amodalpl evaluate completer runs/completer runs/pairs --out scores/completer[/bold]
     """
-    from amodalpl.evaluation.completer import evaluate_completer as stage
+    from amodalpl.evaluation.completer_on_holdout import evaluate_completer as stage
 
     return partial(stage, folder, synth_dir, given.settings.labels, out=out, device=given.device)
 

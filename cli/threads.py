@@ -8,7 +8,7 @@ import sys
 from amodalpl.errors import SettingsError
 
 BUSY = 0.75  # load of other programs, per core, from which they and this one slow each other down
-_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
 
 def set_threads(wanted: int | None) -> None:
@@ -28,7 +28,7 @@ def set_threads(wanted: int | None) -> None:
         return
     if wanted < 1:
         raise SettingsError(f"--threads: expected 1 or more, got {wanted}")
-    for name in _COUNTS:
+    for name in THREAD_COUNTS:
         os.environ[name] = str(wanted)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(wanted)

@@ -86,11 +86,11 @@ def train(
     start = int(saved["step"]) if saved else 0
     ranks = Ranks.of_this_process()
     world = ranks.world
-    model = _Trainable(completer, settings, device.type).to(device)
+    model = CompleterWithLoss(completer, settings, device.type).to(device)
     if world > 1:
         share_statistics(completer)
     loader = _loader(stream, settings, start, ranks, device)
-    optimizer = _optimizer(completer, settings, fused=device.type == "cuda")
+    optimizer = build_optimizer(completer, settings, fused=device.type == "cuda")
     wrapper = AmpOptimWrapper(optimizer=optimizer) if settings.precision == "fp16" else OptimWrapper(optimizer)
     with progress.task("training the completer", settings.steps, done=start) as advance:
         numbers = StepSampler(0, settings.steps, settings.batch_size * world, 0, 1)  # of all processes
@@ -139,7 +139,8 @@ def _loader(
     )
 
 
-def _optimizer(completer: Completer, settings: TrainingSettings, fused: bool) -> torch.optim.Optimizer:
+def build_optimizer(completer: Completer, settings: TrainingSettings, fused: bool) -> torch.optim.Optimizer:
+    """Return the optimizer of the settings; `fused` ones update all weights in one kernel of a GPU."""
     parameters, rate, decay = completer.parameters(), settings.learning_rate, settings.weight_decay
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parameters, rate, settings.momentum, weight_decay=decay, fused=fused)
@@ -157,7 +158,7 @@ def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> A
     return None
 
 
-class _Trainable(BaseModel):
+class CompleterWithLoss(BaseModel):
     """What mmengine trains: batches of the stream in, the method's loss out."""
 
     def __init__(self, completer: Completer, settings: TrainingSettings, device_type: str) -> None:
@@ -171,6 +172,7 @@ class _Trainable(BaseModel):
     def forward(
         self, target: torch.Tensor, unknown: torch.Tensor | None = None, mode: str = "loss", **inputs: torch.Tensor
     ) -> dict[str, torch.Tensor]:
+        """Return the loss of a batch of the stream."""
         with torch.autocast(self.device_type, torch.bfloat16, enabled=self.bf16):
             outputs = self.completer(**inputs)
         method = self.completer.method

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset_builder import Builder, Canvas, DrawnOn
-from ..data.mask_parsing import as_number, brief
+from ..data.mask_parsing import brief, stated_size_hw
 from ..data.outlines import ellipse, number, rectangle, ring
 from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import Source
@@ -84,23 +84,19 @@ def _photo(raw: Mapping[str, Any]) -> tuple[Any, tuple[int, int] | None, Any]:
     if not isinstance(item, dict):
         image = raw["image"]
         name, folder = image.get("original_filename") or image.get("filename"), image.get("path")
-        return _in_folder(folder, name), _size_hw(image), None
+        return _in_folder(folder, name), stated_size_hw(image.get("height"), image.get("width")), None
     slots = item.get("slots")
     first = slots[0] if isinstance(slots, list) and slots and isinstance(slots[0], dict) else {}
     if first.get("type", "image") != "image":
         raise LeftOut(f"not a photo: expected a slot of type image, got {brief(first.get('type'))}")
-    return _in_folder(item.get("path"), item.get("name")), _size_hw(first), first.get("slot_name")
+    stated_hw = stated_size_hw(first.get("height"), first.get("width"))
+    return _in_folder(item.get("path"), item.get("name")), stated_hw, first.get("slot_name")
 
 
 def _in_folder(folder: Any, name: Any) -> Any:
     """Return a photo's name with the folder that the tool shows it in, which starts with a slash."""
     inside = folder.strip("/") if isinstance(folder, str) else ""
     return str(PurePosixPath(inside) / name) if inside and isinstance(name, str) and name else name
-
-
-def _size_hw(entry: Mapping[str, Any]) -> tuple[int, int] | None:
-    height, width = as_number(entry.get("height")), as_number(entry.get("width"))
-    return (height, width) if type(height) is int and type(width) is int else None
 
 
 def _add(builder: Builder, canvas: Canvas, entry: Mapping[str, Any], painted: Mapping[str, Mask], place: str) -> None:

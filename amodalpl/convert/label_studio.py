@@ -22,7 +22,7 @@ from PIL import Image
 from ..data.coco_parsing import score_of
 from ..data.dataset_builder import Builder, Canvas, DrawnOn
 from ..data.format_losses import UnsupportedFields, as_one_ring, unsupported_fields, visible_part
-from ..data.mask_parsing import as_number, brief
+from ..data.mask_parsing import brief, stated_size_hw
 from ..data.outlines import DECIMALS, crop_of_pixels, ellipse, number, rectangle, ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source
@@ -87,7 +87,8 @@ def _read_task(builder: Builder, task: dict[str, Any], place: str) -> None:
     chosen, others = _annotation(task)
     results = _objects(chosen.get("result"))
     name = _name(task, builder.images)
-    canvas = builder.photo(name, place, _stated_size(results))
+    stated = (stated_size_hw(result.get("original_height"), result.get("original_width")) for result in results)
+    canvas = builder.photo(name, place, next(filter(None, stated), None))
     for key, entry in others:
         builder.leave_out(f"{place}: {key}", f"another annotation of the photo: {_whose(entry)}")
     named = _labels_beside(results)
@@ -135,14 +136,6 @@ def _whose(entry: dict[str, Any]) -> str:
     author = entry.get("completed_by", entry.get("model_version"))
     author = author.get("email", author.get("id")) if isinstance(author, dict) else author
     return f"number {brief(entry.get('id'))} by {brief(author)}"
-
-
-def _stated_size(results: list[dict[str, Any]]) -> tuple[int, int] | None:
-    for result in results:
-        height, width = as_number(result.get("original_height")), as_number(result.get("original_width"))
-        if type(height) is int and type(width) is int:
-            return height, width
-    return None
 
 
 def _name(task: dict[str, Any], images: Path | None) -> Any:

@@ -22,7 +22,7 @@ from PIL import Image
 from ..data.coco_parsing import crowd_flag, score_of
 from ..data.dataset_builder import Builder, Canvas, DrawnOn, is_text
 from ..data.format_losses import UnsupportedFields, unsupported_fields
-from ..data.mask_parsing import as_number, brief
+from ..data.mask_parsing import brief, stated_size_hw
 from ..data.outlines import crop_of_pixels, ellipse, join, rectangle, ring
 from ..data.records import AnnotationSet, ImageRecord, Instance, LeftOut, Mask
 from ..data.source import Source
@@ -127,12 +127,10 @@ def _name_from(builder: Builder, beside: Path, file: Path, stated: Any) -> Any:
 
 
 def _stated_size(raw: dict[str, Any], images: Path, name: Any) -> tuple[int, int] | None:
-    height, width = as_number(raw.get("imageHeight")), as_number(raw.get("imageWidth"))
-    if type(height) is int and type(width) is int:
-        return height, width
-    if isinstance(name, str) and not os.path.isfile(images / name):
+    stated_hw = stated_size_hw(raw.get("imageHeight"), raw.get("imageWidth"))
+    if stated_hw is None and isinstance(name, str) and not os.path.isfile(images / name):
         return _size_of_copy(raw)
-    return None
+    return stated_hw
 
 
 def _size_of_copy(raw: dict[str, Any]) -> tuple[int, int] | None:

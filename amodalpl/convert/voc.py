@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..data.dataset_builder import Builder, Canvas, DrawnOn
-from ..data.mask_parsing import as_number
+from ..data.mask_parsing import stated_size_hw
 from ..data.outlines import decimal, rectangle, ring
 from ..data.records import AnnotationSet, LeftOut, Mask
 from ..data.source import Source
@@ -90,9 +90,9 @@ def _name(builder: Builder, root: ET.Element, place: PurePosixPath) -> str:
 
 
 def _stated_hw(root: ET.Element) -> tuple[int, int] | None:
-    height = as_number(root.findtext("size/height") or root.findtext("imagesize/nrows"))
-    width = as_number(root.findtext("size/width") or root.findtext("imagesize/ncols"))
-    return (height, width) if type(height) is int and type(width) is int and height and width else None
+    height = root.findtext("size/height") or root.findtext("imagesize/nrows")
+    stated_hw = stated_size_hw(height, root.findtext("size/width") or root.findtext("imagesize/ncols"))
+    return stated_hw if stated_hw and all(stated_hw) else None  # some tools write 0 x 0
 
 
 def _numbers(file: Path, canvas: Canvas) -> np.ndarray | None:

@@ -25,7 +25,7 @@ _CROWD_SHARE = 0.1  # of all objects; COCO marks one in a hundred
 INSTEAD_OF_PANOPTIC = "use the file of instances, or convert its PNG files with --from png-index"
 _CROWD_WORDS = {"": 0, "0": 0, "false": 0, "1": 1, "true": 1}
 _NOTHING: dict[str, Any] = {}  # one for the millions of instances of which nothing else is kept
-_ENTRIES_AT_ONCE = 2**12
+ENTRIES_AT_ONCE = 2**12
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def make_instances(
 
     def raw_masks() -> Iterator[tuple[list[Entry], list[Any], list[tuple[int, int]]]]:
         remaining = iter(entries)
-        while batch := list(islice(remaining, _ENTRIES_AT_ONCE)):
+        while batch := list(islice(remaining, ENTRIES_AT_ONCE)):
             owners = [(raw, entry.image_id) for entry in batch for raw in (entry.modal_raw, entry.amodal_raw)]
             given = [(raw, size_of[image_id]) for raw, image_id in owners if raw is not MISSING]
             yield batch, [raw for raw, _ in given], [size_hw for _, size_hw in given]

@@ -17,9 +17,9 @@ from .coco_parsing import Fields
 from .coco_write import MaskPair, annotation, segmentation, write_pairs
 from .dataset_builder import DrawnOn
 from .format_losses import UnsupportedFields, unsupported_fields
+from .label_folder import ORDER
 from .records import AnnotationSet, Dropped
 
-ORDER_FILE = "order.json"
 FIELDS = Fields(
     format="d2sa",
     modal="visible_mask",
@@ -34,8 +34,8 @@ FIELDS = Fields(
 def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> AnnotationSet:
     """Read a file; see `coco.read`."""
     data = coco.read(path, images, drawn_on, FIELDS)
-    if (path.parent / ORDER_FILE).is_file():
-        _read_order(path.parent / ORDER_FILE, data)
+    if (path.parent / ORDER).is_file():
+        _read_order(path.parent / ORDER, data)
     return data
 
 

@@ -45,7 +45,7 @@ _LISTS = {"flags": str, "occluders": int}
 _NUMBERS = ("uncertainty", "plausibility", "growth", "added_px")
 WRITTEN_BY = "write it with `amodalpl pseudolabel`"
 _LABEL_FILE, _ORDER_FILE = "a label file", "the order of labels"
-_AT_ONCE = 2**10  # entries whose masks are checked together
+ENTRIES_AT_ONCE = 2**10  # whose masks are checked together
 
 
 @contextmanager
@@ -307,7 +307,7 @@ def read_labels(
     classes = {category["id"] for category in categories}
     ids = array("q")
     entries = enumerate(read_entries(path, _LABEL_FILE, "annotations"))
-    while batch := list(islice(entries, _AT_ONCE)):
+    while batch := list(islice(entries, ENTRIES_AT_ONCE)):
         masks: list[tuple[str, Any, tuple[int, int]]] = []
         for index, entry in batch:
             place = f"annotations[{index}]"

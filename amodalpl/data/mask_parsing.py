@@ -136,6 +136,16 @@ def as_number(value: Any) -> Any:
     return int(number) if isinstance(number, float) and number.is_integer() and abs(number) < 2**63 else number
 
 
+def stated_size_hw(height: Any, width: Any) -> tuple[int, int] | None:
+    """Return the size that a file states for a photo, in numbers or in text; None where it states none.
+
+    >>> stated_size_hw("480", 640), stated_size_hw(None, 640)
+    ((480, 640), None)
+    """
+    height, width = as_number(height), as_number(width)
+    return (height, width) if type(height) is int and type(width) is int else None
+
+
 def _mend_rle(value: dict[str, Any], size_hw: tuple[int, int]) -> tuple[Any, str] | None:
     """Read sizes and counts as text, decimals or bytes, and pad runs that stop short, as pycocotools decodes them."""
     size, counts = value.get("size"), value.get("counts")

@@ -22,7 +22,7 @@ from .records import AnnotationSet
 
 _FIELDS = {fields.format: fields for fields in (coco.FIELDS, kins.FIELDS_2019, kins.FIELDS_2020, d2sa.FIELDS)}
 FORMATS = ("auto", "coco", "cocoa", "kins", "kins2020", "d2sa")
-_LARGE_BYTES = 2**25  # a file for which starting helpers pays
+LARGE_BYTES = 2**25  # a file for which starting helpers pays
 _OF_OTHER_TOOLS = {".xml", ".txt", ".yaml", ".yml"}
 _MOST_HELPERS = 4  # which reading JSON, by one process, could keep busy
 
@@ -71,7 +71,7 @@ def _is_folder(path: Path) -> bool:
 
 def _is_large(path: Path) -> bool:
     try:
-        return path.stat().st_size >= _LARGE_BYTES
+        return path.stat().st_size >= LARGE_BYTES
     except (OSError, ValueError):  # which reading it tells better
         return False
 

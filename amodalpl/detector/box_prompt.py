@@ -100,7 +100,11 @@ def open_box_prompt(path: Path, device: torch.device) -> BoxPrompt:
     if path.is_dir() and stage_of(path) == "train-compositional":
         identity = {f"detector {n}": hash_file(path / n) for n in (CARD, WEIGHTS, BACKBONE) if (path / n).exists()}
         return _Compositional(read_segmenter(path, device), identity)
-    detector = open_detector(path, None, device)
+    return prompt_of(open_detector(path, None, device))
+
+
+def prompt_of(detector: Detector) -> BoxPrompt:
+    """Make a detector of MMDetection answer about boxes."""
     return (_Regions if hasattr(detector.model, "roi_head") else _Locations)(detector)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.label_folder import LABELS as LABEL_FILE
+from ..data.label_folder import ORDER
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..errors import DataError
@@ -18,9 +20,7 @@ from ..masks.rle import Rle
 from ..metrics import baselines, ordering
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
-from .scores_file import LABEL_FILE, LABELS, Digest, label_file, read_truth, write_evaluation
-
-ORDER_FILE = "order.json"
+from .scores_file import LABELS, Digest, label_file, read_truth, write_evaluation
 
 IndexPair = tuple[int, int]
 
@@ -149,7 +149,7 @@ class _FileOrder:
 
     path: Path
     by_image: dict[int, dict[IndexPair, float]]
-    what: str = ORDER_FILE
+    what: str = ORDER
 
     def check_ids(self, known: set[int], truth: Path) -> None:
         pairs = [pair for pairs in self.by_image.values() for pair in pairs]
@@ -244,8 +244,8 @@ def _by_image(known: AnnotationSet) -> dict[int, list[IndexPair]]:
 
 
 def _read_order(labels: Path) -> _FileOrder | _MaskOrder:
-    order_file = labels / ORDER_FILE if labels.is_dir() else labels.with_name(ORDER_FILE)
-    if labels.name == ORDER_FILE or (order_file.is_file() and (labels.is_dir() or labels.name == LABEL_FILE)):
+    order_file = labels / ORDER if labels.is_dir() else labels.with_name(ORDER)
+    if labels.name == ORDER or (order_file.is_file() and (labels.is_dir() or labels.name == LABEL_FILE)):
         return _FileOrder(order_file, _parse_order(order_file, read_json(order_file, "an order file")))
     file = label_file(labels)
     masks = ((i.id, i.amodal or i.modal) for i in read_annotations(file).instances if not i.is_crowd)

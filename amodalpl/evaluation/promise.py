@@ -14,6 +14,7 @@ import numpy as np
 
 from ..calibration.fit import RiskGuarantee
 from ..data.label_file import NOTHING_IN_FRONT, read_label_head, read_labels
+from ..data.label_folder import STATS
 from ..errors import DataError
 from ..io.files import read_json
 from ..metrics import completion, ordering
@@ -31,7 +32,6 @@ ORDER = "order: O-Acc (PCNet/ASBU) and directed pairs (InstaOrder), with interva
 EVERY_LABEL = "every label of these photos"
 ANNOTATED_FRACTION = 0.8
 """An object is hidden by what is annotated when at least this share of its hidden part lies under annotated masks."""
-STATS_FILE = "stats.json"
 
 _Chosen = dict[str, np.ndarray]  # name of a group -> (objects,) bool
 
@@ -136,7 +136,7 @@ def is_promised(notes: Mapping[str, Any], promise: RiskGuarantee | None) -> bool
 
 def promise_of(file: Path) -> RiskGuarantee | None:
     """Return the promise that was made with the labels; None without one, or without `stats.json`."""
-    path = file.with_name(STATS_FILE)
+    path = file.with_name(STATS)
     content = read_json(path, "statistics of labels") if path.exists() else {}
     made = content.get("promise") if isinstance(content, dict) else None
     if made is None:

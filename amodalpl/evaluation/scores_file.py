@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.label_folder import LABELS as LABEL_FILE
 from ..data.read import read_annotations
 from ..data.records import AnnotationSet
 from ..errors import DataError, OutputError
@@ -15,7 +16,6 @@ from ..runtime.stage_run import git_state
 from ..runtime.summary import Summary
 from ..version import __version__
 
-LABEL_FILE = "pseudo_amodal.json"
 LABELS = "labels"  # the row of what is evaluated, beside the baselines
 
 

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from ..errors import DataError
 from .files import whole_file
 
-_CHARACTERS = 2**18  # read at once; an entry may be longer
+CHARACTERS_AT_ONCE = 2**18  # an entry may be longer
 _OPEN_TAIL = 3  # characters of a number that may be left after what is one already: 1 of 1e+5
 _LONGEST_WORD = 12  # characters of what is wrong as long as it is cut: -Infinity, an escape of two surrogates
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -180,7 +180,7 @@ class _Text:
         if self._ended:
             return False
         try:
-            more = self._file.read(max(_CHARACTERS, len(self._text) - self._at))
+            more = self._file.read(max(CHARACTERS_AT_ONCE, len(self._text) - self._at))
         except OSError as error:
             raise DataError(f"{self._path}: expected {self._what}, could not read it ({error.strerror})") from None
         except ValueError as error:  # not in its encoding

@@ -31,7 +31,7 @@ from ..completion.checkpoint import (
 from ..completion.predictor import CropSpec
 from ..completion.training import train
 from ..errors import DataError, SettingsError
-from ..evaluation.completer import quick_score, score
+from ..evaluation.completer_on_holdout import quick_score, score
 from ..evaluation.uncertainty_report import PROMISE, UncertaintyReport
 from ..io.files import hash_file, read_json, write_json, write_whole
 from ..models.completer import build_completer

@@ -239,7 +239,7 @@ def _rounds(work: _Work, labels: Path, out: Path) -> list[dict[str, Any]]:
         if first:
             _write_labels(work, before, folder / FOLDER, number, found)
         training.wait_for_all()
-        actions = _actions(folder / FOLDER)
+        actions = count_actions(folder / FOLDER)
         if number and not any(actions[action] for action in _ACTIONS[1:]):
             work.progress.note("no label would change: this is the end")
             training.wait_for_all()
@@ -406,7 +406,7 @@ def _write_labels(work: _Work, before: Path, folder: Path, number: int, found: _
     write_json(folder / STATS, {**check_stats(before / STATS, stats), _COUNTS: {"round": number, **counts}})
 
 
-def _actions(folder: Path) -> dict[str, int]:
+def count_actions(folder: Path) -> dict[str, int]:
     """Return how many labels of a round were treated how."""
     counts = read_json(folder / STATS, "the statistics of a label folder")[_COUNTS]
     return {action: counts[action] for action in _ACTIONS}

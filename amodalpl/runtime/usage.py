@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # which drivers make
+GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # which drivers make
 _PACKAGES = ("torch", "numpy", "opencv-python", "onedl-mmengine", "onedl-mmdetection")
 
 
@@ -34,7 +34,7 @@ class Usage:
 
 def has_gpu_driver() -> bool:
     """Tell whether a driver has made the files of a GPU, whatever torch makes of it."""
-    return any(Path(file).exists() for file in _GPU_FILES)
+    return any(Path(file).exists() for file in GPU_FILES)
 
 
 def peak_memory_mb() -> int | None:

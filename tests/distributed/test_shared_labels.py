@@ -20,7 +20,6 @@ from interruptions import Killed, KillIn
 from amodalpl.data.label_folder import DOUBT, LABELS, ORDER, STATS
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError
-from amodalpl.pipeline import helper_processes
 from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.report.label_page import REPORT_FILE, SHEET_FILE
 from amodalpl.runtime.distributed import Ranks, wait_for_files
@@ -200,7 +199,10 @@ def test_helpers_make_parts_and_the_files_of_one_process(inputs, alone, tmp_path
 
 
 def test_helpers_that_die_change_nothing(inputs, alone, tmp_path, monkeypatch):
-    monkeypatch.setattr(helper_processes, "_CODE", "import sys; sys.exit(7)")
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 7\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
     out = tmp_path / "labels"
 
     class Patient(SlowAtFirst):

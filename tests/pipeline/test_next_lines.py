@@ -190,9 +190,9 @@ def test_the_preset_is_that_of_the_device(gpu, preset, place, monkeypatch):
 
 def test_a_gpu_is_seen_without_torch(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "torch")
-    monkeypatch.setattr(usage, "_GPU_FILES", (str(tmp_path / "none"),))
+    monkeypatch.setattr(usage, "GPU_FILES", (str(tmp_path / "none"),))
     assert not next_command.has_gpu()
-    monkeypatch.setattr(usage, "_GPU_FILES", (str(tmp_path),))
+    monkeypatch.setattr(usage, "GPU_FILES", (str(tmp_path),))
     assert next_command.has_gpu() and "torch" not in sys.modules
 
 

@@ -85,7 +85,7 @@ def test_check_fails_when_a_ratio_is_worse(tmp_path, monkeypatch, capsys, ratio,
     machine = {"gflops": 100.0, "copy_gbs": 10.0}
     row = {"value": 1.0, "unit": "ms", "seconds": ratio, "floor_s": 1.0, "ratio": ratio, "machine": machine}
     monkeypatch.setattr(command, "RATIOS", stored)
-    monkeypatch.setattr(command, "_in_own_process", lambda *_: {**row, "busy": None, "peak_mb": 100.0})
+    monkeypatch.setattr(command, "run_in_own_process", lambda *_: {**row, "busy": None, "peak_mb": 100.0})
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick", "--check", "--only", "step asbu"])
     assert command.main() == code
     assert ("slower: training step asbu, 32 x 256 px: 4.1 times the floor" in capsys.readouterr().err) == (code == 1)

@@ -16,7 +16,7 @@ def of_seeds(*values):
 
 def test_means_have_intervals_by_students_t():
     """Of 0.4, 0.5 and 0.6: deviation 0.1, t of two degrees 4.303, so 0.248."""
-    found = zoo._means({"orcnn_truth": of_seeds(0.4, 0.5, 0.6), "orcnn_modal": of_seeds(0.3)})
+    found = zoo.means({"orcnn_truth": of_seeds(0.4, 0.5, 0.6), "orcnn_modal": of_seeds(0.3)})
     assert found["orcnn_truth"]["AP"]["mean"] == pytest.approx(0.5)
     assert found["orcnn_truth"]["AP"]["half"] == pytest.approx(0.2484, abs=1e-4)
     assert found["orcnn_modal"]["AP"] == {"mean": 0.3, "half": None, "seeds": 1}
@@ -29,14 +29,14 @@ def test_differences_are_of_the_same_model_and_seed():
         "orcnn_truth": of_seeds(0.5, 0.5, 0.9),
         "vrsp_truth": of_seeds(0.7),
     }
-    found = zoo._differences(scores)
+    found = zoo.differences(scores)
     assert set(found) == {"orcnn_truth"}
     assert {seed: row["AP"] for seed, row in found["orcnn_truth"].items()} == {0: pytest.approx(0.1), 1: 0}
 
 
 def test_rows_are_chosen_by_name_in_the_order_given(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["zoo", "--out", "x", "--rows", "vrsp_truth", "orcnn_pseudo*", "*_truth"])
-    names = [row.name for row in zoo._options().rows]
+    names = [row.name for row in zoo.read_options().rows]
     variants = [name for name, (models, _) in zoo.VARIANTS.items() if "orcnn" in models]
     assert names[: 2 + len(variants)] == ["vrsp_truth", "orcnn_pseudo", *(f"orcnn_pseudo{name}" for name in variants)]
     assert len(names) == 2 + len(variants) + len(zoo.MODELS) - 1 and "+two-losses" in variants
@@ -49,7 +49,7 @@ def test_what_is_about_one_model_is_a_row_of_that_model():
 def test_an_unknown_row_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["zoo", "--out", "x", "--rows", "yolo_truth"])
     with pytest.raises(SystemExit):
-        zoo._options()
+        zoo.read_options()
     assert "mask-rcnn_pseudo" in capsys.readouterr().err
 
 

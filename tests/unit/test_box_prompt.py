@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("mmdet")
 
 from amodalpl.detector import box_prompt, config, model_table, training
-from amodalpl.detector.box_prompt import BoxAnswer, best_location, iou_with, knows, open_box_prompt, proposals
+from amodalpl.detector.box_prompt import best_location, iou_with, knows, open_box_prompt, prompt_of, proposals
 from amodalpl.detector.heads import blade
 from amodalpl.detector.inference import detect_photos
 from amodalpl.detector.trained import Detector, transforms_of
@@ -37,10 +37,16 @@ def detector(model):
     return Detector(model, network.eval(), transforms, CLASSES, torch.device("cpu"), {})
 
 
-def prompt_of(model):
+def prompt_and_detector(model):
     made = detector(model)
-    kind = box_prompt._Regions if model in REGIONS else box_prompt._Locations
-    return kind(made), made
+    return prompt_of(made), made
+
+
+def filled(box_xyxy):
+    x0, y0, x1, y1 = (round(edge) for edge in box_xyxy)
+    mask = np.zeros((48, 64), bool)
+    mask[max(y0, 0) : y1, max(x0, 0) : x1] = True
+    return mask
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +57,12 @@ def image():
 @pytest.mark.parametrize("model", (*REGIONS, *LOCATIONS))
 def test_answers_are_the_masks_that_the_model_finds_itself(model, image, monkeypatch):
     monkeypatch.setattr(blade, "tight_boxes", lambda masks, found: found)  # its detections have boxes of masks
-    monkeypatch.setattr(box_prompt, "_inside", lambda boxes, sample: torch.tensor(True))  # a detection has no bounds
-    prompt, made = prompt_of(model)
+    prompt, made = prompt_and_detector(model)
     [found] = detect_photos(made, [image], least_score=0.0, batch_size=1)
+    if model in LOCATIONS:  # a detection has no bounds, so a box may not bound the answer either
+        real = made.model.mask_head.probabilities
+        monkeypatch.setattr(made.model.mask_head, "probabilities", lambda logits: real(logits)._replace(hidden=None))
+        made.model.data_preprocessor.regress = "visible"
     agree = []
     for detection in found[:8]:
         x0, y0, x1, y1 = detection.box_xyxy
@@ -66,23 +75,21 @@ def test_answers_are_the_masks_that_the_model_finds_itself(model, image, monkeyp
 
 @pytest.mark.parametrize("model", (*REGIONS, *LOCATIONS))
 def test_several_boxes_are_answered_as_each_alone(model, image):
-    prompt, _ = prompt_of(model)
+    prompt, _ = prompt_and_detector(model)
     boxes, names = [(4, 4, 30, 30), (20, 10, 40, 20), (50, 30, 5, 5)], ["disc", "box", "disc"]
     together = prompt.segment(image, boxes, names, whole=False)
     for box, name, answer in zip(boxes, names, together, strict=True):
         [alone] = prompt.segment(image, [box], [name], whole=False)
         assert (alone.amodal != answer.amodal).mean() < 0.002
         assert not (answer.visible & ~answer.amodal).any()
-        assert not (
-            answer.visible & ~box_prompt._filled((box[0], box[1], box[0] + box[2], box[1] + box[3]), (48, 64))
-        ).any()
+        assert not (answer.visible & ~filled((box[0], box[1], box[0] + box[2], box[1] + box[3]))).any()
         assert 0 <= answer.uncertainty <= 1
     assert prompt.segment(image, [], [], whole=False) == []
 
 
 @pytest.mark.parametrize("model", ("mask-rcnn", "blade"))
 def test_a_whole_box_bounds_the_whole_object(model, image):
-    prompt, _ = prompt_of(model)
+    prompt, _ = prompt_and_detector(model)
     [answer] = prompt.segment(image, [(10, 8, 30, 20)], ["disc"], whole=True)
     ys, xs = answer.amodal.nonzero()
     assert answer.amodal.any() and xs.min() >= 10 and xs.max() < 40 and ys.min() >= 8 and ys.max() < 28
@@ -91,7 +98,7 @@ def test_a_whole_box_bounds_the_whole_object(model, image):
 @pytest.mark.parametrize("model", LOCATIONS)
 def test_a_visible_box_bounds_what_is_said_to_be_seen(model, image, monkeypatch):
     """Everything is seen and nothing is hidden: then nothing is left beyond the box that says where it is seen."""
-    prompt, made = prompt_of(model)
+    prompt, made = prompt_and_detector(model)
     real = made.model.mask_head.probabilities
 
     def all_seen(logits):
@@ -107,7 +114,7 @@ def test_a_visible_box_bounds_what_is_said_to_be_seen(model, image, monkeypatch)
 
 
 def test_the_cut_of_the_model_stays(image):
-    prompt, made = prompt_of("mask-rcnn")
+    prompt, made = prompt_and_detector("mask-rcnn")
     before = made.model.roi_head.test_cfg.mask_thr_binary
     prompt.segment(image, [(4, 4, 30, 30)], ["disc"], whole=False)
     assert made.model.roi_head.test_cfg.mask_thr_binary == before
@@ -143,7 +150,7 @@ def test_iou_of_boxes():
 
 
 def test_a_class_agnostic_model_takes_anything(image):
-    prompt, _ = prompt_of("bbtp")
+    prompt, _ = prompt_and_detector("bbtp")
     assert knows(prompt, "disc") and not knows(prompt, "car")
     prompt.class_names = ["object"]
     assert knows(prompt, "car") and len(prompt.segment(image, [(4, 4, 30, 30)], ["car"], whole=False)) == 1
@@ -151,18 +158,21 @@ def test_a_class_agnostic_model_takes_anything(image):
     assert not knows(prompt, "car")
 
 
-def test_uncertainty_is_one_minus_the_mean_probability():
-    probability = torch.zeros(1, 4, 4)
-    probability[0, :2, :2] = 0.8
-    [answer] = box_prompt._answers(probability, None, torch.tensor([[0.0, 0, 4, 2]]), False)
-    assert isinstance(answer, BoxAnswer) and answer.amodal.sum() == 4
-    assert answer.uncertainty == pytest.approx(0.2)
-    [nothing] = box_prompt._answers(torch.zeros(1, 4, 4), None, torch.tensor([[0.0, 0, 4, 2]]), False)
-    assert nothing.uncertainty == 1 and not nothing.amodal.any()
+@pytest.mark.parametrize(
+    ("probability", "expected"), [(0.8, pytest.approx(0.2)), (0.0, 1.0)], ids=["an object", "nothing"]
+)
+def test_uncertainty_is_one_minus_the_mean_probability(image, monkeypatch, probability, expected):
+    prompt, made = prompt_and_detector("boxinst")
+    real = made.model.mask_head.probabilities
+    everywhere = lambda logits: real(logits)._replace(whole=torch.full_like(real(logits).whole, probability))  # noqa: E731
+    monkeypatch.setattr(made.model.mask_head, "probabilities", everywhere)
+    [answer] = prompt.segment(image, [(10, 8, 30, 20)], ["disc"], whole=True)
+    assert answer.amodal.sum() == (600 if probability else 0)
+    assert answer.uncertainty == expected
 
 
 def test_proposals_are_boxes_of_the_photo(image):
-    _, made = prompt_of("mask-rcnn")
+    _, made = prompt_and_detector("mask-rcnn")
     found = proposals(made, image)
     assert found.shape[1] == 4 and 0 < len(found) <= 20
     assert (found[:, :2] >= -1e-3).all() and (found[:, :2] + found[:, 2:] <= np.array([64, 48]) + 1e-3).all()

@@ -12,7 +12,7 @@ from drawn_holdout import ALONE, SETTINGS, SQUARE, VIEW, Sure, holdout, rectangl
 from amodalpl.calibration.choose_thresholds import best, choose
 from amodalpl.calibration.fit import Calibration, RiskGuarantee
 from amodalpl.completion.checkpoint import CompleterBundle
-from amodalpl.evaluation.completer import score
+from amodalpl.evaluation.completer_on_holdout import score
 from amodalpl.labelling.contact import CONTACT_CROPS
 from amodalpl.models.completer import Completer
 from amodalpl.models.completer_table import METHODS

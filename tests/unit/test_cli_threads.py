@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from amodalpl.runtime.summary import Summary
-from amodalpl_cli import threads
+from amodalpl_cli import main, threads
 from amodalpl_cli.main import app
 
 
@@ -26,7 +26,9 @@ def in_a_process(args, **environment):
         "main.set_threads = act\n"
         f"main.app({args!r})\n"
     )
-    kept = {name: value for name, value in os.environ.items() if name not in (*threads._COUNTS, "OMP_WAIT_POLICY")}
+    kept = {
+        name: value for name, value in os.environ.items() if name not in (*threads.THREAD_COUNTS, "OMP_WAIT_POLICY")
+    }
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=kept | environment
     )
@@ -36,8 +38,15 @@ def in_a_process(args, **environment):
 @pytest.mark.parametrize(
     "args", [["--threads", "1", "doctor"], ["doctor", "--threads", "1"], ["doctor", "--threads=1", "--json"]]
 )
-def test_threads_anywhere_reach_torch_which_waits_without_spinning(args):
-    assert in_a_process(args) == [1, "passive"]
+def test_threads_are_taken_anywhere(args, monkeypatch, fake_stage):
+    taken = []
+    monkeypatch.setattr(main, "set_threads", taken.append)
+    fake_stage("tools.doctor", "doctor")
+    assert CliRunner().invoke(app, args).exit_code == 0 and taken == [1]
+
+
+def test_they_reach_torch_which_waits_without_spinning():
+    assert in_a_process(["--threads", "1", "doctor"]) == [1, "passive"]
 
 
 def test_what_the_environment_says_holds():

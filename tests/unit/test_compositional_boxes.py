@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from amodalpl.detector.compositional import training
 from amodalpl.detector.compositional.features import (
     BACKBONES,
     FeatureExtractor,
@@ -172,16 +173,19 @@ def test_the_hidden_half_is_added(colours, model, centred):
 def test_a_training_goes_on_after_its_last_part(colours, model, tmp_path, monkeypatch):
     again = trainer(colours, tmp_path)
 
-    def killed(self, category_id, concepts):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
+    def learnt_again(*_, **__):
+        raise AssertionError("concepts are there")
+
     with monkeypatch.context() as patch:
-        patch.setattr(BoxTrainer, "_fit_class", killed)
+        patch.setattr(training, "fit_poses", killed)
         with pytest.raises(KeyboardInterrupt):
             again.fit()
     assert [p.name for p in tmp_path.iterdir()] == ["concepts.pth"]
     with monkeypatch.context() as patch:
-        patch.setattr(BoxTrainer, "_fit_concepts", killed)
+        patch.setattr(training, "fit_vmf", learnt_again)
         after = again.fit()
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), after.state_dict().values(), strict=True))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,11 +11,10 @@ from amodalpl.completion.predictor import CompletionPrediction
 from amodalpl.labelling.contact import (
     CLEAR_LEAD,
     SMALLEST_PX,
-    _unseen,
-    _within,
     contact_of,
     is_doubtful,
     order_by_contact,
+    orders_by_contact,
 )
 
 SURE = np.float32(0.9)
@@ -133,15 +134,56 @@ def test_the_contact_is_as_deep_as_three_hundredths_of_the_smaller_object(side, 
     assert contact.visible[0].sum() == reach_px * (min(side, other) + reach_px * (side > other))
 
 
-@pytest.mark.parametrize("window", [np.s_[5:15, 40:60], np.s_[20:30, 5:15], np.s_[20:40, 40:60]])
+def goes_on_at(row, column):
+    """The order of the squares where the first surely goes on at one pixel of the second, by the crop that is given."""
+    masks, image_hw = halves(), (30, 60)
+    maps = np.zeros((2, *image_hw), np.float32)
+    maps[0, row, column] = SURE
+
+    def order(window):
+        crops = [
+            CompletionPrediction(None, 0, window, maps[k][window], masks[1 - k][window], masks[k][window])
+            for k in range(2)
+        ]
+        plan = SimpleNamespace(ordering=SimpleNamespace(gap_px=0), contact_crops=())
+        [[found]] = orders_by_contact(plan, [SimpleNamespace(masks=masks)], [[(0, 1)]], [crops], [0.5])
+        return directions(found)
+
+    return order
+
+
+@pytest.mark.parametrize("row", [5, 14, 24], ids=["first row", "middle", "last row"])
+@pytest.mark.parametrize(
+    "window",
+    [np.s_[0:30, 0:60], np.s_[3:28, 7:50], np.s_[5:25, 25:26]],
+    ids=["photo", "around both", "within the contact"],
+)
+def test_predictions_are_read_where_their_crop_lies(row, window):
+    assert goes_on_at(row, 25)(window) == {(1, 0)}  # the only column of the second that is in the contact
+    assert goes_on_at(row, 26)(window) == set()
+
+
+@pytest.mark.parametrize(
+    "window",
+    [np.s_[0:30, 0:20], np.s_[0:30, 40:60], np.s_[27:30, 0:60], np.s_[20:30, 30:40]],
+    ids=["left", "right", "below", "aslant"],
+)
 def test_nothing_is_known_of_a_contact_outside_the_crop(window):
-    """The crop shows the first 20 rows and 30 columns; beside it, below it, and both."""
-    everywhere = np.ones((20, 30), bool)
-    prediction = CompletionPrediction(
-        None, 0, np.s_[0:20, 0:30], np.ones((20, 30), np.float32), everywhere, ~everywhere
-    )
-    rows, columns = window
-    unseen = _unseen(prediction)
-    found = _within(window, prediction.window, unseen)
-    assert not found.any() and found.shape == (rows.stop - rows.start, columns.stop - columns.start)
-    assert _within(np.s_[10:25, 20:40], prediction.window, unseen).sum() == 10 * 10
+    assert goes_on_at(slice(None), slice(None))(np.s_[0:30, 0:60]) == {(1, 0)}
+    assert goes_on_at(slice(None), slice(None))(window) == set()
+
+
+def test_an_object_goes_on_only_where_it_is_not_seen_and_something_may_hide_it():
+    masks = halves()
+    everywhere, window = np.full((30, 60), SURE), np.s_[0:30, 0:60]
+    plan = SimpleNamespace(ordering=SimpleNamespace(gap_px=0), contact_crops=())
+
+    def order(behind, modal):
+        first = CompletionPrediction(None, 0, window, everywhere, behind, modal)
+        second = CompletionPrediction(None, 0, window, 0 * everywhere, masks[0], masks[1])
+        [[found]] = orders_by_contact(plan, [SimpleNamespace(masks=masks)], [[(0, 1)]], [[first, second]], [0.5])
+        return directions(found)
+
+    assert order(masks[1], masks[0]) == {(1, 0)}
+    assert order(np.zeros_like(masks[1]), masks[0]) == set()
+    assert order(masks[1], masks[0] | masks[1]) == set()

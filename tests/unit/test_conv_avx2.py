@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from amodalpl.models import unet
 from amodalpl.models.conv_avx2 import PATCHES_COPIED, Convolution, train_at_full_speed
 from amodalpl.models.unet import UNet
 
@@ -79,7 +78,7 @@ def test_whole_network_learns_the_same(monkeypatch):
     network = UNet(2, 8, init_gain=1.0).to(memory_format=torch.channels_last)
     x = torch.rand(3, 2, 32, 32).to(memory_format=torch.channels_last)
     with monkeypatch.context() as patch:
-        patch.setattr(unet, "_in_channels_last", lambda gradient: gradient)
+        patch.setattr(torch.Tensor, "register_hook", lambda *_: None)  # gradients as torch alone makes them
         plain = gradients(network, x)
     without_avx512(monkeypatch)
     train_at_full_speed(network)

@@ -7,6 +7,7 @@ from amodalpl.errors import DataError, OutputError
 from amodalpl.evaluation.completion import evaluate_completion
 from amodalpl.evaluation.order import evaluate_order
 from amodalpl.masks import rle
+from amodalpl.metrics.per_object import GIVEN, PREDICTED
 
 MICRO = "completion, micro (PCNet/ASBU): all"
 MEANS = "completion, per-instance means: all"
@@ -340,6 +341,25 @@ def test_visible_masks_of_labels_are_compared_with_those_of_the_truth(tmp_path, 
     eroded = annotation(12, BACK, BACK & ~FRONT & box(0, 8, 5, 30))  # half of its 70 visible pixels
     labels = write(tmp_path, "labels.json", [annotation(11, FRONT, FRONT), eroded])
     assert evaluate_completion(truth, labels).counts["modal_iou_of_labels"] == 0.75
+
+
+WIDE = box(0, 0, 10, 30)
+
+
+@pytest.mark.parametrize(
+    ("seen_columns", "given"),
+    [([None, None], True), ([30, 30], True), ([29, 27], True), ([27, 27], True), ([24, 21], False)],
+    ids=["masks without visible parts", "the truth's", "shared pixels gone", "nine tenths", "a detector's"],
+)
+def test_means_over_objects_are_those_of_what_was_given(tmp_path, seen_columns, given):
+    """Visible masks like the truth's were given (ViTA-Seg); others were predicted with the whole ones (C2F-Seg)."""
+    known = write(tmp_path, "known.json", [annotation(k, WIDE, WIDE, image_id=k) for k in (1, 2)])
+    seen = [None if columns is None else box(0, 0, 10, columns) for columns in seen_columns]
+    labels = [annotation(k, WIDE, modal, image_id=k) for k, modal in enumerate(seen, 1)]
+    if seen_columns[0] is None:
+        labels = [annotation(k, modal=WIDE, image_id=k) for k in (1, 2)]
+    scores = evaluate_completion(known, write(tmp_path, "labels.json", labels)).scores
+    assert (f"{GIVEN}: all" in scores, f"{PREDICTED}: all" in scores) == (given, not given)
 
 
 def test_unknown_levels_are_refused(truth):

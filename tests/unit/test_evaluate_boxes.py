@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from amodalpl.errors import DataError
-from amodalpl.evaluation import boxes as evaluation
 from amodalpl.evaluation.boxes import best_match, evaluate_boxes, moved_sides
 from amodalpl.masks import rle
 from amodalpl_cli.main import app
@@ -116,8 +115,8 @@ def test_a_class_that_is_not_learnt_is_an_empty_mask(truth, monkeypatch):
     other["categories"].append({"id": 2, "name": "tram"})
     other["annotations"][1]["category_id"] = 2
     truth.write_text(json.dumps(other))
-    monkeypatch.setattr(evaluation, "_open", lambda *_: {"told": Knows("car", "bus")})
-    summary = evaluate_boxes(truth, truth.parent, levels="kins")
+    monkeypatch.setattr("amodalpl.detector.box_prompt.open_box_prompt", lambda *_: Knows("car", "bus"))
+    summary = evaluate_boxes(truth, truth.parent, [truth.parent / "detector"], levels="kins")
     row = summary.scores[NAME.format("visible", "exact")]["told"]
     assert (row["FG-0"], row["FG-2"]) == (0.5, 0.0)
     assert summary.counts["of a class that a model has not learnt"] == {"told": 1}

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError, OutputError
 from amodalpl.evaluation.compare import compare_evaluations
-from amodalpl.evaluation.completer import evaluate_completer
+from amodalpl.evaluation.completer_on_holdout import evaluate_completer
 from amodalpl.pipeline.complete import complete
 from amodalpl.pipeline.synth import synth
 from amodalpl.settings import LabelSettings

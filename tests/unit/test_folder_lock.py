@@ -8,6 +8,8 @@ import gc
 import logging
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -32,17 +34,16 @@ def holding(folder):
     return child
 
 
+ASK = (
+    "import sys, pathlib; from amodalpl.runtime.folder_lock import lock_folder; lock_folder(pathlib.Path(sys.argv[1]))"
+)
+
+
 def refused(folder):
-    """Tell whether another process would be refused."""
-    child = os.fork()
-    if child == 0:
-        folder_lock._held.clear()  # what it has from its parent
-        try:
-            lock_folder(folder)
-        except OutputError:
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    """Tell whether another process, which has nothing of this one, would be refused."""
+    asked = subprocess.run([sys.executable, "-c", ASK, str(folder)], capture_output=True, text=True)
+    assert not asked.returncode or "OutputError: " in asked.stderr, asked.stderr
+    return asked.returncode != 0
 
 
 def end(child):
@@ -62,7 +63,7 @@ def test_second_process_gets_one_clear_line_until_the_first_is_killed(tmp_path):
 
 
 def test_stage_is_refused_before_it_touches_anything(tmp_path):
-    StageRun.open(tmp_path, "synth", {}, {}, 0)._lock.release()
+    StageRun.open(tmp_path, "synth", {}, {}, 0)  # nothing refers to it: its lock is gone
     (tmp_path / ".weights.part0.pth").write_text("being written")
     child = holding(tmp_path)
     try:
@@ -115,16 +116,16 @@ def test_forked_helper_neither_keeps_nor_drops_the_lock(tmp_path):
 
 def test_a_file_that_its_holder_has_just_taken_away_is_no_lock(tmp_path, monkeypatch):
     """Between opening the file and locking it, the run before may end, and another one make a new file."""
-    lock_byte, file, swapped = folder_lock._lock_byte, tmp_path / LOCK_FILE, []
+    lockf, file, swapped = fcntl.lockf, tmp_path / LOCK_FILE, []
 
-    def too_late(descriptor):
+    def too_late(descriptor, *how):
         if not swapped:
             swapped.append(os.fstat(descriptor).st_ino)
             file.unlink()
             file.touch()
-        lock_byte(descriptor)
+        lockf(descriptor, *how)
 
-    monkeypatch.setattr(folder_lock, "_lock_byte", too_late)
+    monkeypatch.setattr(fcntl, "lockf", too_late)
     lock = lock_folder(tmp_path)
     assert refused(tmp_path)  # so it is the new file that is locked
     lock.release()
@@ -148,7 +149,6 @@ def test_file_system_that_does_not_lock_is_said_once(tmp_path, monkeypatch, capl
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "lockf", unsupported)
-    folder_lock._say_unlocked.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             lock_folder(tmp_path)
@@ -181,8 +181,8 @@ def test_finished_run_in_a_read_only_folder_can_be_read(tmp_path, monkeypatch):
 
 def test_a_released_lock_is_not_handed_out_for_a_new_file_of_the_same_number(tmp_path):
     released = lock_folder(tmp_path)  # still referred to, as by the run that it was of
+    os.link(tmp_path / LOCK_FILE, tmp_path / "same number")  # file systems give freed numbers to the next file
     released.release()
-    (tmp_path / LOCK_FILE).touch()
-    found = os.stat(tmp_path / LOCK_FILE)
-    folder_lock._held[found.st_dev, found.st_ino] = released  # file systems give freed numbers to the next file
-    assert lock_folder(tmp_path).release.alive
+    (tmp_path / "same number").rename(tmp_path / LOCK_FILE)
+    taken = lock_folder(tmp_path)
+    assert taken is not released and refused(tmp_path)

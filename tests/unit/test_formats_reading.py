@@ -489,8 +489,8 @@ def test_a_large_file_is_read_with_helpers_and_is_the_same(tmp_path, monkeypatch
     entries = [annotation(k, segmentation=spellings[k % 5]) for k in range(1, 40)]
     file = write(tmp_path, entries)
     alone = read_annotations(file)
-    monkeypatch.setattr("amodalpl.data.read._LARGE_BYTES", 1)
-    monkeypatch.setattr("amodalpl.data.coco_parsing._ENTRIES_AT_ONCE", 7)
+    monkeypatch.setattr("amodalpl.data.read.LARGE_BYTES", 1)
+    monkeypatch.setattr("amodalpl.data.coco_parsing.ENTRIES_AT_ONCE", 7)
     helped = read_annotations(file)
     assert (helped.instances, helped.dropped) == (alone.instances, alone.dropped)
     assert len(alone.instances) == 15 and len(alone.dropped) == 24

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from amodalpl.completion.training import _optimizer, _Trainable, train
+from amodalpl.completion.training import CompleterWithLoss, build_optimizer, train
 from amodalpl.models.completer import build_completer
 from amodalpl.models.completer_table import METHODS
 from amodalpl.models.sync_batchnorm import share_statistics
@@ -39,7 +39,7 @@ class OneDevice(TorchDispatchMode):
 
 def loss_on_gpu(method, with_image, misplaced=None):
     completer = build_completer(method, 4, with_image).to("meta")
-    model = _Trainable(completer, TrainingSettings(), "cpu")
+    model = CompleterWithLoss(completer, TrainingSettings(), "cpu")
     names = ("modal", "occluder", "boundary", "target", "unknown")
     batch = {name: torch.zeros(2, 1, SIDE, SIDE, dtype=torch.bool, device="meta") for name in names}
     if with_image:
@@ -90,7 +90,7 @@ def test_the_fused_optimizer_is_there(optimizer):
     completer = build_completer("asbu", 4, False)
     with FakeTensorMode(allow_non_fake_inputs=True):
         on_fake_gpu(completer)
-        made = _optimizer(completer, TrainingSettings(optimizer=optimizer), fused=True)
+        made = build_optimizer(completer, TrainingSettings(optimizer=optimizer), fused=True)
     assert made.param_groups[0]["fused"] is True
 
 

@@ -6,7 +6,7 @@ import pytest
 from drawn_holdout import SETTINGS, VIEW, holdout, trained
 
 from amodalpl.calibration.choose_thresholds import choose
-from amodalpl.evaluation.completer import quick_score, score
+from amodalpl.evaluation.completer_on_holdout import quick_score, score
 from amodalpl.evaluation.uncertainty_report import PIXELS, PROMISE
 from amodalpl.settings import LabelSettings
 

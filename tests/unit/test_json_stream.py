@@ -110,7 +110,7 @@ def gathered(path, *streamed):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("at_once", [1, 2, 3, 7, 2**18])
 def test_any_layout_is_read_wherever_it_is_cut(tmp_path, monkeypatch, layout, at_once):
-    monkeypatch.setattr(json_stream, "_CHARACTERS", at_once)
+    monkeypatch.setattr(json_stream, "CHARACTERS_AT_ONCE", at_once)
     text = json.dumps(WHOLE, **{"ensure_ascii": False, **LAYOUTS[layout]})
     (tmp_path / "a.json").write_bytes(f" {text}\r\n\t".encode("utf-8", "surrogatepass"))
     assert gathered(tmp_path / "a.json") == WHOLE
@@ -147,7 +147,7 @@ def test_what_is_not_gone_through_is_passed_over(tmp_path):
 )
 @pytest.mark.parametrize("at_once", [1, 2**18])
 def test_what_json_refuses_is_refused(tmp_path, monkeypatch, text, at_once):
-    monkeypatch.setattr(json_stream, "_CHARACTERS", at_once)
+    monkeypatch.setattr(json_stream, "CHARACTERS_AT_ONCE", at_once)
     (tmp_path / "a.json").write_text(text)
     with pytest.raises((ValueError, RecursionError, AssertionError)):
         assert isinstance(json.loads(text), dict)
@@ -156,7 +156,7 @@ def test_what_json_refuses_is_refused(tmp_path, monkeypatch, text, at_once):
 
 
 def test_place_of_the_damage_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(json_stream, "_CHARACTERS", 4)
+    monkeypatch.setattr(json_stream, "CHARACTERS_AT_ONCE", 4)
     (tmp_path / "a.json").write_text('{"l": [1, 2, 3, oh]}')
     with pytest.raises(DataError, match=r"\(Expecting value at character 16\)"):
         gathered(tmp_path / "a.json", "l")

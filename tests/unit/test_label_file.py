@@ -107,7 +107,7 @@ def test_entries_that_are_none_are_refused(read, bad, reason):
 
 
 def test_place_of_an_entry_is_told_wherever_it_stands(read, monkeypatch):
-    monkeypatch.setattr(label_file, "_AT_ONCE", 2)
+    monkeypatch.setattr(label_file, "ENTRIES_AT_ONCE", 2)
     good = [label(n) for n in range(5)]
     with pytest.raises(DataError, match=r"annotations\[5\].id: expected an id of its own, got 1 again"):
         read(content(*good, label(1), label(0)))

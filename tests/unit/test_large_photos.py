@@ -11,7 +11,7 @@ import pytest
 
 from amodalpl.calibration.holdout import Case
 from amodalpl.completion.predictor import Scene
-from amodalpl.evaluation.completer import count_order
+from amodalpl.evaluation.completer_on_holdout import count_order
 from amodalpl.evaluation.completion import evaluate_completion
 from amodalpl.evaluation.order import evaluate_order
 from amodalpl.labelling.label_scenes import SceneLabels

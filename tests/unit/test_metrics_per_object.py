@@ -1,11 +1,10 @@
-"""Means over objects as C2F-Seg and ViTA-Seg print them, and which of the two is printed."""
+"""Means over objects as C2F-Seg and ViTA-Seg print them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from amodalpl.evaluation.completion import _Tally
 from amodalpl.metrics.completion import count_instance
 from amodalpl.metrics.per_object import compute_given, compute_predicted
 
@@ -27,12 +26,3 @@ def test_a_mask_that_sticks_out_counts_as_hidden_where_masks_are_predicted():
     stuck_out = row(80, 80, 90)
     assert compute_given([stuck_out])["hidden_objects"] == 0
     assert compute_predicted([stuck_out]) == {"instances": 1, "iou": 1.0, "hidden_objects": 1, "hidden_iou": 0.0}
-
-
-@pytest.mark.parametrize(
-    ("modal_ious", "given"),
-    [([], True), ([1.0, 1.0], True), ([0.97, 0.9], True), ([0.8, 0.7], False)],
-    ids=["masks without visible parts", "the truth's", "shared pixels gone", "a detector's"],
-)
-def test_what_was_given_decides(modal_ious, given):
-    assert _Tally(modal_ious=modal_ious).visible_were_given is given

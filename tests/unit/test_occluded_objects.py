@@ -11,6 +11,7 @@ from amodalpl.settings import SynthesisSettings
 from amodalpl.synthesis import occluded_objects
 from amodalpl.synthesis.holdout import Source
 from amodalpl.synthesis.occluded_objects import draw_occluded, surroundings_of
+from amodalpl.synthesis.placement_geometry import paste
 
 SETTINGS = SynthesisSettings(feather_px=0)
 LEVELS = pytest.mark.parametrize("level", OCCLUDED_VEHICLES.levels, ids=lambda level: level.name)
@@ -94,14 +95,11 @@ def test_equal_generators_give_equal_scenes(source, donors):
 
 def test_a_paste_that_forgets_the_truth_is_seen(source, donors, monkeypatch):
     """The fault planted: an occluder that is in the pixels, one column aside from where the truth has it."""
-    real = occluded_objects._paste
 
-    def aside(image, donor, matrix, mask, whole, settings):
-        moved = matrix + np.array([[0, 0, 1.0], [0, 0, 0]])
-        shifted = boxed(np.roll(np.asarray(mask), 1, axis=1))
-        real(image, donor, moved, shifted, whole, settings)
+    def aside(image, pixels, mask, feather_px):
+        return paste(image, pixels, np.roll(mask, 1, axis=1), feather_px)
 
-    monkeypatch.setattr(occluded_objects, "_paste", aside)
+    monkeypatch.setattr(occluded_objects, "paste", aside)
     with pytest.raises(AssertionError):
         for seed in range(3):
             test_both_shares_are_those_of_the_pixels_that_turned_white(

@@ -109,7 +109,7 @@ def test_training_and_labelling_go_on_after_their_last_part(trained, tmp_path, m
         train_compositional(file, images, tmp_path / "model", resolve(SETTINGS), init="none")
     assert read_json(tmp_path / "model" / "run.json", "")["state"] == "unfinished"
     with monkeypatch.context() as patch:
-        patch.setattr("amodalpl.detector.compositional.training.BoxTrainer._features", killed)
+        patch.setattr("amodalpl.detector.compositional.training.crop_box", killed)
         train_compositional(file, images, tmp_path / "model", resolve(SETTINGS), init="none")
     assert whole == {n: (tmp_path / "model" / n).read_bytes() for n in whole}
 

@@ -157,7 +157,7 @@ def test_photos_of_the_hold_out_are_never_learnt_from_and_are_labelled(place, or
 
 def test_it_ends_when_the_hold_out_no_longer_improves_and_keeps_the_best(place, monkeypatch, tmp_path):
     oracle = Oracle(place, monkeypatch, shares=(0.4, 0.8, 0.5, 1.0))
-    monkeypatch.setattr(stage, "_actions", changing(stage._actions))
+    monkeypatch.setattr(stage, "count_actions", changing(stage.count_actions))
     done = run(place, tmp_path / "out", rounds=3)
     assert [number for number, *_ in oracle.trained] == [0, 1, 2]  # not 3, which would have been the best
     assert done.counts["best round"] == 1

@@ -113,7 +113,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_start(tmp_path, monke
     kept = [tmp_path / ".hidden.json", tmp_path / "a.part0.json", tmp_path / "bank" / ".parts"]
     for file in left + kept:
         file.write_text("half")
-    run._lock.release()
+    del run  # its lock goes with it
     open_run(tmp_path)
     assert [file.exists() for file in left + kept] == [False] * 3 + [True] * 3
 
