@@ -27,7 +27,9 @@ from amodalpl.masks.geometry import dilate
 from amodalpl.models.completer import build_completer
 from amodalpl.models.completer_table import METHODS
 from amodalpl.pipeline import make_labels as stage
+from amodalpl.pipeline.completer_in_use import CompleterInUse
 from amodalpl.pipeline.make_labels import make_labels
+from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.runtime import parts
 from amodalpl.runtime.progress import Progress
 from amodalpl.settings_values import resolve
@@ -331,6 +333,13 @@ def test_every_part_is_read_once(made, scenes, tmp_path, monkeypatch):
     make_labels(scenes.annotations, scenes.images, completer, tmp_path / "out", settings(), device="cpu")
     assert read == ["000000.jsonl", "000001.jsonl", "000002.jsonl"]
     assert results(tmp_path / "out") == results(made.out)
+
+
+def test_annotations_and_a_completer_that_is_ready_are_all_it_takes(made, scenes, tmp_path):
+    network = CompleterInUse.open(made.out.parent / "completer", "torch", "cpu")
+    data = read_annotations(scenes.annotations)
+    counts = pseudolabel(data, scenes.images, network, tmp_path, settings().labels, tmp_path / "parts")
+    assert results(tmp_path) == results(made.out) and counts == made.counts
 
 
 def test_second_call_does_nothing(made, scenes):
