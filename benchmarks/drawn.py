@@ -26,9 +26,9 @@ _COARSENED_PX = 0.7  # of an outline, for about as many points as COCO's have
 _ENLARGED = 4  # drawn at a quarter of that, which is enough for an outline
 
 
-def draw_photos(folder: Path, count: int, size_hw: tuple[int, int] = (240, 320)) -> drawn_scenes.SceneFiles:
+def draw_photos(folder: Path, count: int) -> drawn_scenes.SceneFiles:
     """Write drawn photos with modal masks."""
-    return drawn_scenes.write_scenes(folder, count, SEED, size_hw)
+    return drawn_scenes.write_scenes(folder, count, SEED, (240, 320))
 
 
 def build_bank(folder: Path, photos: drawn_scenes.SceneFiles, with_image: bool) -> tuple[Path, PipelineSettings]:
@@ -70,7 +70,7 @@ def fresh_completer(settings: PipelineSettings, device: torch.device) -> Any:
     return build_completer(wanted.method, wanted.width, wanted.image, wanted.init_gain).to(device)
 
 
-def scene_of_eight(seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
+def scene_of_eight() -> tuple[np.ndarray, np.ndarray]:
     """Draw a photo-sized scene with exactly 8 instances.
 
     Returns:
@@ -78,7 +78,7 @@ def scene_of_eight(seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
         image: (H, W, 3) uint8 RGB.
     """
     for number in range(1000):
-        scene = drawn_scenes.draw_scene(np.random.default_rng([seed, number]), _small_hw(), objects=(9, 11))
+        scene = drawn_scenes.draw_scene(np.random.default_rng([SEED, number]), _small_hw(), objects=(9, 11))
         seen = scene.modal[scene.modal.any(axis=(1, 2))]
         if len(seen) >= 8:
             return _enlarge(seen[:8], axes=(1, 2)), _enlarge(scene.image, axes=(0, 1))

@@ -134,14 +134,13 @@ def image_size_hw(path: Path, annotated_hw: tuple[int, int] | None = None) -> tu
     return _as_annotated(data, _size_hw(path, data), annotated_hw)
 
 
-def check_image(path: Path, *, decode: bool = False, annotated_hw: tuple[int, int] | None = None) -> tuple[int, int]:
+def check_image(path: Path, annotated_hw: tuple[int, int] | None = None) -> tuple[int, int]:
     """Return (height, width) of what `read_image` returns, of a photo that is there and whole.
 
     PNG is followed chunk by chunk with its checksums, JPEG to its end marker; other kinds are decoded.
 
     Args:
         path: of the photo.
-        decode: decode every kind; slower, finds little more.
         annotated_hw: as for `read_image`.
 
     Raises:
@@ -150,7 +149,7 @@ def check_image(path: Path, *, decode: bool = False, annotated_hw: tuple[int, in
     data = _read_bytes(path)
     _require_whole(path, data)
     size_hw = _size_hw(path, data)
-    if decode or _header_size_hw(data) is None:
+    if _header_size_hw(data) is None:
         height, width = _decode(path, data).shape[:2]
         size_hw = (height, width)
     return _as_annotated(data, size_hw, annotated_hw)

@@ -15,6 +15,7 @@ from .completion import Counts
 
 HIDDEN = "hidden parts, micro (PCNet/ASBU), with intervals"
 METRIC = "invisible_miou"
+_OURS = "labels"  # the row of what is evaluated
 
 
 @dataclass
@@ -41,12 +42,12 @@ class HiddenParts:
         draws = draw_photos(len(sums), seed)
         return ratio_of_sums([shared for shared, _ in sums], [either for _, either in sums], draws)
 
-    def scores(self, ours: str = "labels", seed: int = 0) -> dict[str, dict[str, float | None]]:
-        """Return `invisible_miou` of each row, and by how much one row is better than each of the others."""
+    def scores(self) -> dict[str, dict[str, float | None]]:
+        """Return `invisible_miou` of each row, and by how much the labels are better than each of the others."""
         rows = list(next(iter(self.photos.values()), {}))
-        found = {row: self.ratio(row, seed) for row in rows}
-        if ours in found:
-            found |= {f"{ours} - {row}": found[ours].minus(found[row]) for row in rows if row != ours}
+        found = {row: self.ratio(row) for row in rows}
+        if _OURS in found:
+            found |= {f"{_OURS} - {row}": found[_OURS].minus(found[row]) for row in rows if row != _OURS}
         return {name: value.as_scores(METRIC) for name, value in found.items()}
 
     def to_json(self) -> dict[str, dict[str, list[int]]]:

@@ -1,5 +1,7 @@
 """Label Studio: an export as it writes it, its run lengths, and back."""
 
+import base64
+import io
 import json
 import math
 from dataclasses import replace
@@ -7,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from drawn_data_sets import SIZE_HW, box, data_set, described, drawn, write_photos
+from PIL import Image
 
 from amodalpl.convert import label_studio
 from amodalpl.convert.shared.label_studio_rle import decode, encode
@@ -62,6 +65,40 @@ def test_every_kind_of_result(tmp_path):
     assert rle.area_px(outlines[3].pixels(SIZE_HW)) == pytest.approx(math.pi * 12 * 8, rel=0.04)
     assert (rle.decode(outlines[4].rle) == mask).all()
     assert [reason for _, reason in data.left_out] == ["not an area: 'keypointlabels'"]
+
+
+def bitmask(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return {"imageDataURL": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")}
+
+
+@pytest.mark.parametrize("see_through", [True, False], ids=["clear ground", "black ground"])
+def test_a_bitmask_is_what_is_not_see_through_or_else_not_black(tmp_path, see_through):
+    mask = drawn((3, 4, 5, 6), holes=[(4, 5, 1, 1)])
+    pixels = np.zeros((*SIZE_HW, 4), np.uint8)
+    pixels[..., 3] = 255
+    pixels[mask] = 255
+    if see_through:
+        pixels[..., :3], pixels[~mask] = 0, 0
+    data = label_studio.read(write(tmp_path, task(result("bitmasklabels", value=bitmask(pixels)))), None)
+    [found] = data.instances
+    assert (rle.decode(found.modal_mask.rle) == mask).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (bitmask(np.zeros((4, 5), np.uint8)), "mask of another size than its photo: got 5 x 4"),
+        ({"imageDataURL": "data:image/png;base64,AAAA"}, "malformed mask: expected a PNG in base64"),
+        ({"imageDataURL": "http://host/a.png"}, "malformed mask: expected a PNG in base64"),
+        ({}, "malformed mask: expected a PNG in base64"),
+    ],
+    ids=["size", "no PNG", "address", "nothing"],
+)
+def test_a_bitmask_that_is_none_is_left_out(tmp_path, value, reason):
+    file = write(tmp_path, task(result(), result("bitmasklabels", value=value)))
+    assert [why for _, why in label_studio.read(file, None).left_out] == [reason]
 
 
 def test_run_lengths_as_the_tool_packs_them():

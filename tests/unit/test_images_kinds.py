@@ -63,7 +63,7 @@ def test_turned_only_where_masks_fit_no_other_way(tmp_path, orientation, suffix)
     shown = read_image(path, SIZE_HW[::-1])
     assert corners_of(shown) == SHOWN.get(orientation, stored) and shown.flags.c_contiguous
     assert image_size_hw(path, SIZE_HW[::-1]) == shown.shape[:2] == (SIZE_HW[::-1] if orientation > 4 else SIZE_HW)
-    assert check_image(path, decode=True, annotated_hw=SIZE_HW[::-1]) == shown.shape[:2]
+    assert check_image(path, annotated_hw=SIZE_HW[::-1]) == shown.shape[:2]
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
