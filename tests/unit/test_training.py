@@ -355,7 +355,7 @@ def test_pixels_without_a_mask_weigh_more_where_neighbours_may_lack_theirs(given
     """With nothing shown in front, all pixels are such: the loss is their weight times that of the papers."""
     completer = build_completer("layered", 4, False).eval()
     masks = {name: torch.rand(2, 1, 16, 16) > 0.5 for name in ("modal", "target")}
-    masks["occluder"] = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
+    masks |= dict.fromkeys(("occluder", "boundary"), torch.zeros(2, 1, 16, 16, dtype=torch.bool))
     settings = TrainingSettings(outside_weight=given)
     plain = CompleterWithLoss(completer, TrainingSettings(outside_weight=1.0), "cpu")(**masks)["loss"]
     loss = CompleterWithLoss(completer, settings, "cpu", unmasked)(**masks)["loss"]
