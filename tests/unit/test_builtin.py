@@ -135,6 +135,17 @@ def test_trainings_that_it_started_from_are_told(trained, synth_dir, tmp_path):
     assert str(trained.parent) not in json.dumps(told)
 
 
+def test_so_is_the_packages_own_that_it_started_from(ours, synth_dir, tmp_path, monkeypatch):
+    complete(synth_dir, tmp_path / "on", merge(SHORT, {"training": {"steps": 3}}), "cpu", init="builtin")
+    (tmp_path / "builtin").mkdir()
+    pack(tmp_path / "on", tmp_path / "builtin")
+    told = read(tmp_path / "builtin", "provenance.json")
+    assert (told["steps"], [before["steps"] for before in told["started from"]]) == (3, [2])
+    monkeypatch.setattr(builtin, "FOLDER", tmp_path / "builtin")  # where other weights are by now
+    with pytest.raises(DataError, match="expected the weights that the training started from, got others"):
+        pack(tmp_path / "on", tmp_path / "again")
+
+
 def test_an_unfinished_training_is_not_packed(trained, tmp_path):
     folder = tmp_path / "unfinished"
     shutil.copytree(trained, folder)
