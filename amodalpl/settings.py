@@ -264,8 +264,11 @@ class TrainingSettings(Settings):
     inside_weight: float | None = Field(
         None, gt=0, description="weight of the loss under the occluder; the method's own unless given"
     )
-    outside_weight: float = Field(
-        1.0, gt=0, description="weight elsewhere; 1 in the papers, more to learn what things without a mask hide"
+    outside_weight: float | None = Field(
+        None,
+        gt=0,
+        description="weight elsewhere; 1 as in the papers, or 10 where synthesis.layers.unmasked teaches what things "
+        "without a mask hide, unless given",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the network")
     validate_every: int = Field(2000, ge=1, description="steps between two scores on the hold-out")

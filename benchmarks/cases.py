@@ -25,7 +25,7 @@ from amodalpl.errors import MissingPackageError
 from amodalpl.io.images import read_image
 from amodalpl.labelling.label_scenes import label_scenes
 from amodalpl.labelling.plan import plan_labels
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.synth import synth
 from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.runtime.progress import SILENT, Progress
@@ -187,12 +187,12 @@ def label_photos(method: str, setting: Setting) -> Result:
         photos = drawn.draw_photos(setting.folder / "more", 2000 if on_gpu else 48)
     machine = measure_machine(setting.device, torch.float16 if on_gpu else torch.float32)
     start = time.perf_counter()
-    summary = pseudolabel(photos.annotations, photos.images, folder, setting.folder / "labels", settings, device=name)
+    summary = make_labels(photos.annotations, photos.images, folder, setting.folder / "labels", settings, device=name)
     wait(setting.device)
     labels = summary.counts["labels"]
     seconds = (time.perf_counter() - start) / labels
     with FlopCounterMode(display=False) as counter:  # not in the run that is timed
-        pseudolabel(photos.annotations, photos.images, folder, setting.folder / "again", settings, device=name)
+        make_labels(photos.annotations, photos.images, folder, setting.folder / "again", settings, device=name)
     floor_s = machine.seconds_for(counter.get_total_flops() / labels, 0)
     return Result(1 / seconds, "instances per second", seconds, floor_s, machine)
 
@@ -302,11 +302,11 @@ def label_large_photos(photos: int, objects: int, size_hw: tuple[int, int], rest
     settings, name = resolve({}), setting.device.type
     machine = measure_machine(setting.device)
     start = time.perf_counter()
-    summary = pseudolabel(file, images, folder, setting.folder / "labels", settings, device=name)
+    summary = make_labels(file, images, folder, setting.folder / "labels", settings, device=name)
     wait(setting.device)
     seconds = time.perf_counter() - start
     with FlopCounterMode(display=False) as counter:  # not in the run that is timed
-        pseudolabel(file, images, folder, setting.folder / "again", settings, device=name)
+        make_labels(file, images, folder, setting.folder / "again", settings, device=name)
     floor_s = machine.seconds_for(counter.get_total_flops(), 0)
     return Result(seconds, f"s for {summary.counts['labels']} labels", seconds, floor_s, machine)
 

@@ -40,7 +40,7 @@ from amodalpl.io.files import read_json, write_json
 from amodalpl.metrics import ordering
 from amodalpl.metrics.occluded_detection import occluded_protocol
 from amodalpl.pipeline.complete import complete
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.refine import refine
 from amodalpl.pipeline.synth import synth
 from amodalpl.pipeline.train_detector import train_detector
@@ -166,7 +166,7 @@ def _pseudolabel(options: argparse.Namespace, seed: int, scenes: SceneFiles, out
     if options.completer_steps:
         wanted = {"seed": seed, "training": {"steps": options.completer_steps}}
         complete(out / "synth", out / "completer", merge(read_config(Path("demo")), wanted), options.device)
-    pseudolabel(scenes.annotations, scenes.images, completer, out / "labels", settings, device=options.device)
+    make_labels(scenes.annotations, scenes.images, completer, out / "labels", settings, device=options.device)
     return out / "labels" / LABELS
 
 

@@ -29,6 +29,9 @@ THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 NO_GROWTH = 1.0  # the threshold that no probability exceeds
 COMPLETION_THRESHOLDS = THRESHOLDS[::2]  # for the order, which weighs every contact again for each
 UNMASKED_DRAWS, UNMASKED_SHARE = 2, 0.5  # scenes again, with so many of their occluders unknown, for what features tell
+FEWEST_SURE = 20  # objects that are sure to be whole and lose a part to others, to tell what grows where no object is
+MOST_FALSE_GROWTH = 0.01  # of objects that nothing hides, on average
+_HARM = ((metrics.MICRO, "miou"), (metrics.PER_INSTANCE, "unoccluded_growth"))
 F1_NOISE = 0.005  # F1 that differs by less says nothing: among 400 pairs its standard error is three times that
 
 
@@ -48,8 +51,8 @@ def choose(
     2. The threshold of masks: the best micro invisible mIoU of objects completed behind their true occluders, or
        behind all neighbours if labels are made so.
     3. The threshold where no object is, for a completer that has learnt of things without masks: the same score over
-       all visible objects, among thresholds that cost no mIoU. The hold-out must have such things; else nothing grows
-       there.
+       objects that are sure to be whole in their own photo, with half of what hides them unknown. Only thresholds
+       count that cost no mIoU, and by which objects that nothing hides grow by less than 1 % on average.
     4. Calibration and guarantee. The half is labelled with these thresholds as photos will be, by the recovered order,
        and the rest is fitted to these labels.
 
@@ -84,7 +87,8 @@ def choose(
     elif not learnt_unmasked:
         return bundle
     if learnt_unmasked:
-        bundle = replace(bundle, unmasked_threshold=_choose_unmasked(bundle, holdout, ids, settings, progress))
+        own = bundle.unmasked_threshold if fitted or bundle.unmasked_threshold < NO_GROWTH else None
+        bundle = replace(bundle, unmasked_threshold=_choose_unmasked(bundle, holdout, ids, settings, own, progress))
     found = _calibrate(plan_labels(bundle, settings), holdout, ids, progress)
     return replace(bundle, calibration=found.calibration, promise=found.promise, judged=found.judged)
 
@@ -154,31 +158,39 @@ def _choose_threshold(
 
 
 def _choose_unmasked(
-    bundle: CompleterBundle, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
+    bundle: CompleterBundle,
+    holdout: Holdout,
+    ids: Sequence[int],
+    settings: LabelSettings,
+    own: float | None,
+    progress: Progress,
 ) -> float:
-    """Return the threshold where no object is: of those that cost no mIoU the one of the best invisible mIoU, or 1.
-
-    The second condition keeps whole objects whole: their false growth is small beside what is hidden of others.
-    """
+    """Return the threshold where no object is; `NO_GROWTH`, or the own one, where too few objects tell."""
     plan = plan_labels(replace(bundle, unmasked_threshold=float(THRESHOLDS[0])), settings)
-    levels = [*THRESHOLDS.tolist(), NO_GROWTH]
+    levels = np.array([*THRESHOLDS.tolist(), NO_GROWTH])
+    readings = [(plan.threshold, level) for level in levels.tolist()]
+    table = _Table(len(levels))
     counts: list[list[metrics.Counts]] = [[] for _ in levels]
+    rng = np.random.default_rng(0)
     with progress.task("choosing the threshold where no object is", len(ids)) as advance:
-        for chunk in holdout.chunks(ids):
-            occluders = [
-                {target: known.get(target, ()) for target in range(len(case.amodal))}
-                for case, known in ((case, _occluders(case, plan)) for case in chunk)
-            ]
-            found = count_completions(plan, chunk, occluders, [(plan.threshold, level) for level in levels])
-            for of_level, more in zip(counts, found, strict=True):
-                of_level += chain.from_iterable(more)
+        for chunk, photos in _with_photos(holdout, ids):
+            cases = [case.with_unmasked_occluders(UNMASKED_SHARE, rng) for case in chunk]
+            known = [_occluders(case, plan) for case in cases]
+            asked = [{k: group.get(k, ()) for k in sorted(case.sure)} for case, group in zip(cases, known, strict=True)]
+            for k, found in enumerate(count_completions(plan, cases, asked, readings)):
+                counts[k] += chain.from_iterable(found)
+                for photo, of_scene in zip(photos, found, strict=True):
+                    for c in of_scene:
+                        table.add(photo, k, c.hidden_intersection_px, c.hidden_union_px)
             advance(len(chunk))
-    scores = [metrics.compute_micro(rows) for rows in counts]
-    without = scores[-1]["miou"] or 0.0
-    harmless = [
-        (s["invisible_miou"] or 0.0, at) for s, at in zip(scores, levels, strict=True) if (s["miou"] or 0.0) >= without
-    ]
-    return max(harmless)[1]  # of equal ones the most careful
+    if sum(c.is_occluded for c in counts[-1]) < FEWEST_SURE:
+        return NO_GROWTH if own is None else own
+    miou, growth = ([metrics.compute(rows)[p][name] or 0.0 for rows in counts] for p, name in _HARM)
+    harmless = [k for k in range(len(levels)) if miou[k] >= miou[-1] and growth[k] <= MOST_FALSE_GROWTH]
+    table, levels = table.subset(harmless), levels[harmless]
+    if own is None:
+        return float(max(zip(table.values, levels, strict=True))[1])  # of equal ones the most careful
+    return table.pick(levels, own)
 
 
 def _with_photos(holdout: Holdout, ids: Sequence[int]) -> Iterator[tuple[list[Case], list[int]]]:
@@ -198,6 +210,12 @@ class _Table:
     def add(self, photo: int, choice: int, above: float, below: float) -> None:
         """Add to what one choice has in a photo."""
         self.photos.setdefault(photo, np.zeros((2, self.choices)))[:, choice] += above, below
+
+    def subset(self, places: Sequence[int]) -> _Table:
+        """Return the table of some of the choices."""
+        chosen = _Table(len(places))
+        chosen.photos = {photo: sums[:, places] for photo, sums in self.photos.items()}
+        return chosen
 
     @property
     def values(self) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..masks import boxed
 from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed
 from ..masks.geometry import count_px, dilate
 from ..settings import LabelSettings
-from ..synthesis.holdout import HOLDOUT, HOLDOUT_IMAGES
+from ..synthesis.holdout import HOLDOUT, HOLDOUT_IMAGES, SURE
 
 SCENES_AT_ONCE = 8
 
@@ -30,12 +30,15 @@ class Case:
     Attributes:
         scene: visible masks (and photo).
         amodal: N true whole objects.
+        sure: indices of those that nothing but what is pasted hides. Of others, what their own photo hid is not in the
+            truth.
     """
 
-    def __init__(self, scene: Scene, amodal: np.ndarray | BoxedMasks) -> None:
+    def __init__(self, scene: Scene, amodal: np.ndarray | BoxedMasks, sure: Collection[int] = ()) -> None:
         """Keep what is given; of an (N, H, W) bool stack, the boxes of its masks."""
         self.scene = scene
         self.amodal = all_boxed(amodal)
+        self.sure = frozenset(sure)
 
     def true_order(self) -> list[OcclusionEdge]:
         """Return who hides whom: the pixels of the back's hidden part that the front shows."""
@@ -59,7 +62,8 @@ class Case:
         fronts = sorted({pair.front for pair in self.true_order()})
         gone = {front for front in fronts if rng.random() < share}
         kept = [index for index in range(len(self.amodal)) if index not in gone] or list(range(len(self.amodal)))
-        return Case(Scene(self.scene.masks.subset(kept), self.scene.image), self.amodal.subset(kept))
+        sure = [place for place, index in enumerate(kept) if index in self.sure]
+        return Case(Scene(self.scene.masks.subset(kept), self.scene.image), self.amodal.subset(kept), sure)
 
     def eroded(self, radius_px: int) -> Scene:
         """Return the scene with every visible mask shrunk by a square of side 2 * radius + 1."""
@@ -102,7 +106,8 @@ class Holdout:
             modal = BoxedMasks((boxed.decode(i.modal) for i in instances if i.modal is not None), record.size_hw)
             amodal = BoxedMasks((boxed.decode(i.amodal) for i in instances if i.amodal is not None), record.size_hw)
             image = read_image(image_path(self.images, record.file_name)) if self.images else None
-            yield Case(Scene(modal, image), amodal)
+            sure = [k for k, instance in enumerate(instances) if instance.id in record.raw.get(SURE, ())]
+            yield Case(Scene(modal, image), amodal, sure)
 
     def chunks(self, image_ids: Sequence[int]) -> Iterator[list[Case]]:
         """Decode scenes, a few at a time."""

@@ -20,7 +20,7 @@ from ..io.files import hash_file, read_json, write_json, write_whole
 from ..models.completer import Completer, build_completer, fuse_for_use
 from ..models.completer_table import METHODS
 from ..models.photo_encoder import PhotoUNet
-from ..settings import CompleterSettings, LabelSettings, SynthesisSettings
+from ..settings import CompleterSettings, LabelSettings, LayerSettings, SynthesisSettings
 from ..shape_prior.plausibility import ShapePrior, load_shape_prior, save_shape_prior
 from .onnx_backend import BACKENDS, read_network
 from .predictor import CropSpec
@@ -85,6 +85,7 @@ def write_card(
         "threshold": trained.threshold,
         "order_threshold": trained.order_threshold,
         "contact_crops": list(trained.contact_crops),
+        "unmasked": synthesis.layers.unmasked,
         "unmasked_threshold": trained.unmasked_threshold,
         "calibration": trained.calibration.to_json(),
         "promise": trained.promise.to_json() if trained.promise else None,
@@ -133,6 +134,8 @@ def _card_of(folder: Path) -> Any:
 def read_network_settings(folder: Path) -> dict[str, Any]:
     """Return the settings that a completer's weights fit, by section: its network, and the crops that it was shown.
 
+    One that learnt of neighbours without masks goes on learning of them.
+
     Raises:
         DataError: the folder has no `completer.json`.
         CheckpointError: the card is of another version, or damaged.
@@ -146,8 +149,18 @@ def read_network_settings(folder: Path) -> dict[str, Any]:
             "image": bool(card["image"]),
             "photo_encoder": card.get("photo_encoder"),
         },
-        "synthesis": {"patch_px": crop.patch_px, "enlarge_box": crop.enlarge_box, "boundary_px": crop.boundary_px},
+        "synthesis": {
+            "patch_px": crop.patch_px,
+            "enlarge_box": crop.enlarge_box,
+            "boundary_px": crop.boundary_px,
+            **({"layers": {"unmasked": unmasked}} if (unmasked := card.get("unmasked")) else {}),
+        },
     }
+
+
+def read_unmasked_threshold(folder: Path) -> float:
+    """Return the probability above which a completer's labels grow where no object is; see `read_network_settings`."""
+    return float(_read_card(folder / CARD, _card_of(folder))[3]["unmasked_threshold"])
 
 
 def start_from(completer: Completer, folder: Path) -> None:
@@ -246,6 +259,7 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, dict[str, Any
             photo_encoder=card.get("photo_encoder"),
         ).width
         SynthesisSettings(patch_px=crop.patch_px, enlarge_box=crop.enlarge_box, boundary_px=crop.boundary_px)
+        LayerSettings(unmasked=card.get("unmasked", 0.0))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         problem = str(error).splitlines()[0]
         if isinstance(error, ValidationError):

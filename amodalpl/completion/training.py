@@ -38,6 +38,7 @@ from ..settings import TrainingSettings
 from ..synthesis.dataset import SampleStream
 
 LOSS_EVERY = 20  # steps averaged into one point of the loss curve
+OUTSIDE_WEIGHT = 10.0  # of pixels without a mask, where neighbours may lack theirs; 1 would leave them to themselves
 SHORTEST_CYCLE = 4  # fewer steps have no room to rise and fall
 
 
@@ -86,7 +87,7 @@ def train(
     start = int(saved["step"]) if saved else 0
     ranks = Ranks.of_this_process()
     world = ranks.world
-    model = CompleterWithLoss(completer, settings, device.type).to(device)
+    model = CompleterWithLoss(completer, settings, device.type, stream.settings.layers.unmasked).to(device)
     if world > 1:
         share_statistics(completer)
     loader = _loader(stream, settings, start, ranks, device)
@@ -161,11 +162,13 @@ def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> A
 class CompleterWithLoss(BaseModel):
     """What mmengine trains: batches of the stream in, the method's loss out."""
 
-    def __init__(self, completer: Completer, settings: TrainingSettings, device_type: str) -> None:
+    def __init__(
+        self, completer: Completer, settings: TrainingSettings, device_type: str, unmasked: float = 0.0
+    ) -> None:
         super().__init__(BaseDataPreprocessor(non_blocking=True))
         self.completer = completer
         self.inside_weight = settings.inside_weight or completer.method.inside_weight
-        self.outside_weight = settings.outside_weight
+        self.outside_weight = settings.outside_weight or (OUTSIDE_WEIGHT if unmasked else 1.0)
         self.bf16 = settings.precision == "bf16"
         self.device_type = device_type
 

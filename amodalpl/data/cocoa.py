@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import DataError
-from ..io.files import read_json, write_json
+from ..io.files import read_json, read_json_folder, write_json
 from ..io.images import check_size, image_size_hw
 from ..masks import rle
 from ..masks.rle import Rle
@@ -60,13 +60,16 @@ def read_cocoa(path: Path, data: Any, as_drawn: bool = False) -> AnnotationSet:
     """Turn a parsed COCOA file into records.
 
     Args:
-        path: the file; photos of lone records are looked for beside it.
-        data: parsed JSON: a full release, one record, or a list of records.
+        path: the file, or the folder of files; photos of lone records are looked for beside these.
+        data: parsed JSON: a full release, one record, or a list of records; of a folder, that of each file.
         as_drawn: keep polygons as polygons, and every other key of the file, its records and its regions.
 
     Raises:
-        DataError: not COCOA; bad or repeated image ids; a lone record whose photo has no known size; no masks at all.
+        DataError: not COCOA; bad or repeated image ids; a lone record whose photo has no known size; no masks at all;
+            no record in a folder.
     """
+    if path.is_dir():
+        return _read_record_folder(path, data, as_drawn)
     if not is_cocoa(data):
         raise DataError(
             f"{path}: expected a COCOA file, whose annotations have `regions`, found none; "
@@ -101,18 +104,11 @@ def _no_records(folder: Path) -> str:
     return f"{expected}, found no record; name the annotation file itself, or make one with `amodalpl convert`"
 
 
-def read_record_folder(folder: Path, as_drawn: bool = False) -> AnnotationSet:
-    """Read a folder of COCOA records, one JSON file per photo, in order of file names.
-
-    A JSON file that is not a record is listed under `dropped`.
-
-    Raises:
-        DataError: no record in the folder, a file that is not JSON, or as for `read_cocoa`.
-    """
+def _read_record_folder(folder: Path, files: Mapping[Path, Any], as_drawn: bool) -> AnnotationSet:
+    """Read COCOA records, one JSON file per photo; a file that is not a record is listed under `dropped`."""
     dropped: list[Dropped] = []
     images, records, of_labelme = [], [], 0
-    for file in sorted(folder.glob("*.json")):
-        record = read_json(file, "a COCOA record")
+    for file, record in files.items():
         if not isinstance(record, dict) or "regions" not in record:
             of_labelme += isinstance(record, dict) and "shapes" in record
             dropped.append(Dropped(file.name, None, None, "not a COCOA record: it has no `regions` of one photo"))
@@ -339,10 +335,8 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
     Raises:
         DataError: not COCOA, bad or repeated image ids, no masks at all, or none of the photos there.
     """
-    if path.is_dir():
-        data = read_record_folder(path, as_drawn=True)
-    else:
-        data = read_cocoa(path, read_json(path, "a COCOA file"), as_drawn=True)
+    parsed = read_json_folder(path, "a COCOA record") if path.is_dir() else read_json(path, "a COCOA file")
+    data = read_cocoa(path, parsed, as_drawn=True)
     ids = _own_ids(data.instances)
     data.instances = [
         replace(i, id=ids[i.id], extra={key: value for key, value in i.extra.items() if key != "id"})

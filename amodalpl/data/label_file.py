@@ -123,8 +123,7 @@ def label_entry(
             and under nothing that has a mask, by None; None to leave it out.
         drawn: what was drawn, where neither the visible nor the whole mask says it.
     """
-    whole, seen = rle.to_json(amodal.encode()), rle.to_json(visible.encode())
-    area_px = _area_px(whole)
+    area_px = amodal.area_px
     notes: dict[str, Any] = {
         "completer": completer,
         "occluders": list(occluders),
@@ -146,10 +145,12 @@ def label_entry(
         "category_id": instance.category_id,
         "iscrowd": 0,
         **({} if instance.score is None else {"score": instance.score}),
-        **_whole_object(whole),
-        "visible_mask": seen,
-        "visible_bbox": _box_xywh(seen),
-        "occlude_rate": _occlude_rate(seen, whole),
+        "segmentation": rle.to_json(amodal.encode()),
+        "bbox": list(amodal.box_xywh),
+        "area": area_px,
+        "visible_mask": rle.to_json(visible.encode()),
+        "visible_bbox": list(visible.box_xywh),
+        "occlude_rate": round(1 - visible.area_px / area_px, 6),
         "amodalpl": notes,
     }
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, SettingsError, nearest
-from ..io.files import read_json
+from ..io.files import read_json, read_json_folder
 from ..io.parallel import helpers, usable_cores
 from . import coco, d2sa, kins
 from .coco_parsing import converting, read_coco_like
-from .cocoa import is_cocoa, read_cocoa, read_record_folder
+from .cocoa import is_cocoa, read_cocoa
 from .records import AnnotationSet
 
 _FIELDS = {fields.format: fields for fields in (coco.FIELDS, kins.FIELDS_2019, kins.FIELDS_2020, d2sa.FIELDS)}
@@ -47,18 +47,17 @@ def read_annotations(path: Path, fmt: str = "auto", *, boxes: bool = False) -> A
     if fmt not in FORMATS:
         raise SettingsError(f"format: expected a known annotation format, got {fmt!r}{nearest(str(fmt), FORMATS)}")
     path = Path(path)
-    with _no_garbage_collection(), helpers(min(usable_cores(), _MOST_HELPERS) if _is_large(path) else 0):
-        if _is_folder(path):
-            if fmt not in ("auto", "cocoa"):
-                raise DataError(f"{path}: expected one {fmt} file, got a folder (only COCOA records come as a folder)")
-            return read_record_folder(path)
-        if path.suffix.lower() in _OF_OTHER_TOOLS and path.is_file():
-            raise DataError(
-                f"{path}: expected an annotation file in JSON, got {path.suffix}; if another tool wrote it: "
-                f"`{converting(path)}`"
-            )
-        data = read_json(path, "an annotation file")
-        name = detect_format(data) if fmt == "auto" else fmt
+    folder, large = _is_folder(path), _is_large(path)
+    if folder and fmt not in ("auto", "cocoa"):
+        raise DataError(f"{path}: expected one {fmt} file, got a folder (only COCOA records come as a folder)")
+    if path.suffix.lower() in _OF_OTHER_TOOLS and path.is_file():
+        raise DataError(
+            f"{path}: expected an annotation file in JSON, got {path.suffix}; if another tool wrote it: "
+            f"`{converting(path)}`"
+        )
+    with _no_garbage_collection(), helpers(min(usable_cores(), _MOST_HELPERS) if large else 0):
+        data = read_json_folder(path, "a COCOA record") if folder else read_json(path, "an annotation file")
+        name = "cocoa" if folder else detect_format(data) if fmt == "auto" else fmt
         return read_cocoa(path, data) if name == "cocoa" else read_coco_like(path, data, _FIELDS[name], boxes=boxes)
 
 

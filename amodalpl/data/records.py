@@ -201,6 +201,12 @@ class AnnotationSet:
             for image_id, instances in self.by_image.items()
         }
 
+    def not_completable(self, image_id: int) -> list[Dropped]:
+        """Return why the other instances of a photo are not: crowd regions first, then those without a visible mask."""
+        crowds = [i.left_out("crowd region") for i in self.by_image[image_id] if i.is_crowd]
+        bare = [i for i in self.by_image[image_id] if not i.is_crowd and i.modal_mask is None]
+        return [*crowds, *(i.left_out("no modal mask") for i in bare)]
+
     @cached_property
     def image_by_id(self) -> dict[int, ImageRecord]:
         """Images by their id."""

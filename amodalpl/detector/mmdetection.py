@@ -18,7 +18,6 @@ ops.install()
 with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
     warnings.simplefilter("ignore")  # on import, mmcv and mmdet warn of deprecations and print what they lack
     import mmdet
-    from mmcv.cnn import ConvModule
     from mmcv.transforms import BaseTransform
     from mmdet.datasets import CocoDataset
     from mmdet.datasets.transforms import LoadAnnotations
@@ -70,7 +69,6 @@ __all__ = [
     "BaseTransform",
     "BitmapMasks",
     "CocoDataset",
-    "ConvModule",
     "DetDataSample",
     "DetDataPreprocessor",
     "FCNMaskHead",
@@ -82,6 +80,7 @@ __all__ = [
     "aligned_bilinear",
     "bbox2roi",
     "empty_instances",
+    "fcn_mask_head",
     "mask_target",
     "multiclass_nms",
     "relative_coordinate_maps",

@@ -47,7 +47,7 @@ def read_checkpoint(path: Path) -> tuple[State, tuple[str, ...] | None]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: expected a checkpoint, found no such file; give --init FILE|none") from None
+        raise CheckpointError(f"{path}: expected a checkpoint, found no such file") from None
     except Exception as error:  # zip, pickle, io and runtime errors, depending on where the bytes go wrong
         first = (str(error).strip().splitlines() or [""])[0][:160]
         raise CheckpointError(

@@ -144,6 +144,11 @@ def read_json(path: Path, what: str) -> Any:
         raise DataError(f"{path}: expected {what} in JSON, got {no_json(data, error)}") from None
 
 
+def read_json_folder(folder: Path, what: str) -> dict[Path, Any]:
+    """Read all JSON files of a folder, in order of their names; see `read_json`."""
+    return {file: read_json(file, what) for file in sorted(folder.glob("*.json"))}
+
+
 def no_json(data: bytes, error: Exception) -> str:
     """Tell what a file is instead of JSON, and what to do.
 

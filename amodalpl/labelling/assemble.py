@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -100,11 +100,7 @@ class CompletedImage:
             something without a mask is taken to be in front.
         """
         hidden = self.whole[index].without(self.seen[index])
-        found: dict[int | None, int] = {}
-        for other in self.seen.meeting(hidden.window):
-            shared_px = hidden.shared_px(self.seen[other])
-            if shared_px:
-                found[other] = shared_px
+        found: dict[int | None, int] = dict(self.seen.shared_px(hidden).items())
         unknown_px = hidden.area_px - sum(found.values())
         return {**found, None: unknown_px} if unknown_px else found
 
@@ -122,15 +118,13 @@ def label_photos(
         records: the photos to label.
 
     Yields:
-        Of each photo `labels`, `order` and `doubt` (`entries_of`), and `left_out`.
+        Of each photo `labels`, `order` and `doubt`, see `entries_of`.
     """
     uses_image = plan.completing.completer.uses_image
     for group in _fitting_groups(data, records):
         photos = [_read_photo(data, images if uses_image else None, record) for record in group]
         for record, photo, found in zip(group, photos, complete_photos(plan, photos), strict=True):
-            instances = data.completable[record.id]
-            entries = entries_of(found, record.id, instances, photo.owned.drawn, completer)
-            yield {**entries, "left_out": left_out(data, record)}
+            yield entries_of(found, record.id, data.completable[record.id], photo.owned.drawn, completer)
 
 
 def _fitting_groups(data: AnnotationSet, records: Sequence[ImageRecord]) -> Iterator[list[ImageRecord]]:
@@ -153,14 +147,6 @@ def _read_photo(data: AnnotationSet, images: Path | None, record: ImageRecord) -
     owned = ownership.resolve([i.modal for i in instances if i.modal is not None], record.size_hw)
     image = None if images is None else read_image(image_path(images, record.file_name), record.size_hw)
     return DrawnPhoto(owned, image, [i.category_id for i in instances])
-
-
-def left_out(data: AnnotationSet, record: ImageRecord) -> list[dict[str, Any]]:
-    """Return a row for each annotation of a photo that gets no label, with its reason."""
-    instances = data.by_image[record.id]
-    crowds = [i.left_out("crowd region") for i in instances if i.is_crowd]
-    bare = [i.left_out("no modal mask") for i in instances if not i.is_crowd and i.modal_mask is None]
-    return [asdict(entry) for entry in (*crowds, *bare)]
 
 
 def complete_photos(plan: LabelPlan, photos: Sequence[DrawnPhoto]) -> Iterator[CompletedImage]:
@@ -186,7 +172,7 @@ def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> Complet
         uncertainty=np.array([1.0 if label is None else label.uncertainty for label in labels], dtype=np.float64),
         plausibility=plausibility,
         occluders=[
-            label.occluders if label is not None and label.occluders else _owners_of_shared(owned, index)
+            label.occluders if label is not None and label.occluders else owned.takers(index)
             for index, label in enumerate(labels)
         ],
         order=found.order,
@@ -197,15 +183,6 @@ def _assemble(plan: LabelPlan, photo: DrawnPhoto, found: SceneLabels) -> Complet
         uncertainty_maps=[None if label is None else label.uncertainty_map(plan) for label in labels],
         features=[None if label is None else label.features for label in labels],
     )
-
-
-def _owners_of_shared(owned: Owned, index: int) -> tuple[int, ...]:
-    """Return whose masks own the pixels that an object shared, in order."""
-    if not owned.lost_px[index]:
-        return ()
-    window = owned.drawn[index].window
-    given_up = owned.drawn[index].without(owned.masks[index])
-    return tuple(k for k in owned.masks.meeting(window) if owned.masks[k].shared_px(given_up))
 
 
 def entries_of(
@@ -221,6 +198,9 @@ def entries_of(
         completer: name of the method.
     """
     ids = [instance.id for instance in instances]
+    both_ways, circles = mutual(found.order), cycles(found.order)
+    hidden_by = [found.hidden_by(k) for k in range(len(ids))]
+    untold = [_drawn_where_it_cannot_be_told(found, mask, k) for k, mask in enumerate(drawn)]
     pairs = [(pair.front, pair.back, pair.evidence_px, pair.score, pair.chance) for pair in found.order]
     labels = [
         label_entry(
@@ -234,15 +214,15 @@ def entries_of(
             plausibility=None if found.plausibility is None else float(found.plausibility[k]),
             flags=found.flags[k],
             features=None if (features := found.features[k]) is None else features.to_json(),
-            hidden_by={None if o is None else ids[o]: px for o, px in found.hidden_by(k).items()},
-            drawn=_drawn_where_it_cannot_be_told(found, drawn[k], k),
+            hidden_by={None if o is None else ids[o]: px for o, px in hidden_by[k].items()},
+            drawn=untold[k],
         )
         for k, instance in enumerate(instances)
     ]
     maps = zip(ids, found.uncertainty_maps, strict=True)
     return {
         "labels": labels,
-        "order": order_entry(image_id, ids, pairs, mutual(found.order), cycles(found.order)),
+        "order": order_entry(image_id, ids, pairs, both_ways, circles),
         "doubt": [doubt_entry(annotation_id, doubt) for annotation_id, doubt in maps if doubt is not None],
     }
 

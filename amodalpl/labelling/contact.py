@@ -212,7 +212,8 @@ def order_by_contact(contact: Contact, first: np.ndarray, second: np.ndarray, th
         second: (L,) float32, the same of the second within the first.
         threshold: probability above which it does.
     """
-    return compare(*contact.pair, *_won_px(contact, first, second, threshold), MUTUAL_SHARE * count_px(contact.near))
+    won_px = _won_px(contact, first, second, threshold)
+    return compare(*contact.pair, *won_px, MUTUAL_SHARE * count_px(contact.near))
 
 
 def is_doubtful(contact: Contact, first: np.ndarray, second: np.ndarray) -> bool:

@@ -202,7 +202,7 @@ def as_drawn(
     return drawn.united(BoxedMask.cut(grown, (columns.start, rows.start), drawn.size_hw))
 
 
-def flags_of(label: Label | None, visible: np.ndarray | BoxedMask, lost_px: int, low_confidence: float) -> list[str]:
+def flags_of(label: Label | None, visible: BoxedMask, lost_px: int, low_confidence: float) -> list[str]:
     """Return the flags of a label, in a fixed order.
 
     Args:
@@ -219,7 +219,7 @@ def flags_of(label: Label | None, visible: np.ndarray | BoxedMask, lost_px: int,
         "no_occluder": not hidden and lost_px == 0,
         "overlap_only": not hidden and lost_px > 0,
         "unmasked_occluder": label.grew_unmasked,
-        "truncated": boxed(visible).at_edge,
+        "truncated": visible.at_edge,
         "grew_to_border": label.grew_to_border,
         "runaway": label.runaway,
         "shared_pixels": lost_px > 0,

@@ -74,10 +74,10 @@ def describe_label(masks: BoxedMasks, target: int, whole: BoxedMask, implied: fl
     mask, reach = masks[target], gap_px + EDGE_PX
     (x, y, w, h), (height, width) = mask.box_xywh, masks.size_hw
     window = np.s_[max(y - reach, 0) : min(y + h + reach, height), max(x - reach, 0) : min(x + w + reach, width)]
-    seen = mask[window]
-    others = masks.any_of((k for k in masks.meeting(window) if k != target), window)
     at_edge = _at_edge(window, masks.size_hw)
-    contour, hull = seen & ~_inside(seen), filled_hull(seen)
+    seen, others = mask[window], masks.any_of((k for k in masks.meeting(window) if k != target), window)
+    hull, touched = filled_hull(seen), dilate(others, gap_px + 1)
+    contour = seen & ~_inside(seen)
     largest = max(_outlines(seen), key=cv2.contourArea)
     sides = sorted(cv2.minAreaRect(largest)[1])
     return LabelFeatures(
@@ -86,7 +86,7 @@ def describe_label(masks: BoxedMasks, target: int, whole: BoxedMask, implied: fl
         at_edge=count_px(contour & at_edge) / count_px(contour),
         bay=count_px(hull & ~seen & ~others) / count_px(hull),
         behind=count_px(hull & others) / count_px(hull),
-        straight=_longest_straight(largest[:, 0], ~(dilate(others, gap_px + 1) | at_edge)),
+        straight=_longest_straight(largest[:, 0], ~(touched | at_edge)),
         slender=(sides[0] + 1) / (sides[1] + 1),
         size=float(np.sqrt(mask.area_px / (height * width))),
         pieces=float(min(max(count_pieces(seen) - 1, 0), 3)),

@@ -53,6 +53,7 @@ def label_scenes(
         orders, known = recover_orders(plan, shown, neighbours)
     else:
         orders = [list(order) for order in true_order]
+    orders = [_with_chances(plan, order) for order in orders]
     if plan.occluders == "neighbours" and true_order is None:
         occluders = around
     else:
@@ -75,7 +76,7 @@ def label_scenes(
                 label_object(plan, scene, target, found.get(target), target in near, target in kept)
                 for target in range(len(scene.masks))
             ],
-            _with_chances(plan, order),
+            order,
         )
         for scene, found, near, kept, order in zip(scenes, predictions, around, kept_modal, orders, strict=True)
     ]

@@ -170,6 +170,11 @@ class BoxedMasks(Sequence[BoxedMask]):
         within = (x < columns.stop) & (x + w > columns.start) & (y < rows.stop) & (y + h > rows.start)
         return [int(index) for index in np.flatnonzero(within & (w > 0))]
 
+    def shared_px(self, mask: BoxedMask) -> dict[int, int]:
+        """Return how many pixels of a mask of the image each of these has; those that have none are left out."""
+        shared = {index: mask.shared_px(self._masks[index]) for index in self.meeting(mask.window)}
+        return {index: px for index, px in shared.items() if px}
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return the stack, (N, H, W) bool."""
         stack = np.zeros(self.shape, dtype=bool)

@@ -30,6 +30,12 @@ class Owned:
     masks: BoxedMasks
     lost_px: np.ndarray
 
+    def takers(self, index: int) -> tuple[int, ...]:
+        """Return which masks own the pixels that one gave up, in order."""
+        if not self.lost_px[index]:
+            return ()
+        return tuple(self.masks.shared_px(self.drawn[index].without(self.masks[index])))
+
 
 def resolve(modal: Sequence[Rle], size_hw: tuple[int, int]) -> Owned:
     """Give every shared pixel to the smallest of the masks that claim it.

@@ -15,10 +15,11 @@ from typing import Any
 
 from ..data.kept_labels import KEPT, MADE_FROM, KeptLabels, keep_labels, photos_of_folder, read_made_from
 from ..data.label_folder import STATS
-from ..data.review_file import REVIEW_FILE
+from ..data.review_file import REVIEW_FILE, Review, read_review
 from ..errors import OutputError
 from ..io.files import read_json
 from ..runtime.parts import read_parts
+from ..settings import PipelineSettings
 
 ADDED = "added to"
 """Entry of run.json: folder of what was kept, and the gaps that were measured for it."""
@@ -45,6 +46,21 @@ class Added:
         """Return what the record of a run says of it; None where it was not added to."""
         noted = record.get(ADDED)
         return Added(KeptLabels(out / noted["folder"]), noted[GAP], noted[INSET]) if noted else None
+
+    def with_gaps(self, settings: PipelineSettings) -> PipelineSettings:
+        """Return the settings; gaps that they leave open are those that the kept labels were made with."""
+        labels = settings.labels.measured(self.gap_px, self.contour_inset_px)
+        return settings.model_copy(update={"labels": labels})
+
+    def with_decisions(self, decided: Review | None) -> Review | None:
+        """Return the decisions on kept labels, and those that are given now, which have the last word."""
+        if not self.kept.review.exists():
+            return decided
+        earlier = read_review(self.kept.review)
+        if decided is None:
+            return earlier
+        both = {decision.id: decision for decision in (*earlier.decisions, *decided.decisions)}
+        return Review(decided.labels_sha256, tuple(both.values()))
 
 
 def parts_folder(record: Mapping[str, Any], folder: str) -> str:

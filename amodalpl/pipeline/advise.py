@@ -110,7 +110,8 @@ def advise(
     photos = _photos_with_objects(annotations, fmt)
     enough = math.ceil(1000 * 2 * FEWEST_PHOTOS / max(photos, 1)) / 1000
     held_back = {"holdout_fraction": min(_MOST_HELD_BACK, max(_HELD_BACK, enough))}
-    values = merge({"synthesis": held_back | start["synthesis"]}, values)
+    crops = {name: value for name, value in start["synthesis"].items() if name != "layers"}
+    values = merge({"synthesis": held_back | crops}, values)
     settings = resolve(values)
     scored = round(photos * settings.synthesis.holdout_fraction) // 2
     synth(annotations, images, out / SYNTH, settings, fmt, progress)

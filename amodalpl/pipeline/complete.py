@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..builtin import completer_folder
-from ..calibration.choose_thresholds import choose
+from ..calibration.choose_thresholds import NO_GROWTH, choose
 from ..calibration.holdout import HOLDOUT, Holdout, read_holdout
 from ..completion.checkpoint import (
     CARD,
@@ -23,6 +23,7 @@ from ..completion.checkpoint import (
     CompleterBundle,
     load_completer,
     read_network_settings,
+    read_unmasked_threshold,
     save_completer,
     start_from,
     start_photo_encoder,
@@ -254,8 +255,10 @@ def _train(
         settings.completer.init_gain,
         settings.completer.photo_encoder,
     )
+    unmasked_threshold = NO_GROWTH
     if init:
         start_from(completer, init)
+        unmasked_threshold = read_unmasked_threshold(init) if synthesis.layers.unmasked else NO_GROWTH
     if settings.completer.photo_weights:
         start_photo_encoder(completer, Path(settings.completer.photo_weights))
     stream = SampleStream(
@@ -276,7 +279,7 @@ def _train(
         validate=lambda so_far: quick_score(so_far, crop, holdout, settings.labels),
         progress=progress,
     )
-    return CompleterBundle(completer.eval(), crop), history
+    return CompleterBundle(completer.eval(), crop, unmasked_threshold=unmasked_threshold), history
 
 
 def _samples(training: TrainingSettings) -> int:

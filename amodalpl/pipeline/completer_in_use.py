@@ -1,4 +1,4 @@
-"""The completer of a labelling run: opened, fitted to the photos where that is wanted, and named in labels."""
+"""The completer of a labelling run: opened, and named in labels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import torch
 from ..builtin import completer_folder, is_builtin
 from ..completion.checkpoint import CARD, WEIGHTS, CompleterBundle, load_completer
 from ..completion.onnx_backend import NETWORK
-from ..completion.precision import in_precision
-from ..data.records import AnnotationSet
+from ..completion.precision import Precision, in_precision
 from ..io.files import hash_file, read_json
 from ..runtime.distributed import pick_device
-from ..runtime.progress import Progress
 from ..settings import PipelineSettings
-from .refit import Refitted, refit
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,9 @@ class CompleterInUse:
         backend: what runs it, "torch" or "onnx".
         device: as it was asked for.
         of_package: whether it is the one that comes with the package.
-        fitted: how it was fitted to the photos, if it was.
+        fitted_to: number of occluded objects that it was fitted to (`refit`); 0 where the photos had too few, so that
+            it is used as it came; None where nobody tried.
+        warnings: where its scores on the photos are poor.
     """
 
     folder: Path
@@ -37,7 +36,8 @@ class CompleterInUse:
     backend: str
     device: str
     of_package: bool
-    fitted: Refitted | None = None
+    fitted_to: int | None = None
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, completer: Path | str, backend: str, device: str) -> CompleterInUse:
@@ -74,41 +74,17 @@ class CompleterInUse:
             return {**card, "network in ONNX": hash_file(self.folder / NETWORK)}
         return {**card, "weights": hash_file(self.folder / WEIGHTS)}
 
-    def fitted_to(
-        self, data: AnnotationSet, images: Path, out: Path, settings: PipelineSettings, progress: Progress, keep: bool
-    ) -> CompleterInUse:
-        """Return it as it is used on the photos: fitted to them if settings say so, in the arithmetic they name.
-
-        Args:
-            data: annotations of usable photos.
-            images: folder of the photos.
-            out: folder for what is fitted.
-            settings: `seed`, `synthesis` and `labels` are used.
-            progress: shown while it works.
-            keep: take what an earlier run on other photos has fitted.
-        """
-        folder, bundle, fitted = self.folder, self.bundle, None
-        if settings.labels.refit:
-            fitted = refit(folder, data, images, out, settings, self.device, progress, keep=keep)
-            folder = fitted.folder
-            bundle = replace(load_completer(folder, self.where), completer=bundle.completer)
-        if self.backend == "torch":
-            bundle = replace(bundle, completer=in_precision(bundle.completer, settings.labels.precision, self.where))
-        return replace(self, folder=folder, bundle=bundle, fitted=fitted)
+    def in_precision(self, precision: Precision) -> CompleterInUse:
+        """Return it in the arithmetic that `labels.precision` names; onnxruntime has its own."""
+        if self.backend != "torch":
+            return self
+        network = in_precision(self.bundle.completer, precision, self.where)
+        return replace(self, bundle=replace(self.bundle, completer=network))
 
     @property
     def name(self) -> str:
-        """What labels say of who completed them."""
-        return _name_of(self.folder, self.of_package, self.fitted)
-
-
-def _name_of(completer: Path, of_package: bool, fitted: Refitted | None) -> str:
-    """Return the completer's name in labels: its method or `builtin`, and whether it was fitted to the photos.
-
-    >>> _name_of(Path(), True, Refitted(Path(), 209, [])), _name_of(Path(), True, Refitted(Path(), 0, []))
-    ('builtin, fitted to these photos', 'builtin, as it came')
-    """
-    name = "builtin" if of_package else str(read_json(completer / CARD, "the card of a completer")["method"])
-    if fitted is None:
-        return f"{name}, as it came" if of_package else name
-    return f"{name}, fitted to these photos" if fitted.objects else f"{name}, as it came"
+        """What labels say of who completed them: its method or `builtin`, and whether it was fitted to the photos."""
+        name = "builtin" if self.of_package else str(read_json(self.folder / CARD, "the card of a completer")["method"])
+        if self.fitted_to:
+            return f"{name}, fitted to these photos"
+        return f"{name}, as it came" if self.of_package or self.fitted_to == 0 else name

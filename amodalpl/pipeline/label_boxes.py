@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from ..masks import rle
 from ..masks.geometry import count_px
 from ..report.label_page import REPORT_FILE, SHEET_FILE, write_label_page
 from ..runtime.distributed import Ranks, pick_device
-from ..runtime.parts import PARTS, make_parts, read_parts
+from ..runtime.parts import PARTS, Parts
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun, finished_run, input_hashes
 from ..runtime.summary import Summary
@@ -128,9 +127,10 @@ def label_boxes(
             known = _calibrated(work, calibrate, out / PARTS / CALIBRATION, progress) if calibrate else None
         work = replace(work, calibration=known[0] if known else None)
         records = [r for r in data.images if data.by_image[r.id]]
-        label = partial(map, partial(_label_photo, work))
-        parts = make_parts(out / PARTS, records, PHOTOS_PER_PART, label, "labelling photos", progress)
-        stats = write_label_files(out, data, read_parts(parts), "inside").to_json(data)
+        parts = Parts(out / PARTS, records, PHOTOS_PER_PART)
+        for part in parts.missing("labelling photos", progress):
+            part.write(_label_photo(work, record) for record in part.photos)
+        stats = write_label_files(out, data, parts.read(), "inside").to_json(data)
         stats["counts"]["uncertainty"] = f"calibrated on {known[1]} objects" if known else "not calibrated"
         write_json(out / STATS, stats)
         write_label_page(out, images, None, progress)

@@ -134,14 +134,11 @@ def _look(
     owners = owners_of(owned.masks, crowds)
     kept = [k for k, i in enumerate(instances) if why_not_usable(i, owned.masks[k], wanted) is None]
     masks = owned.masks.subset(kept)
-    source = Source(read, masks, [instances[k].category_id for k in kept], record.id)
-    targets = []
-    for index, k in enumerate(kept):
-        reason = _why_not_whole(instances[k], owned.masks[k], owners, FIRST_OBJECT + k, settings)
-        if reason:
-            left_out[reason] += 1
-        else:
-            targets.append(_Target(source, index, instances[k]))
+    reasons = [_why_not_whole(instances[k], owned.masks[k], owners, FIRST_OBJECT + k, settings) for k in kept]
+    left_out.update(reason for reason in reasons if reason)
+    whole = [reason is None for reason in reasons]
+    source = Source(read, masks, [instances[k].category_id for k in kept], whole, record.id)
+    targets = [_Target(source, index, instances[k]) for index, k in enumerate(kept) if whole[index]]
     return source, targets
 
 

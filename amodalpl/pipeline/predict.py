@@ -42,12 +42,12 @@ from ..report.label_page import REPORT_FILE, write_label_page
 from ..report.objects_picture import PicturedObject, draw_objects
 from ..runtime.distributed import pick_device
 from ..runtime.next_command import argument
-from ..runtime.parts import PARTS, make_parts, read_parts
+from ..runtime.parts import PARTS, Parts, read_parts
 from ..runtime.progress import SILENT, Progress
 from ..runtime.stage_run import StageRun
 from ..runtime.summary import Summary
 from ..settings import PipelineSettings, PredictSettings
-from .pseudolabel import pseudolabel
+from .make_labels import make_labels
 from .stage_table import STAGES
 
 ROW = STAGES["predict"]
@@ -235,9 +235,11 @@ def detect_in_parts(
         for record, objects in zip(records, found, strict=True):
             yield {"image_id": record.id, "detections": [one.to_coco(record.id) for one in objects]}
 
+    parts = Parts(out / PARTS, photos.records, settings.photos_per_part)
     with ThreadPoolExecutor(min(_READERS, usable_cores())) as readers:
-        some = settings.photos_per_part
-        return make_parts(out / PARTS, photos.records, some, detect, "detecting objects", progress)
+        for part in parts.missing("detecting objects", progress):
+            part.write(detect(part.photos))
+    return parts.files
 
 
 def _label(
@@ -268,7 +270,7 @@ def _label(
         for number, result in group
     ]
     coco.write(AnnotationSet(data.images, instances, data.categories), out / MODAL)
-    made = pseudolabel(out / MODAL, photos.folder, completer, folder, settings, device=device, progress=progress)
+    made = make_labels(out / MODAL, photos.folder, completer, folder, settings, device=device, progress=progress)
     return counts | {"completer": made.counts}
 
 

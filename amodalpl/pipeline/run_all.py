@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.label_folder import LABELS
 from ..data.read import read_annotations
 from ..detector import require_mmdetection
 from ..detector.chosen_model import with_model_of
@@ -27,7 +28,6 @@ from ..runtime.summary import Summary
 from ..settings import DataSettings, PipelineSettings, RunSettings
 from ..settings_values import merge, resolve_as
 from .occluded_objects import IMAGES, RECIPE, TRUTH
-from .pseudolabel import LABELS
 from .stage_table import IN_RUN, STAGES
 
 SCORES = "scores.json"

@@ -260,7 +260,7 @@ _ROWS = (
     ),
     Stage(
         name="pseudolabel",
-        function="amodalpl.pipeline.pseudolabel:pseudolabel",
+        function="amodalpl.pipeline.make_labels:make_labels",
         help="""Write an amodal mask for every instance, with its occluders and its uncertainty.
 
         The label file is plain COCO; open report.html to judge it by eye. Under `torchrun` the photos are shared out.

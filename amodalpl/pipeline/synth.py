@@ -229,7 +229,8 @@ def _cut_out_of(
     if writer is None:
         used = [k for k in kept if around[k].sure_to_be_whole] if settings.holdout_whole else kept
         categories = [instances[k].category_id for k in used]
-        found.sources.append(Source(read, owned.masks.subset(used), categories, record.id))
+        whole = [around[k].sure_to_be_whole for k in used]
+        found.sources.append(Source(read, owned.masks.subset(used), categories, whole, record.id))
         return
     photo = read() if image_px else None
     for k in kept:

@@ -253,6 +253,10 @@ class Bank:
         mask = np.unpackbits(packed, count=count).reshape(rows, columns).view(bool)
         return CutOut(mask, tuple(box_xywh), scale)
 
+    def is_whole(self, index: int) -> bool:
+        """Tell whether a cut-out is sure to be a whole object: nothing is near, and no border of its photo cuts it."""
+        return bool(sure_to_be_whole(self.table[index]))
+
     def image(self, index: int) -> np.ndarray:
         """Return the (R, R, 3) uint8 RGB crop of the photo around a cut-out (see `image_square`)."""
         if self._images is None:

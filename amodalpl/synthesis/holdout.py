@@ -24,6 +24,7 @@ from .placement import draw_offset
 from .placement_geometry import draw_view, feather_reach_px, paste
 
 HOLDOUT, HOLDOUT_IMAGES = "holdout.json", "holdout_images"  # in the folder of `amodalpl synth`
+SURE = "sure_to_be_whole"  # key of its images: ids of the objects that nothing but what is pasted hides
 APART_PX = 4  # free pixels, at least, between kept objects: none touches another, whatever is pasted over them
 PASTE_TRIES = 60
 
@@ -36,12 +37,14 @@ class Source:
         read: returns it, (H, W, 3) uint8 RGB; all photos together may not fit into memory.
         masks: N masks.
         categories: N category ids.
+        whole: for each, whether it is sure to be a whole object: nothing is near, and no border of the photo cuts it.
         image_id: of the photo.
     """
 
     read: Callable[[], np.ndarray]
     masks: BoxedMasks
     categories: Sequence[int]
+    whole: Sequence[bool]
     image_id: int
 
 
@@ -52,6 +55,7 @@ class Layered:
     whole: BoxedMask
     seen: BoxedMask
     category_id: int
+    is_sure: bool  # that nothing but what is pasted hides any of it
 
     @property
     def amodal(self) -> np.ndarray:
@@ -81,7 +85,10 @@ def draw_scene(
         The scene; None when the photo has no usable object.
     """
     source = sources[index]
-    objects = [Layered(source.masks[i], source.masks[i], source.categories[i]) for i in _apart(source.masks, rng)]
+    objects = [
+        Layered(source.masks[i], source.masks[i], source.categories[i], source.whole[i])
+        for i in _apart(source.masks, rng)
+    ]
     if not objects:
         return None
     others = [s for s in sources if s is not source and len(s.masks)] or [source]
@@ -136,7 +143,7 @@ def _paste_over(
         window = _around(mask, feather_reach_px(feather_px))
         pixels = warp_window(donor.read(), matrix, window, border=cv2.BORDER_REPLICATE)
         image[window] = paste(image[window], pixels, mask[window], feather_px)
-        return Layered(mask, mask, donor.categories[pick])
+        return Layered(mask, mask, donor.categories[pick], donor.whole[pick])
     return None
 
 
@@ -220,7 +227,8 @@ def scene_entries(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the COCO entries of a scene: `segmentation` amodal, `visible_mask` modal, as D2SA names them."""
     height, width = scene.image.shape[:2]
-    image = {"id": image_id, "file_name": file_name, "height": height, "width": width, **image_extra}
+    sure = [first_id + number for number, item in enumerate(scene.objects) if item.is_sure]
+    image = {"id": image_id, "file_name": file_name, "height": height, "width": width, SURE: sure, **image_extra}
     annotations = []
     for number, item in enumerate(scene.objects):
         amodal, modal = item.whole.encode(), item.seen.encode()

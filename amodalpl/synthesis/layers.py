@@ -7,6 +7,8 @@ beside those that do, so that the network learns whose contour it is; contours a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..masks.boxes import Square, crop_square
@@ -32,7 +34,9 @@ def draw_layers(bank: Bank, index: int, rng: np.random.Generator, settings: Synt
             are used.
 
     Returns:
-        A sample whose `modal` is never empty, never overlaps `occluder`, and is within `target` unless redrawn.
+        A sample whose `modal` is never empty, never overlaps `occluder`, and is within `target` unless redrawn. Where
+        neighbours may lack masks, what is outside both is `unknown` for a cut-out that may have been hidden in its
+        own photo: only whole ones show how objects go on behind things without a mask.
     """
     layers = settings.layers
     target = in_own_photo(bank, index)
@@ -47,7 +51,11 @@ def draw_layers(bank: Bank, index: int, rng: np.random.Generator, settings: Synt
             neighbours.append(placed)
             if placed.is_front:
                 visible &= ~over
-    return _render(bank, target, neighbours, _crop(visible, sketch, rng, settings), rng, settings)
+    sample = _render(bank, target, neighbours, _crop(visible, sketch, rng, settings), rng, settings)
+    if not layers.unmasked:
+        return sample
+    outside = ~(sample.modal | sample.occluder)
+    return replace(sample, unknown=outside & (not bank.is_whole(index)))
 
 
 def _place(
@@ -103,7 +111,9 @@ def _render(
 ) -> Sample:
     patch_px, layers = settings.patch_px, settings.layers
     patch_from_frame = patch_from(square, patch_px, bool(rng.random() < settings.flip_probability))
-    shown_ones = _shown(neighbours, rng, layers) - _without_mask(neighbours, rng, layers)
+    shown_ones = _shown(neighbours, rng, layers)
+    if bank.is_whole(target.index):
+        shown_ones -= _without_mask(neighbours, rng, layers)
     whole = whole_in(target, patch_from_frame, patch_px)
     modal = whole.copy()
     shown = np.zeros_like(whole)

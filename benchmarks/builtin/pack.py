@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from amodalpl.builtin import FOLDER, is_builtin
+from amodalpl.builtin import BUILTIN, FOLDER, completer_folder, is_builtin
 from amodalpl.completion.checkpoint import CARD, WEIGHTS, load_completer
 from amodalpl.errors import DataError
 from amodalpl.io.checkpoints import load_plain
@@ -19,6 +19,7 @@ from amodalpl.runtime.stage_run import finished_run
 from .training_data import BANK, COCO
 
 PROVENANCE = "provenance.json"
+_TOLD = ("amodalpl", "git", "seed", "settings", "inputs", "took", "machine", "steps", "samples")  # of a training
 _NOT_SHIPPED = ("history", "hidden_by_photo")  # curves of the training, and numbers per photo
 
 
@@ -41,7 +42,7 @@ def pack(completer: Path, out: Path = FOLDER) -> dict[str, Any]:
         DataError: the completer looks at photos, which would have to come along.
         CheckpointError: it is damaged.
     """
-    record, *before = _trainings_of(completer)
+    training, *before = _trainings_of(completer)
     if load_completer(completer, torch.device("cpu")).completer.uses_image:
         raise DataError(f"{completer}: expected a completer that looks at masks only, got one that needs photos")
     weights = {name: _halved(tensor) for name, tensor in load_plain(completer / WEIGHTS).items()}
@@ -53,9 +54,9 @@ def pack(completer: Path, out: Path = FOLDER) -> dict[str, Any]:
     write_json(
         out / PROVENANCE,
         {
-            **_about(record),
+            **training,
             "weights before packing": card["weights_sha256"],
-            **({"started from": [_about(earlier) for earlier in before]} if before else {}),
+            **({"started from": before} if before else {}),
             "masks": [asdict(source) for source in (COCO, *BANK)],
         },
     )
@@ -64,17 +65,32 @@ def pack(completer: Path, out: Path = FOLDER) -> dict[str, Any]:
 
 
 def _trainings_of(completer: Path) -> list[dict[str, Any]]:
-    """Return the records of the trainings behind weights, the last one first."""
+    """Return what is to be told of the trainings behind weights, the last one first."""
     record = finished_run(completer, "complete")
     init = record["arguments"]["init"]
-    before = _trainings_of(Path(init)) if init and not is_builtin(init) else []
-    return [record, *before] if record["counts"]["steps"] else before
+    if init and is_builtin(init):
+        before = _trainings_of_shipped(record["inputs"]["init"])
+    else:
+        before = _trainings_of(Path(init)) if init else []
+    return [_about(record), *before] if record["counts"]["steps"] else before
+
+
+def _trainings_of_shipped(weights_sha256: str) -> list[dict[str, Any]]:
+    """Return the same of the completer in the package.
+
+    Raises:
+        DataError: it is not the one that has these weights.
+    """
+    folder = completer_folder(BUILTIN)
+    if hash_file(folder / WEIGHTS) != weights_sha256:
+        raise DataError(f"{folder / WEIGHTS}: expected the weights that the training started from, got others")
+    shipped = read_json(folder / PROVENANCE, "the provenance of the package's completer")
+    before = shipped.pop("started from", [])
+    return [{name: value for name, value in shipped.items() if name in _TOLD}, *before]
 
 
 def _about(record: dict[str, Any]) -> dict[str, Any]:
-    names = ("amodalpl", "git", "seed", "settings", "inputs", "took", "machine")
-    counts = {name: record["counts"][name] for name in ("steps", "samples")}
-    return {**{name: record[name] for name in names}, **counts}
+    return {name: record.get(name, record["counts"].get(name)) for name in _TOLD}
 
 
 def _halved(tensor: torch.Tensor) -> torch.Tensor:

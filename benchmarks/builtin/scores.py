@@ -24,7 +24,7 @@ from amodalpl.metrics.bootstrap import Ratio, draw_photos, ratio_of_sums
 from amodalpl.metrics.hidden_parts import HIDDEN, METRIC, HiddenParts
 from amodalpl.metrics.ordering import OrderCounts
 from amodalpl.pipeline.advise import ADVICE, HULL, advise
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.settings_values import explicit_values, merge, resolve
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "builtin_completer.md"
@@ -102,7 +102,7 @@ def _against_truth(paths: Mapping[str, Path], out: Path, others: Mapping[str, Pa
     for name, completer, refits in [*ways, *((name, folder, None) for name, folder in others.items())]:
         settings = resolve(merge(explicit_values(None), {"labels": {"refit": refits}}))
         labels = out / name.replace(" ", "_")
-        made = pseudolabel(paths.get("annotations", paths["truth"]), paths["images"], completer, labels, settings)
+        made = make_labels(paths.get("annotations", paths["truth"]), paths["images"], completer, labels, settings)
         if refits and "fitted to" not in made.counts.get("completer", ""):
             notes[name] = " (too few objects to fit)"
         scored = score_objects(known, label_file(labels), things_only=False, gap_px=_GAP_PX)

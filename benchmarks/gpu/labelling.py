@@ -11,7 +11,8 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from amodalpl.builtin import BUILTIN, completer_folder
-from amodalpl.pipeline.pseudolabel import LABELS, pseudolabel
+from amodalpl.data.label_folder import LABELS
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.settings_values import resolve
 
 from .context import Context
@@ -46,7 +47,7 @@ def _label(
     shutil.rmtree(out, ignore_errors=True)
     settings = resolve({"labels": {"batch_size": 64 if context.on_gpu else 8, "precision": precision}})
     began = time.monotonic()
-    summary = pseudolabel(annotations, images, completer, out, settings, device=device)
+    summary = make_labels(annotations, images, completer, out, settings, device=device)
     seconds = time.monotonic() - began
     labels = json.loads((out / LABELS).read_text(encoding="utf-8"))["annotations"]
     return {label["id"]: label["segmentation"] for label in labels}, seconds, summary.counts["labels"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from torch.profiler import ProfilerActivity, profile
 
 from amodalpl.builtin import BUILTIN, completer_folder
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.runtime.progress import SILENT
 from amodalpl.settings_values import resolve
 
@@ -63,7 +63,7 @@ def _functions(context: Context) -> None:
     settings = resolve({"labels": {"batch_size": 64 if context.on_gpu else 8}})
     profiler = cProfile.Profile()
     profiler.enable()
-    pseudolabel(*context.photos(), completer_folder(BUILTIN), out, settings, device=context.device.type)
+    make_labels(*context.photos(), completer_folder(BUILTIN), out, settings, device=context.device.type)
     profiler.disable()
     text = io.StringIO()
     statistics = pstats.Stats(profiler, stream=text)

@@ -24,8 +24,10 @@ from drawn_completer import write_completer
 from amodalpl.data.label_folder import DOUBT, LABELS, ORDER, STATS
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.pipeline import pseudolabel as stage
-from amodalpl.pipeline.pseudolabel import PARTS, pseudolabel, write_label_files, write_label_page
+from amodalpl.pipeline.make_labels import make_labels
+from amodalpl.pipeline.pseudolabel import write_label_files, write_label_page
 from amodalpl.report.label_page import REPORT_FILE, SHEET_FILE
+from amodalpl.runtime.parts import PARTS
 from amodalpl.runtime.progress import Progress
 from amodalpl.settings_values import resolve
 
@@ -88,7 +90,7 @@ def label(folder: Path, out: Path) -> dict[str, Any]:
     memory.begin_with(write_label_files, "putting together")
     memory.begin_with(write_label_page, "drawing the report")
     settings = resolve({"labels": {"gap_px": 2}})
-    done = pseudolabel(
+    done = make_labels(
         folder / "annotations.json",
         folder / "images",
         folder / "completer",

@@ -26,7 +26,7 @@ from amodalpl.detector.data.dataset import LabelDataset, ResumedSampler
 from amodalpl.detector.model_table import model_config
 from amodalpl.detector.quiet import third_party_quiet
 from amodalpl.drawn_scenes import write_scenes
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.synth import synth
 from amodalpl.settings import DetectorSettings
 from amodalpl.settings_values import resolve
@@ -129,7 +129,7 @@ def test_refine_by_torchrun(tmp_path):
     small = {"patch_px": 32, "holdout_fraction": 0.3, "holdout_scenes": 2}
     synth(files.annotations, files.images, tmp_path / "synth", resolve({"synthesis": small}))
     completer = write_completer(tmp_path / "completer")
-    pseudolabel(files.annotations, files.images, completer, tmp_path / "labels", resolve({}), device="cpu")
+    make_labels(files.annotations, files.images, completer, tmp_path / "labels", resolve({}), device="cpu")
     rule = ("rounds=1", "match_iou=0.05", "least_score=0.0", "drop_above=0.0")
     written = []
     for out in (tmp_path / "first", tmp_path / "second"):

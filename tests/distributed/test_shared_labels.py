@@ -20,9 +20,10 @@ from interruptions import Killed, KillIn
 from amodalpl.data.label_folder import DOUBT, LABELS, ORDER, STATS
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError
-from amodalpl.pipeline.pseudolabel import PARTS, pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.report.label_page import REPORT_FILE, SHEET_FILE
 from amodalpl.runtime.distributed import Ranks, wait_for_files
+from amodalpl.runtime.parts import PARTS
 from amodalpl.runtime.progress import SILENT, Progress
 from amodalpl.settings_values import resolve
 
@@ -48,7 +49,7 @@ def alone(inputs, tmp_path_factory):
 def label(inputs, out, progress=SILENT):
     annotations, images, completer = inputs
     settings = resolve({"labels": {"images_per_part": PHOTOS_PER_PART, "batch_size": 4}})
-    return pseudolabel(annotations, images, completer, out, settings, device="cpu", progress=progress)
+    return make_labels(annotations, images, completer, out, settings, device="cpu", progress=progress)
 
 
 def results(out):
@@ -116,7 +117,7 @@ def test_another_run_is_refused_by_every_process(inputs, alone, tmp_path, as_ran
     for rank in (0, 1):
         as_rank(rank, 2)
         with pytest.raises(OutputError, match="belongs to another run"):
-            pseudolabel(annotations, images, completer, out, resolve({"labels": {"gap_px": 7}}), device="cpu")
+            make_labels(annotations, images, completer, out, resolve({"labels": {"gap_px": 7}}), device="cpu")
     assert results(out) == alone
 
 
@@ -161,7 +162,7 @@ def torchrun(inputs, out, world):
 def with_helpers(inputs, out, workers, progress=SILENT):
     annotations, images, completer = inputs
     settings = resolve({"labels": {"images_per_part": PHOTOS_PER_PART, "batch_size": 4, "workers": workers}})
-    return pseudolabel(annotations, images, completer, out, settings, device="cpu", progress=progress)
+    return make_labels(annotations, images, completer, out, settings, device="cpu", progress=progress)
 
 
 class SlowAtFirst(Progress):
@@ -225,7 +226,7 @@ def test_photos_that_are_added_are_labelled_by_one(inputs, tmp_path, monkeypatch
     monkeypatch.setattr(subprocess, "Popen", no_python)
     annotations, images, completer = inputs
     settings = resolve({"labels": {"images_per_part": PHOTOS_PER_PART, "workers": 3}})
-    pseudolabel(annotations, images, completer, tmp_path / "labels", settings, device="cpu", add=True)
+    make_labels(annotations, images, completer, tmp_path / "labels", settings, device="cpu", add=True)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from amodalpl.drawn_scenes import write_scenes
 from amodalpl.io.files import hash_file, read_json, write_json, write_whole
 from amodalpl.pipeline.apply_review import apply_review
 from amodalpl.pipeline.complete import complete
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.synth import synth
 from amodalpl.runtime.stage_run import StageRun
 from amodalpl.settings_values import resolve
@@ -83,7 +83,7 @@ class TinyStages:
 
     def pseudolabel(self, out: Path) -> None:
         files = self.scenes
-        pseudolabel(files.annotations, files.images, self.folder / "complete", out, self.settings, device="cpu")
+        make_labels(files.annotations, files.images, self.folder / "complete", out, self.settings, device="cpu")
 
     def apply_review(self, out: Path) -> None:
         apply_review(self.folder / "pseudolabel", self.scenes.images, self._review(), out)
@@ -130,7 +130,7 @@ class TinyStages:
 
     def label_boxes(self, out: Path) -> None:
         files, detector = self.scenes, self.folder / "train_detector"
-        pseudolabel(files.annotations, files.images, "builtin", out, self.settings, device="cpu", detector=detector)
+        make_labels(files.annotations, files.images, "builtin", out, self.settings, device="cpu", detector=detector)
 
 
 def toy(out: Path) -> None:

@@ -17,7 +17,7 @@ from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import OutputError, SettingsError
 from amodalpl.io.files import hash_file
 from amodalpl.pipeline.apply_review import apply_review
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.settings_values import resolve
 
 OUTPUTS = ("pseudo_amodal.json", "order.json", "doubt.jsonl", "stats.json", "report.html", "photos.jsonl")
@@ -45,7 +45,7 @@ class Site:
 
     def label(self, out, add=True, progress=None, review=None, **labels):
         values = resolve({"labels": {"images_per_part": 2, "batch_size": 4, **GAPS, **labels}})
-        return pseudolabel(
+        return make_labels(
             self.folder / "instances.json", self.folder / "images", self.folder / "completer", out, values, "auto",
             "cpu", progress or Heard(), review, add=add,
         )  # fmt: skip

@@ -23,7 +23,7 @@ from amodalpl.drawn_scenes import draw_scene
 from amodalpl.errors import AmodalplError, DataError, SettingsError
 from amodalpl.masks import rle
 from amodalpl.models.completer import build_completer
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.settings import CompleterSettings, SynthesisSettings
 from amodalpl.settings_values import resolve
 
@@ -78,7 +78,7 @@ def test_same_as_the_stage(folder, completer, scene, tmp_path):
     file = {"images": [photo], "annotations": entries, "categories": [{"id": 1, "name": "shape"}]}
     (tmp_path / "a.json").write_text(json.dumps(file))
     out = tmp_path / "labels"
-    pseudolabel(tmp_path / "a.json", tmp_path / "images", folder, out, resolve({}), device="cpu")
+    make_labels(tmp_path / "a.json", tmp_path / "images", folder, out, resolve({}), device="cpu")
     labels = json.loads((out / "pseudo_amodal.json").read_text())["annotations"]
     (order,) = json.loads((out / "order.json").read_text())["images"]
 

@@ -20,7 +20,7 @@ from amodalpl.io.files import hash_file
 from amodalpl.pipeline import complete as complete_stage
 from amodalpl.pipeline.apply_review import apply_review
 from amodalpl.pipeline.complete import complete
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.stage_table import STAGES
 from amodalpl.pipeline.synth import synth
 from amodalpl.settings_values import merge, resolve
@@ -87,7 +87,7 @@ def with_objects(scenes, folder, of_photo):
 
 def label(scenes, out, completer="builtin", progress=None, **labels):
     values = resolve(merge(SHORT, {"labels": labels}))
-    return pseudolabel(scenes.annotations, scenes.images, completer, out, values, "auto", "cpu", progress or Heard())
+    return make_labels(scenes.annotations, scenes.images, completer, out, values, "auto", "cpu", progress or Heard())
 
 
 def read(folder, name):
@@ -133,6 +133,17 @@ def test_trainings_that_it_started_from_are_told(trained, synth_dir, tmp_path):
     told = read(tmp_path / "builtin", "provenance.json")
     assert (told["steps"], [before["steps"] for before in told["started from"]]) == (3, [2])
     assert str(trained.parent) not in json.dumps(told)
+
+
+def test_so_is_the_packages_own_that_it_started_from(ours, synth_dir, tmp_path, monkeypatch):
+    complete(synth_dir, tmp_path / "on", merge(SHORT, {"training": {"steps": 3}}), "cpu", init="builtin")
+    (tmp_path / "builtin").mkdir()
+    pack(tmp_path / "on", tmp_path / "builtin")
+    told = read(tmp_path / "builtin", "provenance.json")
+    assert (told["steps"], [before["steps"] for before in told["started from"]]) == (3, [2])
+    monkeypatch.setattr(builtin, "FOLDER", tmp_path / "builtin")  # where other weights are by now
+    with pytest.raises(DataError, match="expected the weights that the training started from, got others"):
+        pack(tmp_path / "on", tmp_path / "again")
 
 
 def test_an_unfinished_training_is_not_packed(trained, tmp_path):

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from drawn_holdout import ALONE, SETTINGS, SQUARE, VIEW, Sure, holdout, rectangle, trained
+from drawn_holdout import ALONE, BAR, SETTINGS, SQUARE, SQUARE_WHOLE, VIEW, Sure, holdout, rectangle, trained
 
 from amodalpl.calibration.choose_thresholds import best, choose
 from amodalpl.calibration.fit import Calibration, RiskGuarantee
+from amodalpl.calibration.holdout import Holdout
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.evaluation.completer_on_holdout import score
 from amodalpl.labelling.contact import CONTACT_CROPS
@@ -129,21 +130,43 @@ def test_thresholds_are_chosen_on_masks_as_they_are_shown(tmp_path):
         assert chosen.order_threshold == pytest.approx(expected)
 
 
+AWAY = rectangle((2, 22), (60, 62))  # the bar where it hides nothing
+HIDDEN = ~(AWAY | ALONE)  # what is missing of the square is behind something that the hold-out does not show
+ENOUGH = ["choose"] * 20  # scenes with a square each
+
+
+def unmasked(folder, whole=HIDDEN, parts=ENOUGH, bar=AWAY, learnt=True, sure=True, **bundle):
+    completer = replace(trained(0.42, "layered"), **bundle)
+    chosen = choose(completer, holdout(folder, parts, whole, bar, sure), SETTINGS, SILENT, learnt)
+    return chosen.unmasked_threshold
+
+
 def test_growth_where_no_mask_is_is_chosen_where_something_is_hidden_there(tmp_path):
-    """The bar stands far away: what is missing of the square is behind something that the hold-out does not show."""
-    away = rectangle((2, 6), (60, 64))
-    hidden = ~(away | ALONE)
-    chosen = choose(trained(0.42, "layered"), holdout(tmp_path, square_whole=hidden, bar=away), SETTINGS, SILENT, True)
-    assert chosen.unmasked_threshold == pytest.approx(0.4)
-    never = choose(trained(0.42, "layered"), holdout(tmp_path, square_whole=hidden, bar=away), SETTINGS)
-    assert never.unmasked_threshold == 1.0  # its training had nothing of the kind
+    assert unmasked(tmp_path) == pytest.approx(0.4)
+    assert unmasked(tmp_path, learnt=False) == 1.0  # its training had nothing of the kind
     little = SQUARE | rectangle((20, 40), (40, 41))
-    costly = choose(trained(0.42, "layered"), holdout(tmp_path, square_whole=little, bar=away), SETTINGS, SILENT, True)
-    assert costly.unmasked_threshold == 1.0  # what grows falsely outweighs what is found
+    assert unmasked(tmp_path, whole=little) == 1.0  # what grows falsely outweighs what is found
 
 
-def test_nothing_grows_where_no_mask_is_when_the_hold_out_hides_nothing_there(tmp_path):
-    chosen = choose(trained(0.42, "layered"), holdout(tmp_path), SETTINGS, SILENT, True)
+def test_half_of_the_known_occluders_are_taken_for_unknown(tmp_path):
+    """The square is hidden by a bar whose mask is known; without it the square grows everywhere, which is wrong."""
+    assert unmasked(tmp_path, whole=SQUARE_WHOLE, bar=BAR, parts=["choose"] * 40) == 1.0
+    assert unmasked(tmp_path, whole=HIDDEN | BAR, bar=BAR, parts=["choose"] * 40) == pytest.approx(0.4)
+
+
+def test_nothing_is_chosen_where_too_few_objects_tell(tmp_path):
+    for few in ({"parts": ENOUGH[1:]}, {"sure": False}):
+        assert unmasked(tmp_path, **few) == 1.0
+        fitted = {"calibration": FITTED, "unmasked_threshold": 0.7}
+        assert unmasked(tmp_path, **few, **fitted) == 0.7  # as it came
+
+
+def test_objects_that_nothing_hides_stay_as_they_are(tmp_path):
+    """A square that is whole beside squares that are not: on average they grow by more than 1 %."""
+    kept = holdout(tmp_path, [*ENOUGH, "choose"], HIDDEN, AWAY, True).data
+    _, square, _ = kept.by_image[21]
+    kept.by_image[21][1] = replace(square, amodal_mask=square.modal_mask)
+    chosen = choose(trained(0.42, "layered"), Holdout(kept, None), SETTINGS, SILENT, True)
     assert chosen.unmasked_threshold == 1.0
 
 

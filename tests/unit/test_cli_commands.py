@@ -69,7 +69,7 @@ def test_method_wins_over_the_file(fake_stage, tmp_path):
 
 
 def test_pseudolabel(fake_stage):
-    calls = fake_stage("pipeline.pseudolabel", "pseudolabel")
+    calls = fake_stage("pipeline.make_labels", "make_labels")
     invoke("pseudolabel", "ann.json", "images", "--completer", "completer", "--out", "out")
     [(_, kwargs)] = calls
     paths = [kwargs[name] for name in ("annotations", "images", "completer", "out")]

@@ -8,7 +8,7 @@ from heard import Heard
 from amodalpl.data.doubtful import boxes_warning
 from amodalpl.data.read import read_annotations
 from amodalpl.drawn_scenes import write_scenes
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.synth import synth
 from amodalpl.settings_values import resolve
 
@@ -46,6 +46,6 @@ def test_completing_filled_boxes_warns(tmp_path):
     for annotations, count in ((scenes.annotations, 0), (tmp_path / "boxes.json", 1)):
         cut, labelled = Heard(), Heard()
         synth(annotations, scenes.images, tmp_path / f"synth{count}", settings, progress=cut)
-        pseudolabel(annotations, scenes.images, "builtin", tmp_path / f"labels{count}", settings, progress=labelled)
+        make_labels(annotations, scenes.images, "builtin", tmp_path / f"labels{count}", settings, progress=labelled)
         for heard in (cut, labelled):
             assert sum("most masks fill" in text for text in heard.notes) == count

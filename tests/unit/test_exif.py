@@ -16,7 +16,7 @@ from amodalpl.data.read import read_annotations
 from amodalpl.io.images import read_fitting_image, read_image
 from amodalpl.masks import rle
 from amodalpl.models.completer import build_completer
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.synth import synth
 from amodalpl.runtime.progress import SILENT
 from amodalpl.runtime.usable_photos import require_photos, usable_photos
@@ -136,7 +136,7 @@ def test_a_completer_that_looks_at_photos_gives_the_labels_of_upright_ones(orien
     for name, turn in {"turned": orientation, "upright": 1, "black": 1}.items():
         folder = write(tmp_path / name, turn, 1, gradient * (name != "black"))
         out = folder / "labels"
-        pseudolabel(folder / "in.json", folder / "photos", tmp_path / "completer", out, resolve({}), device="cpu")
+        make_labels(folder / "in.json", folder / "photos", tmp_path / "completer", out, resolve({}), device="cpu")
         labels[name] = (out / "pseudo_amodal.json").read_bytes()
     assert labels["turned"] == labels["upright"] != labels["black"]
 

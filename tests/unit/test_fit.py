@@ -265,7 +265,7 @@ def test_promise_in_words_and_in_json():
 
 def test_labels_are_made_without_waiting_for_statistics():
     """scikit-learn takes seconds to import, and only training fits anything."""
-    code = "import sys, amodalpl.pipeline.pseudolabel; print(sorted({'sklearn', 'scipy'} & set(sys.modules)))"
+    code = "import sys, amodalpl.pipeline.make_labels; print(sorted({'sklearn', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -15,7 +15,7 @@ from amodalpl.masks import rle
 from amodalpl.masks.boxed import all_boxed, boxed
 from amodalpl.masks.neighbours import near_pairs
 from amodalpl.settings import SynthesisSettings
-from amodalpl.synthesis.holdout import APART_PX, Source, draw_scene, place_as_pairs, place_wide, scene_entries
+from amodalpl.synthesis.holdout import APART_PX, SURE, Source, draw_scene, place_as_pairs, place_wide, scene_entries
 
 SETTINGS = SynthesisSettings(patch_px=32)
 
@@ -24,7 +24,13 @@ SETTINGS = SynthesisSettings(patch_px=32)
 def sources():
     photos = [draw_photo(np.random.default_rng(seed), (64, 80)) for seed in range(4)]
     return [
-        Source(partial(np.asarray, p.image), all_boxed(p.modal), p.category_ids.tolist(), 10 + n)
+        Source(
+            partial(np.asarray, p.image),
+            all_boxed(p.modal),
+            p.category_ids.tolist(),
+            [(k + n) % 3 > 0 for k in range(len(p.modal))],
+            10 + n,
+        )
         for n, p in enumerate(photos)
     ]
 
@@ -162,7 +168,7 @@ def test_one_photo_lends_to_itself(sources):
 
 
 def test_photo_without_objects_gives_no_scene(sources):
-    bare = Source(sources[0].read, all_boxed(np.zeros((0, 64, 80), bool)), [], 99)
+    bare = Source(sources[0].read, all_boxed(np.zeros((0, 64, 80), bool)), [], [], 99)
     assert draw_scene([bare, sources[1]], 0, np.random.default_rng(0), SETTINGS) is None
 
 
@@ -180,9 +186,11 @@ def test_an_object_never_vanishes_behind_pastes(sources):
 
 
 def test_entries_read_back_as_annotations(sources, tmp_path):
-    scene = draw_scene(sources, 2, np.random.default_rng(3), SETTINGS)
+    scene = next(scene for _, scene in scenes(sources) if len({item.is_sure for item in scene.objects}) == 2)
     image, entries = scene_entries(scene, 5, "a.jpg", 40, {"part": "choose"})
-    assert image == {"id": 5, "file_name": "a.jpg", "height": 64, "width": 80, "part": "choose"}
+    sure = [40 + k for k, item in enumerate(scene.objects) if item.is_sure]
+    assert 0 < len(sure) < len(entries)
+    assert image == {"id": 5, "file_name": "a.jpg", "height": 64, "width": 80, SURE: sure, "part": "choose"}
     file = tmp_path / "holdout.json"
     categories = [{"id": n, "name": str(n)} for n in range(1, 5)]
     file.write_text(json.dumps({"images": [image], "annotations": entries, "categories": categories}))
@@ -207,7 +215,7 @@ def test_occluders_that_nobody_annotated_hide_and_are_no_objects(sources):
 
 def test_occluders_are_of_other_photos(sources):
     """Each photo has a class of its own here, so that an occluder tells where it is from."""
-    marked = [Source(s.read, s.masks, [n] * len(s.categories), s.image_id) for n, s in enumerate(sources)]
+    marked = [Source(s.read, s.masks, [n] * len(s.categories), s.whole, s.image_id) for n, s in enumerate(sources)]
     settings = SETTINGS.model_copy(update={"holdout_occluded": 1.0})
     lent = set()
     for index, scene in scenes(marked, settings):

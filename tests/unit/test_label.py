@@ -200,7 +200,7 @@ def stated(**changes):
     ],
 )
 def test_reasons(changes, lost_px, expected):
-    assert flags_of(stated(**changes), VISIBLE, lost_px, 0.3) == expected
+    assert flags_of(stated(**changes), boxed(VISIBLE), lost_px, 0.3) == expected
 
 
 @pytest.mark.parametrize(
@@ -209,11 +209,11 @@ def test_reasons(changes, lost_px, expected):
 def test_every_edge_of_the_photo_truncates(edge):
     visible = VISIBLE.copy()
     visible[edge] = True
-    assert flags_of(stated(), visible, 0, 0.3) == ["truncated"]
+    assert flags_of(stated(), boxed(visible), 0, 0.3) == ["truncated"]
 
 
 def test_an_object_that_others_own():
-    assert flags_of(None, VISIBLE & False, 9, 1.0) == ["fully_shared", "low_confidence"]
+    assert flags_of(None, boxed(VISIBLE & False), 9, 1.0) == ["fully_shared", "low_confidence"]
 
 
 def certain(probability, side=20, corner_yx=(100, 200)):

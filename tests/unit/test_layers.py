@@ -276,11 +276,19 @@ def test_bad_settings(values, message):
         LayerSettings(**values)
 
 
-def test_neighbours_without_a_mask_hide_and_are_not_shown(bank):
+def test_neighbours_without_a_mask_hide_whole_objects_and_are_not_shown(bank):
     asked = settings(unmasked=1, front_probability=1, contour_noise_probability=0, hidden=(0.2, 0.5))
-    samples = draw(bank, 40, asked)
-    assert not any(sample.occluder.any() for sample in samples)
-    assert np.mean([(sample.target & ~sample.modal).any() for sample in samples]) > 0.9
+    whole = [sample for k, sample in enumerate(draw(bank, 64, asked)) if bank.is_whole(k % len(bank))]
+    assert len(whole) == 32 and not any(sample.occluder.any() or sample.unknown.any() for sample in whole)
+    assert np.mean([(sample.target & ~sample.modal).any() for sample in whole]) > 0.9
+
+
+def test_of_objects_that_may_be_hidden_already_nothing_is_taught_where_no_mask_is(bank):
+    asked = settings(unmasked=1, front_probability=1, hidden=(0.2, 0.5))
+    others = [sample for k, sample in enumerate(draw(bank, 64, asked)) if not bank.is_whole(k % len(bank))]
+    assert len(others) == 32 and np.mean([sample.occluder.any() for sample in others]) > 0.9
+    for sample in others:
+        np.testing.assert_array_equal(sample.unknown, ~(sample.modal | sample.occluder))
 
 
 def test_neighbours_behind_keep_their_masks(bank):

@@ -39,6 +39,9 @@ def test_what_two_masks_share(seed):
     np.testing.assert_array_equal(a.united(b), first | second)
     np.testing.assert_array_equal(a.without(b), first & ~second)
     assert a.shared_px(b) == (first & second).sum() and a.shared_px(c) == 0
+    shared_px = (drawn(seed) & first).sum(axis=(1, 2))
+    assert all_boxed(drawn(seed)).shared_px(a) == {k: px for k, px in enumerate(shared_px) if px}
+    assert all_boxed(drawn(seed)).shared_px(c) == {}
     np.testing.assert_array_equal(a.united(c), first)
     assert not c.any() and not c.at_edge and c.area_px == nothing.sum() == 0
     at_edge = first[0].any() or first[-1].any() or first[:, 0].any() or first[:, -1].any()

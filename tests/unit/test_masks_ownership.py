@@ -43,6 +43,7 @@ def test_three_deep_pixels_go_to_the_smallest():
     big, middle, small = rectangle((0, 12), (0, 16)), rectangle((2, 8), (2, 8)), rectangle((3, 5), (3, 5))
     found = owned(big, middle, small)
     assert found.lost_px.tolist() == [36, 4, 0]
+    assert [found.takers(k) for k in range(3)] == [(1, 2), (2,), ()]
 
 
 def test_nothing_to_do():

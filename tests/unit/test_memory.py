@@ -11,7 +11,7 @@ from drawn_completer import write_completer
 from amodalpl.data.read import read_annotations
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.synth import synth
 from amodalpl.runtime.memory import PER_BOX_PIXEL, PER_OBJECT, PER_PIXEL, free_bytes, needed_bytes, require_memory
 from amodalpl.settings_values import resolve
@@ -68,5 +68,5 @@ def test_stages_refuse_before_they_write(tmp_path, monkeypatch):
         synth(photos.annotations, photos.images, tmp_path / "synth", resolve({}))
     folder = write_completer(tmp_path / "completer")
     with pytest.raises(DataError, match="got 0.00 GB"):
-        pseudolabel(photos.annotations, photos.images, folder, tmp_path / "labels", resolve({}))
+        make_labels(photos.annotations, photos.images, folder, tmp_path / "labels", resolve({}))
     assert not (tmp_path / "synth").exists() and not (tmp_path / "labels").exists()

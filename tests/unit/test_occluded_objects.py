@@ -29,7 +29,7 @@ def source():
     image = np.full((80, 100, 3), 128, np.uint8)
     mask = rectangle(40, 30, 20, 20)
     image[mask] = 0
-    return Source(lambda: image, all_boxed(mask[None]), [1], 1)
+    return Source(lambda: image, all_boxed(mask[None]), [1], [True], 1)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def donors():
     """A white square and a white bar."""
     white = np.full((80, 100, 3), 255, np.uint8)
     masks = np.stack([rectangle(10, 10, 16, 16), rectangle(50, 10, 6, 40)])
-    other = Source(lambda: white, all_boxed(masks), [2, 2], 2)
+    other = Source(lambda: white, all_boxed(masks), [2, 2], [True, True], 2)
     return [(other, 0), (other, 1)]
 
 

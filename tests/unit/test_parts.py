@@ -9,7 +9,7 @@ import pytest
 from amodalpl.data.records import ImageRecord
 from amodalpl.errors import DataError
 from amodalpl.runtime.distributed import Ranks
-from amodalpl.runtime.parts import make_parts, read_parts
+from amodalpl.runtime.parts import Parts, read_parts
 from amodalpl.runtime.progress import Progress
 
 PHOTOS = [ImageRecord(number, f"{number}.png", (4, 4), {}) for number in range(1, 6)]
@@ -31,16 +31,12 @@ class Counting(Progress):
         yield advance
 
 
-def lines(made):
-    def work(records):
-        made.append([r.id for r in records])
-        return ({"photo": r.id} for r in records)
-
-    return work
-
-
 def make(folder, made, progress, **more):
-    return make_parts(folder, PHOTOS, 2, lines(made), "working", progress, **more)
+    parts = Parts(folder, PHOTOS, 2)
+    for part in parts.missing("working", progress, **more):
+        made.append([r.id for r in part.photos])
+        part.write({"photo": r.id} for r in part.photos)
+    return parts.files
 
 
 def test_parts_are_made_once_and_read_in_order(tmp_path):
@@ -55,13 +51,14 @@ def test_parts_are_made_once_and_read_in_order(tmp_path):
 
 
 def test_a_part_that_fails_is_not_there(tmp_path):
-    def work(records):
+    def work():
         yield {"photo": 1}
         raise DataError("a damaged photo")
 
     progress = Counting()
     with pytest.raises(DataError, match="damaged"):
-        make_parts(tmp_path / "parts", PHOTOS, 5, work, "working", progress)
+        for part in Parts(tmp_path / "parts", PHOTOS, 5).missing("working", progress):
+            part.write(work())
     assert not list((tmp_path / "parts").glob("[0-9]*")) and progress.done == 0
 
 

@@ -13,7 +13,7 @@ from amodalpl.completion.checkpoint import load_completer
 from amodalpl.data.read import read_annotations
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.metrics.completion import MICRO
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.settings_values import resolve
 from benchmarks.builtin.training_data import BANK, COCO
 
@@ -50,7 +50,7 @@ def test_it_is_ahead_of_the_hull_on_its_holdout():
 def test_it_completes_drawn_shapes_that_it_never_saw(tmp_path):
     scenes = write_scenes(tmp_path, 4, seed=11)
     settings = resolve({"labels": {"refit": False}})
-    made = pseudolabel(scenes.annotations, scenes.images, SHIPPED, tmp_path / "labels", settings, device="cpu")
+    made = make_labels(scenes.annotations, scenes.images, SHIPPED, tmp_path / "labels", settings, device="cpu")
     truth, labels = (
         {i.id: i for i in read_annotations(path).instances} for path in (scenes.truth, made.files["labels"])
     )

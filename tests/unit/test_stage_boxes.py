@@ -25,7 +25,7 @@ from amodalpl.io.checkpoints import load_plain
 from amodalpl.io.files import hash_file, read_json
 from amodalpl.masks import rle
 from amodalpl.pipeline.apply_review import apply_review
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.synth import synth
 from amodalpl.pipeline.train_compositional import train_compositional
 from amodalpl.pipeline.train_detector import train_detector
@@ -35,7 +35,7 @@ from amodalpl_cli.main import app
 
 def label(file, images, out, model, settings=None, **more):
     """Label boxes, as `amodalpl pseudolabel --detector` does."""
-    return pseudolabel(file, images, "builtin", out, settings or resolve(SETTINGS), detector=model, **more)
+    return make_labels(file, images, "builtin", out, settings or resolve(SETTINGS), detector=model, **more)
 
 
 SETTINGS = {
@@ -342,14 +342,14 @@ def test_what_does_not_go_together_is_one_line(trained, tmp_path, options, error
     file, images, model, _ = trained
     with pytest.raises(error, match=message):
         given = {"completer": "builtin", **{name: tmp_path / value for name, value in options.items()}}
-        pseudolabel(file, images, out=tmp_path / "labels", settings=resolve({}), detector=model, **given)  # fmt: skip
+        make_labels(file, images, out=tmp_path / "labels", settings=resolve({}), detector=model, **given)  # fmt: skip
     assert not (tmp_path / "labels").exists()
 
 
 def test_calibration_without_a_detector_is_one_line(trained, tmp_path):
     file, images, *_ = trained
     with pytest.raises(SettingsError, match="--calibrate: expected --detector DIR beside it"):
-        pseudolabel(file, images, "builtin", tmp_path / "labels", resolve({}), calibrate=tmp_path)
+        make_labels(file, images, "builtin", tmp_path / "labels", resolve({}), calibrate=tmp_path)
 
 
 def test_too_few_known_objects_is_one_line_and_frees_the_folder(trained, known, tmp_path):

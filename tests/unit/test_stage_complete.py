@@ -293,6 +293,19 @@ def test_starts_from_an_earlier_completer(made, synth_dir, tmp_path):
     assert "init" in record["inputs"] and record["arguments"]["init"] == str(made.out.resolve())
 
 
+def test_what_was_learnt_of_things_without_a_mask_goes_on_being_learnt(synth_dir, tmp_path):
+    start = tmp_path / "start"
+    complete(synth_dir, start, merge(VALUES, {"synthesis": {"layers": {"unmasked": 0.4}}}), "cpu")
+    card = json.loads((start / "completer.json").read_text())
+    assert card["unmasked"] == 0.4
+    (start / "completer.json").write_text(json.dumps(card | {"unmasked_threshold": 0.65}))
+    for name, asked, expected in (("goes on", {}, (0.4, 0.65)), ("not any more", {"unmasked": 0}, (0, 1.0))):
+        values = merge({"training": VALUES["training"]}, {"synthesis": {"layers": asked}})
+        complete(synth_dir, tmp_path / name, values, "cpu", init=start)
+        found = json.loads((tmp_path / name / "completer.json").read_text())
+        assert (found["unmasked"], found["unmasked_threshold"]) == expected
+
+
 def test_without_it_other_weights_start(made, synth_dir, tmp_path):
     learnt, earlier = start_of(made, synth_dir, tmp_path, None, completer=VALUES["completer"])
     assert not all(torch.allclose(value, earlier[name]) for name, value in learnt.items())

@@ -26,7 +26,9 @@ from amodalpl.masks import rle
 from amodalpl.masks.geometry import dilate
 from amodalpl.models.completer import build_completer
 from amodalpl.models.completer_table import METHODS
-from amodalpl.pipeline import pseudolabel as stage
+from amodalpl.pipeline import make_labels as stage
+from amodalpl.pipeline.completer_in_use import CompleterInUse
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.pseudolabel import pseudolabel
 from amodalpl.runtime import parts
 from amodalpl.runtime.progress import Progress
@@ -93,7 +95,7 @@ def scenes(tmp_path_factory):
 def made(request, scenes, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     completer = write_completer(folder / "completer", request.param)
-    return pseudolabel(scenes.annotations, scenes.images, completer, folder / "labels", settings(), device="cpu")
+    return make_labels(scenes.annotations, scenes.images, completer, folder / "labels", settings(), device="cpu")
 
 
 def results(out):
@@ -271,7 +273,7 @@ def test_other_programs_read_it(made, scenes, capsys):
 
 def test_same_inputs_same_bytes_and_no_parts_left(made, scenes, tmp_path):
     completer = made.out.parent / "completer"
-    pseudolabel(scenes.annotations, scenes.images, completer, tmp_path / "out", settings(), device="cpu")
+    make_labels(scenes.annotations, scenes.images, completer, tmp_path / "out", settings(), device="cpu")
     assert results(tmp_path / "out") == results(made.out)
     assert not list((tmp_path / "out").glob(".parts*"))
 
@@ -287,11 +289,11 @@ def test_same_inputs_same_bytes_and_no_parts_left(made, scenes, tmp_path):
 def test_killed_and_started_again(made, scenes, tmp_path, task, units, kept):
     completer, out = made.out.parent / "completer", tmp_path / "out"
     with pytest.raises(Killed):
-        pseudolabel(
+        make_labels(
             scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=KillIn(task, units)
         )
     watch = Watch()
-    pseudolabel(scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=watch)
+    make_labels(scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=watch)
     assert watch.done["labelling photos"] == kept
     assert results(out) == results(made.out)
 
@@ -302,7 +304,7 @@ def test_parts_of_another_version_are_made_again(made, scenes, tmp_path, monkeyp
         earlier.setattr(stage, "__version__", "0.0.1")
         earlier.setattr(stage, "PARTS", ".parts-0.0.1")
         progress = KillIn("labelling photos", 2)
-        pseudolabel(scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=progress)
+        make_labels(scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=progress)
     (part,) = out.glob(".parts-0.0.1/[0-9]*")
     changed = part.read_text().replace('"uncertainty": 0.', '"uncertainty": 0.1')
     assert changed != part.read_text()
@@ -310,7 +312,7 @@ def test_parts_of_another_version_are_made_again(made, scenes, tmp_path, monkeyp
     record = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps({**record, "amodalpl": "0.0.1"}))
     watch = Watch()
-    pseudolabel(scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=watch)
+    make_labels(scenes.annotations, scenes.images, completer, out, settings(), device="cpu", progress=watch)
     assert watch.done["labelling photos"] == 0
     (told,) = watch.warnings
     assert told == f"{out / '.parts-0.0.1'}: begun by another version than {__version__}; labelling starts again"
@@ -328,15 +330,22 @@ def test_every_part_is_read_once(made, scenes, tmp_path, monkeypatch):
 
     monkeypatch.setattr(parts, "read_lines", reads)
     completer = made.out.parent / "completer"
-    pseudolabel(scenes.annotations, scenes.images, completer, tmp_path / "out", settings(), device="cpu")
+    make_labels(scenes.annotations, scenes.images, completer, tmp_path / "out", settings(), device="cpu")
     assert read == ["000000.jsonl", "000001.jsonl", "000002.jsonl"]
     assert results(tmp_path / "out") == results(made.out)
+
+
+def test_annotations_and_a_completer_that_is_ready_are_all_it_takes(made, scenes, tmp_path):
+    network = CompleterInUse.open(made.out.parent / "completer", "torch", "cpu")
+    data = read_annotations(scenes.annotations)
+    counts = pseudolabel(data, scenes.images, network, tmp_path, settings().labels, tmp_path / "parts")
+    assert results(tmp_path) == results(made.out) and counts == made.counts
 
 
 def test_second_call_does_nothing(made, scenes):
     times = {p: p.stat().st_mtime_ns for p in made.out.rglob("*")}
     completer = made.out.parent / "completer"
-    again = pseudolabel(scenes.annotations, scenes.images, completer, made.out, settings(), device="cpu")
+    again = make_labels(scenes.annotations, scenes.images, completer, made.out, settings(), device="cpu")
     assert again.counts == made.counts
     assert {p: p.stat().st_mtime_ns for p in made.out.rglob("*")} == times
 
@@ -347,7 +356,7 @@ def completer(tmp_path_factory):
 
 
 def label(scenes, completer, out, annotations=None, images=None, **labels):
-    return pseudolabel(
+    return make_labels(
         annotations or scenes.annotations, images or scenes.images, completer, out, settings(**labels), device="cpu"
     )
 
@@ -368,7 +377,7 @@ def test_tight_masks_are_recognised_and_kept_as_drawn(completer, tmp_path):
             entry = {"id": 2 * number + k, "image_id": number, "category_id": 1, "segmentation": segmentation}
             data["annotations"].append(entry)
     (tmp_path / "tight.json").write_text(json.dumps(data))
-    made = pseudolabel(tmp_path / "tight.json", photos, completer, tmp_path / "out", settings(), device="cpu")
+    made = make_labels(tmp_path / "tight.json", photos, completer, tmp_path / "out", settings(), device="cpu")
     assert (made.counts["gap px"], made.counts["tight px"]) == (4, 2)
     for written in json.loads(made.files["labels"].read_text())["annotations"]:
         drawn, amodal = tight[written["id"] % 2], rle.decode(written["segmentation"])
@@ -403,7 +412,7 @@ def test_decisions_survive_where_the_label_did_not_change(scenes, completer, tmp
     changed = Decision(labels[1]["id"], "keep-modal", "0" * 16)
     write_review(tmp_path / "review.json", Review("0" * 64, (changed, fitting)))
     annotations, images = scenes.annotations, scenes.images
-    again = pseudolabel(
+    again = make_labels(
         annotations, images, completer, tmp_path / "again", settings(), device="cpu", review=tmp_path / "review.json"
     )
     sha256 = hash_file(tmp_path / "again" / "pseudo_amodal.json")
@@ -420,7 +429,7 @@ def test_decisions_survive_where_the_label_did_not_change(scenes, completer, tmp
 
 def test_unknown_backend(scenes, completer, tmp_path):
     with pytest.raises(SettingsError, match="expected torch or onnx, got 'onxx'"):
-        pseudolabel(
+        make_labels(
             scenes.annotations, scenes.images, completer, tmp_path / "out", settings(), device="cpu", backend="onxx"
         )
     assert not (tmp_path / "out").exists()
@@ -485,7 +494,7 @@ def test_numbers_that_json_does_not_know_are_carried_over_as_null(scenes, tmp_pa
     data["categories"][0]["weight"] = float("nan")
     odd = tmp_path / "odd.json"
     odd.write_text(json.dumps(data))
-    pseudolabel(odd, scenes.images, write_completer(tmp_path / "completer"), tmp_path / "out", settings(), device="cpu")
+    make_labels(odd, scenes.images, write_completer(tmp_path / "completer"), tmp_path / "out", settings(), device="cpu")
     written = json.loads((tmp_path / "out" / "pseudo_amodal.json").read_text(), parse_constant=pytest.fail)
     found = written["info"]["version"], written["images"][0]["exposure"], written["categories"][0]["weight"]
     assert found == (None, None, None)

@@ -21,7 +21,7 @@ from amodalpl.io.json_stream import write_lines
 from amodalpl.masks import rle
 from amodalpl.pipeline import refine as stage
 from amodalpl.pipeline.apply_review import apply_review
-from amodalpl.pipeline.pseudolabel import pseudolabel
+from amodalpl.pipeline.make_labels import make_labels
 from amodalpl.pipeline.refine import refine
 from amodalpl.pipeline.synth import synth
 from amodalpl.settings_values import resolve
@@ -42,7 +42,7 @@ def place(tmp_path_factory):
     scenes = write_scenes(folder / "scenes", 8, seed=0, size_hw=(64, 80))
     synth(scenes.annotations, scenes.images, folder / "synth", resolve(SYNTH))
     completer = write_completer(folder / "completer")
-    pseudolabel(scenes.annotations, scenes.images, completer, folder / "labels", resolve({}), device="cpu")
+    make_labels(scenes.annotations, scenes.images, completer, folder / "labels", resolve({}), device="cpu")
     return SimpleNamespace(folder=folder, scenes=scenes, labels=folder / "labels", synth=folder / "synth")
 
 

@@ -59,7 +59,7 @@ def test_usage_stands_in_the_table_of_the_design(stage):
 
 
 def test_what_is_given_goes_to_the_function(fake_stage, tmp_path):
-    calls = fake_stage("pipeline.pseudolabel", "pseudolabel")
+    calls = fake_stage("pipeline.make_labels", "make_labels")
     paths = {name: tmp_path / name for name in ("annotations", "images", "completer")}
     STAGES["pseudolabel"].run(paths, tmp_path / "out", {"labels": {"gap_px": 3}}, "cpu")
     [(args, given)] = calls

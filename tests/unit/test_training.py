@@ -15,7 +15,7 @@ from drawn_cutouts import write_discs
 from interruptions import Killed, KillIn
 from torch import nn
 
-from amodalpl.completion.training import StepSampler, train
+from amodalpl.completion.training import CompleterWithLoss, StepSampler, train
 from amodalpl.errors import CheckpointError, SettingsError
 from amodalpl.io.checkpoints import load_plain
 from amodalpl.models import losses
@@ -348,3 +348,15 @@ def test_a_training_of_days_says_so_at_its_start(seconds, warned, monkeypatch):
     for step in range(5):
         hook.after_train_iter(SimpleNamespace(max_iters=13), step)
     assert keys.said == ["warning: this training will take 3.5 days: 13 steps of 3e+04 s; do less"] * warned
+
+
+@pytest.mark.parametrize(("given", "unmasked", "expected"), [(None, 0.0, 1.0), (None, 0.5, 10.0), (3.0, 0.5, 3.0)])
+def test_pixels_without_a_mask_weigh_more_where_neighbours_may_lack_theirs(given, unmasked, expected):
+    """With nothing shown in front, all pixels are such: the loss is their weight times that of the papers."""
+    completer = build_completer("layered", 4, False).eval()
+    masks = {name: torch.rand(2, 1, 16, 16) > 0.5 for name in ("modal", "target")}
+    masks |= dict.fromkeys(("occluder", "boundary"), torch.zeros(2, 1, 16, 16, dtype=torch.bool))
+    settings = TrainingSettings(outside_weight=given)
+    plain = CompleterWithLoss(completer, TrainingSettings(outside_weight=1.0), "cpu")(**masks)["loss"]
+    loss = CompleterWithLoss(completer, settings, "cpu", unmasked)(**masks)["loss"]
+    torch.testing.assert_close(loss, expected * plain)

@@ -21,6 +21,7 @@ from ...masks.rle import Rle
 from .label_notes import LabelNotes
 
 AGNOSTIC_NAME = "object"
+CLASS_UNKNOWN = "category unknown"  # why an object is left out: the labels have no class of its name
 ENOUGH_OBJECTS = 20  # of a class, for a short training to tell it from others
 SHARE_OF_SUCH = 0.9  # of all objects; below, a label file has a long tail of classes
 
@@ -139,7 +140,7 @@ def to_coco(
             mask = instance.amodal if amodal_only else instance.amodal or instance.modal
             category = wanted[0]["id"] if agnostic else id_of.get(own_names.get(instance.category_id, ""))
             if category is None:
-                left_out["category unknown"] += 1
+                left_out[CLASS_UNKNOWN] += 1
             elif mask is None:
                 left_out["no mask"] += 1
             elif rle.area_px(mask) == 0:

@@ -178,8 +178,10 @@ def _divide(
         ("score against", val_set, truth or annotations),
     ):
         if not part.coco["annotations"]:
+            names = ", ".join(category["name"] for category in wanted[:5])
+            advice = f"; labels are of {names}: detector.class_agnostic=true takes all classes for one"
             raise DataError(
-                f"{source.path}: expected instances to {purpose}, found none that can be used "
-                f"(left out: {part.left_out or 'nothing'})"
+                f"{source.path}: expected instances to {purpose}, found none that can be used (left out: "
+                f"{part.left_out or 'nothing'}){advice if coco_export.CLASS_UNKNOWN in part.left_out else ''}"
             )
     return train_set, val_set, truth is None

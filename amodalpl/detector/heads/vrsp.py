@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...shape_prior.codebook import Codebook
-from ..mmdetection import MODELS, ConvModule, multiclass_nms
+from ..mmdetection import MODELS, multiclass_nms
 from .mask_losses import MaskTruth, mask_iou, mask_loss, matching_loss, of_class, weighted_class_loss
 from .orcnn import TwoMaskHead, TwoMaskRoIHead
 
@@ -113,7 +113,7 @@ class VrspMaskHead(TwoMaskHead):
         self.truth_pass_weight = truth_pass_weight
         self.warm_up = warm_up
         self.codebook = Codebook(classes, codes)
-        self.fuse = ConvModule(channels + neighbours, channels, 3, padding=1) if neighbours else None
+        self.fuse = nn.Conv2d(channels + neighbours, channels, 3, padding=1) if neighbours else None
         self.classify = nn.Sequential(
             nn.Flatten(),
             nn.Linear(channels * 14 * 14, hidden_channels),
