@@ -4,6 +4,7 @@ import json
 
 import pytest
 from drawn_labels import label, write_labels, write_photos
+from reloading import reload
 
 from amodalpl.evaluation.audit import AUDIT, audit
 
@@ -33,7 +34,7 @@ def test_judged_saved_and_stated(tmp_path, page):
     page.get_by_role("button", name="Too small").click()
     page.keyboard.press("ArrowRight")  # the third is passed over
     page.keyboard.press("5")
-    page.reload()  # what was judged is kept, and the first that was not is shown
+    reload(page)  # what was judged is kept, and the first that was not is shown
     assert page.locator("#title").inner_text().startswith("3 of 4")
     assert page.locator("#count").inner_text() == "3 judged"
     page.get_by_role("button", name="Back").click()

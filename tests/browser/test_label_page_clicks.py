@@ -4,6 +4,7 @@ import json
 
 import pytest
 from drawn_labels import box, label, write_doubt, write_labels, write_order, write_photos
+from reloading import reload
 
 from amodalpl.data.review_file import fingerprint, read_review
 from amodalpl.masks import rle
@@ -179,7 +180,7 @@ def test_decisions_survive_loading_the_page_again(open_page, four):
     page.keyboard.press("j")
     page.keyboard.press("r")
     assert verdict(page, 2) == "reject"
-    page.reload()
+    reload(page)
     assert verdict(page, 2) == "reject"
     assert page.locator("#progress-text").text_content() == "1 of 4 decided: 1 rejected"
 
@@ -212,7 +213,7 @@ def test_no_digit_of_a_large_id_is_lost(open_page, tmp_path):
     assert detail.get_by_role("button", name=f"cup #{second}", exact=True).is_visible()  # what it is behind
     assert page.locator(".order .node.here").get_attribute("aria-label") == f"cup {first}, shown"
     page.keyboard.press("Escape")
-    page.reload()
+    reload(page)
     file = exported(page)
     assert [(d.id, d.decision) for d in read_review(file).decisions] == [
         (int(second), "reject"),
@@ -250,7 +251,7 @@ def test_decisions_on_labels_that_are_not_shown_keep_their_ids(open_page, tmp_pa
     file.write_text(json.dumps({**saved.to_json(), "decisions": [{**hidden, "decision": "keep-modal"}]}))
     page.locator("#file").set_input_files(file)
     page.get_by_text("Decisions loaded: 1.").wait_for()
-    page.reload()  # what was loaded is kept, too
+    reload(page)  # what was loaded is kept, too
     found = {d.id: d.decision for d in read_review(exported(page)).decisions}
     assert found[hidden["id"]] == "keep-modal" and len(found) == 2
 
@@ -295,7 +296,7 @@ def test_a_tab_that_heard_nothing_overwrites_nothing(open_page, four):
     other.locator('.card[data-id="2"]').get_by_role("button", name="Reject").click()
     expected = [(1, "accept"), (2, "reject")]
     assert [(d.id, d.decision) for d in read_review(exported(other)).decisions] == expected
-    one.reload()
+    reload(one, kept_by=other)
     assert [verdict(one, id) for id in (1, 2)] == ["accept", "reject"]
 
 
@@ -321,10 +322,10 @@ def test_a_full_browser_loses_no_decision(open_page, four):
 def test_decisions_that_an_older_page_kept_are_read(open_page, four):
     page = open_page(four)
     page.evaluate("""localStorage.setItem(STORE, '{"1":"reject","2":null}')""")
-    page.reload()
+    reload(page)
     assert [verdict(page, id) for id in (1, 2)] == ["reject", None]
     page.locator('.card[data-id="3"]').get_by_role("button", name="Accept").click()
-    page.reload()
+    reload(page)
     assert [verdict(page, id) for id in (1, 2, 3)] == ["reject", None, "accept"]
 
 
@@ -357,9 +358,8 @@ def test_decisions_in_the_folder_are_shown_and_can_be_taken_back(open_page, tmp_
     assert verdict(page, 1) == "reject"
     page.locator('.card[data-id="1"]').get_by_role("button", name="Reject").click()
     page.locator('.card[data-id="1"]:not([data-verdict])').wait_for()
-    page.wait_for_function("JSON.parse(localStorage.getItem(STORE)).here[1] === null")
-    page.reload()
-    page.locator('.card[data-id="1"]:not([data-verdict])').wait_for()
+    reload(page)
+    assert verdict(page, 1) is None
     assert read_review(exported(page)).decisions == ()
 
 
