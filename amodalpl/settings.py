@@ -40,6 +40,19 @@ class Settings(BaseModel):
         return {cls.renamed.get(name, name): value for name, value in values.items() if name not in cls.retired}
 
 
+def _require_rising(settings: Settings, *names: str) -> None:
+    for name in names:
+        low, high = getattr(settings, name)
+        if not 0 < low <= high:
+            raise ValueError(f"{name}: expected 0 < least <= most, got {low}, {high}")
+
+
+def _require_odds(settings: Settings, name: str) -> None:
+    odds = getattr(settings, name)
+    if min(odds) < 0 or sum(odds) <= 0:
+        raise ValueError(f"{name}: expected odds, not all of them 0, got {odds}")
+
+
 class LayerSettings(Settings):
     """The richer training sample: one to several neighbours, in front and behind; see `synthesis/layers.py`."""
 
@@ -74,12 +87,8 @@ class LayerSettings(Settings):
 
     @model_validator(mode="after")
     def _ranges(self) -> LayerSettings:
-        for name in ("hidden", "size", "zoom_out"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name}: expected 0 < least <= most, got {low}, {high}")
-        if min(self.neighbours) < 0 or sum(self.neighbours) <= 0:
-            raise ValueError(f"neighbours: expected odds, not all of them 0, got {self.neighbours}")
+        _require_rising(self, "hidden", "size", "zoom_out")
+        _require_odds(self, "neighbours")
         if self.hidden[1] >= 1:
             raise ValueError(f"hidden: expected something to stay visible, got {self.hidden[1]}")
         front, single = self.front_only_probability, self.single_neighbour_probability
@@ -106,12 +115,8 @@ class AisSettings(Settings):
 
     @model_validator(mode="after")
     def _ranges(self) -> AisSettings:
-        for name in ("patch", "size"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name}: expected 0 < least <= most, got {low}, {high}")
-        if min(self.pasted) < 0 or sum(self.pasted) <= 0:
-            raise ValueError(f"pasted: expected odds, not all of them 0, got {self.pasted}")
+        _require_rising(self, "patch", "size")
+        _require_odds(self, "pasted")
         if self.patch_overlap > self.patch[0]:
             raise ValueError(f"patch_overlap: a patch of {self.patch[0]} cannot cover {self.patch_overlap} of a side")
         if self.jitter_overlap > 1 - self.jitter:
@@ -134,8 +139,7 @@ class OccludedSettings(Settings):
 
     @model_validator(mode="after")
     def _ranges(self) -> OccludedSettings:
-        if not 0 < self.size[0] <= self.size[1]:
-            raise ValueError(f"size: expected 0 < least <= most, got {self.size[0]}, {self.size[1]}")
+        _require_rising(self, "size")
         return self
 
 

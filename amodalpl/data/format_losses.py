@@ -74,16 +74,13 @@ def visible_pixels(instance: Instance, photo: ImageRecord, losses: UnsupportedFi
         photo: says the size.
         losses: what is left out, or drawn otherwise, is added to it.
     """
-    if instance.is_crowd:  # it would become an object
-        losses["crowd regions"] += 1
-        return None
-    if instance.modal_mask is None:
-        losses["objects without a visible mask"] += 1
+    mask = visible_part(instance, losses)
+    if mask is None:
         return None
     try:
-        mask = instance.modal_mask.pixels(photo.size_hw)
+        pixels = mask.pixels(photo.size_hw)
     except LeftOut:
         losses["objects whose mask covers no pixel of the photo"] += 1
         return None
-    losses["objects drawn as polygons, now pixels"] += bool(instance.modal_mask.polygons)
-    return mask
+    losses["objects drawn as polygons, now pixels"] += bool(mask.polygons)
+    return pixels

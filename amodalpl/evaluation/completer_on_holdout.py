@@ -231,10 +231,8 @@ def count_order(
     Yields:
         Name of a row, and its counts.
     """
-    modal, amodal = case.scene.masks, case.amodal
-    truth_one_way = ordering.one_way_order_from_masks(modal, amodal)
-    truth = ordering.order_from_masks(modal, amodal, near_px, rim_px=0)
-    bordering = {frozenset(pair) for pair in ordering.bordering_pairs(modal)}
+    modal = case.scene.masks
+    count = ordering.counting_by_masks(modal, case.amodal, near_px, rim_px=0)
     evidence_px = {(p.front, p.back): p.evidence_px for p in found.order}
     rows = {f"labels{_eroded_by(radius_px)}": (ordering.make_one_way(evidence_px), set(evidence_px))}
     if radius_px == 0:
@@ -242,5 +240,4 @@ def count_order(
         rules = {name: rule(modal, near) for name, rule in baselines.ORDER.items()}
         rows = {name: (pairs, pairs) for name, pairs in rules.items()} | rows
     for name, (one_way, directed) in rows.items():
-        forced = {pair for pair in one_way if frozenset(pair) in bordering}
-        yield name, ordering.count_image(len(modal), truth_one_way, truth, forced, directed)
+        yield name, count(one_way, directed)

@@ -216,21 +216,17 @@ def _order_of_image(
     size_hw = (size[0], size[1])
     modal = BoxedMasks((boxed.decode(i.modal) for i in instances), size_hw)
     amodal = BoxedMasks((boxed.decode(i.amodal) for i in instances), size_hw)
-    one_way = ordering.one_way_order_from_masks(modal, amodal)
-    directed = ordering.order_from_masks(modal, amodal, gap_px)
+    count_by_masks = ordering.counting_by_masks(modal, amodal, gap_px)
     index = {instance.id: n for n, instance in enumerate(instances)}
     depth = {(index[a], index[b]) for a, b in annotated if a in index and b in index}
     one_way_depth = ordering.one_way_order_from_depth(depth)
-    bordering = {frozenset(pair) for pair in ordering.bordering_pairs(modal)}
     near = near_pairs(modal, gap_px)
     rows = {name: (order, order) for name, order in ((n, rule(modal, near)) for n, rule in baselines.ORDER.items())}
     rows[LABELS] = source.order(image_id, instances, modal, gap_px)
-    count = len(instances)
-    by_masks, by_depth = {}, {}
-    for name, (forced, free) in rows.items():
-        touching = {pair for pair in forced if frozenset(pair) in bordering}
-        by_masks[name] = ordering.count_image(count, one_way, directed, touching, free)
-        by_depth[name] = ordering.count_image(count, one_way_depth, depth, forced, free)
+    by_masks = {name: count_by_masks(*orders) for name, orders in rows.items()}
+    by_depth = {
+        name: ordering.count_image(len(instances), one_way_depth, depth, *orders) for name, orders in rows.items()
+    }
     return by_masks, by_depth
 
 

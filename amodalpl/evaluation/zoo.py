@@ -228,10 +228,6 @@ def _order(truths: Sequence[Instance], found: Sequence[Any], gap_px: int) -> ord
     """
     modal = _boxed([thing.modal for thing in truths if thing.modal])
     amodal = _boxed([thing.amodal for thing in truths if thing.amodal])
-    one_way, directed = (
-        ordering.one_way_order_from_masks(modal, amodal),
-        ordering.order_from_masks(modal, amodal, gap_px),
-    )
     evidence: dict[tuple[int, int], float] = {}
     if found:
         whole = _boxed([thing.mask for thing in found])
@@ -244,9 +240,7 @@ def _order(truths: Sequence[Instance], found: Sequence[Any], gap_px: int) -> ord
             for pair in labels.order
             if pair.front in of_truth and pair.back in of_truth
         }
-    bordering = {frozenset(pair) for pair in ordering.bordering_pairs(modal)}
-    forced = {pair for pair in ordering.make_one_way(evidence) if frozenset(pair) in bordering}
-    return ordering.count_image(len(truths), one_way, directed, forced, set(evidence))
+    return ordering.counting_by_masks(modal, amodal, gap_px)(ordering.make_one_way(evidence), set(evidence))
 
 
 def _boxed(masks: Sequence[Rle]) -> BoxedMasks:

@@ -6,7 +6,7 @@ the two are different protocols.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -189,6 +189,24 @@ def count_image(
         predicted_directed=len(predicted),
         hits=len(truth & predicted),
     )
+
+
+def counting_by_masks(
+    modal: np.ndarray | BoxedMasks, amodal: np.ndarray | BoxedMasks, gap_px: int, rim_px: int = 1
+) -> Callable[[set[IndexPair], set[IndexPair]], OrderCounts]:
+    """Return what counts predictions of an image against the order that its true masks imply.
+
+    It takes the predicted one-way order, of which only bordering pairs count, as in the papers, and the predicted
+    directed pairs. The arguments are those of `order_from_masks`.
+    """
+    one_way, directed = one_way_order_from_masks(modal, amodal), order_from_masks(modal, amodal, gap_px, rim_px)
+    bordering = {frozenset(pair) for pair in bordering_pairs(modal)}
+
+    def count(forced: set[IndexPair], free: set[IndexPair]) -> OrderCounts:
+        touching = {pair for pair in forced if frozenset(pair) in bordering}
+        return count_image(len(modal), one_way, directed, touching, free)
+
+    return count
 
 
 def compute(counts: Iterable[OrderCounts]) -> dict[str, Scores]:
