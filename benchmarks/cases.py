@@ -21,6 +21,7 @@ from amodalpl.completion.checkpoint import load_completer
 from amodalpl.completion.predictor import Scene
 from amodalpl.completion.training import train
 from amodalpl.detector import require_mmdetection
+from amodalpl.detector.model_table import MODELS
 from amodalpl.errors import MissingPackageError
 from amodalpl.io.images import read_image
 from amodalpl.labelling.label_scenes import label_scenes
@@ -230,6 +231,10 @@ def prediction(model: str, setting: Setting) -> Result:
 
     They take turns, so that other work on the machine meets both, and on a CPU it is processor time that counts: a
     quotient of wall times tells of the other work. MMDetection's does not encode masks.
+
+    Args:
+        model: of `train-detector --list`, or the name of a config in MMDetection's package.
+        setting: where and how large.
     """
     try:
         require_mmdetection("train-detector")
@@ -240,11 +245,13 @@ def prediction(model: str, setting: Setting) -> Result:
     from amodalpl.detector import inference, trained
 
     data = drawn.draw_photos(setting.folder, 12)
-    changed = {"model": model, "steps": 1, "warmup_steps": 0, "workers": 0, "class_agnostic": True, "milestones": []}
+    stock = model if model.endswith(".py") else None
+    changed = {"steps": 1, "warmup_steps": 0, "workers": 0, "class_agnostic": True, "milestones": []}
+    changed |= {"vrsp": {"codes": 64, "shape_steps": 50}} | ({} if stock else {"model": model})
     settings = resolve(merge(read_config(Path("coco_cpu")), {"detector": changed}))
     name = setting.device.type
-    out = train_detector(data.truth, data.images, setting.folder / "d", settings, init="none", device=name).out
-    assert out
+    out = setting.folder / "d"
+    train_detector(data.truth, data.images, out, settings, init="none", mmdet_config=stock, device=name)
     ours = trained.open_detector(out, None, setting.device)
     theirs: Any = init_detector(str(out / "mmdet_config.py"), str(out / "weights.pth"), device=name)
     photos = [read_image(path) for path in sorted(data.images.iterdir())[: 2 if setting.quick else 12]]
@@ -313,6 +320,7 @@ def label_large_photos(photos: int, objects: int, size_hw: tuple[int, int], rest
 
 MANY_OBJECTS = (2, 800, (4000, 6000), 30)  # photos, objects of the first, height and width, objects of the others
 MANY_PHOTOS = (300, 25, (3000, 4000), 25)
+RTMDET = "rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py"
 
 CASES: dict[str, Callable[[Setting], Result]] = {
     **{
@@ -331,8 +339,7 @@ CASES: dict[str, Callable[[Setting], Result]] = {
     "completion and order of 8 instances, asbu by onnx": partial(complete_eight, "asbu", "onnx"),
     "labels, whole command, asbu": partial(label_photos, "asbu"),
     "detector training": detector_training,
-    "prediction beside MMDetection, mask-rcnn": partial(prediction, "mask-rcnn"),
-    "prediction beside MMDetection, orcnn": partial(prediction, "orcnn"),
+    **{f"prediction beside MMDetection, {model}": partial(prediction, model) for model in (*MODELS, RTMDET)},
     "check of a large file": check_large_file,
     "synth of 800 objects in 24 megapixels": partial(synth_large_photos, *MANY_OBJECTS),
     "labels of 800 objects in 24 megapixels": partial(label_large_photos, *MANY_OBJECTS),

@@ -108,7 +108,7 @@ def read_coco_like(path: Path, data: Any, fields: Fields, as_drawn: bool = False
     if boxes:
         instances = _with_boxes(instances, annotations, fields, images, unreadable)
     dropped += unreadable
-    _require_masks(path, annotations, instances, dropped)
+    _require_masks(path, annotations, instances, dropped, boxes)
     return AnnotationSet(
         path=path,
         format=fields.format,
@@ -367,7 +367,8 @@ def _box(value: Any, key: str, size_hw: tuple[int, int]) -> Box | None:
         raise LeftOut(f"malformed box: expected x, y, width and height in {key}, got {brief(value)}")
     x, y, width, height = map(float, numbers)
     if width <= 0 or height <= 0:
-        raise LeftOut(f"empty box: expected a width and height above 0 in {key}, got {brief(value)}")
+        swapped = " (corners swapped?)" if width < 0 and height < 0 else ""
+        raise LeftOut(f"empty box: expected a width and height above 0 in {key}, got {brief(value)}{swapped}")
     if max(x + width, y + height) <= 1 and min(size_hw) > 2:
         raise LeftOut(f"box in fractions: expected pixels in {key}, got {brief(value)}")
     if x >= size_hw[1] or y >= size_hw[0] or x + width <= 0 or y + height <= 0:
@@ -468,12 +469,19 @@ def is_panoptic(annotations: Any) -> bool:
     return isinstance(annotations, list) and any(isinstance(a, dict) and "segments_info" in a for a in annotations[:50])
 
 
-def _require_masks(path: Path, annotations: list[Any], instances: list[Instance], dropped: list[Dropped]) -> None:
+def _require_masks(
+    path: Path, annotations: list[Any], instances: list[Instance], dropped: list[Dropped], boxes: bool
+) -> None:
     """Refuse a file in which nothing has a mask: it is of another kind, there is no entry to correct."""
     if instances or not dropped or not all(reason_kind(entry.reason) == NO_MASK for entry in dropped):
         return
     first = dropped[0]
+    none, instead = (
+        ("a mask or a box", "export one of them")
+        if boxes
+        else ("a mask (boxes only?)", "export instance masks; `amodalpl check` says what learns from boxes")
+    )
     raise DataError(
-        f"{path}: {first.place}: {first.reason.partition(': ')[2]}; none of the {len(annotations)} annotations has a "
-        "mask (boxes only?), export instance masks; `amodalpl check` says what learns from boxes"
+        f"{path}: {first.place}: {first.reason.partition(': ')[2]}; none of the {len(annotations)} annotations has "
+        f"{none}, {instead}"
     )

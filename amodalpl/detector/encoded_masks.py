@@ -10,28 +10,47 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..masks import rle
 from ..masks.rle import Rle
-from .mmdetection import FCNMaskHead
+from .mmdetection import FCNMaskHead, fcn_mask_head
 
 PIXELS_AT_ONCE = 2**26  # of masks together, or one mask
 
 
 @contextmanager
 def masks_encoded() -> Iterator[None]:
-    """Let the mask heads of two-stage models answer with a list of RLE, `encode_in_boxes`, in place of whole masks."""
+    """Let the mask heads of two-stage models answer with a list of RLE, in place of whole masks.
+
+    On a CPU, MMDetection pastes each mask into its own box; it is encoded from there, and no whole mask is made. On a
+    GPU it pastes several at once into whole ones.
+    """
     paste = FCNMaskHead._predict_by_feat_single
 
     def pasted(
-        head: Any, mask_preds: Any, bboxes: Any, labels: Any, img_meta: dict[str, Any], *more: Any, **named: Any
+        head: Any,
+        mask_preds: Any,
+        bboxes: Any,
+        labels: Any,
+        img_meta: dict[str, Any],
+        rcnn_test_cfg: Any,
+        rescale: bool = False,
+        **named: Any,
     ) -> list[Rle]:
         height, width = img_meta["ori_shape"][:2]
+        if bboxes.device.type == "cpu" and rescale and not named:
+            bboxes /= bboxes.new_tensor(img_meta["scale_factor"]).repeat(2)  # in place, as theirs
+            own = torch.zeros_like(labels) if head.class_agnostic else labels
+            masks = mask_preds[torch.arange(len(labels)), own].sigmoid()
+            threshold = rcnn_test_cfg.mask_thr_binary
+            return [_paste(*of, threshold, (height, width)) for of in zip(masks, bboxes, strict=True)]
         step = max(1, PIXELS_AT_ONCE // (height * width))
         found: list[Rle] = []
         for k in range(0, len(mask_preds), step):
             some = np.s_[k : k + step]  # views: MMDetection rescales boxes in place while it pastes
-            whole = paste(head, mask_preds[some], bboxes[some], labels[some], img_meta, *more, **named)
+            whole = paste(head, mask_preds[some], bboxes[some], labels[some], img_meta, rcnn_test_cfg, rescale, **named)
             found += encode_in_boxes(whole.cpu().numpy(), bboxes[some].tolist())
         return found
 
@@ -40,6 +59,13 @@ def masks_encoded() -> Iterator[None]:
         yield
     finally:
         FCNMaskHead._predict_by_feat_single = paste
+
+
+def _paste(mask: Tensor, box: Tensor, threshold: float, size_hw: tuple[int, int]) -> Rle:
+    """Encode a mask of 28 x 28 probabilities as MMDetection pastes it into a photo."""
+    part, where = fcn_mask_head._do_paste_mask(mask[None, None], box[None], *size_hw)
+    top, left = (int(side.start) for side in where) if where else (0, 0)  # of the part in the photo
+    return rle.encode_in_frame((part[0] >= threshold).numpy(), (left, top), size_hw)
 
 
 def encode_kept(masks: Any, kept: Sequence[int], boxes: Any) -> list[Rle]:

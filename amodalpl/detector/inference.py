@@ -26,7 +26,7 @@ from .quiet import one_line, third_party_quiet
 from .trained import Detector
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def detect(
     model: Any,
     dataset: Mapping[str, Any],
@@ -129,7 +129,7 @@ class Detection:
         }
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def detect_photos(
     detector: Detector, images: Sequence[np.ndarray], *, least_score: float, batch_size: int, half: bool = False
 ) -> list[list[Detection]]:

@@ -19,7 +19,7 @@ from ..data.review_file import REVIEW_FILE, Review, read_review
 from ..errors import OutputError
 from ..io.files import read_json
 from ..runtime.parts import read_parts
-from ..settings import PipelineSettings
+from ..settings import LabelSettings
 
 ADDED = "added to"
 """Entry of run.json: folder of what was kept, and the gaps that were measured for it."""
@@ -47,10 +47,9 @@ class Added:
         noted = record.get(ADDED)
         return Added(KeptLabels(out / noted["folder"]), noted[GAP], noted[INSET]) if noted else None
 
-    def with_gaps(self, settings: PipelineSettings) -> PipelineSettings:
+    def with_gaps(self, settings: LabelSettings) -> LabelSettings:
         """Return the settings; gaps that they leave open are those that the kept labels were made with."""
-        labels = settings.labels.measured(self.gap_px, self.contour_inset_px)
-        return settings.model_copy(update={"labels": labels})
+        return settings.measured(self.gap_px, self.contour_inset_px)
 
     def with_decisions(self, decided: Review | None) -> Review | None:
         """Return the decisions on kept labels, and those that are given now, which have the last word."""

@@ -129,11 +129,13 @@ def make_labels(
         if settings.labels.refit:
             ready = refit(opened, data, images, out / REFIT, settings, progress, keep=added is not None)
             run.record["fitted completer"] = hash_file(ready.folder / CARD)
-        kept = None
+        labels, kept = settings.labels, None
         if added:
-            settings, decided, kept = added.with_gaps(settings), added.with_decisions(decided), added.kept
-        ready = ready.in_precision(settings.labels.precision)
-        counts = pseudolabel(data, images, ready, out, settings.labels, parts, kept, decided, ranks, progress)
+            labels, decided, kept = added.with_gaps(labels), added.with_decisions(decided), added.kept
+        if add:  # what is new is little: one process labels it
+            labels = labels.model_copy(update={"workers": 1})
+        ready = ready.in_precision(labels.precision)
+        counts = pseudolabel(data, images, ready, out, labels, parts, kept, decided, ranks, progress)
         if not ranks.is_first:
             return Summary(ROW.name, out)
         write_made_from(out / MADE_FROM, marks)

@@ -79,8 +79,7 @@ def pseudolabel(
     plan = plan_labels(completer.bundle, settings, rules)
 
     def helped(missing: int) -> AbstractContextManager[int]:
-        alone = kept is not None or ranks.world > 1  # what is new is little
-        wanted = 1 if alone else settings.workers or fitting_number(completer.where, missing)
+        wanted = 1 if ranks.world > 1 else settings.workers or fitting_number(completer.where, missing)
         return helped_by(max(min(wanted, missing) - 1, 0), out, completer.device, progress)
 
     records = [r for r in annotations.images if annotations.by_image[r.id] and not (kept and r.id in kept)]

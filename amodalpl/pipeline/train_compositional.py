@@ -71,9 +71,10 @@ def train_compositional(
     data = usable_photos(read_annotations(annotations, fmt, boxes=True), images, progress, settings.left_out_photos)
     objects, left_out = choose_whole_objects(data, wanted, settings.seed)
     if not objects:
+        why = "; ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise DataError(
             f"{data.path}: expected {wanted.least_objects} unoccluded objects of any class to learn from, found fewer "
-            f"(left out: {dict(left_out)}); see compositional.least_objects and compositional.most_overlap"
+            f"(left out: {why}); see compositional.least_objects and compositional.most_overlap"
         )
     inputs = {**input_hashes(data, images), "start weights": start}
     run = StageRun.open(out, ROW.name, ROW.settings_of(settings), inputs, settings.seed, arguments)

@@ -217,11 +217,12 @@ def _finish(
     )
     counts["detections"] = len(found)
     known = protocol(known_iou_type(data.val.coco), held_back=data.held_back)
-    precision = scores[known]["detector"]["AP"]
+    precision, ap50 = (scores[known]["detector"][name] or 0.0 for name in ("AP", "AP50"))
     warnings = [
         *_of_labels(data, settings),
         *sanity_checks.of_training([point["loss"] for point in curve if "loss" in point]),
-        *sanity_checks.of_detector(precision or 0.0, data.val.coco, found),
+        *sanity_checks.of_detector(precision, data.val.coco, found),
+        *(sanity_checks.of_box_model(ap50) if model_table.learns_from_boxes(settings) else []),
     ]
     if warnings:
         counts["warnings"] = warnings

@@ -20,6 +20,7 @@ ONE_WAY = 0.97
 GROWS_UNHIDDEN = 0.10  # mean growth of objects that nothing hides, on the hold-out
 FEWEST_POINTS = 8  # of a loss curve
 FLAT = 0.98  # loss of the last quarter over that of the first
+FINDS_LITTLE = 0.3  # AP50 of a model that labels are to be made with
 
 Box = Sequence[float]
 
@@ -179,6 +180,20 @@ def of_detector(average_precision: float, truth: Mapping[str, Any], found: Seque
     if average_precision > 0:
         return []
     return [f"AP is 0: {_why_nothing_is_right(truth, found)}"]
+
+
+def of_box_model(ap50: float) -> list[str]:
+    """Look at whether a model that learnt from boxes has learnt enough to make labels with.
+
+    Args:
+        ap50: on what was held back, 0 to 1.
+    """
+    if ap50 >= FINDS_LITTLE:
+        return []
+    return [
+        f"AP50 is {max(ap50, 0):.2f} on what was held back: masks of this model are hardly labels yet; train longer "
+        "(detector.steps), or from start weights (--init FILE)"
+    ]
 
 
 def _why_nothing_is_right(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> str:

@@ -29,10 +29,15 @@ def usable_photos(
         The annotations without those photos; `dropped` has an entry for each of their instances.
 
     Raises:
-        DataError: there is no such folder, or more photos are unusable; says how many, and why the first.
+        DataError: there is no such folder, no annotation could be read, or more photos are unusable; says how many,
+            and why the first.
     """
     if not images.is_dir():
         raise DataError(f"{images}: expected the folder of the photos, found no such folder")
+    if data.dropped and not data.instances:
+        first, count = data.dropped[0], len(data.dropped)
+        others = f"; none of {count} annotations can be used, `amodalpl check` lists all" if count > 1 else ""
+        raise DataError(f"{data.path}: {first.place}: {first.reason}{others}")
     used = [record for record in data.images if with_empty or data.by_image[record.id]]
     problems: dict[int, str] = {}
     with progress.task("checking photos", len(used)) as advance:

@@ -46,24 +46,28 @@ def pasted():
     meta = {"ori_shape": (60, 80), "img_shape": (30, 40), "scale_factor": (0.5, 0.5)}
     config = ConfigDict(mask_thr_binary=0.5)
 
-    def paste():
+    def paste(rescale):
         own = boxes.clone()
         masks = head._predict_by_feat_single(
             mask_preds=logits.clone(), bboxes=own, labels=torch.zeros(7, dtype=torch.int64), img_meta=meta,
-            rcnn_test_cfg=config, rescale=True,
+            rcnn_test_cfg=config, rescale=rescale,
         )  # fmt: skip
         return masks, own
 
     return paste
 
 
-@pytest.mark.parametrize("at_once", [1, 3 * 60 * 80, 2**26])
-def test_masks_are_encoded_as_they_are_pasted(pasted, at_once, monkeypatch):
+@pytest.mark.parametrize(
+    ("rescale", "at_once"),
+    [(True, 1), (False, 1), (False, 3 * 60 * 80), (False, 2**26)],
+    ids=["in its box", "whole", "three whole at once", "all whole at once"],
+)
+def test_masks_are_encoded_as_they_are_pasted(pasted, rescale, at_once, monkeypatch):
     monkeypatch.setattr(encoded_masks, "PIXELS_AT_ONCE", at_once)
-    whole, boxes = pasted()
+    whole, boxes = pasted(rescale)
     paste = FCNMaskHead._predict_by_feat_single
     with pytest.raises(KeyError), masks_encoded():
-        found, same_boxes = pasted()
+        found, same_boxes = pasted(rescale)
         raise KeyError
     assert found == [rle.encode(mask.numpy()) for mask in whole] and torch.equal(boxes, same_boxes)
     assert rle.area_px(found[0]) > 0

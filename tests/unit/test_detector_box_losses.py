@@ -204,3 +204,26 @@ def test_uniform_loss_is_0_where_the_whole_mask_covers_the_visible_one():
     assert value(box_losses.uniform_loss(amodal, visible, regions)[0]) == pytest.approx(0.1)
     loss, fires = box_losses.uniform_loss(amodal, visible, regions & False)
     assert value(loss[0]) == 0 and fires.tolist() == [False]
+
+
+def test_boxinst_wants_what_is_seen_of_a_hidden_object_and_blade_what_hides_it_too():
+    """A disc whose lower right is hidden by another one that sticks out of its box; photo of three flat colours."""
+    ys, xs = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    whole = (ys - 15.5) ** 2 + (xs - 15.5) ** 2 <= 100
+    occluder = (ys - 23.5) ** 2 + (xs - 23.5) ** 2 <= 81
+    seen = whole & ~occluder
+    box, overlap = box_losses.box_maps(torch.tensor([[6.0, 6, 26, 26], [15.0, 15, 26, 26]]), (32, 32), 1)[:, None]
+    lab = torch.where(occluder, 90.0, torch.where(whole, 50.0, 0.0)).expand(3, 32, 32)
+    edges = box_losses.colour_edges(lab, torch.ones(32, 32, dtype=torch.bool), 2, 0.3) & box[:, None]
+    boxinst, blade = {}, {}
+    for name, mask in {"seen": seen, "whole": whole, "no ground": (whole | occluder) & box, "box": box}.items():
+        logits = 8 * mask.view(1, 32, 32).float() - 4
+        projection = value(box_losses.projection_loss(logits, box))
+        pairwise = value(box_losses.pairwise_loss(logits, edges, 2) / edges.sum())
+        neighbour, _ = box_losses.neighbour_loss(logits, overlap & seen, box, 2)
+        uniform, _ = box_losses.uniform_loss(logits.sigmoid(), seen[None].float(), overlap)
+        boxinst[name] = projection + pairwise
+        blade[name] = 2 * projection + pairwise + value(neighbour) + value(uniform)
+    assert sorted(boxinst, key=boxinst.__getitem__) == ["seen", "no ground", "whole", "box"]
+    assert sorted(blade, key=blade.__getitem__) == ["no ground", "whole", "box", "seen"]
+    assert boxinst["seen"] < 0.2 * boxinst["whole"] and blade["whole"] < 0.3 * blade["seen"]

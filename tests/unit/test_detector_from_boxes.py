@@ -69,6 +69,7 @@ def test_predicts_masks(trained):
         assert ("visible_mask" in detection) == both
         assert detection["segmentation"]["size"] == [96, 128]
     assert ("COCO AP visible (segm, held-back labels)" in trained.scores) == both
+    assert any("masks of this model are hardly labels yet" in line for line in trained.counts["warnings"])
 
 
 def test_killed_and_started_again_it_ends_the_same(trained, scenes, tmp_path):

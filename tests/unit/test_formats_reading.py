@@ -428,6 +428,16 @@ def test_bad_boxes_are_dropped_with_a_reason(tmp_path, fields, reason):
     assert [(entry.annotation_id, reason_kind(entry.reason)) for entry in records.dropped] == [(1, reason)]
 
 
+def test_boxes_with_swapped_corners_are_called_so_and_neither_mask_nor_box_ends_it(tmp_path):
+    entry = {"id": 1, "image_id": 1, "category_id": 1}
+    (tmp_path / "a.json").write_text(json.dumps({**BOXED, "annotations": [{**entry, "bbox": [9, 9, -3, -4]}]}))
+    [dropped] = read_annotations(tmp_path / "a.json", boxes=True).dropped
+    assert dropped.reason.endswith("got [9, 9, -3, -4] (corners swapped?)")
+    (tmp_path / "a.json").write_text(json.dumps({**BOXED, "annotations": [entry]}))
+    with pytest.raises(DataError, match="none of the 1 annotations has a mask or a box, export one of them"):
+        read_annotations(tmp_path / "a.json", boxes=True)
+
+
 def test_a_bad_box_costs_no_mask(tmp_path):
     entry = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "segmentation": [[1, 1, 9, 1, 9, 9]]}
     (tmp_path / "a.json").write_text(json.dumps({**BOXED, "annotations": [entry]}))

@@ -114,6 +114,12 @@ def test_no_warning_for_a_detector_that_finds_something():
     assert sanity_checks.of_detector(0.01, TRUTH, [hit()]) == []
 
 
+def test_a_box_model_that_finds_little_is_said_to_be_no_source_of_labels():
+    (told,) = sanity_checks.of_box_model(0.29)
+    assert told.startswith("AP50 is 0.29 on what was held back")
+    assert sanity_checks.of_box_model(0.3) == []
+
+
 def test_boxes_that_never_overlap_teach_blade_nothing():
     def labels(*boxes):
         return {"annotations": [{"image_id": photo, "bbox": list(box)} for photo, *box in boxes]}

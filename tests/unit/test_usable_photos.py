@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from heard import Heard
 
-from amodalpl.data.records import AnnotationSet, ImageRecord, Instance, Mask
+from amodalpl.data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask
 from amodalpl.errors import DataError
 from amodalpl.masks import rle
 from amodalpl.runtime.progress import SILENT
@@ -68,3 +68,15 @@ def test_other_size_counts_too(data, tmp_path):
 def test_no_folder(data, tmp_path):
     with pytest.raises(DataError, match="nowhere: expected the folder of the photos, found no such folder"):
         usable_photos(data, tmp_path / "nowhere", SILENT, 0.01)
+
+
+def test_where_nothing_could_be_read_the_first_reason_is_said(data, tmp_path):
+    data.instances = []
+    data.dropped = [Dropped(f"annotations[{k}]", k, 1, f"empty box: got {k}") for k in (4, 5)]
+    wanted = (
+        r"a.json: annotations\[4\]: empty box: got 4; none of 2 annotations can be used, `amodalpl check` lists all$"
+    )
+    with pytest.raises(DataError, match=wanted):
+        usable_photos(data, tmp_path, SILENT, 0.01)
+    data.dropped = []
+    assert usable_photos(data, tmp_path, SILENT, 0.01) is data  # photos without annotations are no fault of a reader
