@@ -59,7 +59,7 @@ class TwoMaskHead(BaseModule):
         return self.amodal(features), self.visible(features)
 
     def losses(self, features: Tensor, truth: MaskTruth) -> dict[str, Tensor]:
-        """Return L_AM + L_VM of the paper, on whole masks and visible parts, and L_IM on what is hidden if it counts."""
+        """Return L_AM + L_VM of the paper, on whole and visible masks, and L_IM, on what is hidden, if it counts."""
         amodal, visible = (of_class(logits, truth.labels) for logits in self(features))
         losses = {
             "loss_mask_amodal": mask_loss(amodal, truth.amodal, truth),
