@@ -53,8 +53,8 @@ BASE = "pseudo"  # of each model, what its other rows are compared with
 VARIANTS: dict[str, tuple[Sequence[str], dict[str, Any]]] = {  # on labels of `BASE`: which models, detector settings
     "+trust": (MODELS, {"trust": {"pixels": 1.0, "labels": 1.0}}),
     "+scoring": (MODELS, {"mask_scoring": True}),
-    "+logits": (["orcnn"], {"orcnn": {"difference": "logits"}}),
-    "+two-losses": (["orcnn"], {"orcnn": {"hidden_weight": 0.0}}),
+    "+logits": (["orcnn"], {"orcnn": {"hidden_weight": 1.0, "difference": "logits"}}),
+    "+probability": (["orcnn"], {"orcnn": {"hidden_weight": 1.0}}),
 }
 COLUMNS = {  # of the printed table: heading -> protocol, metric
     "AP": ("COCO AP amodal (segm)", "AP"),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -65,7 +66,7 @@ def _paste(mask: Tensor, box: Tensor, threshold: float, size_hw: tuple[int, int]
     """Encode a mask of 28 x 28 probabilities as MMDetection pastes it into a photo."""
     part, where = fcn_mask_head._do_paste_mask(mask[None, None], box[None], *size_hw)
     top, left = (int(side.start) for side in where) if where else (0, 0)  # of the part in the photo
-    return rle.encode_in_frame((part[0] >= threshold).numpy(), (left, top), size_hw)
+    return _encode_part((part[0] >= threshold).numpy(), (left, top), size_hw)
 
 
 def encode_kept(masks: Any, kept: Sequence[int], boxes: Any) -> list[Rle]:
@@ -88,5 +89,11 @@ def encode_in_boxes(masks: Iterable[np.ndarray], boxes_xyxy: Sequence[Sequence[f
         left, top = max(int(x1) - 1, 0), max(int(y1) - 1, 0)
         inside = mask[top : max(int(y2) + 2, 0), left : max(int(x2) + 2, 0)]
         whole = np.count_nonzero(inside) == np.count_nonzero(mask)
-        found.append(rle.encode_in_frame(inside, (left, top), mask.shape) if whole else rle.encode(mask))
+        found.append(_encode_part(inside, (left, top), mask.shape) if whole else rle.encode(mask))
     return found
+
+
+def _encode_part(part: np.ndarray, corner_xy: tuple[int, int], size_hw: tuple[int, ...]) -> Rle:
+    """Encode a part of a photo's mask, laid out by columns first, as RLE goes: OpenCV does that faster than NumPy."""
+    by_columns = cv2.transpose(part.view(np.uint8)).T if part.size else part
+    return rle.encode_in_frame(by_columns, corner_xy, (size_hw[0], size_hw[1]))

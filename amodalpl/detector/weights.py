@@ -50,6 +50,8 @@ def read_checkpoint(path: Path) -> tuple[State, tuple[str, ...] | None]:
         raise CheckpointError(f"{path}: expected a checkpoint, found no such file") from None
     except Exception as error:  # zip, pickle, io and runtime errors, depending on where the bytes go wrong
         first = (str(error).strip().splitlines() or [""])[0][:160]
+        if type(error).__name__ == "UnpicklingError":  # torch's own words advise to load it all the same
+            first = "it holds other things, or nothing that torch wrote"
         raise CheckpointError(
             f"{path}: expected a checkpoint of plain tensors, could not read it ({type(error).__name__}: {first}); "
             "make one that a training of MMDetection left plain with its tools/model_converters/publish_model.py, or "

@@ -39,7 +39,7 @@ def test_rows_are_chosen_by_name_in_the_order_given(monkeypatch):
     names = [row.name for row in zoo.read_options().rows]
     variants = [name for name, (models, _) in zoo.VARIANTS.items() if "orcnn" in models]
     assert names[: 2 + len(variants)] == ["vrsp_truth", "orcnn_pseudo", *(f"orcnn_pseudo{name}" for name in variants)]
-    assert len(names) == 2 + len(variants) + len(zoo.MODELS) - 1 and "+two-losses" in variants
+    assert len(names) == 2 + len(variants) + len(zoo.MODELS) - 1 and "+probability" in variants
 
 
 def test_what_is_about_one_model_is_a_row_of_that_model():

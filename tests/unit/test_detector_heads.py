@@ -50,6 +50,7 @@ def value(loss):
 
 
 def test_orcnn_has_a_loss_for_each_mask_and_for_their_difference(features, truth):
+    assert "loss_mask_hidden" not in head("orcnn").losses(features, truth)
     orcnn = head("orcnn", hidden_weight=0.5, difference="logits")
     losses = orcnn.losses(features, truth)
     amodal, visible = orcnn.masks(features, truth.labels)

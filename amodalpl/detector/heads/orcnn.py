@@ -30,7 +30,7 @@ class TwoMaskHead(BaseModule):
         visible: config of the head for visible parts.
         difference: how the hidden part follows from both: of probabilities s(a) (1 - s(v)), or of logits
             a - max(v, 0).
-        hidden_weight: of the loss on the hidden part.
+        hidden_weight: of the loss on the hidden part; 0 has none.
         trust: fields of `Trust`.
         init_cfg: MMEngine's.
     """
@@ -40,7 +40,7 @@ class TwoMaskHead(BaseModule):
         amodal: Mapping[str, Any],
         visible: Mapping[str, Any],
         difference: Difference = "probability",
-        hidden_weight: float = 1.0,
+        hidden_weight: float = 0.0,
         trust: Mapping[str, float] | None = None,
         init_cfg: Any = None,
     ) -> None:
@@ -59,13 +59,16 @@ class TwoMaskHead(BaseModule):
         return self.amodal(features), self.visible(features)
 
     def losses(self, features: Tensor, truth: MaskTruth) -> dict[str, Tensor]:
-        """Return L_AM + L_VM + L_IM of the paper: on whole masks, visible parts, and what is hidden."""
+        """Return L_AM + L_VM of the paper, on whole and visible masks, and L_IM, on what is hidden, if it counts."""
         amodal, visible = (of_class(logits, truth.labels) for logits in self(features))
-        return {
+        losses = {
             "loss_mask_amodal": mask_loss(amodal, truth.amodal, truth),
             "loss_mask_visible": mask_loss(visible, truth.visible, truth),
-            "loss_mask_hidden": self.hidden_weight * hidden_loss(amodal, visible, truth, self.difference),
         }
+        if self.hidden_weight:
+            of_hidden = hidden_loss(amodal, visible, truth, self.difference)
+            losses["loss_mask_hidden"] = self.hidden_weight * of_hidden
+        return losses
 
     def masks(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of the whole and the visible mask of each region, of its class.
