@@ -84,7 +84,7 @@ def choose(
     elif not learnt_unmasked:
         return bundle
     if learnt_unmasked:
-        own = bundle.unmasked_threshold if fitted or bundle.unmasked_threshold < NO_GROWTH else None
+        own = bundle.unmasked_threshold if bundle.unmasked_threshold < NO_GROWTH else None
         bundle = replace(bundle, unmasked_threshold=_choose_unmasked(bundle, holdout, ids, settings, own, progress))
     found = _calibrate(plan_labels(bundle, settings), holdout, ids, progress)
     return replace(bundle, calibration=found.calibration, promise=found.promise, judged=found.judged)
