@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from ..labelling.order_recovery import orders_at, pair_growth_px, pair_requests
 from ..labelling.ordering import ancestors, compare
 from ..labelling.plan import LabelPlan, plan_labels
 from ..masks.neighbours import near_pairs, neighbours_both_ways
-from ..metrics import completion as metrics
 from ..metrics.bootstrap import as_good_as_best, draw_photos, ratio_of_sums
 from ..runtime.progress import SILENT, Progress
 from ..settings import LabelSettings
@@ -30,8 +29,6 @@ NO_GROWTH = 1.0  # the threshold that no probability exceeds
 COMPLETION_THRESHOLDS = THRESHOLDS[::2]  # for the order, which weighs every contact again for each
 UNMASKED_DRAWS, UNMASKED_SHARE = 2, 0.5  # scenes again, with so many of their occluders unknown, for what features tell
 FEWEST_SURE = 20  # objects that are sure to be whole and lose a part to others, to tell what grows where no object is
-MOST_FALSE_GROWTH = 0.01  # of objects that nothing hides, on average
-_HARM = ((metrics.MICRO, "miou"), (metrics.PER_INSTANCE, "unoccluded_growth"))
 F1_NOISE = 0.005  # F1 that differs by less says nothing: among 400 pairs its standard error is three times that
 
 
@@ -50,9 +47,9 @@ def choose(
        doubtful contacts are used where the best F1 is higher with them.
     2. The threshold of masks: the best micro invisible mIoU of objects completed behind their true occluders, or
        behind all neighbours if labels are made so.
-    3. The threshold where no object is, for a completer that has learnt of things without masks: the same score over
-       objects that are sure to be whole in their own photo, with half of what hides them unknown. Only thresholds
-       count that cost no mIoU, and by which objects that nothing hides grow by less than 1 % on average.
+    3. The threshold where no object is, for a completer that has learnt of things without masks: the best micro mIoU
+       of objects that are sure to be whole in their own photo, with half of what hides them unknown. Visible parts
+       count here, so that what grows falsely weighs as much as what is found.
     4. Calibration and guarantee. The half is labelled with these thresholds as photos will be, by the recovered order,
        and the rest is fitted to these labels.
 
@@ -87,7 +84,7 @@ def choose(
     elif not learnt_unmasked:
         return bundle
     if learnt_unmasked:
-        own = bundle.unmasked_threshold if fitted or bundle.unmasked_threshold < NO_GROWTH else None
+        own = bundle.unmasked_threshold if bundle.unmasked_threshold < NO_GROWTH else None
         bundle = replace(bundle, unmasked_threshold=_choose_unmasked(bundle, holdout, ids, settings, own, progress))
     found = _calibrate(plan_labels(bundle, settings), holdout, ids, progress)
     return replace(bundle, calibration=found.calibration, promise=found.promise, judged=found.judged)
@@ -169,25 +166,21 @@ def _choose_unmasked(
     plan = plan_labels(replace(bundle, unmasked_threshold=float(THRESHOLDS[0])), settings)
     levels = np.array([*THRESHOLDS.tolist(), NO_GROWTH])
     readings = [(plan.threshold, level) for level in levels.tolist()]
-    table = _Table(len(levels))
-    counts: list[list[metrics.Counts]] = [[] for _ in levels]
-    rng = np.random.default_rng(0)
+    table, occluded, rng = _Table(len(levels)), 0, np.random.default_rng(0)
     with progress.task("choosing the threshold where no object is", len(ids)) as advance:
         for chunk, photos in _with_photos(holdout, ids):
             cases = [case.with_unmasked_occluders(UNMASKED_SHARE, rng) for case in chunk]
             known = [_occluders(case, plan) for case in cases]
             asked = [{k: group.get(k, ()) for k in sorted(case.sure)} for case, group in zip(cases, known, strict=True)]
-            for k, found in enumerate(count_completions(plan, cases, asked, readings)):
-                counts[k] += chain.from_iterable(found)
+            by_level = count_completions(plan, cases, asked, readings)
+            for k, found in enumerate(by_level):
                 for photo, of_scene in zip(photos, found, strict=True):
                     for c in of_scene:
-                        table.add(photo, k, c.hidden_intersection_px, c.hidden_union_px)
+                        table.add(photo, k, c.intersection_px, c.union_px)
+            occluded += sum(c.is_occluded for of_scene in by_level[-1] for c in of_scene)
             advance(len(chunk))
-    if sum(c.is_occluded for c in counts[-1]) < FEWEST_SURE:
+    if occluded < FEWEST_SURE:
         return NO_GROWTH if own is None else own
-    miou, growth = ([metrics.compute(rows)[p][name] or 0.0 for rows in counts] for p, name in _HARM)
-    harmless = [k for k in range(len(levels)) if miou[k] >= miou[-1] and growth[k] <= MOST_FALSE_GROWTH]
-    table, levels = table.subset(harmless), levels[harmless]
     if own is None:
         return float(max(zip(table.values, levels, strict=True))[1])  # of equal ones the most careful
     return table.pick(levels, own)
@@ -210,12 +203,6 @@ class _Table:
     def add(self, photo: int, choice: int, above: float, below: float) -> None:
         """Add to what one choice has in a photo."""
         self.photos.setdefault(photo, np.zeros((2, self.choices)))[:, choice] += above, below
-
-    def subset(self, places: Sequence[int]) -> _Table:
-        """Return the table of some of the choices."""
-        chosen = _Table(len(places))
-        chosen.photos = {photo: sums[:, places] for photo, sums in self.photos.items()}
-        return chosen
 
     @property
     def values(self) -> np.ndarray:

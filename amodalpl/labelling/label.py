@@ -21,6 +21,7 @@ from .label_features import LabelFeatures, describe_label
 from .plan import LabelPlan
 
 LONGER_SIDE_PX = 64  # of a map of uncertainty
+LEAST_UNMASKED = 0.01  # what is added where no object is, over what is visible
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def amodal_in_window(
         prediction: of the completer.
         threshold: probability above which a pixel belongs to the object.
         behind_neighbours: let the mask grow only where occluders are.
-        unmasked_threshold: the same where no object is, where the prediction says which pixels these are.
+        unmasked_threshold: the same where no object is, where the prediction says which pixels these are. Less than
+            `LEAST_UNMASKED` of what is visible is no growth, but a contour that was drawn a little tight.
 
     Returns:
         (h, w) bool.
@@ -160,7 +162,9 @@ def amodal_in_window(
     if behind_neighbours:
         grown &= prediction.behind
     if prediction.unmasked is not None:
-        grown |= (prediction.probability > unmasked_threshold) & prediction.unmasked
+        beyond = (prediction.probability > unmasked_threshold) & prediction.unmasked
+        if count_px(beyond) >= LEAST_UNMASKED * count_px(prediction.modal):
+            grown |= beyond
     return grown | prediction.modal
 
 

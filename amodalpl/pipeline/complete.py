@@ -217,7 +217,8 @@ def _keep_and_score(
         )
         occluded = 0
     else:
-        bundle = choose(bundle, holdout, settings.labels, progress, learnt_unmasked=bundle.unmasked_threshold < 1)
+        learnt_unmasked = settings.synthesis.layers.unmasked > 0
+        bundle = choose(bundle, holdout, settings.labels, progress, learnt_unmasked)
     report = score(bundle, holdout, settings.labels, progress, eroded_px=())
     for name in (WEIGHTS, SHAPES):
         if (init / name).exists():

@@ -136,7 +136,7 @@ def _look(
     masks = owned.masks.subset(kept)
     reasons = [_why_not_whole(instances[k], owned.masks[k], owners, FIRST_OBJECT + k, settings) for k in kept]
     left_out.update(reason for reason in reasons if reason)
-    whole = [reason is None for reason in reasons]
+    whole = [not reason for reason in reasons]
     source = Source(read, masks, [instances[k].category_id for k in kept], whole, record.id)
     targets = [_Target(source, index, instances[k]) for index, k in enumerate(kept) if whole[index]]
     return source, targets

@@ -161,13 +161,15 @@ def test_nothing_is_chosen_where_too_few_objects_tell(tmp_path):
         assert unmasked(tmp_path, **few, **fitted) == 0.7  # as it came
 
 
-def test_objects_that_nothing_hides_stay_as_they_are(tmp_path):
-    """A square that is whole beside squares that are not: on average they grow by more than 1 %."""
-    kept = holdout(tmp_path, [*ENOUGH, "choose"], HIDDEN, AWAY, True).data
-    _, square, _ = kept.by_image[21]
-    kept.by_image[21][1] = replace(square, amodal_mask=square.modal_mask)
-    chosen = choose(trained(0.42, "layered"), Holdout(kept, None), SETTINGS, SILENT, True)
-    assert chosen.unmasked_threshold == 1.0
+def test_what_grows_falsely_weighs_as_much_as_what_is_found(tmp_path):
+    """One square that is whole beside twenty that are not changes nothing; with fifty beside them nothing grows."""
+    for wholes, expected in ((1, 0.4), (50, 1.0)):
+        kept = holdout(tmp_path, ["choose"] * (20 + wholes), rectangle((10, 50), (10, 50)), AWAY, True).data
+        for scene in range(1, 1 + wholes):
+            _, square, _ = kept.by_image[scene]
+            kept.by_image[scene][1] = replace(square, amodal_mask=square.modal_mask)
+        chosen = choose(trained(0.42, "layered"), Holdout(kept, None), SETTINGS, SILENT, True)
+        assert chosen.unmasked_threshold == pytest.approx(expected)
 
 
 FITTED = Calibration(unasked=0.1)  # to other photos

@@ -151,6 +151,17 @@ def test_where_no_mask_is_a_threshold_of_its_own_counts():
     assert np.array_equal(amodal_in_window(PREDICTION, 0.5, True, 0.1), MODAL | BEHIND)  # nobody asked for it
 
 
+@pytest.mark.parametrize(("pixels", "grows"), [(3, False), (4, True)])
+def test_a_rim_is_no_growth_where_no_mask_is(pixels, grows):
+    """Four pixels are 1 % of what is visible."""
+    modal, probability = np.zeros((40, 40), bool), np.zeros((40, 40), np.float32)
+    modal[10:30, 10:30], probability[30, 10 : 10 + pixels] = True, 0.9
+    scene = Scene(modal[None])
+    request, window = CompletionRequest(scene, 0, ()), np.s_[0:40, 0:40]
+    seen = CompletionPrediction(request, 0, window, probability, np.zeros_like(modal), modal, beyond_masks=True)
+    assert (amodal_in_window(seen, 0.5, True, 0.7) != modal).any() == grows
+
+
 def test_what_may_go_on_where_no_mask_is_adds_to_the_uncertainty():
     open_there = beyond_masks(PREDICTION)
     sure = read(plan(threshold=0.5, gap_px=2), PREDICTION)
