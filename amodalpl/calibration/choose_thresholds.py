@@ -171,7 +171,9 @@ def _choose_unmasked(
         for chunk, photos in _with_photos(holdout, ids):
             cases = [case.with_unmasked_occluders(UNMASKED_SHARE, rng) for case in chunk]
             known = [_occluders(case, plan) for case in cases]
-            asked = [{k: group.get(k, ()) for k in sorted(case.sure)} for case, group in zip(cases, known, strict=True)]
+            asked = [
+                {k: group.get(k, ()) for k in sorted(case.sure or ())} for case, group in zip(cases, known, strict=True)
+            ]
             by_level = count_completions(plan, cases, asked, readings)
             for k, found in enumerate(by_level):
                 for photo, of_scene in zip(photos, found, strict=True):
@@ -239,8 +241,7 @@ def _calibrate(plan: LabelPlan, holdout: Holdout, ids: Sequence[int], progress: 
 
 
 def _add(samples: CalibrationSamples, plan: LabelPlan, cases: Sequence[Case]) -> None:
-    scenes = [case.scene for case in cases]
-    samples.add(scenes, [case.amodal for case in cases], label_scenes(plan, scenes), plan.gap_px)
+    samples.add(cases, label_scenes(plan, [case.scene for case in cases]), plan.gap_px)
 
 
 def best(values: Sequence[float] | np.ndarray, noise: float = 0.0) -> int:

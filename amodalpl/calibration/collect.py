@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..completion.predictor import Scene
 from ..labelling.label import Label
 from ..labelling.label_features import LabelFeatures, count_pieces
 from ..labelling.label_scenes import SceneLabels
 from ..labelling.ordering import OcclusionEdge
-from ..masks.boxed import BoxedMask, BoxedMasks, all_boxed, in_common_box
+from ..masks.boxed import BoxedMask, in_common_box
 from ..masks.geometry import count_px
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from .choose_calibration import features_help, labels_help, pixels_help, promise_of_draws
@@ -87,29 +86,29 @@ class CalibrationSamples:
 
     def add(
         self,
-        scenes: Sequence[Scene],
-        amodal: Sequence[np.ndarray | BoxedMasks],
+        cases: Sequence[Case],
         found: Sequence[SceneLabels],
         near_px: int,
     ) -> None:
         """Keep the labels of a few scenes, with what the predictions say that they were read from.
 
         Args:
-            scenes: what was labelled.
-            amodal: per scene N true whole objects, or their (N, H, W) bool stack.
+            cases: what was labelled, and the truth.
             found: per scene, of `label_scenes`.
             near_px: free pixels between neighbours at most, as they were labelled.
         """
-        for scene, truths, of_scene in zip(scenes, amodal, found, strict=True):
-            true_order = {(pair.front, pair.back) for pair in Case(scene, truths).true_order()}
+        for case, of_scene in zip(cases, found, strict=True):
+            true_order = {(pair.front, pair.back) for pair in case.true_order()}
             self.pairs += [(pair, (pair.front, pair.back) in true_order) for pair in of_scene.order]
-            near = neighbours_both_ways(near_pairs(scene.masks, near_px))
+            near = neighbours_both_ways(near_pairs(case.scene.masks, near_px))
             pixels = PixelCounts()
-            for target, (label, truth) in enumerate(zip(of_scene.labels, all_boxed(truths), strict=True)):
+            for target, (label, truth) in enumerate(zip(of_scene.labels, case.amodal, strict=True)):
                 if label is not None:
-                    self.labels.append(_sample_of(label, truth, len(self.by_scene), target in near))
+                    judged = case.judged(target, label.whole)
+                    self.labels.append(_sample_of(label, judged, truth, len(self.by_scene), target in near))
                     if label.prediction is not None:
-                        pixels.add(label.prediction, truth[label.prediction.window])
+                        sure = case.sure is None or target in case.sure
+                        pixels.add(label.prediction, truth[label.prediction.window], sure)
             self.by_scene.append(pixels)
 
     def calibrate(self, unmasked: Sequence[CalibrationSamples] = (), own: ErrorModel | None = None) -> Calibrated:
@@ -179,8 +178,8 @@ def _features_under(sample: LabelSample, features: LabelFeatures, calibration: C
     return replace(features, implied=implied)
 
 
-def _sample_of(label: Label, truth: BoxedMask, scene: int, near: bool) -> LabelSample:
-    found, true = in_common_box(label.whole, truth)
+def _sample_of(label: Label, judged: BoxedMask, truth: BoxedMask, scene: int, near: bool) -> LabelSample:
+    found, true = in_common_box(judged, truth)
     iou = count_px(found & true) / count_px(found | true)
     prediction, evidence = label.prediction, None
     if prediction is not None:

@@ -36,14 +36,15 @@ class PixelCounts:
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(LEVELS, np.int64))
     inside: np.ndarray = field(default_factory=lambda: np.zeros(LEVELS, np.int64))
 
-    def add(self, prediction: CompletionPrediction, truth: np.ndarray) -> None:
+    def add(self, prediction: CompletionPrediction, truth: np.ndarray, judge_unmasked: bool = True) -> None:
         """Count the band of a prediction in which something may be hidden: where it may go on unseen.
 
         Args:
             prediction: of the completer.
             truth: (h, w) bool, the true amodal mask within the prediction's window.
+            judge_unmasked: whether the truth is known where no object has a mask, too.
         """
-        band = prediction.unseen & ~prediction.modal
+        band = (prediction.unseen if judge_unmasked else prediction.behind) & ~prediction.modal
         self.pixels += _count_levels(prediction.probability[band])
         self.inside += _count_levels(prediction.probability[band & truth])
 

@@ -31,14 +31,14 @@ class Case:
         scene: visible masks (and photo).
         amodal: N true whole objects.
         sure: indices of those that nothing but what is pasted hides. Of others, what their own photo hid is not in the
-            truth.
+            truth. None where the hold-out does not say, as those of earlier versions.
     """
 
-    def __init__(self, scene: Scene, amodal: np.ndarray | BoxedMasks, sure: Collection[int] = ()) -> None:
+    def __init__(self, scene: Scene, amodal: np.ndarray | BoxedMasks, sure: Collection[int] | None = None) -> None:
         """Keep what is given; of an (N, H, W) bool stack, the boxes of its masks."""
         self.scene = scene
         self.amodal = all_boxed(amodal)
-        self.sure = frozenset(sure)
+        self.sure = None if sure is None else frozenset(sure)
 
     def true_order(self) -> list[OcclusionEdge]:
         """Return who hides whom: the pixels of the back's hidden part that the front shows."""
@@ -52,6 +52,18 @@ class Case:
                     pairs.append(OcclusionEdge(front, back, float(shared_px)))
         return pairs
 
+    def judged(self, target: int, label: BoxedMask) -> BoxedMask:
+        """Return what of a label the truth can judge.
+
+        Where no object of the scene has a mask, something of the photo may hide an object that is not sure to be whole.
+        A label that goes on there may be right, and what of it is beyond the truth is left out.
+        """
+        if self.sure is None or target in self.sure:
+            return label
+        window, seen = label.window, self.scene.masks
+        known = self.amodal[target][window] | seen.any_of(seen.meeting(window), window)
+        return BoxedMask.cut(label.crop & known, (window[1].start, window[0].start), label.shape)
+
     def with_unmasked_occluders(self, share: float, rng: np.random.Generator) -> Case:
         """Return the scene with some of what hides others no longer known, as things that nobody annotated.
 
@@ -62,7 +74,7 @@ class Case:
         fronts = sorted({pair.front for pair in self.true_order()})
         gone = {front for front in fronts if rng.random() < share}
         kept = [index for index in range(len(self.amodal)) if index not in gone] or list(range(len(self.amodal)))
-        sure = [place for place, index in enumerate(kept) if index in self.sure]
+        sure = None if self.sure is None else [place for place, index in enumerate(kept) if index in self.sure]
         return Case(Scene(self.scene.masks.subset(kept), self.scene.image), self.amodal.subset(kept), sure)
 
     def eroded(self, radius_px: int) -> Scene:
@@ -106,7 +118,8 @@ class Holdout:
             modal = BoxedMasks((boxed.decode(i.modal) for i in instances if i.modal is not None), record.size_hw)
             amodal = BoxedMasks((boxed.decode(i.amodal) for i in instances if i.amodal is not None), record.size_hw)
             image = read_image(image_path(self.images, record.file_name)) if self.images else None
-            sure = [k for k, instance in enumerate(instances) if instance.id in record.raw.get(SURE, ())]
+            known = record.raw.get(SURE)
+            sure = None if known is None else [k for k, instance in enumerate(instances) if instance.id in known]
             yield Case(Scene(modal, image), amodal, sure)
 
     def chunks(self, image_ids: Sequence[int]) -> Iterator[list[Case]]:

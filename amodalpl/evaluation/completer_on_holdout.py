@@ -137,7 +137,7 @@ def score(
                 scenes = [case.eroded(radius_px) if radius_px else case.scene for case in chunk]
                 found = {"labels": label_scenes(plan, scenes)}
                 if radius_px == 0:
-                    samples.add(scenes, [case.amodal for case in chunk], found["labels"], plan.gap_px)
+                    samples.add(chunk, found["labels"], plan.gap_px)
                     true_order = [case.true_order() for case in chunk]
                     found["labels, true order"] = label_scenes(
                         plan, scenes, true_order, _predictions_of(found["labels"])
@@ -208,7 +208,8 @@ def _count_case(
     for index, (truth, modal) in enumerate(zip(case.amodal, case.scene.masks, strict=True)):
         visible = scene.masks[index]
         rows = {name: labels.labels[index] for name, labels in found.items()}
-        predicted = {name: visible if label is None else label.whole for name, label in rows.items()}
+        whole = {name: visible if label is None else label.whole for name, label in rows.items()}
+        predicted = {name: case.judged(index, label) for name, label in whole.items()}
         window = common_window(visible, truth, modal, *predicted.values())  # nothing is true outside
         around = scene.masks.any_of(near.get(index, []), window)
         for name, baseline in baselines.COMPLETION.items():

@@ -8,6 +8,7 @@ from drawn_holdout import ALONE, BAR, SQUARE, SQUARE_WHOLE, holdout, rectangle
 from amodalpl.calibration.holdout import Case
 from amodalpl.completion.predictor import Scene
 from amodalpl.labelling.ordering import OcclusionEdge
+from amodalpl.masks.boxed import boxed
 
 
 def test_parts(tmp_path):
@@ -55,3 +56,12 @@ def test_objects_that_hide_one_another_do_not_all_go():
     amodal = np.stack([left | rectangle((0, 5), (20, 22)), right | rectangle((10, 20), (19, 20))])
     found = Case(Scene(np.stack([left, right])), amodal).with_unmasked_occluders(1.0, np.random.default_rng(0))
     assert len(found.amodal) == len(found.scene.masks) == 2
+
+
+def test_growth_where_no_mask_is_is_judged_of_what_is_sure_to_be_whole_only():
+    masks, amodal = np.stack([BAR, SQUARE, ALONE]), np.stack([BAR, SQUARE_WHOLE, ALONE])
+    beyond = rectangle((40, 45), (20, 30))
+    label = boxed(SQUARE_WHOLE | ALONE | beyond)
+    for sure, judged in ((None, True), ([1], True), ([0, 2], False)):
+        found = np.asarray(Case(Scene(masks), amodal, sure).judged(1, label))
+        np.testing.assert_array_equal(found, np.asarray(label) if judged else SQUARE_WHOLE | ALONE)

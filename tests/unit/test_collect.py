@@ -11,6 +11,7 @@ from torch import nn
 
 from amodalpl.calibration.collect import Calibrated, CalibrationSamples, LabelSample
 from amodalpl.calibration.fit import LEVELS, Calibration, Evidence, RiskGuarantee
+from amodalpl.calibration.holdout import Case
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.completion.predictor import CompletionPredictor, CompletionRequest, CropSpec, Scene
 from amodalpl.labelling.label import Label
@@ -67,7 +68,7 @@ def labelled(amodal=SQUARE | BAR, probability=0.7, **changes):
 def samples(found=None, scenes=1, probability=0.7):
     made = CalibrationSamples()
     for _ in range(scenes):
-        made.add([SCENE], [AMODAL], [found or labelled(probability=probability)], near_px=0)
+        made.add([Case(SCENE, AMODAL)], [found or labelled(probability=probability)], near_px=0)
     return made
 
 
@@ -91,7 +92,7 @@ def test_tight_contours_are_weighed_as_labelling_weighs_them():
     settings = LabelSettings(gap_px=2, contour_inset_px=1)
     (found,) = label_scenes(plan_labels(trained(), settings), [tight], [[OcclusionEdge(0, 1, 80.0)]])
     made = CalibrationSamples()
-    made.add([tight], [AMODAL], [found], near_px=2)
+    made.add([Case(tight, AMODAL)], [found], near_px=2)
     evidence = made.labels[1].evidence
     assert evidence.visible_px == 400 and evidence.added[700] == evidence.added.sum() == 80
 
@@ -111,7 +112,7 @@ def test_calibration_learns_from_order_mistakes():
     made = samples(scenes=10)
     missed = SceneLabels([labelled().labels[0], Label(boxed(SQUARE), 0.0), labelled().labels[2]], [])
     for _ in range(10):
-        made.add([SCENE], [AMODAL], [missed], near_px=0)
+        made.add([Case(SCENE, AMODAL)], [missed], near_px=0)
     calibration = made.calibrate().calibration
     assert calibration.probability == (0.7,) and calibration.belongs == (0.5,)
     assert calibration.unasked == pytest.approx((20 * 0 + 10 * (1 - 400 / 440)) / 30, abs=1e-6)
@@ -181,7 +182,8 @@ def test_objects_whose_truth_is_in_pieces_teach_nothing():
     """They are as they were before something was pasted over them: hidden by what their photo shows."""
     parted = BAR & ~rectangle((28, 32), (40, 44))
     made = CalibrationSamples()
-    made.add([Scene(np.stack([parted, SQUARE, ALONE]))], [np.stack([parted, WHOLE, ALONE])], [labelled()], near_px=0)
+    case = Case(Scene(np.stack([parted, SQUARE, ALONE])), np.stack([parted, WHOLE, ALONE]))
+    made.add([case], [labelled()], near_px=0)
     assert [sample.in_pieces for sample in made.labels] == [True, False, False]
     known = [described(0.02, 0.0, n, n % 2 == 0) for n in range(80)]
     bitten = [described(0.4, 0.3, n, n % 2 == 0) for n in range(80)]
