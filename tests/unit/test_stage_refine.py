@@ -279,7 +279,7 @@ def test_run_refines_where_it_is_asked_for(wanted, place, fake_stage, tmp_path):
     from amodalpl.pipeline.run_all import run_pipeline
 
     for module, function in (
-        ("synth", "synth"), ("complete", "complete"), ("pseudolabel", "pseudolabel"),
+        ("synth", "synth"), ("complete", "complete"), ("make_labels", "make_labels"),
         ("train_detector", "train_detector"),
     ):  # fmt: skip
         fake_stage(f"pipeline.{module}", function)
