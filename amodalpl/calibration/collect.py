@@ -107,8 +107,8 @@ class CalibrationSamples:
                     judged = case.judged(target, label.whole)
                     self.labels.append(_sample_of(label, judged, truth, len(self.by_scene), target in near))
                     if label.prediction is not None:
-                        sure = case.sure is None or target in case.sure
-                        pixels.add(label.prediction, truth[label.prediction.window], sure)
+                        local = truth[label.prediction.window]
+                        pixels.add(label.prediction, local, judge_unmasked=case.is_known_everywhere(target))
             self.by_scene.append(pixels)
 
     def calibrate(self, unmasked: Sequence[CalibrationSamples] = (), own: ErrorModel | None = None) -> Calibrated:

@@ -52,13 +52,17 @@ class Case:
                     pairs.append(OcclusionEdge(front, back, float(shared_px)))
         return pairs
 
+    def is_known_everywhere(self, target: int) -> bool:
+        """Tell whether the truth of an object holds where no object has a mask, too; always without `sure`."""
+        return self.sure is None or target in self.sure
+
     def judged(self, target: int, label: BoxedMask) -> BoxedMask:
         """Return what of a label the truth can judge.
 
         Where no object of the scene has a mask, something of the photo may hide an object that is not sure to be whole.
         A label that goes on there may be right, and what of it is beyond the truth is left out.
         """
-        if self.sure is None or target in self.sure:
+        if self.is_known_everywhere(target):
             return label
         window, seen = label.window, self.scene.masks
         known = self.amodal[target][window] | seen.any_of(seen.meeting(window), window)

@@ -23,7 +23,7 @@ class SampleStream(Dataset):
     Items are dicts of tensors, all in the frame of the patch:
         modal, occluder, target: (1, P, P) bool
         boundary: (1, P, P) bool, only `with_boundary`
-        unknown: (1, P, P) bool, only from the recipe `ais`; see `Sample`
+        unknown: (1, P, P) bool, only from the recipe `ais`, and from `layers` with `layers.unmasked`; see `Sample`
         image: (3, P, P) uint8 RGB, only with `with_image`
     """
 

@@ -81,6 +81,18 @@ def test_samples_of_a_scene():
     assert square.evidence.added.sum() == square.evidence.added[700] == 80 and not square.evidence.left_out.any()
 
 
+@pytest.mark.parametrize("sure", [True, False])
+def test_where_no_mask_is_only_objects_that_are_sure_to_be_whole_are_judged(sure):
+    """The label of the square goes on below it, where no object is: wrong, or not to be judged."""
+    below = rectangle((40, 44), (20, 40))
+    found = labelled(SQUARE | BAR | below)
+    found.labels[1].prediction.beyond_masks = True
+    made = CalibrationSamples()
+    made.add([Case(SCENE, AMODAL, [1] if sure else [])], [found], near_px=0)
+    assert made.labels[1].iou == pytest.approx(440 / (560 if sure else 480))
+    assert (made.pixels.pixels.sum() > 80) == sure  # 80 are behind the bar
+
+
 def test_pixels_behind_the_occluder():
     counts = samples(scenes=2).pixels
     assert counts.pixels[700] == counts.pixels.sum() == 160 and counts.inside[700] == counts.inside.sum() == 80
