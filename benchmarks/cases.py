@@ -5,13 +5,11 @@ A case is asked through the public interfaces that a user of the library has.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -229,9 +227,6 @@ def detector_training(setting: Setting) -> Result:
 def prediction(model: str, setting: Setting) -> Result:
     """Time detection on a photo in memory, masks encoded; the floor is MMDetection's own tool on the same network.
 
-    They take turns, so that other work on the machine meets both, and on a CPU it is processor time that counts: a
-    quotient of wall times tells of the other work. MMDetection's does not encode masks.
-
     Args:
         model: of `train-detector --list`, or the name of a config in MMDetection's package.
         setting: where and how large.
@@ -240,9 +235,11 @@ def prediction(model: str, setting: Setting) -> Result:
         require_mmdetection("train-detector")
     except MissingPackageError as error:
         raise Skipped(str(error)) from None
-    from mmdet.apis import inference_detector, init_detector
+    from mmdet.apis import init_detector
 
-    from amodalpl.detector import inference, trained
+    from amodalpl.detector import trained
+
+    from .beside_mmdetection import seconds_in_turns
 
     data = drawn.draw_photos(setting.folder, 12)
     stock = model if model.endswith(".py") else None
@@ -253,22 +250,10 @@ def prediction(model: str, setting: Setting) -> Result:
     out = setting.folder / "d"
     train_detector(data.truth, data.images, out, settings, init="none", mmdet_config=stock, device=name)
     ours = trained.open_detector(out, None, setting.device)
-    theirs: Any = init_detector(str(out / "mmdet_config.py"), str(out / "weights.pth"), device=name)
+    theirs = init_detector(str(out / "mmdet_config.py"), str(out / "weights.pth"), device=name)
     photos = [read_image(path) for path in sorted(data.images.iterdir())[: 2 if setting.quick else 12]]
     machine = measure_machine(setting.device)
-    clock = time.perf_counter if setting.device.type == "cuda" else time.process_time
-    seconds = floor_s = math.inf
-    for _ in range(2 if setting.quick else 6):
-        start = clock()
-        for photo in photos:
-            inference.detect_photos(ours, [photo], least_score=0.0, batch_size=1)
-        seconds = min(seconds, clock() - start)
-        start = clock()
-        for photo in photos:
-            inference_detector(theirs, photo[:, :, ::-1])
-        wait(setting.device)
-        floor_s = min(floor_s, clock() - start)
-    seconds, floor_s = seconds / len(photos), floor_s / len(photos)
+    seconds, floor_s = seconds_in_turns(ours, theirs, photos, 2 if setting.quick else 6, setting.device)
     return Result(1 / seconds, "photos per second", seconds, floor_s, machine)
 
 

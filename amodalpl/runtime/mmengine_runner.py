@@ -79,14 +79,17 @@ class StepLoop(IterBasedTrainLoop):
         """Train up to the last step; Ctrl-C lets the step end and saves it, a second one stops at once."""
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
-        with self._ending_a_step_first():
-            while self._iter < self._max_iters:
-                self._next_step()
-                if self.interrupted:
-                    for hook in self.runner.hooks:
-                        if isinstance(hook, Checkpoints):
-                            hook.save(self.runner, self._iter)
-                    raise KeyboardInterrupt
+        try:
+            with self._ending_a_step_first():
+                while self._iter < self._max_iters:
+                    self._next_step()
+                    if self.interrupted:
+                        for hook in self.runner.hooks:
+                            if isinstance(hook, Checkpoints):
+                                hook.save(self.runner, self._iter)
+                        raise KeyboardInterrupt
+        finally:
+            end_loader(self)
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
@@ -125,6 +128,15 @@ class StepLoop(IterBasedTrainLoop):
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def end_loader(loop: IterBasedTrainLoop) -> None:
+    """End the processes of a loop's loader now; torch waits five seconds for each that is left to Python's collector.
+
+    By then the collector has closed the queues through which they would be told.
+    """
+    loop.dataloader_iterator._iterator = None
+    loop.dataloader._iterator = None  # type: ignore[assignment]  # which keeps processes for its next round, too
 
 
 def run_training(runner: Runner, checkpoints: Checkpoints, progress: Progress) -> None:

@@ -18,7 +18,7 @@ from .rows import ROWS
 from .runner import REPOSITORY, install, run_limited
 
 TABLE, RESULTS = "table.txt", "gpu.json"
-_LEFT_OVER_S = 20.0  # of --minutes, for the table
+_LEFT_OVER_S = 12.0  # of --minutes, to end a row and for the table
 _SHORTEST_S = 15.0  # a row is not begun with less
 
 
@@ -35,7 +35,7 @@ def main() -> int:
     for folder in (options.out, work):
         folder.mkdir(parents=True, exist_ok=True)
     environment = install(options.wheels, work / "site") if options.wheels else dict(os.environ)
-    wanted = [name for name in ROWS if name in options.rows] if options.rows else list(ROWS)
+    wanted = options.rows or list(ROWS)
     figures.forget(work, wanted)
     states: dict[str, dict[str, object]] = {}
     for name in wanted:
@@ -67,9 +67,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help=f"gets {TABLE}, {RESULTS} and the profiles")
     parser.add_argument("--work", type=Path, help="keeps data and trainings for later calls; --out unless given")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="install these packages, and this checkout, first")
-    parser.add_argument("--rows", type=_row_names, metavar="A,B,...", help="measure these only")
+    parser.add_argument("--rows", type=_row_names, metavar="A,B,...", help="measure these only, in this order")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="sizes that mean nothing, to see that it runs")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--short", action="store_true", help="the most wanted figures only, with fewer steps")
+    sizes.add_argument("--tiny", action="store_true", help="sizes that mean nothing, to see that it runs")
     parser.add_argument("--minutes", type=float, help="end within this time; what is left is not begun")
     parser.add_argument("--annotations", type=Path, help="photos to label and detect on; drawn ones unless given")
     parser.add_argument("--images", type=Path, help="folder of these photos")
@@ -85,9 +87,9 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _row_names(text: str) -> set[str]:
-    names = {name.strip() for name in text.split(",") if name.strip()}
-    if not names or not names <= set(ROWS):
+def _row_names(text: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names or not set(names) <= set(ROWS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(ROWS)}, got {text!r}")
     return names
 
@@ -95,7 +97,8 @@ def _row_names(text: str) -> set[str]:
 def _command(options: argparse.Namespace, work: Path, name: str, limit_s: float) -> list[str]:
     command = [sys.executable, "-m", "benchmarks.gpu", "--row", name, "--seconds", f"{limit_s:.0f}"]
     command += ["--out", str(options.out), "--work", str(work), "--device", options.device]
-    command += ["--steps", str(options.steps), *(["--tiny"] if options.tiny else [])]
+    command += ["--steps", str(options.steps)]
+    command += [f"--{size}" for size in ("short", "tiny") if getattr(options, size)]
     if options.annotations:
         command += ["--annotations", str(options.annotations), "--images", str(options.images)]
     return command

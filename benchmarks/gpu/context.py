@@ -22,7 +22,7 @@ from amodalpl.settings_values import merge, resolve
 from .. import drawn
 from . import figures
 from .rows import ROWS
-from .sizes import TINY, WHOLE, Sizes
+from .sizes import SHORT, TINY, WHOLE, Sizes
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def measure(options: argparse.Namespace) -> int:
         options.out,
         options.work,
         device,
-        TINY if options.tiny else WHOLE,
+        TINY if options.tiny else SHORT if options.short else WHOLE,
         options.seconds,
         min(options.steps, 6) if options.tiny else options.steps,
         options.annotations,

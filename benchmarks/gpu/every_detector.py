@@ -1,4 +1,4 @@
-"""Each detector that there is, for a hundred steps: that it runs on the device, how fast, and in how much memory."""
+"""Each detector that there is, for a few steps: that it runs on the device, how fast, and in how much memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from ..watch import Watch
 from .context import Context
 from .detectors import batch_size, detectors, train_here
 
-STEPS = 100
-
 
 def measure(context: Context) -> None:
     """Train each detector; one that fails does not stop the others."""
-    steps = min(STEPS, context.sizes.detector_steps) if not context.on_gpu else STEPS
+    steps = context.sizes.detector_steps
     loaders = {} if context.on_gpu else {"workers": 0}  # processes that take longer to start than a few steps
     for name, settings in detectors().items():
         with context.attempt(name):

@@ -60,7 +60,7 @@ def _kernels(context: Context, name: str, work: Callable[[], None]) -> None:
 def _functions(context: Context) -> None:
     out = context.work / "labels"
     shutil.rmtree(out, ignore_errors=True)
-    settings = resolve({"labels": {"batch_size": 64 if context.on_gpu else 8}})
+    settings = resolve({"labels": {"batch_size": 64 if context.on_gpu else 8, "workers": 1}})
     profiler = cProfile.Profile()
     profiler.enable()
     make_labels(*context.photos(), completer_folder(BUILTIN), out, settings, device=context.device.type)

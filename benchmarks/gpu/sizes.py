@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ class Sizes:
         patch_px: side of a training patch.
         batch: patches per step.
         workers: loader processes of trainings.
+        ways: to train completers that are measured; the first ones are the most wanted.
         timed_steps: of a completer whose speed is measured.
         compared_photos: that a CPU labels too.
         compiler: backend of `torch.compile`.
         config: settings file of detectors.
         detector_steps: of a detector whose speed is measured.
-        held_back: share of the photos that detectors predict on.
+        held_back: share of the photos that detectors are scored on.
+        predicted_photos: on which the speed of prediction is measured.
         detector_batches: photos per step that are tried for memory.
         batches: patches per step that are tried for memory.
         demo: settings of the demo beside its own.
@@ -41,12 +43,14 @@ class Sizes:
     patch_px: int
     batch: int
     workers: int
+    ways: int
     timed_steps: int
     compared_photos: int
     compiler: str
     config: str
     detector_steps: int
     held_back: float
+    predicted_photos: int
     detector_batches: tuple[int, ...]
     batches: tuple[int, ...]
     demo: dict[str, Any]
@@ -62,18 +66,21 @@ WHOLE = Sizes(
     patch_px=256,
     batch=32,
     workers=12,
+    ways=6,
     timed_steps=200,
     compared_photos=24,
     compiler="inductor",
     config="cocoa_paper",
-    detector_steps=80,
-    held_back=0.15,
+    detector_steps=100,
+    held_back=0.03,
+    predicted_photos=24,
     detector_batches=(2, 4, 8, 16, 32, 64),
     batches=(32, 64, 128, 256, 512, 1024, 2048),
     demo={},
     checkpoint_every=500,
     validate_every=4000,
 )
+SHORT = replace(WHOLE, ways=2, timed_steps=100, detector_steps=40, predicted_photos=12)
 TINY = Sizes(
     photos=6,
     photo_hw=(96, 128),
@@ -82,12 +89,14 @@ TINY = Sizes(
     patch_px=32,
     batch=2,
     workers=1,
+    ways=6,
     timed_steps=2,
     compared_photos=2,
     compiler="eager",  # compiles nothing, but finds what cannot be compiled
     config="tiny",
     detector_steps=2,
     held_back=0.5,
+    predicted_photos=2,
     detector_batches=(2,),
     batches=(2, 4),
     demo=read_config(Path("tiny")),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import multiprocessing
 import random
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -107,6 +109,23 @@ def test_workers_do_not_change_the_result(bank, tmp_path):
     alone, _ = run(bank, tmp_path / "a" / "c.pth")
     shared, _ = run(bank, tmp_path / "b" / "c.pth", TINY.model_copy(update={"workers": 1}))
     assert_same(alone, shared)
+
+
+@pytest.mark.parametrize("end", ["done", "stopped"])
+def test_the_loader_s_processes_end_with_the_training(bank, tmp_path, end):
+    """Left to Python's collector of cycles, torch waits five seconds for each."""
+    gc.disable()
+    try:
+        with pytest.raises(Killed) if end == "stopped" else nullcontext():
+            run(
+                bank,
+                tmp_path / "checkpoint.pth",
+                TINY.model_copy(update={"workers": 2}),
+                KillIn("training the completer", 3) if end == "stopped" else SILENT,
+            )
+        assert not multiprocessing.active_children()
+    finally:
+        gc.enable()
 
 
 def test_loss_goes_down(bank, tmp_path):
