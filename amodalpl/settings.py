@@ -83,6 +83,10 @@ class LayerSettings(Settings):
     contour_px: int = Field(2, ge=1, description="largest amount of such changes, in patch pixels")
     shift: float = Field(0.1, ge=0, le=1, description="largest shift of the crop around the visible part, in its sides")
     zoom_out: Fraction = Field((0.8, 1.5), description="least and most widening of the crop, as it widens in use")
+    tilt_deg: float = Field(0.0, ge=0, le=180, description="largest turn of the whole sample")
+    stretch: float = Field(
+        1.0, ge=1, le=4, description="largest factor by which the whole sample becomes wider or taller, its area kept"
+    )
     tries: int = Field(30, ge=1, description="placements tried for one neighbour")
 
     @model_validator(mode="after")

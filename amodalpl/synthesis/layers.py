@@ -3,6 +3,7 @@
 Against PCNet-M's pair of cut-outs: several neighbours, which may hide one another; sizes as in their photos or drawn
 relative to the object's; the crop follows the visible part, as it does in use; neighbours that hide nothing are shown
 beside those that do, so that the network learns whose contour it is; contours are redrawn and gaps closed as in use.
+Long trainings on few cut-outs tilt and stretch each sample, so that no shape comes twice.
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ def _render(
 ) -> Sample:
     patch_px, layers = settings.patch_px, settings.layers
     patch_from_frame = patch_from(square, patch_px, bool(rng.random() < settings.flip_probability))
+    patch_from_frame = _tilted(patch_px, rng, layers) @ patch_from_frame
     shown_ones = _shown(neighbours, rng, layers)
     if bank.is_whole(target.index):
         shown_ones -= _without_mask(neighbours, rng, layers)
@@ -134,6 +136,20 @@ def _render(
         modal, occluder = close_gap(modal, occluder, ~(modal | occluder), 2 * layers.contour_px)
     is_hidden = bool((whole & ~modal & occluder).any())
     return Sample(modal, occluder, whole, image, is_hidden, settings.boundary_px)
+
+
+def _tilted(patch_px: int, rng: np.random.Generator, layers: LayerSettings) -> np.ndarray:
+    """Draw the (3, 3) matrix that turns and stretches a patch about its middle; its determinant is 1."""
+    moved = np.eye(3)
+    if layers.stretch > 1:
+        wider = np.sqrt(layers.stretch ** rng.uniform(-1, 1))
+        moved[:2, :2] = np.diag([wider, 1 / wider])
+    if layers.tilt_deg:
+        angle = np.deg2rad(rng.uniform(-layers.tilt_deg, layers.tilt_deg))
+        moved[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]] @ moved[:2, :2]
+    middle = np.full(2, patch_px / 2)
+    moved[:2, 2] = middle - moved[:2, :2] @ middle
+    return moved
 
 
 def _shown(neighbours: list[Placed], rng: np.random.Generator, layers: LayerSettings) -> set[int]:

@@ -18,6 +18,7 @@ from amodalpl.detector.data.label_notes import LabelNotes
 from amodalpl.detector.data.paired_masks import VISIBLE, PairedMasks
 from amodalpl.detector.heads.boxinst import surest
 from amodalpl.detector.mmdetection import MODELS
+from amodalpl.detector.training import build
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import DataError, SettingsError
 from amodalpl.evaluation.detector import evaluate_detector
@@ -155,10 +156,12 @@ def test_preprocessor_makes_boxes_of_filled_masks_and_edges_of_colours():
 
 
 def test_defaults_are_mmdetections_boxinst_r50_fpn():
-    """Apart from the inner channels, which MMDetection's mask head cannot have, and its names for the mask head."""
+    """Apart from the inner channels, which MMDetection's mask head cannot have, its names, and where boxes start."""
+    import inspect
     from pathlib import Path
 
     import mmdet
+    from mmdet.models.dense_heads import FCOSHead
     from mmengine.config import Config
 
     theirs = Config.fromfile(Path(mmdet.__file__).parent / ".mim/configs/boxinst/boxinst_r50_fpn_ms-90k_coco.py").model
@@ -167,6 +170,10 @@ def test_defaults_are_mmdetections_boxinst_r50_fpn():
     assert (theirs.bbox_head.num_params, ours.bbox_head.pop("num_params")) == (593, 233)
     theirs.bbox_head.num_params = None
     assert ours.bbox_head.pop("norm_cfg") == {"type": "GN", "num_groups": 32}  # FCOSHead's own default
+    start = ours.bbox_head.pop("init_cfg")
+    classes, sides = start.override
+    assert {**start, "override": classes} == inspect.signature(FCOSHead).parameters["init_cfg"].default
+    assert sides == {"type": "Normal", "name": "conv_reg", "std": 0.01, "bias": 1.0}
     for part in ("type", "backbone", "neck", "test_cfg"):
         assert ours[part] == theirs[part], part
     assert {**ours.bbox_head, "num_params": None} == theirs.bbox_head
@@ -182,6 +189,19 @@ def test_defaults_are_mmdetections_boxinst_r50_fpn():
         0,
         theirs.mask_head.topk_masks_per_img,
     )
+
+
+@pytest.mark.usefixtures("mmdet_scope")
+@pytest.mark.parametrize("seed", range(4))
+def test_no_side_of_a_box_starts_where_it_has_no_gradient(seed):
+    """FCOS cuts distances at 0; around 0, as theirs start, random weights can hold a side there at all locations."""
+    head = build(config(channels=32)["bbox_head"], seed)
+    photo = torch.rand(1, 32, 1, 1, generator=torch.Generator().manual_seed(seed))  # features of one tone
+    pyramid = [photo.expand(1, 32, size, size) for size in (16, 8, 4, 2, 1)]
+    sides = torch.cat([level.flatten(2) for level in head(pyramid)[1]], dim=2)
+    assert sides.shape[1] == 4 and sides.min() > 0.5
+    sides.sum().backward()
+    assert (head.conv_reg.bias.grad > 0).all()
 
 
 def test_each_object_keeps_its_surest_places():

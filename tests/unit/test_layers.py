@@ -196,6 +196,38 @@ def test_the_crop_follows_the_visible_part(bank):
     assert max(off_centre(sample.target) for sample in front) > 8
 
 
+@pytest.mark.parametrize(
+    ("moved", "turns", "ratios"),
+    [
+        pytest.param({}, (0, 0), (4, 4), id="as it is"),
+        pytest.param({"tilt_deg": 30}, (20, 30), (4, 4), id="turned"),
+        pytest.param({"stretch": 2}, (0, 0), (2, 8), id="stretched"),
+        pytest.param({"tilt_deg": 30, "stretch": 1.5}, (20, 30), (2.7, 6), id="both"),
+    ],
+)
+def test_the_whole_sample_is_turned_and_stretched(tmp_path, moved, turns, ratios):
+    """A bar of 40 by 10 tells by its second moments how far it was turned, and how long it is for its width."""
+    ys, xs = np.mgrid[:80, :80]
+    bank = write_one(tmp_path, (abs(xs - 40) < 20) & (abs(ys - 40) < 5))
+    asked = settings(256, **{**WHOLE_NEIGHBOUR, "front_probability": 0}, **moved)
+    found = []
+    for k in range(200):
+        target = draw_layers(bank, 0, np.random.default_rng(k), asked).target
+        values, vectors = np.linalg.eigh(np.cov(np.argwhere(target).T))
+        y, x = vectors[:, 1]
+        found.append((abs(np.degrees(np.arctan(y / x))), np.sqrt(values[1] / values[0]), target.sum()))
+    turned, ratio, area = np.array(found).T
+    assert turns[0] - 1 <= turned.max() <= turns[1] + 1
+    assert ratio.min() == pytest.approx(ratios[0], rel=0.2) and ratio.max() == pytest.approx(ratios[1], rel=0.2)
+    assert area.std() < 0.04 * area.mean()
+
+
+def test_turned_and_stretched_masks_stay_where_they_belong(bank):
+    for sample in draw(bank, 100, settings(contour_noise_probability=0, tilt_deg=20, stretch=1.5)):
+        assert sample.modal.any() and not (sample.modal & (sample.occluder | ~sample.target)).any()
+        assert not (sample.target & ~sample.modal & ~sample.occluder).sum() > 0.9 * sample.target.sum()
+
+
 def test_flip_is_of_the_whole_sample(bank):
     asked = settings(contour_noise_probability=0)
     for k in range(6):
@@ -241,10 +273,10 @@ def test_a_crop_that_misses_the_object_is_drawn_around_it(bank):
         assert sample.modal.any()
 
 
-def test_the_photo_shows_the_layers(bank):
-    asked = settings(contour_noise_probability=0, front_only_probability=0, single_neighbour_probability=0).model_copy(
-        update={"with_image": True, "feather_px": 0}
-    )
+@pytest.mark.parametrize("moved", [{}, {"tilt_deg": 5, "stretch": 1.1}], ids=["", "turned and stretched"])
+def test_the_photo_shows_the_layers(bank, moved):
+    all_shown = {"contour_noise_probability": 0, "front_only_probability": 0, "single_neighbour_probability": 0}
+    asked = settings(**all_shown, **moved).model_copy(update={"with_image": True, "feather_px": 0})
     for k, sample in enumerate(draw(bank, 60, asked)):
         assert sample.image.shape == (48, 48, 3) and sample.image.dtype == np.uint8
         assert_picture_fits_masks(sample, k % SIZE)  # the stored photo reaches to the end of every crop

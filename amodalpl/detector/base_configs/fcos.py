@@ -10,6 +10,11 @@ from .backbones import BACKBONES, Norm, backbone_config, normalisation, preproce
 
 MASK_STRIDE = 4
 """Pixels of a cell of the masks; their features have twice that."""
+START_SIDE = 1.0
+"""How far, in strides, each side of a box is at the start of training.
+
+Distances below 0 are cut. A side that random weights make negative everywhere has no gradient, and is never learnt.
+"""
 
 
 def layer_sizes(settings: BoxInstSettings, extra_inputs: int = 0) -> list[tuple[int, int]]:
@@ -111,6 +116,15 @@ def _box_head(
         "center_sampling": True,
         "conv_bias": True,
         "norm_cfg": groups,
+        "init_cfg": {
+            "type": "Normal",
+            "layer": "Conv2d",
+            "std": 0.01,
+            "override": [
+                {"type": "Normal", "name": "conv_cls", "std": 0.01, "bias_prob": 0.01},  # both as MMDetection's FCOS
+                {"type": "Normal", "name": "conv_reg", "std": 0.01, "bias": START_SIDE},
+            ],
+        },
         "loss_cls": {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25, "loss_weight": 1.0},
         "loss_bbox": {"type": "GIoULoss", "loss_weight": 1.0},
         "loss_centerness": {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 1.0},
