@@ -17,6 +17,7 @@ from ..labelling.ordering import ancestors, compare
 from ..labelling.plan import LabelPlan, plan_labels
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from ..metrics.bootstrap import as_good_as_best, draw_photos, ratio_of_sums
+from ..models.completer import remembering
 from ..runtime.progress import SILENT, Progress
 from ..settings import LabelSettings
 from .collect import Calibrated, CalibrationSamples
@@ -67,6 +68,13 @@ def choose(
     Returns:
         The bundle with what was chosen; what cannot be chosen for want of objects is left as it was.
     """
+    asked = replace(bundle, completer=remembering(bundle.completer))  # each step completes much the same again
+    return replace(_choose(asked, holdout, settings, progress, learnt_unmasked), completer=bundle.completer)
+
+
+def _choose(
+    bundle: CompleterBundle, holdout: Holdout, settings: LabelSettings, progress: Progress, learnt_unmasked: bool
+) -> CompleterBundle:
     ids = holdout.cases("choose")
     settings = with_tolerance(holdout, ids, settings)
     plan = plan_labels(bundle, settings)

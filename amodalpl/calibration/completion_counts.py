@@ -37,7 +37,7 @@ def count_completions(
     counts: list[list[list[Counts]]] = [[[] for _ in cases] for _ in thresholds]
     for n, (case, found) in enumerate(zip(cases, plan.completing.predict_behind(shown, visible), strict=True)):
         for target, prediction in found.items():
-            modal, truth = case.scene.masks[target], case.amodal[target]
+            prediction, modal, truth = prediction.at_hand(), case.scene.masks[target], case.amodal[target]
             for of_threshold, (threshold, unmasked) in zip(counts, thresholds, strict=True):
                 local = amodal_in_window(prediction, threshold, plan.behind_neighbours, unmasked)
                 label = as_drawn(modal, prediction, local, plan.contour_inset_px)

@@ -45,8 +45,9 @@ class PixelCounts:
             judge_unmasked: whether the truth is known where no object has a mask, too.
         """
         band = (prediction.unseen if judge_unmasked else prediction.behind) & ~prediction.modal
-        self.pixels += _count_levels(prediction.probability[band])
-        self.inside += _count_levels(prediction.probability[band & truth])
+        probability = prediction.probability
+        self.pixels += _count_levels(probability[band])
+        self.inside += _count_levels(probability[band & truth])
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,11 @@ class Evidence:
             prediction: of the completer.
             amodal: (h, w) bool, the label within the prediction's window; contains the visible part.
         """
+        probability, modal = prediction.probability, prediction.modal
         return cls(
-            int(np.count_nonzero(prediction.modal)),
-            _count_levels(prediction.probability[amodal & ~prediction.modal]),
-            _count_levels(prediction.probability[prediction.unseen & ~amodal & ~prediction.modal]),
+            int(np.count_nonzero(modal)),
+            _count_levels(probability[amodal & ~modal]),
+            _count_levels(probability[prediction.unseen & ~amodal & ~modal]),
         )
 
 

@@ -117,6 +117,12 @@ class CompletionPrediction:
         """(h, w) float32 in [0, 1], within the window."""
         return self._probability if isinstance(self._probability, np.ndarray) else self._probability()
 
+    def at_hand(self) -> CompletionPrediction:
+        """Return it with its probability made, for a while in which that is looked at again and again."""
+        made = copy(self)
+        made._probability = self.probability
+        return made
+
     @property
     def behind(self) -> np.ndarray:
         """(h, w) bool, the occluders' pixels, and those of the closed gap between them and the target."""

@@ -27,8 +27,8 @@ _KNOWN = {"id", "image_id", "category_id", "segmentation", "score", "bbox", "are
 
 
 def detect(source: Source) -> bool:
-    """Tell by a bare list whose first entry names a photo and has a score."""
-    return _is_results(source.data)
+    """Tell by a bare list whose first entry names a photo and has a score, or that is empty, for lack of detections."""
+    return source.data == [] or _is_results(source.data)
 
 
 def _is_results(data: Any) -> bool:
@@ -49,6 +49,10 @@ def read(path: Path, images: Path | None, drawn_on: DrawnOn = "auto") -> Annotat
         DataError: not a list of detections, boxes only, or neither file nor folder.
     """
     entries = read_json(path, "detections")
+    if entries == []:
+        raise DataError(
+            f"{path}: expected detections, got an empty list: nothing was detected; lower the score threshold"
+        )
     if not _is_results(entries):
         raise DataError(
             f"{path}: expected a list of detections with image_id, category_id, segmentation and score, got "

@@ -15,7 +15,7 @@ from ..io.files import read_json
 from ..masks import rle
 from ..metrics import box_matched, detection, occluded_detection
 from ..metrics.box_matched import box_matched_scores
-from ..metrics.detection import coco_scores
+from ..metrics.detection import ONLY_VISIBLE, coco_scores
 from ..metrics.levels import LevelSet, choose_levels
 from ..metrics.occluded_detection import ap_by_level, ap_occluded, ap_occluded_overloaded, visible_as_segmentation
 from ..runtime.progress import SILENT, Progress
@@ -41,7 +41,7 @@ def evaluate_detections(
 
     Args:
         truth: any supported file with amodal masks. An instance without one is neither to be found nor wrong to be
-            found; crowds are crowds.
+            found; crowds are crowds. Of a file with visible masks only, those of two-mask detectors are scored.
         detections: COCO results, or a folder of `train-detector`: `image_id`, `category_id`, `score`, `segmentation`
             (the amodal mask as compressed RLE), and of a two-mask detector `visible_mask`.
         class_agnostic: compare detections and truths whatever their categories.
@@ -54,17 +54,17 @@ def evaluate_detections(
         visible boxes only where detections have visible masks.
 
     Raises:
-        DataError: no amodal masks in the truth, no detections, or detections of other images or categories.
+        DataError: no masks in the truth to score by, no detections, or detections of other images or categories.
     """
-    known = read_truth(truth)
-    level_set = choose_levels(levels, known.format)
     file = detections / DETECTIONS if detections.is_dir() else detections
     found = _read_detections(file)
+    two_masks = any("visible_mask" in d for d in found)
+    known = read_truth(truth, visible_will_do=two_masks)
+    level_set = choose_levels(levels, known.format)
     check_results(file, found, {image.id: image.size_hw for image in known.images})
     expected, left_out, scored_on = to_coco(known)
     if not class_agnostic:
         _check_categories(found, expected, file, truth)
-    two_masks = any("visible_mask" in d for d in found)
     jobs = protocols(expected, found, class_agnostic, level_set, two_masks)
     scores: dict[str, dict[str, Scores]] = {}
     with progress.task("scoring", len(jobs)) as advance:
@@ -79,6 +79,8 @@ def evaluate_detections(
         "detections": len(found),
         "detections_have_visible_masks": two_masks,
     }
+    if ONLY_VISIBLE in expected:
+        counts["not_scored"] = "whole masks and their boxes: the truth has visible masks only"
     summary = Summary("evaluate detections", out, counts=counts, scores=scores)
     options = {"class_agnostic": class_agnostic, "levels": level_set.name}
     return write_evaluation(summary, "evaluation_detections.json", options, scored_on, truth=truth, detections=file)
@@ -107,16 +109,17 @@ def protocols(
         by_level: lambda: ap_by_level(truth, found, level_set, class_agnostic=agnostic),
         matched: lambda: box_matched_scores(*_with_boxes(truth, found, "segmentation"), class_agnostic=agnostic),
     }
+    of_visible: dict[str, Callable[[], Scores]] = {}
     if two_masks:
         visible = detection.protocol("segm", masks="visible", class_agnostic=agnostic)
         overloaded = occluded_detection.occluded_protocol(overloaded_area=True, class_agnostic=agnostic)
         visibly = box_matched.box_matched_protocol("visible", class_agnostic=agnostic)
-        jobs |= {
+        of_visible = {
             visible: lambda: coco_scores(*visible_as_segmentation(truth, found), "segm", class_agnostic=agnostic),
-            overloaded: lambda: ap_occluded_overloaded(truth, found, class_agnostic=agnostic),
             visibly: lambda: box_matched_scores(*_with_boxes(truth, found, "visible_mask"), class_agnostic=agnostic),
         }
-    return jobs
+        jobs[overloaded] = lambda: ap_occluded_overloaded(truth, found, class_agnostic=agnostic)
+    return of_visible if truth.get(ONLY_VISIBLE) else jobs | of_visible
 
 
 def _read_detections(file: Path) -> Detections:
@@ -149,7 +152,11 @@ def _check_categories(found: Detections, truth: dict[str, Any], file: Path, path
 
 
 def to_coco(known: AnnotationSet) -> tuple[dict[str, Any], Counter[str], Digest]:
-    """Return the truth as COCO with `visible_mask`, what is left out and why, and what is scored."""
+    """Return the truth as COCO with `visible_mask`, what is left out and why, and what is scored.
+
+    Of a truth without whole masks (`ONLY_VISIBLE`), that are the visible ones.
+    """
+    only_visible = not any(instance.amodal for instance in known.instances)
     left_out: Counter[str] = Counter()
     scored_on = Digest()
     annotations = []
@@ -160,17 +167,18 @@ def to_coco(known: AnnotationSet) -> tuple[dict[str, Any], Counter[str], Digest]
             continue
         if instance.is_crowd:
             left_out["crowd"] += 1
-        elif instance.amodal is None:
+        elif instance.amodal is None and not only_visible:
             left_out["no amodal mask"] += 1
         else:
             scored_on.add(instance.image_id, instance.id)
-        annotations.append(_annotation(instance, mask))
+        no_whole = instance.amodal is None and not instance.is_crowd
+        annotations.append({**_annotation(instance, mask), detection.LEFT_OUT: no_whole and not only_visible})
     coco = {
         "images": [{"id": i.id, "height": i.size_hw[0], "width": i.size_hw[1]} for i in known.images],
         "categories": [{"id": identity, "name": name} for identity, name in known.category_names.items()],
         "annotations": annotations,
     }
-    return coco, left_out, scored_on
+    return coco | ({ONLY_VISIBLE: True} if only_visible else {}), left_out, scored_on
 
 
 def _annotation(instance: Instance, mask: Any) -> dict[str, Any]:
@@ -182,7 +190,6 @@ def _annotation(instance: Instance, mask: Any) -> dict[str, Any]:
         "segmentation": rle.to_json(mask),
         "bbox": list(rle.box_xywh(mask)),
         "area": rle.area_px(mask),
-        detection.LEFT_OUT: instance.amodal is None and not instance.is_crowd,
     }
     if instance.modal is not None:
         entry["visible_mask"] = rle.to_json(instance.modal)

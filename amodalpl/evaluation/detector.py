@@ -15,7 +15,16 @@ from ..detector.config import scored_photos
 from ..detector.folder import STAGE, VAL, named_files, read_scores
 from ..io.files import read_json
 from ..masks import rle
-from ..metrics.detection import IOU_TYPES, IouType, coco_scores, known_iou_type, protocol
+from ..metrics.detection import (
+    IOU_TYPES,
+    LEFT_OUT,
+    ONLY_VISIBLE,
+    IouType,
+    coco_scores,
+    first_protocol,
+    known_iou_type,
+    protocol,
+)
 from ..report.detector_page import REPORT_FILE, write_detector_page
 from ..runtime.distributed import pick_device
 from ..runtime.progress import SILENT, Progress
@@ -57,8 +66,8 @@ def evaluate_detector(folder: Path, *, device: str = "auto", progress: Progress 
         "device": where.type,
     }
     write_detector_page(
-        folder, images, truth, found, scores, stored["curve"], record["counts"], held_back=stored["held_back"],
-        progress=progress,
+        folder, images, truth, as_compared(truth, found), scores, stored["curve"], record["counts"],
+        held_back=stored["held_back"], progress=progress,
     )  # fmt: skip
     return Summary("evaluate detector", None, counts, scores, {**named_files(folder), "report": folder / REPORT_FILE})
 
@@ -96,16 +105,20 @@ def detect_and_score(
 def score_detections(
     truth: dict[str, Any], found: list[dict[str, Any]], *, held_back: bool
 ) -> dict[str, dict[str, Any]]:
-    """Score masks and boxes, and visible masks where there are any; boxes alone where no mask is known.
+    """Score masks and boxes, and visible masks where there are any; what is known where whole masks are not.
 
     Args:
-        truth: COCO with whole masks, and `visible_mask` beside them where it is known; or `ONLY_BOXES`.
+        truth: COCO with whole masks, and `visible_mask` beside them where it is known; or `ONLY_BOXES`, or
+            `ONLY_VISIBLE`.
         found: COCO results of whole masks, and `visible_mask` beside them where the model predicts it.
         held_back: the truth is a part of the labels.
 
     Returns:
         Protocol -> row -> metric -> value.
     """
+    if truth.get(ONLY_VISIBLE):
+        of_visible = coco_scores(truth, as_compared(truth, found), "segm")
+        return {first_protocol(truth, held_back=held_back): {"detector": of_visible}}
     kinds: tuple[IouType, ...] = ("bbox",) if known_iou_type(truth) == "bbox" else IOU_TYPES
     scores = {protocol(kind, held_back=held_back): {"detector": coco_scores(truth, found, kind)} for kind in kinds}
     if "segm" in kinds and any("visible_mask" in detection for detection in found):
@@ -115,9 +128,20 @@ def score_detections(
     return scores
 
 
+def as_compared(truth: Mapping[str, Any], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return detections with the masks that are compared with a truth: the visible ones, where it has no others.
+
+    Those of a model with one mask are taken to be what its labels were.
+    """
+    if not truth.get(ONLY_VISIBLE):
+        return found
+    return [_visible(detection) if "visible_mask" in detection else detection for detection in found]
+
+
 def _visible(entry: dict[str, Any]) -> dict[str, Any]:
     """Put the visible mask in the place of the whole one; a truth without it is a region in which anything may be."""
     if "visible_mask" not in entry:
         return {**entry, "iscrowd": 1}
     mask = entry["visible_mask"]
-    return {**entry, "segmentation": mask, "area": rle.area_px(mask), "bbox": list(rle.box_xywh(mask))}
+    of_mask = {"segmentation": mask, "area": rle.area_px(mask), "bbox": list(rle.box_xywh(mask))}
+    return {**entry, **of_mask, LEFT_OUT: False}  # which says that no whole mask is known

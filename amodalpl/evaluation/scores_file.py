@@ -19,14 +19,18 @@ from ..version import __version__
 LABELS = "labels"  # the row of what is evaluated, beside the baselines
 
 
-def read_truth(path: Path) -> AnnotationSet:
+def read_truth(path: Path, visible_will_do: bool = False) -> AnnotationSet:
     """Read annotations with amodal masks.
+
+    Args:
+        path: any supported file.
+        visible_will_do: visible masks can be scored, where there are no others.
 
     Raises:
         DataError: it has none.
     """
     truth = read_annotations(path)
-    if not any(i.amodal for i in truth.instances):
+    if not any(i.amodal or (visible_will_do and i.modal) for i in truth.instances):
         raise DataError(
             f"{path}: expected true amodal masks (COCOA, KINS, or COCO with `visible_mask` beside `segmentation`), "
             f"got modal masks only (read as {truth.format})"

@@ -130,9 +130,10 @@ def read_label(
         prediction: of the object, grown where masks are tight.
         threshold: probability above which a pixel belongs to it.
     """
-    predicted = amodal_in_window(prediction, threshold, plan.behind_neighbours, plan.unmasked_threshold)
-    local = most_probable(prediction, predicted, plan.max_growth)
-    implied = plan.calibration.implied_error(Evidence.of(prediction, local))
+    at_hand = prediction.at_hand()
+    predicted = amodal_in_window(at_hand, threshold, plan.behind_neighbours, plan.unmasked_threshold)
+    local = most_probable(at_hand, predicted, plan.max_growth)
+    implied = plan.calibration.implied_error(Evidence.of(at_hand, local))
     return Label(
         as_drawn(visible, prediction, local, plan.contour_inset_px),
         plan.calibration.error(implied),
@@ -158,11 +159,12 @@ def amodal_in_window(
     Returns:
         (h, w) bool.
     """
-    grown = prediction.probability > threshold
+    probability = prediction.probability
+    grown = probability > threshold
     if behind_neighbours:
         grown &= prediction.behind
     if prediction.unmasked is not None:
-        beyond = (prediction.probability > unmasked_threshold) & prediction.unmasked
+        beyond = (probability > unmasked_threshold) & prediction.unmasked
         if count_px(beyond) >= LEAST_UNMASKED * count_px(prediction.modal):
             grown |= beyond
     return grown | prediction.modal

@@ -24,6 +24,8 @@ IouType = Literal["segm", "bbox"]
 IOU_TYPES: tuple[IouType, ...] = ("segm", "bbox")
 ONLY_BOXES = "only_boxes"
 """Key of a truth whose masks are filled boxes, since nobody knows any: boxes alone are scored."""
+ONLY_VISIBLE = "only_visible"
+"""Key of a truth whose masks are of what is visible, since nobody knows whole ones: visible masks alone are scored."""
 Masks = Literal["amodal", "visible"]
 Scores = dict[str, float | int | None]
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -57,6 +59,17 @@ def known_iou_type(truth: Mapping[str, Any]) -> IouType:
     ('segm', 'bbox')
     """
     return "bbox" if truth.get(ONLY_BOXES) else "segm"
+
+
+def first_protocol(truth: Mapping[str, Any], *, held_back: bool = False) -> str:
+    """Return the name of the scores of what of a truth detections are compared with first.
+
+    >>> first_protocol({"annotations": [], ONLY_VISIBLE: True})
+    'COCO AP visible (segm)'
+    """
+    return protocol(
+        known_iou_type(truth), masks="visible" if truth.get(ONLY_VISIBLE) else "amodal", held_back=held_back
+    )
 
 
 def agnostic_suffix(class_agnostic: bool) -> str:

@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from . import losses
 from .completer_table import METHODS, Method
-from .few_at_once import FewAtOnce
+from .few_at_once import FewAtOnce, Remembering
 from .photo_encoder import PhotoUNet
 from .unet import DoubleConv, UNet
 
@@ -117,3 +117,11 @@ def fuse_for_use(completer: Completer) -> Completer:
     if isinstance(fused.network, UNet):
         fused.network = FewAtOnce(fused.network)
     return fused
+
+
+def remembering(completer: Completer) -> Completer:
+    """Return a completer that gives the same answers, and remembers them, where its network can (`Remembering`)."""
+    network = completer.network
+    if not isinstance(network, FewAtOnce):
+        return completer
+    return Completer(Remembering(network), completer.method, completer.uses_image).train(completer.training)

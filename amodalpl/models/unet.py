@@ -70,7 +70,7 @@ class UNet(nn.Module):
             x = _doubled(x)
             if x.device.type == "cpu" and self.training and x.requires_grad:
                 x.register_hook(_in_channels_last)
-            x = block(torch.cat([skips.pop(), x], dim=1))
+            x = block(_joined(skips.pop(), x))
         return x
 
 
@@ -89,6 +89,14 @@ def _doubled(x: torch.Tensor) -> torch.Tensor:
     narrow = x.device.type == "cuda" and x.dtype != torch.float32
     with torch.autocast("cuda", enabled=False) if narrow else contextlib.nullcontext():
         return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
+
+
+def _joined(skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Join channels; where they lie last, on a CPU, `cat` takes a quarter of the time if it is told that they do."""
+    last = x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last)
+    if torch.is_grad_enabled() or torch.jit.is_tracing() or not last:
+        return torch.cat([skip, x], dim=1)
+    return torch.cat([skip.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)], dim=3).permute(0, 3, 1, 2)
 
 
 def _in_channels_last(gradient: torch.Tensor) -> torch.Tensor:

@@ -14,9 +14,9 @@ from ..detector.chosen_model import network_of, with_model_of
 from ..detector.data.training_data import TrainingData, read_training_data
 from ..detector.folder import CONFIG, CURVES, DETECTIONS, METRICS, SHEET, TRAIN, VAL, WEIGHTS, named_files, read_scores
 from ..errors import SettingsError
-from ..evaluation.detector import detect_and_score
+from ..evaluation.detector import as_compared, detect_and_score
 from ..io.files import hash_file, write_json, write_whole
-from ..metrics.detection import known_iou_type, protocol
+from ..metrics.detection import first_protocol
 from ..report import sanity_checks
 from ..report.detector_page import REPORT_FILE, write_detector_page
 from ..runtime.distributed import Ranks, join_processes, pick_device
@@ -54,7 +54,8 @@ def train_detector(
         images: folder of its photos.
         out: output folder; an interrupted run in it is continued.
         settings: the sections `seed` and `detector` are used.
-        val: annotations with amodal masks to score against; its photos are taken out of training. None holds back
+        val: annotations to score against; its photos are taken out of training. Where they have no amodal masks, the
+            visible masks of models that predict them are scored, and nothing else. None holds back
             `detector.validation_fraction` of the label file.
         val_images: folder of their photos; None means `images`.
         init: start weights: a file (of a backbone or a whole detector), an earlier output folder, or "none" for random
@@ -204,7 +205,8 @@ def _finish(
     photos = config["val_dataloader"]["dataset"]
     found, scores = detect_and_score(model, photos, data.val.coco, settings, device, data.held_back, progress)
     inference.write_results(out / DETECTIONS, found)
-    pictures.write_contact_sheet(out / SHEET, data.val_images, data.val.coco, found)
+    shown = as_compared(data.val.coco, found)
+    pictures.write_contact_sheet(out / SHEET, data.val_images, data.val.coco, shown)
     write_json(
         out / METRICS,
         {
@@ -216,18 +218,18 @@ def _finish(
         },
     )
     counts["detections"] = len(found)
-    known = protocol(known_iou_type(data.val.coco), held_back=data.held_back)
-    precision, ap50 = (scores[known]["detector"][name] or 0.0 for name in ("AP", "AP50"))
+    first = first_protocol(data.val.coco, held_back=data.held_back)
+    precision, ap50 = (scores[first]["detector"][name] or 0.0 for name in ("AP", "AP50"))
     warnings = [
         *_of_labels(data, settings),
         *sanity_checks.of_training([point["loss"] for point in curve if "loss" in point]),
-        *sanity_checks.of_detector(precision, data.val.coco, found),
+        *sanity_checks.of_detector(precision, data.val.coco, shown),
         *(sanity_checks.of_box_model(ap50) if model_table.learns_from_boxes(settings) else []),
     ]
     if warnings:
         counts["warnings"] = warnings
     write_detector_page(
-        out, data.val_images, data.val.coco, found, scores, curve, counts, held_back=data.held_back, progress=progress
+        out, data.val_images, data.val.coco, shown, scores, curve, counts, held_back=data.held_back, progress=progress
     )
     return scores
 

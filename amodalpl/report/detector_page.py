@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from ..data.label_folder import rle_of
 from ..io.images import encode_image, read_fitting_image
 from ..masks import rle
-from ..metrics.detection import LEFT_OUT, LeavingOutEval, as_score, evaluate, known_iou_type, protocol
+from ..metrics.detection import LEFT_OUT, LeavingOutEval, as_score, evaluate, first_protocol, known_iou_type
 from ..metrics.levels import COCOA_CLS, LevelSet
 from ..metrics.occluded_detection import ap_by_level, levels_protocol
 from ..runtime.progress import SILENT, Progress
@@ -98,7 +98,7 @@ def write_detector_page(
         images: folder of the photos that were scored on.
         truth: COCO annotations with masks as RLE, and `visible_mask` beside them for scores by occlusion; with
             `ONLY_BOXES`, it is their boxes that are compared.
-        detections: COCO results with masks as RLE.
+        detections: COCO results with masks as RLE; with `ONLY_VISIBLE` of the truth, of what is visible.
         scores: protocol -> row -> metric -> value, as the stage shows them.
         curves: one entry per logging interval: `step` and losses by name.
         counts: of the stage, nested as one likes.
@@ -113,7 +113,7 @@ def write_detector_page(
         OutputError: the file cannot be written.
     """
     known = known_iou_type(truth)
-    compared = protocol(known, held_back=held_back)
+    compared = first_protocol(truth, held_back=held_back)
     evaluation = evaluate(LeavingOutEval, truth, detections, known)
     examples = choose_examples(evaluation, truth, detections)
     with progress.task("drawing the report", 1 + sum(map(len, examples.values()))) as advance:

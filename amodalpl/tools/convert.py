@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,11 @@ def convert(
         `counts` has `from`, `to`, `photos`, `objects`, `categories`, `masks` (which were written), `left_out` (kind ->
         how many) and `lost` (what the format could not hold -> how many); where there are any, also `mended` (kept, but
         not quite as the file has it), `turned` (photos with a note on how to turn them) and `look at` (what seems wrong
-        with the whole). All are listed in full in `<out>.losses.json`. `ok` is False if no object was kept; nothing but
-        that list is written then.
+        with the whole). All are listed in full in `<out>.losses.json`.
 
     Raises:
         SettingsError: no such format, or it has no place for the masks that were chosen.
-        DataError: the source cannot be read.
+        DataError: the source cannot be read, or no object of it is kept; nothing but that list is written then.
         OutputError: `out` exists, or cannot be written.
     """
     target = writer(to_format)
@@ -96,6 +95,8 @@ def convert(
         lost = not_chosen | (_write_whole(target, chosen, out) if data.instances else Counter())
         advance(1)
     lists = _write_lists(out, origin, target, data, lost, together if len(sources) > 1 else None, sources)
+    if not data.instances:
+        raise DataError(_nothing_kept(sources, data.left_out, lists))
     return Summary(
         "convert",
         out,
@@ -110,9 +111,8 @@ def convert(
             "lost": dict(lost.most_common()),
             **_notes(data, target, lost, together.shared_photos),
         },
-        files={"annotations": out, **lists} if data.instances else lists,
-        next=_next(target, out, _photos_of(data, sources[0]), choice) if data.instances else "",
-        ok=bool(data.instances),
+        files={"annotations": out, **lists},
+        next=_next(target, out, _photos_of(data, sources[0]), choice),
     )
 
 
@@ -120,12 +120,15 @@ def _kinds(left_out: Iterable[tuple[str, str]]) -> Counter[str]:
     return Counter(reason_kind(reason) for _, reason in left_out)
 
 
-def _why_nothing(left_out: Sequence[tuple[str, str]]) -> str:
-    """Return the first of the reasons that most objects have."""
+def _nothing_kept(sources: Sequence[Path], left_out: Sequence[tuple[str, str]], lists: Mapping[str, Path]) -> str:
+    """Say why no object is left: how many for which reason, and the first of those that most have."""
+    wanted = f"{', '.join(map(str, sources))}: expected objects to convert, "
     if not left_out:
-        return "the source has none"
-    [(most, _)] = _kinds(left_out).most_common(1)
-    return next(f"{place}: {reason}" for place, reason in left_out if reason_kind(reason) == most)
+        return f"{wanted}the source has none; nothing is written"
+    kinds = _kinds(left_out).most_common()
+    first = next(f"{place}: {reason}" for place, reason in left_out if reason_kind(reason) == kinds[0][0])
+    why = ", ".join(f"{count} {kind}" for kind, count in kinds)
+    return f"{wanted}none could be kept ({why}); {first}; nothing is written but the list, {lists['not converted']}"
 
 
 def _notes(data: AnnotationSet, target: Format, lost: UnsupportedFields, shared_photos: int) -> dict[str, Any]:
@@ -138,8 +141,6 @@ def _notes(data: AnnotationSet, target: Format, lost: UnsupportedFields, shared_
             "makes one of those that cover the same pixels"
         )
     notes = {"mended": dict(mended.most_common()), "turned": data.turned, "look at": looks}
-    if not data.instances:
-        notes["no object was kept"] = f"nothing is written; {_why_nothing(data.left_out)}"
     return {name: note for name, note in notes.items() if note}
 
 

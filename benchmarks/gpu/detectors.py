@@ -41,6 +41,7 @@ def train_here(context: Context, name: str, steps: int, progress: Progress, dete
         "checkpoint_every": 10**6,
         "precision": "fp32",
         "validation_fraction": context.sizes.held_back,
+        "vrsp": {"shape_steps": 100},  # of a training before the one that is measured
     }
     values = merge(read_config(Path(context.sizes.config)), {"detector": {**fixed, **detector}})
     if context.on_gpu:

@@ -30,7 +30,7 @@ ROWS = {
     "c": Row("the demo, beside the CPU's", "demo_scores", 240),
     "d": Row("labelling photos, beside the CPU's labels", "labelling", 200),
     "e": Row("Mask R-CNN, beside MMDetection's own loop", "detector_speed", 240),
-    "g": Row("each detector, a few steps", "every_detector", 180),
+    "g": Row("each detector, a few steps", "every_detector", 300),
     "h": Row("the largest batch that fits", "largest_batch", 120),
     "p": Row("where the time goes", "profiles", 120),
     "f": Row("a real training, which later calls continue", "long_training", 540),

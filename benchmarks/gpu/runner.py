@@ -27,8 +27,8 @@ def install(wheels: Path, site: Path) -> dict[str, str]:
     found = sorted(map(str, wheels.glob("*.whl")))
     if not found:
         raise SystemExit(f"error: --wheels {wheels}: expected a folder with .whl files, found none")
-    quiet = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-warn-conflicts"]
-    target = ["--upgrade", "--target", str(site)]
+    quiet = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
+    target = ["--no-warn-conflicts", "--upgrade", "--target", str(site)]
     subprocess.run([*quiet, *target, *found], check=True)
     subprocess.run([*quiet, "--no-build-isolation", *target, str(REPOSITORY)], check=True)
     before = os.environ.get("PYTHONPATH")

@@ -80,7 +80,7 @@ WHOLE = Sizes(
     checkpoint_every=500,
     validate_every=4000,
 )
-SHORT = replace(WHOLE, ways=2, timed_steps=100, detector_steps=40, predicted_photos=12)
+SHORT = replace(WHOLE, ways=2, timed_steps=100, detector_steps=30, predicted_photos=8)
 TINY = Sizes(
     photos=6,
     photo_hw=(96, 128),

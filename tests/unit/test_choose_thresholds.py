@@ -9,14 +9,16 @@ import pytest
 import torch
 from drawn_holdout import ALONE, BAR, SETTINGS, SQUARE, SQUARE_WHOLE, VIEW, Sure, holdout, rectangle, trained
 
+from amodalpl.calibration import choose_thresholds
 from amodalpl.calibration.choose_thresholds import best, choose
 from amodalpl.calibration.fit import Calibration, RiskGuarantee
 from amodalpl.calibration.holdout import Holdout
 from amodalpl.completion.checkpoint import CompleterBundle
 from amodalpl.evaluation.completer_on_holdout import score
 from amodalpl.labelling.contact import CONTACT_CROPS
-from amodalpl.models.completer import Completer
+from amodalpl.models.completer import Completer, build_completer, fuse_for_use
 from amodalpl.models.completer_table import METHODS
+from amodalpl.models.unet import UNet
 from amodalpl.runtime.progress import SILENT
 from amodalpl.settings import LabelSettings
 
@@ -102,6 +104,20 @@ def test_nothing_to_choose_from_leaves_the_defaults(tmp_path):
     start = trained(0.9)
     chosen = choose(start, holdout(tmp_path, ("report",)), SETTINGS)
     assert chosen.threshold == start.threshold and chosen.calibration == start.calibration and chosen.promise is None
+
+
+def test_no_step_asks_again_what_an_earlier_one_has_asked(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    bundle = CompleterBundle(fuse_for_use(build_completer("layered", 4, uses_image=False, init_gain=1.0)), VIEW)
+    plain, asked = UNet.features, []
+    monkeypatch.setattr(UNet, "features", lambda self, x: asked.append(len(x)) or plain(self, x))
+    scenes = holdout(tmp_path, ("choose", "choose", "report"))
+    chosen, remembered = choose(bundle, scenes, SETTINGS), sum(asked)
+    assert chosen.completer is bundle.completer
+    asked.clear()
+    monkeypatch.setattr(choose_thresholds, "remembering", lambda completer: completer)
+    assert choose(bundle, scenes, SETTINGS) == chosen
+    assert 2 * remembered < sum(asked)
 
 
 @pytest.mark.parametrize(("occluders", "expected"), [("ancestors", 0.7), ("neighbours", 0.5)])

@@ -213,9 +213,14 @@ def test_where_nothing_is_kept_the_reason_of_most_is_told_and_nothing_is_written
     coco = {"images": [{"id": 1, "file_name": "a.png", "height": 20, "width": 20}], "annotations": []}
     (tmp_path / "coco.json").write_text(json.dumps({**coco, "categories": [{"id": 1, "name": "a"}]}))
     out = tmp_path / "out.json"
-    summary = convert(tmp_path / "found.json", out, tmp_path / "coco.json", min_score=0.5)
-    assert not summary.ok and not out.exists() and list(summary.files) == ["not converted"]
-    assert summary.counts["no object was kept"].endswith("score below --min-score: 0.4")
+    command = f"convert {tmp_path / 'found.json'} --images {tmp_path / 'coco.json'} --out {out} --min-score 0.5"
+    result = CliRunner().invoke(app, shlex.split(command))
+    assert result.exit_code == 2 and result.stdout == "" and not out.exists()
+    [line] = [line for line in result.stderr.splitlines() if "error" in line]
+    assert "found.json: expected objects to convert, none could be kept (3 score below --min-score, 1 " in line
+    assert f": score below --min-score: 0.4; nothing is written but the list, {out}.losses.json" in line
+    listed = json.loads((tmp_path / "out.json.losses.json").read_text())["left_out"]
+    assert len(listed) == 4
     assert convert(tmp_path / "found.json", out, tmp_path / "coco.json", min_score=0.2).counts["objects"] == 2
 
 

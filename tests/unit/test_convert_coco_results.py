@@ -119,3 +119,10 @@ def test_boxes_only_and_other_files(tmp_path):
     with pytest.raises(DataError, match="expected a list of detections .*, got dict"):
         coco_results.read(coco_file, coco_file)
     assert not coco_results.detect(Source(coco_file))
+
+
+def test_no_detections_at_all(tmp_path):
+    file, coco_file = write(tmp_path)
+    assert file.read_text() == "[]" and reader("auto", file).name == "coco-results"
+    with pytest.raises(DataError, match="nothing was detected; lower the score threshold"):
+        coco_results.read(file, coco_file)

@@ -8,6 +8,7 @@ from amodalpl.detector.data import coco_export as data
 from amodalpl.errors import DataError
 from amodalpl.io.files import write_json
 from amodalpl.masks import rle
+from amodalpl.metrics.detection import LEFT_OUT
 
 
 def square(x, side=8, size=(20, 30)):
@@ -114,6 +115,16 @@ def test_scoring_needs_amodal_masks():
     labels = records([instance(1, modal=square(2))])
     with pytest.raises(DataError, match="labels.json: expected amodal masks to score against"):
         data.to_coco(labels, data.categories(labels, False), amodal_only=True)
+
+
+def test_objects_whose_whole_mask_nobody_knows_are_neither_to_be_found_nor_wrong_to_be_found():
+    crowd = instance(3, modal=square(20), is_crowd=True)
+    truth = records([instance(1, amodal=square(2)), instance(2, modal=square(9)), crowd])
+    scored = data.to_coco(truth, data.categories(truth, False), amodal_only=True, with_visible=True)
+    whole, visible, region = scored.coco["annotations"]
+    assert LEFT_OUT not in whole and visible[LEFT_OUT] and visible["visible_mask"] == visible["segmentation"]
+    assert region["iscrowd"] == 1 and LEFT_OUT not in region
+    assert scored.left_out == {"no whole mask": 1, "image without instances": 3}
 
 
 def test_split_is_seeded_disjoint_and_leaves_no_side_empty():

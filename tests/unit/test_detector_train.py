@@ -309,6 +309,32 @@ def test_bad_input(scenes, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+class Warned(Progress):
+    """Remembers what it was warned of."""
+
+    def __init__(self):
+        self.lines = []
+
+    def warn(self, text):
+        self.lines.append(text)
+
+
+@pytest.mark.parametrize("learns", ["both masks", "visible masks"])
+def test_a_validation_without_whole_masks_scores_visible_ones(scenes, tmp_path, learns):
+    val, told, out = scenes / "truth/annotations.json", Warned(), tmp_path / "out"
+    labels = scenes / "labels" / ("truth.json" if learns == "both masks" else "annotations.json")
+    wanted = settings(model="orcnn" if learns == "both masks" else "mask-rcnn", steps=1)
+    found = train_detector(
+        labels, scenes / "labels/images", out, wanted, val=val, val_images=scenes / "truth/images", init="none",
+        device="cpu", progress=told,
+    )  # fmt: skip
+    assert list(found.scores) == ["COCO AP visible (segm)"]
+    line = f"{val}: no whole masks: AP of visible ones is scored, AP of whole masks and boxes is not"
+    assert line in told.lines
+    assert "COCO AP visible (segm)" in (out / "report.html").read_text()
+    assert evaluate_detector(out, device="cpu").scores == found.scores
+
+
 def test_another_run_is_refused(trained, scenes):
     with pytest.raises(OutputError, match="belongs to another run .*learning_rate: it has .*, asked for 0.5"):
         start(scenes, trained.out, val=scenes / "truth/truth.json", learning_rate=0.5)

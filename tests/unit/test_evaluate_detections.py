@@ -48,6 +48,18 @@ def test_two_mask_detector_gets_visible_scores_too(tmp_path, truth_file):
     assert scores["mAP^r, assigned by visible boxes (Li and Malik)"]["detector"]["mAPr_70"] == 1
 
 
+def test_a_truth_of_visible_masks_scores_visible_masks_alone(tmp_path):
+    plain = truth(annotation(1, WHOLE), annotation(2, (40, 0, 10, 20)))
+    file = write(tmp_path, "plain.json", plain)
+    summary = evaluate_detections(file, write(tmp_path, "found.json", exact(two_masks=True)))
+    visible = ["COCO AP visible (segm)", "mAP^r, assigned by visible boxes (Li and Malik)"]
+    assert list(summary.scores) == visible and summary.scores[visible[0]]["detector"]["AP"] == 1
+    assert summary.counts["not_scored"] == "whole masks and their boxes: the truth has visible masks only"
+    assert (summary.counts["instances"], summary.counts["left_out"]) == (2, {})
+    with pytest.raises(DataError, match="plain.json: expected true amodal masks .* got modal masks only"):
+        evaluate_detections(file, write(tmp_path, "one.json", exact(two_masks=False)))
+
+
 def test_class_agnostic_says_so_in_every_name(tmp_path, truth_file):
     found = [{**d, "category_id": 2} for d in exact(two_masks=True)]
     scores = evaluate_detections(truth_file, write(tmp_path, "found.json", found), class_agnostic=True).scores

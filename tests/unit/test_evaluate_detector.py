@@ -5,6 +5,7 @@ import pytest
 
 from amodalpl.evaluation.detector import score_detections
 from amodalpl.masks import rle
+from amodalpl.metrics.detection import LEFT_OUT, ONLY_VISIBLE
 
 
 def bar(left, right):
@@ -40,3 +41,21 @@ def test_visible_masks(seen, expected):
 def test_models_of_one_mask_have_no_such_score():
     found = [entry(bar(5, 25), None, score=0.9)]
     assert set(score_detections(TRUTH, found, held_back=False)) == {"COCO AP amodal (segm)", "COCO AP amodal (bbox)"}
+
+
+def test_an_object_whose_whole_mask_nobody_knows_counts_where_visible_masks_do():
+    unknown = entry(bar(35, 45), bar(35, 45), id=2, iscrowd=0, **{LEFT_OUT: True})
+    truth = {**TRUTH, "annotations": [TRUTH["annotations"][0], unknown]}
+    found = [entry(bar(5, 25), bar(5, 15), score=0.9), entry(bar(35, 45), bar(46, 55), score=0.95)]
+    scores = score_detections(truth, found, held_back=False)
+    assert scores["COCO AP amodal (segm)"]["detector"]["AP"] == pytest.approx(1)
+    assert scores["COCO AP visible (segm)"]["detector"]["AP"] < 0.5
+
+
+@pytest.mark.parametrize("visible", [bar(5, 15), None], ids=["two masks", "one mask, learnt from visible ones"])
+def test_a_truth_of_visible_masks_scores_visible_masks_alone(visible):
+    truth = {**TRUTH, "annotations": [entry(bar(5, 15), None, id=1, iscrowd=0)], ONLY_VISIBLE: True}
+    found = [entry(bar(5, 25) if visible else bar(5, 15), visible, score=0.9)]
+    scores = score_detections(truth, found, held_back=False)
+    assert list(scores) == ["COCO AP visible (segm)"]
+    assert scores["COCO AP visible (segm)"]["detector"]["AP"] == pytest.approx(1)

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.gpu import figures, runner, wheels
+from benchmarks.gpu import __main__ as command_line
+from benchmarks.gpu import ceilings, context, figures, runner, wheels
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.rows import ROWS
-from benchmarks.gpu.sizes import TINY
+from benchmarks.gpu.sizes import SHORT, TINY
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -82,6 +83,7 @@ def test_every_row_has_its_file():
     [
         pytest.param(["--rows", "b,z"], "expected some of ceilings,doctor,a,", id="unknown row"),
         pytest.param(["--annotations", "x.json"], "belong together", id="photos without images"),
+        pytest.param(["--short", "--tiny"], "not allowed with argument", id="two sizes"),
         pytest.param(["--wheels", "nowhere"], "expected a folder with .whl files, found none", id="no wheels"),
     ],
 )
@@ -90,14 +92,24 @@ def test_wrong_usage(tmp_path, arguments, line):
     assert result.returncode != 0 and line in result.stderr and "Traceback" not in result.stderr
 
 
-def test_the_cheap_rows_run_and_leave_a_table(tmp_path):
-    result = command("--tiny", "--device", "cpu", "--out", tmp_path, "--rows", "ceilings,doctor")
+def test_the_cheap_rows_run_in_the_order_asked_for_and_leave_a_table(tmp_path):
+    result = command("--tiny", "--device", "cpu", "--out", tmp_path, "--rows", "doctor,ceilings")
     assert result.returncode == 0, result.stderr
     written = json.loads((tmp_path / "gpu.json").read_text())
+    assert list(written["rows"]) == ["doctor", "ceilings"]
     assert {name: row["state"] for name, row in written["rows"].items()} == {"ceilings": "done", "doctor": "done"}
     values = {figure["what"]: figure["value"] for figure in written["figures"]}
     assert values["torch"] and values["matrix product in bf16"] > 0 and values["numpy"].startswith("numpy ")
     assert result.stdout.endswith((tmp_path / "table.txt").read_text())
+
+
+def test_a_row_is_measured_at_the_size_asked_for(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(ceilings, "measure", lambda given: seen.append(given.sizes))
+    monkeypatch.setattr(sys, "argv", ["gpu", "--short", "--device", "cpu", "--out", str(tmp_path)])
+    options = command_line._options()
+    monkeypatch.setattr(sys, "argv", ["gpu", *command_line._command(options, tmp_path, "ceilings", 9.0)[3:]])
+    assert context.measure(command_line._options()) == 0 and seen == [SHORT]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")

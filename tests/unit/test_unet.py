@@ -79,3 +79,13 @@ def test_biases_before_a_normalisation_have_no_gradient():
     assert len(frozen) == 18 and "leave.bias" not in frozen
     assert all(gradients[name] < 1e-10 for name in frozen)
     assert all(gradients[name] > 1e-6 for name in gradients.keys() - frozen)
+
+
+def test_answers_are_the_same_bit_for_bit_whether_it_learns_or_not():
+    torch.manual_seed(0)
+    network = UNet(3, 8, init_gain=1.0).eval().to(memory_format=torch.channels_last)
+    x = torch.rand(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    learning = network(x)
+    with torch.inference_mode():
+        using = network(x)
+    assert learning.requires_grad and torch.equal(learning, using)

@@ -18,6 +18,7 @@ from ...errors import DataError
 from ...io.files import read_json
 from ...masks import rle
 from ...masks.rle import Rle
+from ...metrics.detection import LEFT_OUT
 from .label_notes import LabelNotes
 
 AGNOSTIC_NAME = "object"
@@ -109,7 +110,8 @@ def to_coco(
         annotations: any format.
         wanted: categories as `categories` returns them; one named "object" takes every instance.
         images: ids of the photos to keep; None keeps all.
-        amodal_only: take only amodal masks (for scoring); else the modal one stands in where a file has no amodal.
+        amodal_only: an object without amodal mask is neither to be found nor wrong to be found (for scoring); else
+            its modal mask stands in.
         keep_empty: keep photos without instances (for scoring: a detection there is false).
         background: ids of photos to keep though they have no instances, as `background_photos` returns them.
         with_visible: add `visible_mask` where the whole mask is in `segmentation` (for scoring by occlusion).
@@ -122,7 +124,8 @@ def to_coco(
     if amodal_only and not any(i.amodal for i in annotations.instances):
         raise DataError(
             f"{annotations.path}: expected amodal masks to score against, got {annotations.format} annotations without "
-            "any; give COCOA, KINS or D2SA annotations, or leave --val out to hold back part of the labels"
+            "any; give COCOA, KINS or D2SA annotations, take a model that predicts visible masks too "
+            "(detector.model=orcnn or vrsp), which can be scored, or leave --val out to hold back part of the labels"
         )
     agnostic = [c["name"] for c in wanted] == [AGNOSTIC_NAME]
     id_of = {c["name"]: c["id"] for c in wanted}
@@ -137,7 +140,7 @@ def to_coco(
     kept: dict[int, list[dict[str, Any]]] = {image.id: [] for image in chosen}
     for image in chosen:
         for instance in annotations.by_image[image.id]:
-            mask = instance.amodal if amodal_only else instance.amodal or instance.modal
+            mask = instance.amodal or instance.modal
             category = wanted[0]["id"] if agnostic else id_of.get(own_names.get(instance.category_id, ""))
             if category is None:
                 left_out[CLASS_UNKNOWN] += 1
@@ -149,7 +152,11 @@ def to_coco(
                 left_out["no visible mask"] += 1
             else:
                 entry = _entry(instance, category, mask)
-                kept[image.id].append(entry | _visible(instance, with_visible) | _noted(instance.id, notes))
+                entry |= _visible(instance, with_visible) | _noted(instance.id, notes)
+                if amodal_only and instance.amodal is None and not instance.is_crowd:
+                    left_out["no whole mask"] += 1
+                    entry |= {LEFT_OUT: True, "visible_mask": entry["segmentation"]}
+                kept[image.id].append(entry)
     used = [i for i in chosen if keep_empty or i.id in background or any(not a["iscrowd"] for a in kept[i.id])]
     if len(used) < len(chosen):
         left_out["image without instances"] += len(chosen) - len(used)

@@ -12,7 +12,7 @@ from ...data.read import read_annotations
 from ...data.records import AnnotationSet
 from ...errors import DataError, SettingsError
 from ...io.files import hash_file
-from ...metrics.detection import ONLY_BOXES
+from ...metrics.detection import ONLY_BOXES, ONLY_VISIBLE
 from ...runtime.distributed import Ranks
 from ...runtime.progress import Progress
 from ...runtime.stage_run import input_hashes
@@ -101,6 +101,8 @@ def read_training_data(
     )
     if truth:
         require_photos(truth, folder, progress)
+        if ONLY_VISIBLE in val_set.coco:
+            progress.warn(f"{val}: no whole masks: AP of visible ones is scored, AP of whole masks and boxes is not")
     inputs = input_hashes(annotations, images)
     if whole_boxes:
         inputs["whole boxes"] = hash_file(whole_boxes)
@@ -121,6 +123,16 @@ def _with_whole_boxes(learnt: AnnotationSet, whole_boxes: Path, settings: Detect
             "them"
         )
     return with_whole_boxes(learnt, read_annotations(whole_boxes))
+
+
+def _only_visible_is_known(truth: AnnotationSet, learnt: AnnotationSet, settings: DetectorSettings) -> bool:
+    """Tell whether the visible masks of a truth, which has no others, are all that can be scored.
+
+    They can be where the model predicts visible masks, or learns from labels that have no whole ones.
+    """
+    predicts_visible = "visible" in model_table.row(settings).predicts
+    learns_visible = not any(instance.amodal for instance in learnt.instances)
+    return not any(i.amodal for i in truth.instances) and (predicts_visible or learns_visible)
 
 
 def _agnostic(annotations: AnnotationSet, settings: DetectorSettings, progress: Progress) -> bool:
@@ -157,7 +169,12 @@ def _divide(
             val_set.coco[ONLY_BOXES] = True
         elsewhere, reason = len(annotations.images) - len(learn) - len(hold), "image without instances"
     else:
-        val_set = coco_export.to_coco(truth, wanted, amodal_only=True, keep_empty=True, with_visible=True)
+        only_visible = _only_visible_is_known(truth, learnt, settings.detector)
+        val_set = coco_export.to_coco(
+            truth, wanted, amodal_only=not only_visible, keep_empty=True, with_visible=not only_visible
+        )
+        if only_visible:
+            val_set.coco[ONLY_VISIBLE] = True
         scored = {i.file_name for i in truth.images} if same_folder else set()
         learn = {i.id for i in annotations.images if i.file_name not in scored}
         elsewhere, reason = len(annotations.images) - len(learn), "image is in the validation"
