@@ -28,7 +28,7 @@ from ..data.photo_source import PhotoSource, find_photos
 from ..data.records import AnnotationSet, Dropped, ImageRecord, Instance, Mask, reason_kind
 from ..detector import require_mmdetection
 from ..errors import CheckpointError, DataError, SettingsError
-from ..io.files import hash_file, hash_listing, write_json
+from ..io.files import hash_file, hash_listing, read_json, write_json
 from ..io.images import check_image, image_path, opencv_silent, read_image, write_image
 from ..io.parallel import usable_cores
 from ..io.video import Video, write_video
@@ -87,8 +87,9 @@ def predict(
     Args:
         source: a photo, a folder, a pattern of photos, or a video.
         detector: output folder of `amodalpl train-detector`, or a config of any MMDetection model with masks.
-        out: output folder: `labels/`, a folder as `amodalpl pseudolabel` writes it, `detections.json` (COCO results,
-            masks as the model gives them), `overlays/`, and of a video `frames/` and `video.mp4`.
+        out: output folder: `labels/`, a folder as `amodalpl pseudolabel` writes it, `detections.json` (COCO results:
+            masks as the model gives them, or those of the labels with a completer), `overlays/`, and of a video
+            `frames/` and `video.mp4`.
         settings: `seed`, `left_out_photos` and `predict` are used, `labels` with a completer.
         checkpoint: weights of an MMDetection config.
         completer: output folder of `amodalpl complete`, or `builtin`: the masks are taken as visible ones, and
@@ -132,9 +133,9 @@ def predict(
             assert photos
             parts = detect_in_parts(photos, opened, out, settings.predict, progress, inference)
             data = AnnotationSet(photos.records, [], opened.categories, photos.dropped, path=source)
-            results = (result for line in read_parts(parts) for result in line["detections"])
-            inference.write_results(out / RESULTS, results)
             counts |= _label(data, photos, parts, opened.name, out, completer, settings, device, progress)
+            results = (result for line in read_parts(parts) for result in line["detections"])
+            inference.write_results(out / RESULTS, _completed(out / LABEL_FOLDER / LABELS) if completer else results)
         if found.others:
             counts["files that are no photos"] = found.others
         made = [RESULTS, LABEL_FOLDER, *_pictures(photos, out, video, settings.predict, progress)]
@@ -272,6 +273,13 @@ def _label(
     coco.write(AnnotationSet(data.images, instances, data.categories), out / MODAL)
     made = make_labels(out / MODAL, photos.folder, completer, folder, settings, device=device, progress=progress)
     return counts | {"completer": made.counts}
+
+
+def _completed(labels: Path) -> Iterator[dict[str, Any]]:
+    """Yield the labels of detections as COCO results, so that whole masks are scored and not the parts."""
+    kept = ("image_id", "category_id", "bbox", "score", "segmentation", "visible_mask")
+    for label in read_json(labels, "the labels of the detections")["annotations"]:
+        yield {name: label[name] for name in kept}
 
 
 def _by_reason(dropped: Sequence[Dropped]) -> dict[str, int]:

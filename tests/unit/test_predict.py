@@ -201,6 +201,10 @@ def test_a_completer_completes_the_masks_of_any_model(place, tmp_path):
         assert label["score"] == entry["score"] and label["amodalpl"]["completer"] == "layered"
         assert not (rle.decode(entry["segmentation"]) & ~rle.decode(label["segmentation"])).any()
     assert (done.out / "labels/doubt.jsonl").exists() and (done.out / "overlays/scene_0001.jpg").exists()
+    scored = json.loads((done.out / "detections.json").read_text())
+    told = ("image_id", "category_id", "bbox", "score", "segmentation", "visible_mask")
+    assert scored == [{name: label[name] for name in told} for label in labels.values()]
+    assert any(rle.area_px(one["segmentation"]) > rle.area_px(one["visible_mask"]) for one in scored)
 
 
 def test_a_video(place, tmp_path, capfd):
