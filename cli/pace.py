@@ -10,6 +10,7 @@ SETTLED = 20  # finished pieces from which their mean is told, which holds the s
 WARM_UP = 3  # of them, which load, allocate and tune
 FEW = 30  # pieces in all, of which the second one is told already
 AT_ONCE_S, AT_ONCE_SHARE = 0.005, 0.01  # units that finish so soon after others were one piece, such as a batch
+BURST = 100  # times as long as most pieces: then these were told together, and the long one is what they took
 
 
 class Pace:
@@ -56,6 +57,10 @@ class Pace:
         if len(pieces) < needed:
             return None
         per_unit = median(seconds / max(units, 1) for seconds, units in pieces)
+        if max(seconds for seconds, _ in pieces) > BURST * per_unit:
+            per_unit = sum(seconds for seconds, _ in pieces) / sum(units for _, units in pieces)
+        elif self._pieces[0][0] > BURST * per_unit and self._count < SETTLED:
+            return None  # it warmed up, or the others came with it
         if self._count >= SETTLED and self._settled_at:
             began, done = self._settled_at
             per_unit = (self._last - began) / max(self._done - done, 1)

@@ -67,6 +67,17 @@ def test_units_that_finish_together_are_one_piece():
     assert pace.seconds_left() == pytest.approx(39 * 2.0, rel=0.25)
 
 
+def test_a_batch_whose_units_are_told_slowly_is_not_taken_for_quick_work():
+    """Parts of 16 photos on a busy machine: 90 seconds each, then 16 photos are told, six milliseconds apart."""
+    told = run([90.0, *[0.006] * 15] * 5)
+    assert not any(left is not None and left < 0.4 * truly for left, truly in told)
+    assert all(0.5 * truly < left < 2.1 * truly for left, truly in told[19:63])
+
+
+def test_a_long_start_of_quick_work_is_not_told_as_long():
+    assert all(left is None or left < 2 * truly for left, truly in run([10.0, *[0.02] * 300])[:-1])
+
+
 def test_what_an_earlier_run_did_is_not_counted():
     told = run([1.0] * 40, done=1000)
     assert told[10] == (pytest.approx(29.0), 29.0)
