@@ -130,7 +130,9 @@ def _read_detections(file: Path) -> Detections:
             "a label file is scored by `amodalpl evaluate completion`"
         )
     if not content:
-        raise DataError(f"{file}: expected at least one detection, got an empty list")
+        raise DataError(
+            f"{file}: expected at least one detection, got an empty list: every AP is 0; lower the score threshold"
+        )
     return content
 
 

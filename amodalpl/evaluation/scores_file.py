@@ -30,6 +30,8 @@ def read_truth(path: Path, visible_will_do: bool = False) -> AnnotationSet:
         DataError: it has none.
     """
     truth = read_annotations(path)
+    if not truth.instances:
+        raise DataError(f"{path}: expected objects to score against, got none in {len(truth.images)} photos")
     if not any(i.amodal or (visible_will_do and i.modal) for i in truth.instances):
         raise DataError(
             f"{path}: expected true amodal masks (COCOA, KINS, or COCO with `visible_mask` beside `segmentation`), "

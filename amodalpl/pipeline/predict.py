@@ -136,6 +136,10 @@ def predict(
             counts |= _label(data, photos, parts, opened.name, out, completer, settings, device, progress)
             results = (result for line in read_parts(parts) for result in line["detections"])
             inference.write_results(out / RESULTS, _completed(out / LABEL_FOLDER / LABELS) if completer else results)
+        if not counts["detections"]:
+            counts["warnings"] = [
+                f"nothing was detected from score {settings.predict.score_threshold} on; lower predict.score_threshold"
+            ]
         if found.others:
             counts["files that are no photos"] = found.others
         made = [RESULTS, LABEL_FOLDER, *_pictures(photos, out, video, settings.predict, progress)]
@@ -146,6 +150,8 @@ def predict(
 
 def _summary(out: Path, shown: Path, counts: dict[str, Any]) -> Summary:
     labels = out / LABEL_FOLDER
+    review = f"amodalpl apply-review {argument(labels)} {argument(shown)} review.json "
+    review += f"--out {argument(out.with_name(out.name + '_corrected'))}"  # `corrected` may be that of other labels
     files = {
         "labels": labels / LABELS,
         "report": labels / REPORT_FILE,
@@ -159,8 +165,7 @@ def _summary(out: Path, shown: Path, counts: dict[str, Any]) -> Summary:
         counts,
         files={name: file for name, file in files.items() if file.exists()},
         next=f"open {argument(labels / REPORT_FILE)}",
-        then=f"amodalpl apply-review {argument(labels)} {argument(shown)} review.json "
-        f"--out {argument(out.with_name(out.name + '_corrected'))}",  # `corrected` may be that of the training labels
+        then=review if counts["detections"] else "",
     )
 
 

@@ -6,6 +6,12 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const STORE = "amodalpl-audit:" + data.labels_sha256 + ":" + data.seed + ":" + data.sample;
 const judged = new Map(); // id -> verdict
 let at = 0;
+let isSaved = true; // false while there are judgements made here that no file has
+
+// What a browser keeps of a page from disk may be gone: it asks before work is left that is in no file.
+addEventListener("beforeunload", (event) => {
+  if (!isSaved) event.preventDefault();
+});
 
 const element = (id) => document.getElementById(id);
 
@@ -40,6 +46,7 @@ function start() {
 
 function judge(verdict) {
   judged.set(data.labels[at].id, verdict);
+  isSaved = false;
   try {
     localStorage.setItem(STORE, JSON.stringify(Object.fromEntries(judged)));
   } catch {
@@ -71,6 +78,7 @@ function save() {
   link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
   link.download = "audit.json";
   link.click();
+  isSaved = true;
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 

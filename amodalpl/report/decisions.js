@@ -12,6 +12,12 @@ const decisions = new Map(); // label id -> verdict
 const elsewhere = new Map(data.elsewhere.map((entry) => [entry.id, entry])); // decisions on labels not on this page
 let taken = []; // [id, verdict before], the last one last
 let isKept = true; // false once the browser kept nothing: what it has is then older than what is here
+let isSaved = true; // false while there are decisions taken here that no file has
+
+// What a browser keeps of a page from disk may be gone: it asks before work is left that is in no file.
+addEventListener("beforeunload", (event) => {
+  if (!isSaved) event.preventDefault();
+});
 
 function startDecisions() {
   for (const [id, verdict] of Object.entries(data.decisions)) setDecision(id, verdict);
@@ -69,6 +75,7 @@ function setDecision(id, verdict) {
 function decide(id, verdict) {
   const before = decisions.get(id);
   taken.push([id, before]);
+  isSaved = false;
   setDecision(id, before === verdict ? undefined : verdict);
   keepDecisions([id]);
   return decisions.get(id);
@@ -78,6 +85,7 @@ function decide(id, verdict) {
 function undo() {
   if (!taken.length) return undefined;
   const [id, before] = taken.pop();
+  isSaved = false;
   setDecision(id, before);
   keepDecisions([id]);
   return id;
@@ -107,6 +115,7 @@ function saveReview() {
   link.href = URL.createObjectURL(new Blob([reviewText()], { type: "application/json" }));
   link.download = "review.json";
   link.click();
+  isSaved = true;
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 

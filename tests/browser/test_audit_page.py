@@ -28,6 +28,8 @@ def page(tmp_path, browser):
 
 def test_judged_saved_and_stated(tmp_path, page):
     page, labels, photos = page
+    asked = []
+    page.on("dialog", lambda dialog: asked.append(dialog.type) or dialog.accept())
     assert page.locator("#title").inner_text().startswith("1 of 4: </b> #")
     assert page.locator("#picture").evaluate("img => img.decode().then(() => img.naturalWidth)") > 100
     page.keyboard.press("1")
@@ -35,12 +37,16 @@ def test_judged_saved_and_stated(tmp_path, page):
     page.keyboard.press("ArrowRight")  # the third is passed over
     page.keyboard.press("5")
     reload(page)  # what was judged is kept, and the first that was not is shown
+    assert asked == ["beforeunload"]  # no file had it
     assert page.locator("#title").inner_text().startswith("3 of 4")
     assert page.locator("#count").inner_text() == "3 judged"
     page.get_by_role("button", name="Back").click()
     assert page.get_by_role("button", name="Too small").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("2")
     with page.expect_download() as download:
         page.get_by_role("button", name="Save judgements").click()
+    reload(page)
+    assert asked == ["beforeunload"]
     saved = tmp_path / "audit.json"
     download.value.save_as(saved)
     assert len(json.loads(saved.read_text())["judgements"]) == 3

@@ -185,6 +185,23 @@ def test_decisions_survive_loading_the_page_again(open_page, four):
     assert page.locator("#progress-text").text_content() == "1 of 4 decided: 1 rejected"
 
 
+def test_the_browser_asks_before_decisions_are_left_that_no_file_has(open_page, four):
+    page, asked = open_page(four), []
+    page.on("dialog", lambda dialog: asked.append(dialog.type) or dialog.accept())
+    page.keyboard.press("j")
+    reload(page)
+    assert asked == []
+    page.keyboard.press("j")
+    page.keyboard.press("r")
+    reload(page)
+    assert asked == ["beforeunload"]
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    exported(page)
+    reload(page)
+    assert asked == ["beforeunload"]
+
+
 def large_folder(tmp_path, review=()):
     """Ids that doubles cannot tell apart: the first two, and the last two."""
     ids = [2**53, 2**53 + 1, 2**63 - 1, 2**63 - 2]

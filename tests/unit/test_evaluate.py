@@ -150,10 +150,13 @@ def test_crowd_takes_no_part(tmp_path):
 
 
 def test_modal_masks_only_are_no_truth(tmp_path, truth):
-    plain = write(tmp_path, "plain.json", [annotation(11, modal=FRONT)])
+    plain, none = write(tmp_path, "plain.json", [annotation(11, modal=FRONT)]), tmp_path / "none.json"
+    none.write_text(json.dumps({**json.loads(plain.read_text()), "annotations": []}))
     for evaluate in (evaluate_completion, evaluate_order):
         with pytest.raises(DataError, match=r"plain.json: expected true amodal masks .* got modal masks only"):
             evaluate(plain, truth)
+        with pytest.raises(DataError, match=r"none.json: expected objects to score against, got none in"):
+            evaluate(none, truth)
 
 
 def test_no_common_ids(tmp_path, truth):

@@ -308,6 +308,8 @@ def test_photos_without_objects(place, tmp_path):
         assert done.counts["detections"] == 0 and json.loads((out / "detections.json").read_text()) == []
         labels = json.loads((out / "labels/pseudo_amodal.json").read_text())
         assert labels["annotations"] == [] and len(labels["images"]) == 2
+        assert done.counts["warnings"] == ["nothing was detected from score 0.99 on; lower predict.score_threshold"]
+        assert done.then == ""
         assert (out / "labels/report.html").exists() and (out / "overlays/1.jpg").exists()
 
 
