@@ -26,7 +26,7 @@ def masks_encoded() -> Iterator[None]:
     """Let the mask heads of two-stage models answer with a list of RLE, in place of whole masks.
 
     On a CPU, MMDetection pastes each mask into its own box; it is encoded from there, and no whole mask is made. On a
-    GPU it pastes several at once into whole ones.
+    GPU it pastes several at once into whole ones, which are encoded there.
     """
     paste = FCNMaskHead._predict_by_feat_single
 
@@ -52,7 +52,8 @@ def masks_encoded() -> Iterator[None]:
         for k in range(0, len(mask_preds), step):
             some = np.s_[k : k + step]  # views: MMDetection rescales boxes in place while it pastes
             whole = paste(head, mask_preds[some], bboxes[some], labels[some], img_meta, rcnn_test_cfg, rescale, **named)
-            found += encode_in_boxes(whole.cpu().numpy(), bboxes[some].tolist())
+            on_cpu = whole.device.type == "cpu"
+            found += encode_in_boxes(whole.numpy(), bboxes[some].tolist()) if on_cpu else encode_on_device(whole)
         return found
 
     FCNMaskHead._predict_by_feat_single = pasted
@@ -79,7 +80,26 @@ def encode_kept(masks: Any, kept: Sequence[int], boxes: Any) -> list[Rle]:
     """
     if isinstance(masks, list) or not kept:
         return [masks[index] for index in kept]
-    return encode_in_boxes((np.asarray(masks[index].cpu(), dtype=bool) for index in kept), boxes[kept].tolist())
+    if masks.device.type == "cpu":
+        return encode_in_boxes((np.asarray(masks[index], dtype=bool) for index in kept), boxes[kept].tolist())
+    step = max(1, PIXELS_AT_ONCE // (masks.shape[1] * masks.shape[2]))
+    parts = (masks[list(kept[k : k + step])] for k in range(0, len(kept), step))
+    return [encoded for part in parts for encoded in encode_on_device(part.bool())]
+
+
+def encode_on_device(masks: Tensor) -> list[Rle]:
+    """Encode masks where they are: only the ends of their runs go to the processor, not a byte of each pixel.
+
+    Args:
+        masks: (N, H, W) bool.
+    """
+    count, height, width = masks.shape
+    pixels = masks.transpose(1, 2).reshape(count, height * width)  # by columns, as RLE goes
+    changes = torch.cat([pixels[:, :1], pixels[:, 1:] ^ pixels[:, :-1]], dim=1)  # the first run is of zeros
+    number, place = changes.nonzero().cpu().numpy().T
+    ends_of_each = np.split(place, np.searchsorted(number, np.arange(1, count)))
+    runs = (np.diff(ends, prepend=0, append=height * width) for ends in ends_of_each[:count])
+    return [rle.from_uncompressed(lengths.tolist(), (height, width)) for lengths in runs]
 
 
 def encode_in_boxes(masks: Iterable[np.ndarray], boxes_xyxy: Sequence[Sequence[float]]) -> list[Rle]:

@@ -213,7 +213,8 @@ def roi_align(
     """
     if backend() == "torchvision":
         compiled = torch.ops.torchvision.roi_align
-        return compiled(features, rois.type_as(features), scale, *size_hw, sampling_ratio, aligned)
+        exact = _served_by_torchvision(features)
+        return compiled(exact, rois.type_as(exact), scale, *size_hw, sampling_ratio, aligned).to(features.dtype)
     return torch_roi_align(features, rois, size_hw, scale, sampling_ratio, aligned)
 
 
@@ -232,8 +233,15 @@ def roi_align_grad(
     """
     if backend() == "torchvision":
         compiled = torch.ops.torchvision._roi_align_backward
-        return compiled(grad, rois.type_as(grad), scale, *grad.shape[2:], *shape, sampling_ratio, aligned)
+        exact = _served_by_torchvision(grad)
+        into = compiled(exact, rois.type_as(exact), scale, *grad.shape[2:], *shape, sampling_ratio, aligned)
+        return into.to(grad.dtype)
     return torch_roi_align_grad(grad, rois, shape, scale, sampling_ratio, aligned)
+
+
+def _served_by_torchvision(values: Tensor) -> Tensor:
+    """Widen bfloat16, in which torchvision aligns nothing."""
+    return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def torch_roi_align(

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from mmengine.config import ConfigDict
 from mmengine.dist import barrier
+from mmengine.hooks import RuntimeInfoHook
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from torch import nn
@@ -25,8 +26,8 @@ from ..runtime.mmengine_runner import Checkpoints, Curve, QuietRunner, StepLoop,
 from ..runtime.progress import Progress
 from ..settings import DetectorSettings
 from . import mmdet_registry as _mmdet_registry  # noqa: F401  # MMDetection knows our parts from here on
-from .data import shared_memory
 from .data.dataset import LabelDataset, ResumedSampler
+from .data.shared_memory import masks_as_bits
 from .mmdetection import MODELS
 from .quiet import muted, one_line, third_party_quiet
 
@@ -111,12 +112,10 @@ def train(
     model.to(device)
     if settings.precision != "fp32":
         pool_precisely(model)
-    shared_memory.install()
     source = config["train_dataloader"]["dataset"]
-    loader = {
+    loader = {  # no memory is pinned: the thread that does it reads the batches too, and this one would wait for it
         **config["train_dataloader"],
         "dataset": {**source, "type": LabelDataset},
-        "pin_memory": device.type == "cuda",
         "sampler": {"type": ResumedSampler, "start": done * settings.batch_size, "seed": seed},
     }
     with progress.task("training detector", settings.steps, done=done) as advance, third_party_quiet():
@@ -130,13 +129,13 @@ def train(
             train_cfg={"type": StepLoop, "max_iters": settings.steps, "seed": seed},
             optim_wrapper=config["optim_wrapper"],
             param_scheduler=config["param_scheduler"] or None,
-            default_hooks={"logger": {"type": "LoggerHook", "interval": 50}, "checkpoint": None},
+            # of mmengine's only that of the schedule, and that of the step's number
+            default_hooks={**dict.fromkeys(("logger", "checkpoint", "sampler_seed", "timer")), "runtime_info": _Step()},
             custom_hooks=[
                 curve,
                 checkpoints,
                 Forecast(progress, "--config coco_cpu is for CPUs, fewer detector.steps end earlier"),
             ],
-            log_processor={"by_epoch": False},
             visualizer={"type": "Visualizer", "_scope_": "mmengine", "vis_backends": None},
             launcher="pytorch" if world > 1 else "none",
             env_cfg=config["env_cfg"],
@@ -144,9 +143,16 @@ def train(
             randomness={"seed": seed + 1_000_003 * rank},
             experiment_name=f"{out.name}_{done}",
         )
-        with one_line():
+        with one_line(), masks_as_bits():
             run_training(runner, checkpoints, progress)
     return curve.points
+
+
+class _Step(RuntimeInfoHook):
+    """Tells the number of the step, which some of MMDetection's models ask for; mmengine's also waits for each loss."""
+
+    def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: `Curve` keeps the losses."""
 
 
 def pool_precisely(model: nn.Module) -> None:

@@ -282,3 +282,19 @@ def test_cuda_equals_cpu_through_mmcv(sampling_ratio):
         pooled.square().sum().backward()
         answers.append((pooled.detach().cpu(), x.grad.cpu()))
     torch.testing.assert_close(answers[1], answers[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_bfloat16_is_pooled_both_ways(device):
+    """MMDetection's own loop hands it over so, and torchvision has no such kernel."""
+    from mmcv.ops import roi_align
+
+    features = torch.randn(2, 6, 9, 11, device=device).bfloat16()
+    rois, answers = some_rois().bfloat16().to(device), []
+    for dtype in (torch.float32, torch.bfloat16):
+        x = features.to(dtype).requires_grad_()
+        pooled = roi_align(x, rois.to(dtype), (3, 2), 0.5, 0, "avg", True)
+        pooled.sum().backward()
+        assert pooled.dtype == x.grad.dtype == dtype
+        answers.append((pooled.detach().float(), x.grad.float()))
+    torch.testing.assert_close(answers[1], answers[0], atol=2e-2, rtol=2e-2)

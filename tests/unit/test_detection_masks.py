@@ -10,7 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
 from amodalpl.detector import encoded_masks, inference
-from amodalpl.detector.encoded_masks import encode_in_boxes, encode_kept, masks_encoded
+from amodalpl.detector.encoded_masks import encode_in_boxes, encode_kept, encode_on_device, masks_encoded
 from amodalpl.detector.mmdetection import FCNMaskHead
 from amodalpl.masks import rle
 
@@ -55,6 +55,30 @@ def pasted():
         return masks, own
 
     return paste
+
+
+DRAWN = np.random.default_rng(0).random((3, 5, 4)) < 0.5
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize(
+    "masks",
+    [
+        pytest.param(DRAWN, id="drawn"),
+        pytest.param(np.stack([np.zeros((5, 4), bool), np.ones((5, 4), bool), ~DRAWN[0]]), id="empty and full"),
+        pytest.param(DRAWN[:1], id="one"),
+        pytest.param(DRAWN[:0], id="none"),
+    ],
+)
+def test_masks_encoded_on_their_device_are_the_same(masks, device):
+    assert encode_on_device(torch.from_numpy(masks).to(device)) == [rle.encode(mask) for mask in masks]
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_masks_are_encoded_as_on_the_processor(monkeypatch):
+    monkeypatch.setattr(encoded_masks, "PIXELS_AT_ONCE", 2 * 5 * 4)  # in two parts
+    masks, boxes = torch.from_numpy(DRAWN), torch.tensor([[0.0, 0, 4, 5]] * 3)
+    assert encode_kept(masks.cuda(), [2, 0, 1], boxes) == encode_kept(masks, [2, 0, 1], boxes)
 
 
 @pytest.mark.parametrize(

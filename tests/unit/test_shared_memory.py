@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from amodalpl.detector.data import shared_memory
 from amodalpl.detector.data.paired_masks import PairedMasks
+from amodalpl.detector.data.shared_memory import masks_as_bits
 from amodalpl.detector.mmdetection import BitmapMasks
 
 SIZE_HW = (300, 400)
@@ -18,10 +18,9 @@ SIZE_HW = (300, 400)
 @pytest.fixture(autouse=True)
 def installed():
     before = dict(ForkingPickler._extra_reducers)
-    shared_memory.install()
-    yield
-    ForkingPickler._extra_reducers.clear()
-    ForkingPickler._extra_reducers.update(before)
+    with masks_as_bits():
+        yield
+    assert before == ForkingPickler._extra_reducers  # MMDetection's own loop sends them as ever
 
 
 def plain(count):

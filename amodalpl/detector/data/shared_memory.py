@@ -6,6 +6,8 @@ with nine objects each. On a GPU that kept the thread that receives batches busy
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -17,10 +19,17 @@ from ..mmdetection import BitmapMasks
 from .paired_masks import PairedMasks
 
 
-def install() -> None:
-    """Send masks between processes this way from now on; what is written to files is as before."""
-    for kind in (BitmapMasks, PairedMasks):
+@contextmanager
+def masks_as_bits() -> Iterator[None]:
+    """Let processes that start meanwhile send masks this way; what is written to files is as before."""
+    kinds = (BitmapMasks, PairedMasks)
+    for kind in kinds:
         ForkingPickler.register(kind, _sent)
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            ForkingPickler._extra_reducers.pop(kind)  # type: ignore[attr-defined]
 
 
 def _sent(masks: BitmapMasks) -> tuple[Any, ...]:
