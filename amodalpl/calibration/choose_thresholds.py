@@ -63,7 +63,8 @@ def choose(
         holdout: its hold-out.
         settings: how labels are made; what they give is not chosen from.
         progress: shows the scenes done.
-        learnt_unmasked: whether its training had neighbours in front that it was not shown.
+        learnt_unmasked: whether its training had neighbours in front that it was not shown. The threshold for what
+            they hide is chosen once: other photos, where things lack masks, take hidden objects for whole ones.
 
     Returns:
         The bundle with what was chosen; what cannot be chosen for want of objects is left as it was.
@@ -91,7 +92,7 @@ def _choose(
         bundle = replace(bundle, threshold=amodal_threshold)
     elif not learnt_unmasked:
         return bundle
-    if learnt_unmasked:
+    if learnt_unmasked and not fitted:
         own = bundle.unmasked_threshold if bundle.unmasked_threshold < NO_GROWTH else None
         bundle = replace(bundle, unmasked_threshold=_choose_unmasked(bundle, holdout, ids, settings, own, progress))
     found = _calibrate(plan_labels(bundle, settings), holdout, ids, progress)

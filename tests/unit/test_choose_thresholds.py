@@ -173,8 +173,12 @@ def test_half_of_the_known_occluders_are_taken_for_unknown(tmp_path):
 def test_nothing_is_chosen_where_too_few_objects_tell(tmp_path):
     for few in ({"parts": ENOUGH[1:]}, {"sure": False}):
         assert unmasked(tmp_path, **few) == 1.0
-        fitted = {"calibration": FITTED, "unmasked_threshold": 0.7}
-        assert unmasked(tmp_path, **few, **fitted) == 0.7  # as it came
+        assert unmasked(tmp_path, **few, unmasked_threshold=0.7) == 0.7  # that of its start
+
+
+def test_a_fitted_completer_keeps_its_threshold_where_no_mask_is(tmp_path):
+    assert unmasked(tmp_path, unmasked_threshold=0.7) == pytest.approx(0.4)
+    assert unmasked(tmp_path, unmasked_threshold=0.7, calibration=FITTED) == 0.7
 
 
 def test_what_grows_falsely_weighs_as_much_as_what_is_found(tmp_path):
