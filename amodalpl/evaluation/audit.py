@@ -71,10 +71,12 @@ def audit(
         mean uncertainty as stated and restated.
 
     Raises:
-        DataError: no label file, or judgements of other labels, or damaged ones.
+        DataError: no label file, none of its photos, or judgements of other labels, or damaged ones.
         OutputError: the page cannot be written.
     """
     file = label_file(labels)
+    if judgements is None and not images.is_dir():
+        raise DataError(f"{images}: expected the folder of the photos, found no such folder")
     if judgements is None and out is None:
         raise OutputError("audit: expected --out DIR for the page to judge on, or --judgements FILE that it saved")
     sha256 = hash_file(file) if file.is_file() else ""
@@ -99,12 +101,16 @@ def audit(
     assert out is not None
     wanted = set(order)
     found = {e["id"]: ShownLabel(e) for e in read_labels(file, *head) if e["id"] in wanted}
+    names = {image.id: image.file_name for image in head[0]}
+    shown = sorted({names[label.image_id] for label in found.values()})
+    if shown and not any((images / name).is_file() for name in shown):
+        raise DataError(f"{images}: expected photos of {file}, found none of {len(shown)}, {shown[0]} the first")
     about = {"format": FORMAT, "version": VERSION, "labels_sha256": sha256, "seed": seed, "sample": sample}
     missing = write_audit_page(
         out / PAGE,
         [found[number] for number in order],
         {c["id"]: str(c.get("name", c["id"])) for c in head[1]},
-        {image.id: image.file_name for image in head[0]},
+        names,
         images,
         {**about, "verdicts": VERDICTS, "all": sum(map(len, strata.values()))},
         progress,

@@ -11,7 +11,7 @@ from amodalpl.data.records import AnnotationSet, Instance, Mask
 from amodalpl.detector import model_table
 from amodalpl.detector.data.label_notes import LabelNotes
 from amodalpl.errors import DataError
-from amodalpl.settings import DetectorModel, DetectorSettings
+from amodalpl.settings import BladeSettings, DetectorModel, DetectorSettings
 from amodalpl_cli.main import app
 
 MASK = Mask(rle={"size": [2, 2], "counts": b"04"})
@@ -72,3 +72,23 @@ def test_only_one_module_imports_mmdetection():
 def test_nothing_of_it_needs_mmdet():
     code = "import sys; import amodalpl.detector.model_table; assert not {'torch', 'mmdet', 'mmcv'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
+
+
+OTHERWISE = {
+    "box": "whole",
+    "threshold": 0.4,
+    "amodal_weights": (3.0, 1.0, 1.0),
+    "region_weight": 0.5,
+    "neighbour_weight": 0.5,
+    "uniform_weight": 0.5,
+    "detach_visible": False,
+    "fusion": False,
+}
+
+
+@pytest.mark.parametrize("name", BladeSettings.model_fields)
+def test_every_setting_of_blade_reaches_its_network(name):
+    usual = DetectorSettings(model="blade")
+    other = usual.model_copy(update={"blade": usual.blade.model_copy(update={name: OTHERWISE[name]})})
+    found, expected = (model_table.model_config(asked, 2, "BN") for asked in (other, usual))
+    assert found != expected

@@ -112,9 +112,25 @@ def test_judgements_that_do_not_fit(tmp_path, folders, change, message):
         audit(*folders, judgements=file)
 
 
-def test_photos_that_are_missing_are_grey_and_counted(tmp_path, folders):
-    found = audit(folders[0], tmp_path / "nowhere", out=tmp_path / "audit", sample=20)
+def test_photos_that_cannot_be_read_are_grey_and_counted(tmp_path, folders):
+    for photo in folders[1].iterdir():
+        photo.write_bytes(b"")
+    found = audit(*folders, out=tmp_path / "audit", sample=20)
     assert found.counts["photos missing"] == found.counts["to judge"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "expected the folder of the photos, found no such folder"),
+        ("other", "expected photos of .*, found none of [0-9]+, .* the first"),
+    ],
+)
+def test_the_wrong_folder_of_photos_is_refused(tmp_path, folders, name, message):
+    (tmp_path / "other").mkdir()
+    with pytest.raises(DataError, match=f"{name}: {message}"):
+        audit(folders[0], tmp_path / name, out=tmp_path / "audit", sample=20)
+    assert not (tmp_path / "audit/audit.html").exists()
 
 
 def test_command_asks_for_a_page_or_judgements(tmp_path, folders):
