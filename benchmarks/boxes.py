@@ -31,9 +31,10 @@ from amodalpl.pipeline.train_compositional import train_compositional
 from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.settings_values import merge, resolve
 
+REGIONS = {"learning_rate": 2e-3}  # Mask R-CNN's family; FCOS with masks of its own weights bears a quarter of it
 DETECTORS: dict[str, dict[str, Any]] = {
-    "bbtp": {"model": "bbtp"},
-    "bbtp of visible boxes": {"model": "bbtp"},
+    "bbtp": {"model": "bbtp", **REGIONS},
+    "bbtp of visible boxes": {"model": "bbtp", **REGIONS},
     "boxinst": {"model": "boxinst"},
     "boxinst of visible boxes": {"model": "boxinst"},
     "blade": {"model": "blade"},
@@ -41,7 +42,7 @@ DETECTORS: dict[str, dict[str, Any]] = {
     "blade without neighbour": {"model": "blade", "blade": {"neighbour_weight": 0}},
     "blade without both": {"model": "blade", "blade": {"uniform_weight": 0, "neighbour_weight": 0}},
     "blade without fusion": {"model": "blade", "blade": {"fusion": False}},
-    "orcnn": {"model": "orcnn"},  # learns from both masks: the ceiling
+    "orcnn": {"model": "orcnn", **REGIONS},  # learns from both masks: the ceiling
 }
 OF_VISIBLE = " of visible boxes"  # rows that learn from what is visible alone, as all models but BLADE in the papers
 BAYESIAN = "bayesian-amodal"
