@@ -21,7 +21,7 @@ from .label_features import LabelFeatures, describe_label
 from .plan import LabelPlan
 
 LONGER_SIDE_PX = 64  # of a map of uncertainty
-LEAST_UNMASKED = 0.01  # what is added where no object is, over what is visible
+LEAST_UNMASKED = 0.05  # what is added where no object is, over what is visible
 
 
 @dataclass(frozen=True)
