@@ -25,7 +25,7 @@ _SHORTEST_S = 15.0  # a row is not begun with less
 def main() -> int:
     """Return the exit code: 0 all is done, 1 something failed or ran out of time, 2 wrong usage."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the row under way is ended too
-    options = _options()
+    options = read_options()
     if options.row:
         from .context import measure
 
@@ -48,7 +48,7 @@ def main() -> int:
             states[name] = {"state": "not begun: no time left", "seconds": 0.0}
             print("  not begun: no time left", flush=True)
             continue
-        state, seconds = run_limited(_command(options, work, name, limit_s), environment, limit_s)
+        state, seconds = run_limited(row_command(options, work, name, limit_s), environment, limit_s)
         states[name] = {"state": state, "seconds": round(seconds, 1)}
         print(f"  {state}, {seconds:.0f} s", flush=True)
         _write(options.out, work, states)
@@ -61,7 +61,8 @@ def main() -> int:
     return 0 if all_done and not failed else 1
 
 
-def _options() -> argparse.Namespace:
+def read_options() -> argparse.Namespace:
+    """Return what the command line asks for."""
     rows = "; ".join(f"{name} {row.title}" for name, row in ROWS.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__, epilog=f"Rows: {rows}.")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help=f"gets {TABLE}, {RESULTS} and the profiles")
@@ -94,7 +95,8 @@ def _row_names(text: str) -> list[str]:
     return names
 
 
-def _command(options: argparse.Namespace, work: Path, name: str, limit_s: float) -> list[str]:
+def row_command(options: argparse.Namespace, work: Path, name: str, limit_s: float) -> list[str]:
+    """Return the command that measures one row in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--row", name, "--seconds", f"{limit_s:.0f}"]
     command += ["--out", str(options.out), "--work", str(work), "--device", options.device]
     command += ["--steps", str(options.steps)]

@@ -107,9 +107,9 @@ def test_a_row_is_measured_at_the_size_asked_for(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(ceilings, "measure", lambda given: seen.append(given.sizes))
     monkeypatch.setattr(sys, "argv", ["gpu", "--short", "--device", "cpu", "--out", str(tmp_path)])
-    options = command_line._options()
-    monkeypatch.setattr(sys, "argv", ["gpu", *command_line._command(options, tmp_path, "ceilings", 9.0)[3:]])
-    assert context.measure(command_line._options()) == 0 and seen == [SHORT]
+    options = command_line.read_options()
+    monkeypatch.setattr(sys, "argv", ["gpu", *command_line.row_command(options, tmp_path, "ceilings", 9.0)[3:]])
+    assert context.measure(command_line.read_options()) == 0 and seen == [SHORT]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
