@@ -53,13 +53,16 @@ class Label:
 
     @property
     def grew_unmasked(self) -> bool:
-        """Whether it goes on where no object has a mask, behind something that nobody annotated."""
+        """Whether it goes on where no object has a mask, behind something that nobody annotated.
+
+        The free pixels of a closed gap between the object and its occluder do not count.
+        """
         if self.filled:
             return True
-        if self.prediction is None:
+        if self.prediction is None or self.prediction.unmasked is None:
             return False
-        unmasked = self.prediction.unmasked
-        return unmasked is not None and bool((self.whole[self.prediction.window] & unmasked).any())
+        beyond = self.prediction.unmasked & ~self.prediction.behind
+        return bool((self.whole[self.prediction.window] & beyond).any())
 
     @property
     def amodal(self) -> np.ndarray:

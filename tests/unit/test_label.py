@@ -172,6 +172,16 @@ def test_what_may_go_on_where_no_mask_is_adds_to_the_uncertainty():
     assert grown.grew_unmasked and grown.amodal.sum() == 24
 
 
+def test_the_gap_to_an_occluder_is_nothing_without_a_mask():
+    """The occluder begins a pixel beyond the object; that pixel is closed, not taken for an unmarked thing."""
+    scene = Scene(np.stack([in_image(MODAL), in_image(MODAL & False), in_image(part((5, 6)))]))
+    request = replace(PREDICTION.request, scene=scene)
+    seen = CompletionPrediction(request, 2, WINDOW, 0.6 * BEHIND + 0.8 * AHEAD, BEHIND, MODAL, beyond_masks=True)
+    behind, free = (read(plan(threshold=0.5, gap_px=2, unmasked_threshold=limit), seen) for limit in (0.9, 0.7))
+    assert np.array_equal(behind.amodal, in_image(MODAL | BEHIND)) and not behind.grew_unmasked
+    assert np.array_equal(free.amodal, in_image(MODAL | BEHIND | AHEAD)) and free.grew_unmasked
+
+
 VISIBLE = np.zeros((9, 9), bool)
 VISIBLE[3:6, 3:6] = True
 
