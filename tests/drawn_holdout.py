@@ -51,13 +51,13 @@ def trained(probability, method="pcnet-m"):
     return CompleterBundle(Completer(Sure(probability), METHODS[method]).eval(), VIEW)
 
 
-def holdout(folder, parts=("choose", "report"), square_whole=SQUARE_WHOLE, bar=BAR, sure=False):
+def holdout(folder, parts=("choose", "report"), square_whole=SQUARE_WHOLE, bar=BAR, sure=False, square=SQUARE):
     images, annotations = [], []
     for number, part in enumerate(parts, 1):
         images.append({"id": number, "file_name": f"{number}.jpg", "height": 60, "width": 80, "part": part})
         if sure:  # the bar and the square
             images[-1]["sure_to_be_whole"] = [len(annotations) + 1, len(annotations) + 2]
-        for modal, amodal in ((bar, bar), (SQUARE, square_whole), (ALONE, ALONE)):
+        for modal, amodal in ((bar, bar), (square, square_whole), (ALONE, ALONE)):
             annotations.append(
                 {
                     "id": len(annotations) + 1,

@@ -11,17 +11,19 @@ import numpy as np
 from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CompletionRequest
 from ..labelling.contact import CONTACT_CROPS
+from ..labelling.label_features import count_pieces
 from ..labelling.label_scenes import label_scenes
 from ..labelling.order_recovery import orders_at, pair_growth_px, pair_requests
 from ..labelling.ordering import ancestors, compare
 from ..labelling.plan import LabelPlan, plan_labels
 from ..masks.neighbours import near_pairs, neighbours_both_ways
 from ..metrics.bootstrap import as_good_as_best, draw_photos, ratio_of_sums
+from ..metrics.completion import Counts
 from ..models.completer import remembering
 from ..runtime.progress import SILENT, Progress
 from ..settings import LabelSettings
 from .collect import Calibrated, CalibrationSamples
-from .completion_counts import count_completions
+from .completion_counts import Readings, count_completions
 from .fit import Calibration
 from .holdout import Case, Holdout, with_tolerance
 
@@ -29,7 +31,8 @@ THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 NO_GROWTH = 1.0  # the threshold that no probability exceeds
 COMPLETION_THRESHOLDS = THRESHOLDS[::2]  # for the order, which weighs every contact again for each
 UNMASKED_DRAWS, UNMASKED_SHARE = 2, 0.5  # scenes again, with so many of their occluders unknown, for what features tell
-FEWEST_SURE = 20  # objects that are sure to be whole and lose a part to others, to tell what grows where no object is
+FEWEST_SURE = 20  # objects that are sure to be whole, to tell what grows where no object is
+MOST_GROWTH = 0.01  # of what is visible, by which objects that nothing hides may grow on average where no object is
 F1_NOISE = 0.005  # F1 that differs by less says nothing: among 400 pairs its standard error is three times that
 
 
@@ -48,9 +51,11 @@ def choose(
        doubtful contacts are used where the best F1 is higher with them.
     2. The threshold of masks: the best micro invisible mIoU of objects completed behind their true occluders, or
        behind all neighbours if labels are made so.
-    3. The threshold where no object is, for a completer that has learnt of things without masks: the best micro mIoU
+    3. The thresholds where no object is, for a completer that has learnt of things without masks: the best micro mIoU
        of objects that are sure to be whole in their own photo, with half of what hides them unknown. Visible parts
-       count here, so that what grows falsely weighs as much as what is found.
+       count here, so that what grows falsely weighs as much as what is found. An object that is seen in several pieces
+       is surely hidden; such objects have a threshold of their own. Of the others, those that nothing hides may grow
+       by 1 % on average.
     4. Calibration and guarantee. The half is labelled with these thresholds as photos will be, by the recovered order,
        and the rest is fitted to these labels.
 
@@ -63,8 +68,8 @@ def choose(
         holdout: its hold-out.
         settings: how labels are made; what they give is not chosen from.
         progress: shows the scenes done.
-        learnt_unmasked: whether its training had neighbours in front that it was not shown. The threshold for what
-            they hide is chosen once: other photos, where things lack masks, take hidden objects for whole ones.
+        learnt_unmasked: whether its training had neighbours in front that it was not shown. The thresholds for what
+            they hide are chosen once: other photos, where things lack masks, take hidden objects for whole ones.
 
     Returns:
         The bundle with what was chosen; what cannot be chosen for want of objects is left as it was.
@@ -93,8 +98,7 @@ def _choose(
     elif not learnt_unmasked:
         return bundle
     if learnt_unmasked and not fitted:
-        own = bundle.unmasked_threshold if bundle.unmasked_threshold < NO_GROWTH else None
-        bundle = replace(bundle, unmasked_threshold=_choose_unmasked(bundle, holdout, ids, settings, own, progress))
+        bundle = _choose_unmasked(bundle, holdout, ids, settings, progress)
     found = _calibrate(plan_labels(bundle, settings), holdout, ids, progress)
     return replace(bundle, calibration=found.calibration, promise=found.promise, judged=found.judged)
 
@@ -164,37 +168,87 @@ def _choose_threshold(
 
 
 def _choose_unmasked(
-    bundle: CompleterBundle,
-    holdout: Holdout,
-    ids: Sequence[int],
-    settings: LabelSettings,
-    own: float | None,
-    progress: Progress,
-) -> float:
-    """Return the threshold where no object is; `NO_GROWTH`, or the own one, where too few objects tell."""
-    plan = plan_labels(replace(bundle, unmasked_threshold=float(THRESHOLDS[0])), settings)
-    levels = np.array([*THRESHOLDS.tolist(), NO_GROWTH])
-    readings = [(plan.threshold, level) for level in levels.tolist()]
-    table, occluded, rng = _Table(len(levels)), 0, np.random.default_rng(0)
+    bundle: CompleterBundle, holdout: Holdout, ids: Sequence[int], settings: LabelSettings, progress: Progress
+) -> CompleterBundle:
+    """Return the bundle with the thresholds where no object is; its own stay where too few objects tell.
+
+    Where too few objects in pieces tell and it has no threshold of its own for them, they have that of the others.
+    """
+    low = float(THRESHOLDS[0])
+    plan = plan_labels(replace(bundle, unmasked_threshold=low, unmasked_threshold_in_pieces=low), settings)
+    levels = [*THRESHOLDS.tolist(), NO_GROWTH]
+    readings = [(plan.threshold, level) for level in levels]
+    in_one_piece, in_pieces = _Growth(len(levels)), _Growth(len(levels))
+    rng = np.random.default_rng(0)
     with progress.task("choosing the threshold where no object is", len(ids)) as advance:
-        for chunk, photos in _with_photos(holdout, ids):
-            cases = [case.with_unmasked_occluders(UNMASKED_SHARE, rng) for case in chunk]
-            known = [_occluders(case, plan) for case in cases]
-            asked = [
-                {k: group.get(k, ()) for k in sorted(case.sure or ())} for case, group in zip(cases, known, strict=True)
-            ]
-            by_level = count_completions(plan, cases, asked, readings)
-            for k, found in enumerate(by_level):
-                for photo, of_scene in zip(photos, found, strict=True):
-                    for c in of_scene:
-                        table.add(photo, k, c.intersection_px, c.union_px)
-            occluded += sum(c.is_occluded for of_scene in by_level[-1] for c in of_scene)
+        for chunk, _ in _with_photos(holdout, ids):
+            bitten = [case.with_unmasked_occluders(UNMASKED_SHARE, rng) for case in chunk]
+            for growth, several in ((in_one_piece, False), (in_pieces, True)):
+                growth.add_hidden(plan, bitten, [_sure(case, several) for case in bitten], readings)
+            in_one_piece.add_whole(plan, chunk, [_sure(case, several=False) for case in chunk], readings)
             advance(len(chunk))
-    if occluded < FEWEST_SURE:
-        return NO_GROWTH if own is None else own
-    if own is None:
-        return float(max(zip(table.values, levels, strict=True))[1])  # of equal ones the most careful
-    return table.pick(levels, own)
+    if in_one_piece.occluded >= FEWEST_SURE:
+        bundle = replace(bundle, unmasked_threshold=levels[in_one_piece.best()])
+    own = bundle.unmasked_threshold_in_pieces
+    of_others = bundle.unmasked_threshold if own == NO_GROWTH else own
+    chosen = levels[in_pieces.best()] if in_pieces.occluded >= FEWEST_SURE else of_others
+    return replace(bundle, unmasked_threshold_in_pieces=chosen)
+
+
+def _sure(case: Case, several: bool) -> list[int]:
+    """Return the objects whose whole is known, which are seen in several pieces or in one."""
+    seen, whole = case.scene.masks, case.amodal
+    return [
+        k
+        for k in sorted(case.sure or ())
+        if seen[k].any() and (count_pieces(seen[k].crop) > 1) == several and count_pieces(whole[k].crop) < 2
+    ]
+
+
+class _Growth:
+    """What growth where no object is does at each of several thresholds to objects whose whole is known."""
+
+    def __init__(self, levels: int) -> None:
+        self.found = np.zeros((2, levels))  # pixels of labels that are right, and of labels or truth
+        self.grown: list[list[float]] = []  # per object that nothing hides, by which share of it the label grows
+        self.occluded = 0
+
+    def add_hidden(
+        self, plan: LabelPlan, cases: Sequence[Case], asked: Sequence[Sequence[int]], readings: Readings
+    ) -> None:
+        """Count objects of scenes in which some occluders are unknown."""
+        for of_object in self._counts(plan, cases, asked, readings):
+            self.found += np.array([(c.intersection_px, c.union_px) for c in of_object]).T
+            self.occluded += of_object[0].is_occluded
+
+    def add_whole(
+        self, plan: LabelPlan, cases: Sequence[Case], asked: Sequence[Sequence[int]], readings: Readings
+    ) -> None:
+        """Count objects that nothing hides, of scenes as they are."""
+        whole = [
+            [k for k in of_case if case.amodal[k].area_px == case.scene.masks[k].area_px]
+            for case, of_case in zip(cases, asked, strict=True)
+        ]
+        for of_object in self._counts(plan, cases, whole, readings):
+            self.grown.append([c.growth for c in of_object])
+
+    def best(self) -> int:
+        """Return the place of the best threshold, of equal ones the most careful."""
+        allowed = np.ones(self.found.shape[1], bool)
+        if len(self.grown) >= FEWEST_SURE:
+            allowed = np.mean(self.grown, axis=0) <= MOST_GROWTH
+        values = np.where(allowed, self.found[0] / np.maximum(self.found[1], 1), -1)
+        return int(len(values) - 1 - np.argmax(values[::-1]))
+
+    @staticmethod
+    def _counts(
+        plan: LabelPlan, cases: Sequence[Case], asked: Sequence[Sequence[int]], readings: Readings
+    ) -> list[tuple[Counts, ...]]:
+        """Return the counts of each object by threshold."""
+        known = [_occluders(case, plan) for case in cases]
+        groups = [{k: of_case.get(k, ()) for k in wanted} for of_case, wanted in zip(known, asked, strict=True)]
+        by_reading = count_completions(plan, cases, groups, readings)
+        return [of_object for by_scene in zip(*by_reading, strict=True) for of_object in zip(*by_scene, strict=True)]
 
 
 def _with_photos(holdout: Holdout, ids: Sequence[int]) -> Iterator[tuple[list[Case], list[int]]]:

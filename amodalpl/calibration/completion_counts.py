@@ -10,12 +10,15 @@ from ..masks.boxed import in_common_box
 from ..metrics.completion import Counts, count_instance
 from .holdout import Case
 
+Readings = Sequence[tuple[float, float]]
+"""Pairs of probabilities above which a pixel belongs to an object: behind occluders, and where no object is."""
+
 
 def count_completions(
     plan: LabelPlan,
     cases: Sequence[Case],
     occluders: Sequence[Mapping[int, Sequence[int]]],
-    thresholds: Sequence[tuple[float, float]],
+    thresholds: Readings,
 ) -> list[list[list[Counts]]]:
     """Complete objects as labelling does, once, and count what each threshold makes of that.
 
@@ -23,8 +26,7 @@ def count_completions(
         plan: how objects are completed; its own thresholds are not used.
         cases: a few scenes with their truth.
         occluders: per scene, the objects behind which each is completed; objects that are not visible are left out.
-        thresholds: pairs of probabilities above which a pixel belongs to the object: behind occluders, and where no
-            object is.
+        thresholds: what each reading counts as the object.
 
     Returns:
         For each pair and scene, the counts of each object.

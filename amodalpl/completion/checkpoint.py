@@ -26,6 +26,7 @@ from .onnx_backend import BACKENDS, read_network
 from .predictor import CropSpec
 
 WEIGHTS, CARD, SHAPES = "weights.pth", "completer.json", "shapes.pth"
+UNMASKED = ("unmasked_threshold", "unmasked_threshold_in_pieces")
 FORMAT = 6  # of the card: 2 has calibrated pixels and a promise, 4 no thresholds for gaps, 6 the crops of contacts
 
 
@@ -38,7 +39,10 @@ class CompleterBundle:
         crop: how objects are shown to it.
         threshold: probability above which a pixel belongs to the object.
         order_threshold: the same, where growth tells who is in front.
-        unmasked_threshold: `threshold` where no object is, behind things without a mask; 1 lets nothing grow there.
+        unmasked_threshold: `threshold` where no object is, behind things without a mask, for objects that are seen in
+            one piece; 1 lets nothing grow there.
+        unmasked_threshold_in_pieces: the same for objects that are seen in several pieces, so that something hides
+            them.
         contact_crops: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
         calibration: from the network's probabilities to those of pixels, and to the expected error of labels.
         promise: up to which uncertainty labels are good; None where the hold-out allows none.
@@ -55,6 +59,7 @@ class CompleterBundle:
     promise: RiskGuarantee | None = None
     shapes: ShapePrior | None = None
     unmasked_threshold: float = 1.0
+    unmasked_threshold_in_pieces: float = 1.0
     judged: JudgedLabels | None = None
 
 
@@ -87,6 +92,7 @@ def write_card(
         "contact_crops": list(trained.contact_crops),
         "unmasked": synthesis.layers.unmasked,
         "unmasked_threshold": trained.unmasked_threshold,
+        "unmasked_threshold_in_pieces": trained.unmasked_threshold_in_pieces,
         "calibration": trained.calibration.to_json(),
         "promise": trained.promise.to_json() if trained.promise else None,
         "judged": trained.judged.to_json() if trained.judged else None,
@@ -158,9 +164,14 @@ def read_network_settings(folder: Path) -> dict[str, Any]:
     }
 
 
-def read_unmasked_threshold(folder: Path) -> float:
-    """Return the probability above which a completer's labels grow where no object is; see `read_network_settings`."""
-    return float(_read_card(folder / CARD, _card_of(folder))[3]["unmasked_threshold"])
+def read_unmasked_thresholds(folder: Path) -> tuple[float, float]:
+    """Return above which probabilities a completer's labels grow where no object is: in one piece, in several.
+
+    Raises:
+        DataError, CheckpointError: as `read_network_settings`.
+    """
+    chosen = _read_card(folder / CARD, _card_of(folder))[3]
+    return chosen["unmasked_threshold"], chosen["unmasked_threshold_in_pieces"]
 
 
 def start_from(completer: Completer, folder: Path) -> None:
@@ -242,7 +253,10 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, dict[str, Any
         raise CheckpointError(f"{path}: unknown method {method[:60]!r}{nearest(method[:60], METHODS)}")
     try:
         crop = CropSpec(int(card["patch_px"]), float(card["enlarge_box"]), int(card["boundary_px"]))
-        given = LabelSettings(contact_crops=card["contact_crops"], unmasked_threshold=card["unmasked_threshold"])
+        given = LabelSettings(contact_crops=card["contact_crops"])
+        in_one_piece, in_pieces = (card.get(name, card["unmasked_threshold"]) for name in UNMASKED)
+        for value in (in_one_piece, in_pieces):
+            LabelSettings(unmasked_threshold=value)
         chosen = {
             "threshold": float(card["threshold"]),
             "order_threshold": float(card["order_threshold"]),
@@ -250,7 +264,8 @@ def _read_card(path: Path, card: Any) -> tuple[str, int, CropSpec, dict[str, Any
             "calibration": Calibration.from_json(card["calibration"]),
             "promise": None if card["promise"] is None else RiskGuarantee.from_json(card["promise"]),
             "judged": None if card.get("judged") is None else JudgedLabels.from_json(card["judged"]),
-            "unmasked_threshold": given.unmasked_threshold or 1.0,
+            "unmasked_threshold": float(in_one_piece),
+            "unmasked_threshold_in_pieces": float(in_pieces),
         }
         width = CompleterSettings(
             width=card["width"],

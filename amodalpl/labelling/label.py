@@ -134,7 +134,8 @@ def read_label(
         threshold: probability above which a pixel belongs to it.
     """
     at_hand = prediction.at_hand()
-    predicted = amodal_in_window(at_hand, threshold, plan.behind_neighbours, plan.unmasked_threshold)
+    unmasked_threshold = plan.unmasked_threshold_of(boxed(visible))
+    predicted = amodal_in_window(at_hand, threshold, plan.behind_neighbours, unmasked_threshold)
     local = most_probable(at_hand, predicted, plan.max_growth)
     implied = plan.calibration.implied_error(Evidence.of(at_hand, local))
     return Label(

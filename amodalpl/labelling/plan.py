@@ -9,10 +9,12 @@ from ..calibration.fit import Calibration
 from ..completion.checkpoint import CompleterBundle
 from ..completion.predictor import CompletionPredictor
 from ..data.label_file import DOUBTFUL_FROM
+from ..masks.boxed import BoxedMask
 from ..settings import LabelSettings
 from ..shape_prior.plausibility import ShapePrior
 from .class_rules import NO_RULES, ClassRules
 from .fill_hull import Fill
+from .label_features import count_pieces
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class LabelPlan:
         occluders: behind whom objects are completed.
         threshold: probability above which a pixel belongs to an object.
         behind_neighbours: whether labels grow only where occluders are.
-        unmasked_threshold: the same where no object is; 1 lets nothing grow there.
+        unmasked_threshold: `threshold` where no object is, for objects that are seen in one piece; 1 lets nothing grow
+            there.
+        unmasked_threshold_in_pieces: the same for objects that are seen in several pieces.
         fill: which objects grow to their convex hull, behind things without a mask (`fill_hull`).
         max_growth: how many times what the network was shown a label may be; None for any size.
         low_confidence: uncertainty above which labels carry that flag.
@@ -51,12 +55,21 @@ class LabelPlan:
     threshold: float
     behind_neighbours: bool
     unmasked_threshold: float
+    unmasked_threshold_in_pieces: float
     fill: Fill
     max_growth: float | None
     low_confidence: float
     calibration: Calibration
     shapes: ShapePrior | None
     rules: ClassRules
+
+    def unmasked_threshold_of(self, visible: BoxedMask) -> float:
+        """Return the probability above which a pixel belongs to an object where no object is.
+
+        Args:
+            visible: the object as it was drawn. In several pieces it is surely hidden by something.
+        """
+        return self.unmasked_threshold_in_pieces if count_pieces(visible.crop) > 1 else self.unmasked_threshold
 
     def threshold_of(self, category_id: int | None) -> float:
         """Return the probability above which a pixel belongs to an object of a class."""
@@ -75,14 +88,19 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings, rules: ClassRu
     method = bundle.completer.method
     gap_px, contour_inset_px = settings.near_px, settings.grown_px
     ordering_px, completing_px = gaps_of_grown(gap_px, contour_inset_px)
-    unmasked_threshold = settings.unmasked_threshold or bundle.unmasked_threshold
+    in_one_piece = settings.unmasked_threshold or bundle.unmasked_threshold
+    in_pieces = settings.unmasked_threshold or bundle.unmasked_threshold_in_pieces
     from_pairs = method.order_from_pairs if settings.order_from is None else settings.order_from == "pairs"
     return LabelPlan(
         gap_px=gap_px,
         contour_inset_px=contour_inset_px,
         ordering=CompletionPredictor(bundle.completer, bundle.crop, ordering_px, settings.batch_size),
         completing=CompletionPredictor(
-            bundle.completer, bundle.crop, completing_px, settings.batch_size, beyond_masks=unmasked_threshold < 1
+            bundle.completer,
+            bundle.crop,
+            completing_px,
+            settings.batch_size,
+            beyond_masks=min(in_one_piece, in_pieces) < 1,
         ),
         order_rule="pairs" if from_pairs else settings.order_rule or method.order_rule,
         order_threshold=settings.order_threshold or bundle.order_threshold,
@@ -90,7 +108,8 @@ def plan_labels(bundle: CompleterBundle, settings: LabelSettings, rules: ClassRu
         occluders=settings.occluders,
         threshold=settings.threshold or bundle.threshold,
         behind_neighbours=settings.behind_neighbours,
-        unmasked_threshold=unmasked_threshold,
+        unmasked_threshold=in_one_piece,
+        unmasked_threshold_in_pieces=in_pieces,
         fill=settings.fill,
         max_growth=settings.max_growth,
         low_confidence=DOUBTFUL_FROM if settings.low_confidence is None else settings.low_confidence,

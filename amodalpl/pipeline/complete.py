@@ -23,7 +23,7 @@ from ..completion.checkpoint import (
     CompleterBundle,
     load_completer,
     read_network_settings,
-    read_unmasked_threshold,
+    read_unmasked_thresholds,
     save_completer,
     start_from,
     start_photo_encoder,
@@ -256,10 +256,11 @@ def _train(
         settings.completer.init_gain,
         settings.completer.photo_encoder,
     )
-    unmasked_threshold = NO_GROWTH
+    in_one_piece = in_pieces = NO_GROWTH
     if init:
         start_from(completer, init)
-        unmasked_threshold = read_unmasked_threshold(init) if synthesis.layers.unmasked else NO_GROWTH
+        if synthesis.layers.unmasked:
+            in_one_piece, in_pieces = read_unmasked_thresholds(init)
     if settings.completer.photo_weights:
         start_photo_encoder(completer, Path(settings.completer.photo_weights))
     stream = SampleStream(
@@ -280,7 +281,10 @@ def _train(
         validate=lambda so_far: quick_score(so_far, crop, holdout, settings.labels),
         progress=progress,
     )
-    return CompleterBundle(completer.eval(), crop, unmasked_threshold=unmasked_threshold), history
+    start = CompleterBundle(
+        completer.eval(), crop, unmasked_threshold=in_one_piece, unmasked_threshold_in_pieces=in_pieces
+    )
+    return start, history
 
 
 def _samples(training: TrainingSettings) -> int:

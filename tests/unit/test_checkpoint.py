@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from amodalpl.completion.checkpoint import (
     CompleterBundle,
     load_completer,
     load_weights,
+    read_unmasked_thresholds,
     save_completer,
+    write_card,
 )
 from amodalpl.completion.predictor import CropSpec
 from amodalpl.errors import CheckpointError, DataError
@@ -64,6 +67,17 @@ def test_round_trip(tmp_path, image):
         torch.testing.assert_close(
             loaded.completer(*masks, photo), trained.completer(*masks, photo), rtol=1e-4, atol=1e-5
         )
+
+
+def test_thresholds_where_no_object_is(tmp_path):
+    """A card of before there were two has one for all objects."""
+    chosen = replace(save(tmp_path), unmasked_threshold=0.9, unmasked_threshold_in_pieces=0.7)
+    write_card(tmp_path, chosen, CompleterSettings(method="asbu", width=4), SynthesisSettings(patch_px=32))
+    for changes, expected in (({}, (0.9, 0.7)), ({"unmasked_threshold_in_pieces": None}, (0.9, 0.9))):
+        change_card(tmp_path, **changes)
+        loaded = load_completer(tmp_path, CPU)
+        assert (loaded.unmasked_threshold, loaded.unmasked_threshold_in_pieces) == expected
+        assert read_unmasked_thresholds(tmp_path) == expected
 
 
 def test_weights_are_plain_tensors(tmp_path):
@@ -126,6 +140,7 @@ def test_damaged_weights(tmp_path):
             {"contact_crops": [1.5, -1]}, r"a damaged one \(contact_crops.1: .* greater than 0", id="no such look"
         ),
         pytest.param({"threshold": [1]}, "a damaged one", id="threshold is a list"),
+        pytest.param({"unmasked_threshold_in_pieces": 2}, "a damaged one .*unmasked", id="no probability"),
         pytest.param({"weights_sha256": None}, "SHA-256 differs", id="no hash"),
     ],
 )

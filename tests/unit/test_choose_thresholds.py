@@ -157,6 +157,29 @@ def unmasked(folder, whole=HIDDEN, parts=ENOUGH, bar=AWAY, learnt=True, sure=Tru
     return chosen.unmasked_threshold
 
 
+LEFT, RIGHT = rectangle((20, 40), (20, 28)), rectangle((20, 40), (32, 40))  # of the square, what is seen in pieces
+
+
+def unmasked_in_pieces(folder, whole, square=LEFT | RIGHT, **bundle):
+    completer = replace(trained(0.42, "layered"), **bundle)
+    chosen = choose(completer, holdout(folder, ENOUGH, whole, AWAY, True, square), SETTINGS, SILENT, True)
+    return chosen.unmasked_threshold, chosen.unmasked_threshold_in_pieces
+
+
+def test_objects_seen_in_pieces_have_a_threshold_of_their_own(tmp_path):
+    known = {"unmasked_threshold": 0.8, "unmasked_threshold_in_pieces": 0.6}
+    assert unmasked_in_pieces(tmp_path, HIDDEN, **known) == (0.8, pytest.approx(0.4))  # none is seen in one piece
+    for own, expected in ((known, (0.4, 0.6)), ({}, (0.4, 0.4))):  # too few in pieces to tell them apart
+        assert unmasked_in_pieces(tmp_path, HIDDEN, SQUARE, **own) == pytest.approx(expected)
+
+
+def test_an_object_whose_truth_is_in_pieces_tells_nothing(tmp_path):
+    """Something hid it before it came into the hold-out: where the pieces should meet, growth would count as wrong."""
+    known = {"unmasked_threshold": 0.8, "unmasked_threshold_in_pieces": 0.6}
+    whole = LEFT | rectangle((20, 40), (32, 48))
+    assert unmasked_in_pieces(tmp_path, whole, **known) == (0.8, 0.6)
+
+
 def test_growth_where_no_mask_is_is_chosen_where_something_is_hidden_there(tmp_path):
     assert unmasked(tmp_path) == pytest.approx(0.4)
     assert unmasked(tmp_path, learnt=False) == 1.0  # its training had nothing of the kind
@@ -181,9 +204,9 @@ def test_a_fitted_completer_keeps_its_threshold_where_no_mask_is(tmp_path):
     assert unmasked(tmp_path, unmasked_threshold=0.7, calibration=FITTED) == 0.7
 
 
-def test_what_grows_falsely_weighs_as_much_as_what_is_found(tmp_path):
-    """One square that is whole beside twenty that are not changes nothing; with fifty beside them nothing grows."""
-    for wholes, expected in ((1, 0.4), (50, 1.0)):
+def test_objects_that_nothing_hides_may_grow_by_a_hundredth(tmp_path):
+    """One whole square beside twenty hidden ones grows sixfold: the mIoU bears it, the mean of 22 whole objects not."""
+    for wholes, expected in ((0, 0.4), (1, 1.0)):
         kept = holdout(tmp_path, ["choose"] * (20 + wholes), rectangle((10, 50), (10, 50)), AWAY, True).data
         for scene in range(1, 1 + wholes):
             _, square, _ = kept.by_image[scene]

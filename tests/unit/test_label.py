@@ -151,6 +151,22 @@ def test_where_no_mask_is_a_threshold_of_its_own_counts():
     assert np.array_equal(amodal_in_window(PREDICTION, 0.5, True, 0.1), MODAL | BEHIND)  # nobody asked for it
 
 
+def test_objects_seen_in_pieces_have_a_threshold_of_their_own():
+    """With a second piece beyond what is free, the same object surely goes on between them."""
+    in_pieces = MODAL | part((7, 10))
+    plans = CompleterBundle(build_completer("layered", 4, False).eval(), CropSpec(32), unmasked_threshold=0.9)
+    settled = plan_labels(replace(plans, unmasked_threshold_in_pieces=0.7), LabelSettings())
+    assert settled.completing.beyond_masks
+    thresholds = [settled.unmasked_threshold_of(boxed(in_image(mask))) for mask in (MODAL, in_pieces)]
+    assert thresholds == [0.9, 0.7]
+    read_off = [
+        read_label(settled, in_image(m), beyond_masks(PREDICTION), 0.5).grew_unmasked for m in (MODAL, in_pieces)
+    ]
+    assert read_off == [False, True]
+    asked = plan_labels(replace(plans, unmasked_threshold_in_pieces=0.7), LabelSettings(unmasked_threshold=0.8))
+    assert [asked.unmasked_threshold_of(boxed(in_image(mask))) for mask in (MODAL, in_pieces)] == [0.8, 0.8]
+
+
 @pytest.mark.parametrize(("pixels", "grows"), [(19, False), (20, True)])
 def test_a_rim_is_no_growth_where_no_mask_is(pixels, grows):
     """Twenty pixels are 5 % of what is visible."""

@@ -298,12 +298,14 @@ def test_what_was_learnt_of_things_without_a_mask_goes_on_being_learnt(synth_dir
     complete(synth_dir, start, merge(VALUES, {"synthesis": {"layers": {"unmasked": 0.4}}}), "cpu")
     card = json.loads((start / "completer.json").read_text())
     assert card["unmasked"] == 0.4
-    (start / "completer.json").write_text(json.dumps(card | {"unmasked_threshold": 0.65}))
-    for name, asked, expected in (("goes on", {}, (0.4, 0.65)), ("not any more", {"unmasked": 0}, (0, 1.0))):
+    own = {"unmasked_threshold": 0.85, "unmasked_threshold_in_pieces": 0.65}
+    (start / "completer.json").write_text(json.dumps(card | own))
+    goes_on, stops = ("goes on", {}, [0.4, 0.85, 0.65]), ("not any more", {"unmasked": 0}, [0, 1.0, 1.0])
+    for name, asked, expected in (goes_on, stops):
         values = merge({"training": VALUES["training"]}, {"synthesis": {"layers": asked}})
         complete(synth_dir, tmp_path / name, values, "cpu", init=start)
         found = json.loads((tmp_path / name / "completer.json").read_text())
-        assert (found["unmasked"], found["unmasked_threshold"]) == expected
+        assert [found[key] for key in ("unmasked", *own)] == expected
 
 
 def test_without_it_other_weights_start(made, synth_dir, tmp_path):
