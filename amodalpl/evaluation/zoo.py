@@ -122,6 +122,7 @@ def evaluate_zoo(
             files[name] = out / f"detections_{name}.json"
             out.mkdir(parents=True, exist_ok=True)
             write_json(files[name], found.results)
+    scores[COST] = scores.pop(COST)  # the last table
     counts = {
         "photos": len(known.images),
         "instances": scored_on.objects,

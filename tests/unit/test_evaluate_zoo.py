@@ -96,15 +96,15 @@ def test_its_file_can_be_compared(data, oracles, tmp_path):
 
 def test_a_truth_of_visible_masks_leaves_out_what_needs_whole_ones(data, oracles, tmp_path):
     folders, _ = oracles
-    both = [folders["full"], folders["one_mask"]]
+    both = [folders["one_mask"], folders["full"]]
     done = evaluate_zoo(data.annotations, data.images, both, out=tmp_path / "out", device="cpu")
     assert list(done.scores) == [VISIBLE, COST] and done.scores[VISIBLE].keys() == {"full"}
-    assert done.scores[VISIBLE]["full"]["AP"] == 1 and done.scores[COST].keys() == {"full", "one_mask"}
+    assert done.scores[VISIBLE]["full"]["AP"] == 1 and done.scores[COST].keys() == {"one_mask", "full"}
     line = "AP of whole masks, boxes and occlusion, and the order: the truth has visible masks only"
     assert done.counts["not_scored"] == f"{line}; of one_mask all but {COST}: no visible masks"
     written = json.loads((tmp_path / "out/evaluation_zoo.json").read_text())
     assert written["scores"] == done.scores and written["counts"]["not_scored"] == done.counts["not_scored"]
-    alone = evaluate_zoo(data.annotations, data.images, both[:1], device="cpu")
+    alone = evaluate_zoo(data.annotations, data.images, both[1:], device="cpu")
     assert alone.counts["not_scored"] == line
     with_whole = evaluate_zoo(data.truth, data.images, both[:1], device="cpu")
     assert "not_scored" not in with_whole.counts
