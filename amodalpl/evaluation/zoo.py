@@ -110,7 +110,9 @@ def evaluate_zoo(
     expected, left_out, scored_on = to_coco(known)
     named = _names(detectors)
     for folder in named.values():  # all of them before the first photo
-        _categories(trained.open_detector(folder, None, where), known, folder, class_agnostic)
+        opened = trained.open_detector(folder, None, where)
+        _categories(opened, known, folder, class_agnostic)
+        opened.require_seen((images / record.file_name, record.size_hw) for record in known.images)
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     files = {}
     for name, folder in named.items():

@@ -131,6 +131,7 @@ def predict(
             if video:
                 photos = _frames(video, out, settings.predict.every_frame, counts, progress)
             assert photos
+            opened.require_seen((photos.folder / record.file_name, record.size_hw) for record in photos.records)
             parts = detect_in_parts(photos, opened, out, settings.predict, progress, inference)
             data = AnnotationSet(photos.records, [], opened.categories, photos.dropped, path=source)
             counts |= _label(data, photos, parts, opened.name, out, completer, settings, device, progress)

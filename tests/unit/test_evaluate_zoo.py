@@ -41,7 +41,8 @@ def oracles(monkeypatch, data, tmp_path):
 
     def open_detector(folder, checkpoint, device):
         categories = [{"id": n, "name": name} for n, name in enumerate(names[folder.name], 1)]
-        return SimpleNamespace(name=folder.name, categories=categories, model=torch.nn.Linear(9, 1))
+        model = torch.nn.Linear(9, 1)
+        return SimpleNamespace(name=folder.name, categories=categories, model=model, require_seen=list)
 
     def detect_photos(opened, images, *, least_score, batch_size):
         seen.append(opened.name)

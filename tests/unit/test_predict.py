@@ -395,9 +395,15 @@ def video_without_frames(tmp_path):
     return write_video(tmp_path / "a.avi", [])
 
 
+def narrow_photo(tmp_path):
+    cv2.imwrite(str(tmp_path / "long.png"), np.zeros((2, 900, 3), np.uint8))
+    return tmp_path / "long.png"
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        pytest.param(narrow_photo, "long.png: expected a photo whose short side is a pixel or more", id="narrow photo"),
         pytest.param(lambda p: p / "none", "none: expected photos, a folder or a pattern", id="nothing there"),
         pytest.param(lambda p: p / "*.jpg", "nothing has such a name", id="pattern of nothing"),
         pytest.param(no_photo, "expected a photo or a video, got 'a.txt'", id="no photo"),
