@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..io.checkpoints import read_tensors
 from ..io.files import hash_file
 from ..runtime.stage_run import finished_run
 from ..settings import DetectorSettings
@@ -45,7 +46,7 @@ def read_checkpoint(path: Path) -> tuple[State, tuple[str, ...] | None]:
         CheckpointError: as for `read_state`.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: expected a checkpoint, found no such file") from None
     except Exception as error:  # zip, pickle, io and runtime errors, depending on where the bytes go wrong
@@ -55,13 +56,13 @@ def read_checkpoint(path: Path) -> tuple[State, tuple[str, ...] | None]:
         raise CheckpointError(
             f"{path}: expected a checkpoint of plain tensors, could not read it ({type(error).__name__}: {first}); "
             "make one that a training of MMDetection left plain with its tools/model_converters/publish_model.py, or "
-            "give --init FILE|none"
+            "give other weights"
         ) from None
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(
             f"{path}: expected a state dict of tensors, flat or under 'state_dict', got {_describe(content)}; "
-            "give --init FILE|none"
+            "give other weights"
         )
     return {name.removeprefix("module."): value for name, value in state.items()}, _class_names(content.get("meta"))
 
