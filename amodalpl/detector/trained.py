@@ -163,9 +163,7 @@ def load_weights(model: nn.Module, path: Path) -> tuple[str, ...] | None:
             f"{path}: expected the {len(wanted)} weights of this model, {len(wrong)} do not fit (first: {wrong[0]}, "
             f"{tuple(wanted[wrong[0]].shape)} wanted, {have}); it is of another model, or of other classes"
         )
-    for name in wanted:
-        if state[name].is_floating_point() and not bool(torch.isfinite(state[name]).all()):
-            raise CheckpointError(f"{path}: {name}: expected numbers, got NaN or infinity; the training went wrong")
+    weights.require_finite(path, {name: state[name] for name in wanted})
     model.load_state_dict({n: v for n, v in state.items() if n in model.state_dict()}, strict=False)
     return names
 

@@ -177,7 +177,7 @@ def load_start(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
         What was loaded, for the counts.
 
     Raises:
-        CheckpointError: a weight of the backbone is missing or of another size.
+        CheckpointError: a weight of the backbone is missing or of another size, or one is no number.
     """
     parts = {name.partition(".")[0] for name in state} - {name.rstrip(".") for name in _CLASSIFIERS}
     whole = "backbone" in parts and len(parts) > 1
@@ -198,6 +198,7 @@ def load_start(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
             f"(first: {name}, {tuple(wanted[name].shape)} wanted, {have}; {len(given)} given); "
             "give the file of the same detector.backbone, or --init none"
         )
+    require_finite(source, fitting)
     model.load_state_dict(fitting, strict=False)
     if not whole:
         return f"backbone, {len(fitting)} weights"
@@ -209,6 +210,17 @@ def load_start(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
         + (f", {len(classes)} started anew for other classes" if classes else "")
         + (f", started anew: {', '.join(f'{n} of {part}' for part, n in others.items())}" if others else "")
     )
+
+
+def require_finite(source: Path | str, state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        CheckpointError: one is NaN or infinite.
+    """
+    for name, values in state.items():
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            raise CheckpointError(f"{source}: {name}: expected numbers, got NaN or infinity; the training went wrong")
 
 
 def _for_both_masks(state: State) -> State:

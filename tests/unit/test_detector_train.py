@@ -261,7 +261,7 @@ def test_a_folder_starts_another_training(trained, scenes, tmp_path):
         start(scenes, trained.out, val=scenes / "truth/truth.json", steps=6)
 
 
-def test_start_weights_that_do_not_fit(scenes, tmp_path):
+def test_start_weights_that_do_not_fit(trained, scenes, tmp_path):
     def init(content):
         file = tmp_path / "init.pth"
         torch.save(content, file)
@@ -275,6 +275,10 @@ def test_start_weights_that_do_not_fit(scenes, tmp_path):
         start(scenes, tmp_path / "b", init=init({"epoch": 3}))
     with pytest.raises(CheckpointError, match="expected a checkpoint of plain tensors, could not read it"):
         start(scenes, tmp_path / "c", init=init({"model": Stop()}))
+    state = torch.load(trained.out / "weights.pth", weights_only=True)["state_dict"]
+    broken = {**state, "backbone.conv1.weight": state["backbone.conv1.weight"] * torch.nan}
+    with pytest.raises(CheckpointError, match=r"init.pth: backbone.conv1.weight: expected numbers, got NaN"):
+        start(scenes, tmp_path / "g", init=init({"state_dict": broken}))
     with pytest.raises(CheckpointError, match="none.pth: expected a checkpoint, found no such file; give --init FILE"):
         start(scenes, tmp_path / "d", init=str(tmp_path / "none.pth"))
     with pytest.raises(CheckpointError, match="resnet18_small has no start weights to download: .*--init FILE"):

@@ -441,6 +441,17 @@ def test_detectors_that_cannot_be_used_are_one_line(place, tmp_path):
         run(place, tmp_path / "out", precision="fp16")
 
 
+def test_completers_that_cannot_be_used_are_known_before_anything_is_detected(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("amodalpl.detector.inference.detect_photos", None)
+    with pytest.raises(DataError, match="none/completer.json: expected the card .* train one with `amodalpl complete`"):
+        run(place, tmp_path / "out", completer=tmp_path / "none")
+    write_completer(tmp_path / "completer")
+    (tmp_path / "completer/weights.pth").write_bytes(b"rubbish")
+    with pytest.raises(CheckpointError, match="weights.pth"):
+        run(place, tmp_path / "out", completer=tmp_path / "completer")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_class_that_the_detector_has_not_is_said_before_it_looks(place, tmp_path):
     settings = resolve({"labels": {"per_class": {"dsc": {"threshold": 0.4}}}})
     with pytest.raises(SettingsError, match="orcnn has no class 'dsc'; did you mean 'disc'"):
