@@ -36,7 +36,9 @@ def with_model_of(mmdet_config: str | None, settings: PipelineSettings) -> tuple
         )
     stock = read_stock_model(mmdet_config)
     if wanted.optimizer == "config" and stock.optimizer is None:
-        raise SettingsError("detector.optimizer=config: expected a config with an optim_wrapper, got one without")
+        raise SettingsError(
+            "detector.optimizer=config: expected a config with optim_wrapper.optimizer.lr, got one without"
+        )
     return settings.model_copy(update={"detector": wanted.model_copy(update={"model": "mmdet-config"})}), stock
 
 

@@ -149,7 +149,7 @@ def detect_photos(
         Of each photo what was found, by falling score.
 
     Raises:
-        DataError: the model predicts no masks.
+        DataError: the model predicts no masks, or a photo is too narrow to be seen.
         CheckpointError: it predicts what is no number.
     """
     found: list[list[Detection]] = [[] for _ in images]
@@ -193,6 +193,7 @@ def masks_from(detector: Detector, least_score: float) -> Iterator[None]:
 def prepare_photo(detector: Detector, image: np.ndarray) -> Any:
     """Apply the transforms to a photo; MMDetection takes BGR."""
     size_hw = image.shape[:2]
+    detector.require_seen([("photo", size_hw)])
     results: Any = {
         "img": cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
         "img_shape": size_hw,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import OPTIMIZERS
 from mmengine.structures import InstanceData
 
 from ..errors import DataError, MissingPackageError
@@ -62,6 +65,31 @@ def rehearse(model: Any, source: str, classes: int) -> None:
     value = float(loss.detach())
     if not math.isfinite(value):
         raise DataError(f"{source}: model {name}: expected a loss on a drawn photo, got {value}")
+
+
+def rehearse_optimizer(model: Any, config: Mapping[str, Any], source: str) -> None:
+    """Make sure that the optimiser of a config can be built for a network.
+
+    Args:
+        model: as built.
+        config: `optim_wrapper`.
+        source: named in the message.
+
+    Raises:
+        DataError: MMEngine does not know it, or cannot build it.
+    """
+    kind = config["optimizer"].get("type")
+    try:
+        if OPTIMIZERS.get(kind) is None:
+            raise LookupError("no such type")
+        with third_party_quiet():
+            build_optim_wrapper(model, copy.deepcopy(dict(config)))
+    except Exception as error:  # whatever an optimiser raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise DataError(
+            f"{source}: optim_wrapper: expected an optimizer that MMEngine can build, got {kind!r} ({reason}); "
+            "--set detector.optimizer=adamw takes ours"
+        ) from None
 
 
 def _batch(classes: int, photos: int = 2) -> dict[str, Any]:

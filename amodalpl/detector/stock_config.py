@@ -33,7 +33,7 @@ class StockModel:
     Attributes:
         path: of the config.
         model: config of the network, in plain values, without start weights.
-        optimizer: its `optim_wrapper`, None where it has none.
+        optimizer: its `optim_wrapper`, None where it has none that says its rate.
         base_batch: photos per step that its learning rate is for, None where it does not say.
         start_weights: files and addresses that it names, none of which is loaded.
     """
@@ -124,9 +124,16 @@ def read_stock_model(given: str) -> StockModel:
         )
     if class_count(model) is None:
         raise DataError(f"{path}: model {model.get('type')}: expected num_classes somewhere in it, found none")
-    optimizer = content.get("optim_wrapper")
-    base = (content.get("auto_scale_lr") or {}).get("base_batch_size")
-    return StockModel(path, _fitted(model), optimizer and _plain(optimizer, path), base, tuple(fetched))
+    scaled = content.get("auto_scale_lr")
+    base = scaled.get("base_batch_size") if isinstance(scaled, Mapping) else None
+    return StockModel(path, _fitted(model), _optimizer(content.get("optim_wrapper"), path), base, tuple(fetched))
+
+
+def _optimizer(wrapper: Any, path: Path) -> dict[str, Any] | None:
+    """Return an `optim_wrapper` whose optimiser says its rate; None of any other."""
+    own = wrapper.get("optimizer") if isinstance(wrapper, Mapping) else None
+    has_rate = isinstance(own, Mapping) and isinstance(own.get("lr"), (int, float))
+    return _plain(wrapper, path) if has_rate else None
 
 
 def _fitted(model: dict[str, Any]) -> dict[str, Any]:

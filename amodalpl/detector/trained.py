@@ -7,7 +7,7 @@ opening it runs, as MMDetection's own tools do.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ..settings_values import resolve
 from . import config as configs
 from . import mmdet_registry as _mmdet_registry  # noqa: F401  # MMDetection knows our parts from here on
 from . import weights
+from .data.seen_size import require_seen
 from .folder import CONFIG, METRICS, STAGE, VAL, WEIGHTS
 from .mmdetection import TRANSFORMS
 from .quiet import third_party_quiet
@@ -57,6 +58,19 @@ class Detector:
     def class_names(self) -> dict[int, str]:
         """Class names by category id."""
         return {entry["id"]: entry["name"] for entry in self.categories}
+
+    def require_seen(self, photos: Iterable[tuple[Path | str, tuple[int, int]]]) -> None:
+        """Refuse a photo that is too narrow to be seen.
+
+        Args:
+            photos: name, and height and width.
+
+        Raises:
+            DataError: not a pixel of a photo is left.
+        """
+        kept = [step.scale for step in self.transforms if getattr(step, "keep_ratio", False) and step.scale]
+        for photo, size_hw in photos if kept else ():
+            require_seen(photo, size_hw, kept[0])
 
 
 def open_detector(path: Path, checkpoint: Path | None, device: torch.device) -> Detector:
@@ -149,9 +163,7 @@ def load_weights(model: nn.Module, path: Path) -> tuple[str, ...] | None:
             f"{path}: expected the {len(wanted)} weights of this model, {len(wrong)} do not fit (first: {wrong[0]}, "
             f"{tuple(wanted[wrong[0]].shape)} wanted, {have}); it is of another model, or of other classes"
         )
-    for name in wanted:
-        if state[name].is_floating_point() and not bool(torch.isfinite(state[name]).all()):
-            raise CheckpointError(f"{path}: {name}: expected numbers, got NaN or infinity; the training went wrong")
+    weights.require_finite(path, {name: state[name] for name in wanted})
     model.load_state_dict({n: v for n, v in state.items() if n in model.state_dict()}, strict=False)
     return names
 

@@ -6,6 +6,7 @@ sampler, hooks and checkpoints are objects of our own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,6 +74,12 @@ def build(config: Mapping[str, Any], seed: int | None, source: str = "") -> Any:
     except AmodalplError:
         raise
     except Exception as error:  # MMEngine wraps whatever the parts of a network raise
+        unknown = re.search(r"(\w+) is not in the \S+ registry", str(error))
+        if unknown:
+            raise DataError(
+                f"{source}: model {config.get('type')}: expected parts that MMDetection or the config's custom_imports "
+                f"bring, got type {unknown[1]!r}"
+            ) from None
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise DataError(f"{source}: model {config.get('type')}: MMDetection could not build it ({reason})") from None
     return model

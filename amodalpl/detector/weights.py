@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..io.checkpoints import read_tensors
 from ..io.files import hash_file
 from ..runtime.stage_run import finished_run
 from ..settings import DetectorSettings
@@ -45,7 +46,7 @@ def read_checkpoint(path: Path) -> tuple[State, tuple[str, ...] | None]:
         CheckpointError: as for `read_state`.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: expected a checkpoint, found no such file") from None
     except Exception as error:  # zip, pickle, io and runtime errors, depending on where the bytes go wrong
@@ -55,13 +56,13 @@ def read_checkpoint(path: Path) -> tuple[State, tuple[str, ...] | None]:
         raise CheckpointError(
             f"{path}: expected a checkpoint of plain tensors, could not read it ({type(error).__name__}: {first}); "
             "make one that a training of MMDetection left plain with its tools/model_converters/publish_model.py, or "
-            "give --init FILE|none"
+            "give other weights"
         ) from None
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise CheckpointError(
             f"{path}: expected a state dict of tensors, flat or under 'state_dict', got {_describe(content)}; "
-            "give --init FILE|none"
+            "give other weights"
         )
     return {name.removeprefix("module."): value for name, value in state.items()}, _class_names(content.get("meta"))
 
@@ -176,7 +177,7 @@ def load_start(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
         What was loaded, for the counts.
 
     Raises:
-        CheckpointError: a weight of the backbone is missing or of another size.
+        CheckpointError: a weight of the backbone is missing or of another size, or one is no number.
     """
     parts = {name.partition(".")[0] for name in state} - {name.rstrip(".") for name in _CLASSIFIERS}
     whole = "backbone" in parts and len(parts) > 1
@@ -197,6 +198,7 @@ def load_start(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
             f"(first: {name}, {tuple(wanted[name].shape)} wanted, {have}; {len(given)} given); "
             "give the file of the same detector.backbone, or --init none"
         )
+    require_finite(source, fitting)
     model.load_state_dict(fitting, strict=False)
     if not whole:
         return f"backbone, {len(fitting)} weights"
@@ -208,6 +210,17 @@ def load_start(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
         + (f", {len(classes)} started anew for other classes" if classes else "")
         + (f", started anew: {', '.join(f'{n} of {part}' for part, n in others.items())}" if others else "")
     )
+
+
+def require_finite(source: Path | str, state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        CheckpointError: one is NaN or infinite.
+    """
+    for name, values in state.items():
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            raise CheckpointError(f"{source}: {name}: expected numbers, got NaN or infinity; the training went wrong")
 
 
 def _for_both_masks(state: State) -> State:

@@ -15,7 +15,7 @@ from ..io.files import read_json
 from ..masks import rle
 from ..metrics import box_matched, detection, occluded_detection
 from ..metrics.box_matched import box_matched_scores
-from ..metrics.detection import ONLY_VISIBLE, coco_scores
+from ..metrics.detection import LEFT_OUT, ONLY_VISIBLE, coco_scores
 from ..metrics.levels import LevelSet, choose_levels
 from ..metrics.occluded_detection import ap_by_level, ap_occluded, ap_occluded_overloaded, visible_as_segmentation
 from ..runtime.progress import SILENT, Progress
@@ -23,6 +23,7 @@ from ..runtime.summary import Summary
 from .scores_file import Digest, read_truth, write_evaluation
 
 ROW = "detector"
+NO_WHOLE_MASKS = "the truth has visible masks only"
 
 Detections = list[dict[str, Any]]
 Scores = detection.Scores
@@ -41,7 +42,7 @@ def evaluate_detections(
 
     Args:
         truth: any supported file with amodal masks. An instance without one is neither to be found nor wrong to be
-            found; crowds are crowds. Of a file with visible masks only, those of two-mask detectors are scored.
+            found, but in AP visible; crowds are crowds. Of a file with visible masks only, AP visible alone is scored.
         detections: COCO results, or a folder of `train-detector`: `image_id`, `category_id`, `score`, `segmentation`
             (the amodal mask as compressed RLE), and of a two-mask detector `visible_mask`.
         class_agnostic: compare detections and truths whatever their categories.
@@ -80,7 +81,7 @@ def evaluate_detections(
         "detections_have_visible_masks": two_masks,
     }
     if ONLY_VISIBLE in expected:
-        counts["not_scored"] = "whole masks and their boxes: the truth has visible masks only"
+        counts["not_scored"] = f"AP of whole masks, boxes and occlusion: {NO_WHOLE_MASKS}"
     summary = Summary("evaluate detections", out, counts=counts, scores=scores)
     options = {"class_agnostic": class_agnostic, "levels": level_set.name}
     return write_evaluation(summary, "evaluation_detections.json", options, scored_on, truth=truth, detections=file)
@@ -97,6 +98,9 @@ def protocols(
         agnostic: compare detections and truths whatever their categories.
         level_set: bins of occlusion.
         two_masks: detections have visible masks.
+
+    Returns:
+        Name -> what computes it; of a truth with visible masks only, no more than AP visible.
     """
     masks, boxes = (detection.protocol(kind, class_agnostic=agnostic) for kind in detection.IOU_TYPES)
     occluded = occluded_detection.occluded_protocol(class_agnostic=agnostic)
@@ -109,17 +113,28 @@ def protocols(
         by_level: lambda: ap_by_level(truth, found, level_set, class_agnostic=agnostic),
         matched: lambda: box_matched_scores(*_with_boxes(truth, found, "segmentation"), class_agnostic=agnostic),
     }
-    of_visible: dict[str, Callable[[], Scores]] = {}
-    if two_masks:
-        visible = detection.protocol("segm", masks="visible", class_agnostic=agnostic)
-        overloaded = occluded_detection.occluded_protocol(overloaded_area=True, class_agnostic=agnostic)
-        visibly = box_matched.box_matched_protocol("visible", class_agnostic=agnostic)
-        of_visible = {
-            visible: lambda: coco_scores(*visible_as_segmentation(truth, found), "segm", class_agnostic=agnostic),
-            visibly: lambda: box_matched_scores(*_with_boxes(truth, found, "visible_mask"), class_agnostic=agnostic),
-        }
-        jobs[overloaded] = lambda: ap_occluded_overloaded(truth, found, class_agnostic=agnostic)
-    return of_visible if truth.get(ONLY_VISIBLE) else jobs | of_visible
+    if not two_masks:
+        return {} if truth.get(ONLY_VISIBLE) else jobs
+    visible = detection.protocol("segm", masks="visible", class_agnostic=agnostic)
+    of_visible: dict[str, Callable[[], Scores]] = {
+        visible: lambda: coco_scores(*_visible(truth, found), "segm", class_agnostic=agnostic)
+    }
+    if truth.get(ONLY_VISIBLE):
+        return of_visible
+    overloaded = occluded_detection.occluded_protocol(overloaded_area=True, class_agnostic=agnostic)
+    visibly = box_matched.box_matched_protocol("visible", class_agnostic=agnostic)
+    return {
+        **jobs,
+        overloaded: lambda: ap_occluded_overloaded(truth, found, class_agnostic=agnostic),
+        **of_visible,
+        visibly: lambda: box_matched_scores(*_with_boxes(truth, found, "visible_mask"), class_agnostic=agnostic),
+    }
+
+
+def _visible(truth: dict[str, Any], found: Detections) -> tuple[dict[str, Any], Detections]:
+    """Return both with visible masks in the place of whole ones, which an object need not have to count here."""
+    entries = [{**a, LEFT_OUT: False} if "visible_mask" in a else a for a in truth["annotations"]]
+    return visible_as_segmentation({**truth, "annotations": entries}, found)
 
 
 def _read_detections(file: Path) -> Detections:
@@ -174,7 +189,7 @@ def to_coco(known: AnnotationSet) -> tuple[dict[str, Any], Counter[str], Digest]
         else:
             scored_on.add(instance.image_id, instance.id)
         no_whole = instance.amodal is None and not instance.is_crowd
-        annotations.append({**_annotation(instance, mask), detection.LEFT_OUT: no_whole and not only_visible})
+        annotations.append({**_annotation(instance, mask), LEFT_OUT: no_whole and not only_visible})
     coco = {
         "images": [{"id": i.id, "height": i.size_hw[0], "width": i.size_hw[1]} for i in known.images],
         "categories": [{"id": identity, "name": name} for identity, name in known.category_names.items()],

@@ -21,13 +21,14 @@ from ..masks import boxed, rle
 from ..masks.boxed import BoxedMasks
 from ..masks.rle import Rle
 from ..metrics import ordering
-from ..metrics.levels import choose_levels
+from ..metrics.detection import ONLY_VISIBLE
+from ..metrics.levels import LevelSet, choose_levels
 from ..runtime.distributed import pick_device
 from ..runtime.progress import SILENT, Progress
 from ..runtime.summary import Summary
 from ..runtime.usable_photos import require_photos
 from ..runtime.usage import Usage
-from .detections import protocols, to_coco
+from .detections import NO_WHOLE_MASKS, protocols, to_coco
 from .scores_file import read_truth, write_evaluation
 
 COST = "speed and memory"
@@ -46,6 +47,7 @@ class _Found:
         seconds: that the network and the encoding of its masks took.
         peak_mb: the most memory held at once while it ran, of the GPU where it ran on one.
         parameters: of the network.
+        two_masks: its model predicts visible masks too.
     """
 
     results: list[dict[str, Any]] = field(default_factory=list)
@@ -53,6 +55,7 @@ class _Found:
     seconds: float = 0.0
     peak_mb: int | None = None
     parameters: int = 0
+    two_masks: bool = False
 
 
 def evaluate_zoo(
@@ -71,7 +74,8 @@ def evaluate_zoo(
     """Run detectors on the photos of a truth, one after another, and score each by all protocols of detections.
 
     Args:
-        truth: any supported file with amodal masks.
+        truth: any supported file with amodal masks. Of one with visible masks only, AP visible is scored, beside speed
+            and memory.
         images: folder of its photos.
         detectors: output folders of `amodalpl train-detector`.
         class_agnostic: compare detections and truths whatever their categories.
@@ -87,7 +91,7 @@ def evaluate_zoo(
         detectors that predict them.
 
     Raises:
-        DataError: no amodal masks, photos that are not there, or a detector of other classes.
+        DataError: no masks to score by, photos that are not there, or a detector of other classes.
         OutputError: a folder is not that of a finished detector.
         CheckpointError: its weights are damaged.
         MissingPackageError: mmdet is not installed.
@@ -97,7 +101,7 @@ def evaluate_zoo(
     require_mmdetection("evaluate zoo")
     from ..detector import trained
 
-    known = read_truth(truth)
+    known = read_truth(truth, visible_will_do=True)
     require_photos(known, images, progress)
     if any_turned(known, images):
         progress.note(f"{images}: photos whose masks fit only when turned as EXIF says are seen turned")
@@ -106,24 +110,21 @@ def evaluate_zoo(
     expected, left_out, scored_on = to_coco(known)
     named = _names(detectors)
     for folder in named.values():  # all of them before the first photo
-        _categories(trained.open_detector(folder, None, where), known, folder, class_agnostic)
+        opened = trained.open_detector(folder, None, where)
+        _categories(opened, known, folder, class_agnostic)
+        opened.require_seen((images / record.file_name, record.size_hw) for record in known.images)
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     files = {}
     for name, folder in named.items():
         found = _run(folder, name, known, images, where, class_agnostic, score_threshold, gap_px, progress)
-        two_masks = any("visible_mask" in result for result in found.results)
-        jobs = protocols(expected, found.results, class_agnostic, level_set, two_masks)
-        with progress.task(f"scoring {name}", len(jobs)) as advance:
-            for protocol, compute in jobs.items():
-                scores.setdefault(protocol, {})[name] = compute()
-                advance(1)
-        for protocol, values in ordering.compute(found.order).items():
+        of_this = _scores(name, found, expected, class_agnostic, level_set, progress)
+        for protocol, values in {**of_this, COST: _cost(found, len(known.images))}.items():
             scores.setdefault(protocol, {})[name] = values
-        scores.setdefault(COST, {})[name] = _cost(found, len(known.images))
         if out is not None:
             files[name] = out / f"detections_{name}.json"
             out.mkdir(parents=True, exist_ok=True)
             write_json(files[name], found.results)
+    scores[COST] = scores.pop(COST)  # the last table
     counts = {
         "photos": len(known.images),
         "instances": scored_on.objects,
@@ -131,11 +132,34 @@ def evaluate_zoo(
         "device": where.type,
         "detectors": {name: str(folder) for name, folder in named.items()},
     }
+    if ONLY_VISIBLE in expected:
+        counts["not_scored"] = _not_scored(scores)
     options = {"class_agnostic": class_agnostic, "levels": level_set.name, "score_threshold": score_threshold}
     summary = Summary("evaluate zoo", out, counts=counts, scores=scores)
     summary = write_evaluation(summary, "evaluation_zoo.json", options, scored_on, truth=truth)
     summary.files.update(files)
     return summary
+
+
+def _scores(
+    name: str, found: _Found, truth: dict[str, Any], class_agnostic: bool, level_set: LevelSet, progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Return protocol -> metric -> value of one detector; a truth without whole masks tells no order."""
+    jobs = protocols(truth, found.results, class_agnostic, level_set, found.two_masks)
+    scores: dict[str, dict[str, Any]] = {}
+    with progress.task(f"scoring {name}", len(jobs)) as advance:
+        for protocol, compute in jobs.items():
+            scores[protocol] = compute()
+            advance(1)
+    return scores if ONLY_VISIBLE in truth else scores | ordering.compute(found.order)
+
+
+def _not_scored(scores: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Say what a truth with visible masks only leaves out of the table, and the detectors whose cost alone is there."""
+    scored = {name for protocol, rows in scores.items() if protocol != COST for name in rows}
+    unscored = ", ".join(name for name in scores[COST] if name not in scored)
+    line = f"AP of whole masks, boxes and occlusion, and the order: {NO_WHOLE_MASKS}"
+    return f"{line}; of {unscored} all but {COST}: no visible masks" if unscored else line
 
 
 def _names(detectors: Sequence[Path]) -> dict[str, Path]:
@@ -192,6 +216,7 @@ def _run(
     import torch
 
     from ..detector import inference, trained
+    from ..detector.model_table import MODELS
 
     usage = Usage()
     opened = trained.open_detector(folder, None, device)
@@ -215,6 +240,8 @@ def _run(
             if truths:
                 found.order.append(_order(truths, sure, gap_px))
             advance(1)
+    predicts = opened.name in MODELS and "visible" in MODELS[opened.name].predicts
+    found.two_masks = predicts or any("visible_mask" in result for result in found.results)
     on_gpu = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
     found.peak_mb = round(on_gpu) if on_gpu is not None else usage.to_json()["peak_memory_mb"]
     return found

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, TypedDict
 
+import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
@@ -19,8 +20,15 @@ def encode(mask: np.ndarray) -> Rle:
     >>> int(decode(encode(np.eye(3, dtype=bool))).sum())
     3
     """
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    rle = coco_mask.encode(_by_columns(mask))
     return Rle(size=[int(rle["size"][0]), int(rle["size"][1])], counts=rle["counts"])
+
+
+def _by_columns(mask: np.ndarray) -> np.ndarray:
+    """Return a mask as uint8 with columns first in memory, as RLE goes; OpenCV turns rows into columns faster."""
+    if mask.size and mask.flags.c_contiguous and mask.itemsize == 1:
+        return cv2.transpose(mask.view(np.uint8)).T
+    return np.asfortranarray(mask, dtype=np.uint8)
 
 
 def encode_in_frame(crop: np.ndarray, corner_xy: tuple[int, int], size_hw: tuple[int, int]) -> Rle:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..builtin import completer_folder
-from ..completion.checkpoint import CARD
+from ..completion.checkpoint import CARD, load_completer
 from ..convert.shared.photo_folder import unique_stems
 from ..data import coco
 from ..data.doubtful import same_object
@@ -119,6 +119,7 @@ def predict(
     inputs = {**shown, **opened.identity}
     if completer is not None:
         completer = completer_folder(completer)
+        load_completer(completer, where)  # a damaged one is known before anything is detected
         inputs["completer"] = hash_file(completer / CARD)
         names = {entry["id"]: entry["name"] for entry in opened.categories}
         class_rules(settings.labels.per_class, names, str(detector))
@@ -131,6 +132,7 @@ def predict(
             if video:
                 photos = _frames(video, out, settings.predict.every_frame, counts, progress)
             assert photos
+            opened.require_seen((photos.folder / record.file_name, record.size_hw) for record in photos.records)
             parts = detect_in_parts(photos, opened, out, settings.predict, progress, inference)
             data = AnnotationSet(photos.records, [], opened.categories, photos.dropped, path=source)
             counts |= _label(data, photos, parts, opened.name, out, completer, settings, device, progress)

@@ -162,9 +162,11 @@ def _prepare(
     )
     model = training.build(config["model"], settings.seed, str(stock.path) if stock else wanted.model)
     if stock is not None:
-        from ..detector.rehearsal import rehearse
+        from ..detector.rehearsal import rehearse, rehearse_optimizer
 
         rehearse(model, str(stock.path), len(class_names))
+        if wanted.optimizer == "config":
+            rehearse_optimizer(model, config["optim_wrapper"], str(stock.path))
     started = "random" if state is None else weights.load_start(model, state, str(init or weights.RESNET50_URL))
     if Ranks.of_this_process().is_first:
         for warning in _of_labels(data, wanted):

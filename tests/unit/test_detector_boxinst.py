@@ -216,6 +216,23 @@ def test_each_object_keeps_its_surest_places():
 
 
 @pytest.mark.usefixtures("mmdet_scope")
+@pytest.mark.parametrize("count", [0, 1, 19])
+def test_masks_come_into_the_photo_a_few_at_a_time_and_are_the_same(count, monkeypatch):
+    from mmdet.structures import DetDataSample
+
+    head = MODELS.build(config()).mask_head
+    probability = torch.rand((count, 15, 23), generator=torch.Generator().manual_seed(0))
+    photo = DetDataSample(metainfo={"img_shape": (60, 90), "ori_shape": (110, 160)})
+    whole, at_once = head.in_photo(probability, photo, True) > head.test_cfg["mask_thr"], []
+    monkeypatch.setattr(
+        head, "in_photo", lambda part, *of: at_once.append(len(part)) or type(head).in_photo(head, part, *of)
+    )
+    masks = head.masks_in_photo(probability, photo, True)
+    assert masks.dtype == torch.bool and masks.shape == (count, 110, 160) and torch.equal(masks, whole)
+    assert sum(at_once) == count and max(at_once) < 10
+
+
+@pytest.mark.usefixtures("mmdet_scope")
 def test_a_photo_without_objects_has_losses_with_gradients_of_0():
     torch.manual_seed(0)
     settings = DetectorSettings(model="boxinst", backbone="resnet18_small", channels=16)

@@ -135,6 +135,25 @@ def test_what_cannot_be_trained_is_refused_before_it_is(scenes, tmp_path, config
     assert not (tmp_path / "out/weights.pth").exists() and not (tmp_path / "out/run.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = dict(backbone=dict(_delete_=True, type='NoNet'))", "model RTMDet: expected parts that .*'NoNet'$"),
+        ("optim_wrapper = dict(optimizer=dict(_delete_=True, type='NoStep', lr=1))", "got 'NoStep' .*optimizer=adamw"),
+        ("optim_wrapper = dict(optimizer=dict(lr=-1.0))", "can build, got 'AdamW' .Invalid learning rate: -"),
+        ("optim_wrapper = dict(optimizer=dict(lr=None))", "with optim_wrapper.optimizer.lr, got one without"),
+        ("auto_scale_lr = 3\noptim_wrapper = 3", "with optim_wrapper.optimizer.lr, got one without"),
+    ],
+    ids=["unknown part", "unknown optimiser", "wrong rate", "no rate", "no optimiser"],
+)  # fmt: skip
+def test_what_a_config_brings_and_nobody_knows_is_one_line(scenes, tmp_path, text, message):
+    config = tmp_path / "mine.py"
+    config.write_text(f"_base_ = 'mmdet::{MODELS['RTMDet']}'\n{text}\n")
+    with pytest.raises((DataError, SettingsError), match=message) as refused:
+        train(scenes, tmp_path / "out", str(config))
+    assert "\n" not in str(refused.value) and not (tmp_path / "out").exists()
+
+
 def test_a_rehearsal_leaves_the_network_and_chance_alone():
     from amodalpl.detector import stock_config
 

@@ -14,6 +14,8 @@ from amodalpl.detector.model_table import MODELS
 from amodalpl.drawn_scenes import write_scenes
 from amodalpl.errors import AmodalplError, CheckpointError, DataError, MissingPackageError, OutputError, SettingsError
 from amodalpl.evaluation.detector import evaluate_detector
+from amodalpl.io.images import write_image
+from amodalpl.masks import rle
 from amodalpl.metrics.detection import NAMES
 from amodalpl.pipeline.train_detector import train_detector
 from amodalpl.runtime.progress import SILENT, Progress
@@ -259,7 +261,7 @@ def test_a_folder_starts_another_training(trained, scenes, tmp_path):
         start(scenes, trained.out, val=scenes / "truth/truth.json", steps=6)
 
 
-def test_start_weights_that_do_not_fit(scenes, tmp_path):
+def test_start_weights_that_do_not_fit(trained, scenes, tmp_path):
     def init(content):
         file = tmp_path / "init.pth"
         torch.save(content, file)
@@ -273,13 +275,45 @@ def test_start_weights_that_do_not_fit(scenes, tmp_path):
         start(scenes, tmp_path / "b", init=init({"epoch": 3}))
     with pytest.raises(CheckpointError, match="expected a checkpoint of plain tensors, could not read it"):
         start(scenes, tmp_path / "c", init=init({"model": Stop()}))
+    state = torch.load(trained.out / "weights.pth", weights_only=True)["state_dict"]
+    broken = {**state, "backbone.conv1.weight": state["backbone.conv1.weight"] * torch.nan}
+    with pytest.raises(CheckpointError, match=r"init.pth: backbone.conv1.weight: expected numbers, got NaN"):
+        start(scenes, tmp_path / "g", init=init({"state_dict": broken}))
     with pytest.raises(CheckpointError, match="none.pth: expected a checkpoint, found no such file; give --init FILE"):
         start(scenes, tmp_path / "d", init=str(tmp_path / "none.pth"))
     with pytest.raises(CheckpointError, match="resnet18_small has no start weights to download: .*--init FILE"):
         start(scenes, tmp_path / "e", init=None)
     (tmp_path / "rubbish.pth").write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match="rubbish.pth: expected a checkpoint of plain tensors"):
+    with pytest.raises(
+        CheckpointError, match="rubbish.pth: expected a checkpoint of plain tensors, .* or give other weights"
+    ):
         start(scenes, tmp_path / "f", init=str(tmp_path / "rubbish.pth"))
+
+
+def test_a_validation_without_objects_is_not_called_one_without_whole_masks(scenes, tmp_path):
+    content = json.loads((scenes / "truth/truth.json").read_text())
+    val = tmp_path / "val.json"
+    val.write_text(json.dumps({**content, "annotations": []}))
+    with pytest.raises(DataError, match=r"val.json: expected objects to score against, got none in \d photos"):
+        start(scenes, tmp_path / "out", val=val)
+
+
+@pytest.mark.parametrize("part", ["labels", "truth"])
+def test_a_photo_that_shrinks_to_nothing_is_refused_before_the_training(scenes, tmp_path, part):
+    copy = tmp_path / "scenes"
+    shutil.copytree(scenes, copy)
+    write_image(copy / part / "images/long.png", np.zeros((2, 900, 3), np.uint8))
+    file = copy / part / "truth.json"
+    content = json.loads(file.read_text())
+    photo = {"id": 99, "file_name": "long.png", "height": 2, "width": 900}
+    strip = {**content["annotations"][0], "id": 999, "image_id": 99, "bbox": [9, 0, 90, 2]}
+    strip["segmentation"] = strip["visible_mask"] = rle.to_json(rle.encode(np.arange(1800).reshape(2, 900) % 900 < 99))
+    file.write_text(
+        json.dumps({**content, "images": [*content["images"], photo], "annotations": [*content["annotations"], strip]})
+    )
+    with pytest.raises(DataError, match=r"long.png: expected a photo whose short side .* got 900 x 2; crop it"):
+        start(copy, tmp_path / "out", val=copy / "truth/truth.json")
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_network_names_init(scenes, tmp_path, monkeypatch):

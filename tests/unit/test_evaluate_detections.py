@@ -7,7 +7,7 @@ from amodalpl.errors import DataError
 from amodalpl.evaluation.detections import evaluate_detections
 
 WHOLE, HALF_HIDDEN = (0, 0, 20, 20), (40, 0, 20, 20)
-AP = "COCO AP amodal (segm)"
+AP, VISIBLE = "COCO AP amodal (segm)", "COCO AP visible (segm)"
 SCENE = truth(annotation(1, WHOLE, visible=WHOLE), annotation(2, HALF_HIDDEN, visible=(40, 0, 10, 20)))
 
 
@@ -52,12 +52,22 @@ def test_a_truth_of_visible_masks_scores_visible_masks_alone(tmp_path):
     plain = truth(annotation(1, WHOLE), annotation(2, (40, 0, 10, 20)))
     file = write(tmp_path, "plain.json", plain)
     summary = evaluate_detections(file, write(tmp_path, "found.json", exact(two_masks=True)))
-    visible = ["COCO AP visible (segm)", "mAP^r, assigned by visible boxes (Li and Malik)"]
-    assert list(summary.scores) == visible and summary.scores[visible[0]]["detector"]["AP"] == 1
-    assert summary.counts["not_scored"] == "whole masks and their boxes: the truth has visible masks only"
+    assert list(summary.scores) == [VISIBLE] and summary.scores[VISIBLE]["detector"]["AP"] == 1
+    assert summary.counts["not_scored"] == ("AP of whole masks, boxes and occlusion: the truth has visible masks only")
     assert (summary.counts["instances"], summary.counts["left_out"]) == (2, {})
     with pytest.raises(DataError, match="plain.json: expected true amodal masks .* got modal masks only"):
         evaluate_detections(file, write(tmp_path, "one.json", exact(two_masks=False)))
+
+
+def test_an_object_without_whole_mask_counts_in_visible_ap_alone(tmp_path):
+    pair, part = annotation(1, WHOLE, visible=WHOLE), annotation(2, (40, 0, 10, 20))
+    pair["inmodal_seg"], part["inmodal_seg"] = pair.pop("visible_mask"), part.pop("segmentation")
+    some = truth(pair, part)  # as KINS has them
+    found = write(tmp_path, "found.json", exact(two_masks=True)[:1])  # the second is missed
+    summary = evaluate_detections(write(tmp_path, "some.json", some), found)
+    assert summary.counts["left_out"] == {"no amodal mask": 1} and "not_scored" not in summary.counts
+    assert summary.scores[AP]["detector"]["AP"] == 1
+    assert summary.scores[VISIBLE]["detector"]["AR100"] == 0.5
 
 
 def test_class_agnostic_says_so_in_every_name(tmp_path, truth_file):

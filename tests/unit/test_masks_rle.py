@@ -22,6 +22,16 @@ def test_decode_returns_what_was_encoded(size_hw):
     np.testing.assert_array_equal(decoded, mask)
 
 
+@pytest.mark.parametrize("layout", ["rows", "columns", "every second row", "numbers", "no pixels"])
+def test_a_mask_is_the_same_however_it_lies_in_memory(layout):
+    mask = noise(2, (8, 11))
+    same = {
+        "rows": mask, "columns": np.asfortranarray(mask), "every second row": mask.repeat(2, axis=0)[::2],
+        "numbers": mask.astype(np.int64), "no pixels": mask[:, :0],
+    }[layout]  # fmt: skip
+    np.testing.assert_array_equal(rle.decode(rle.encode(same)), mask[:, : same.shape[1]])
+
+
 def test_empty_mask_survives():
     empty = rle.encode(np.zeros((4, 6), bool))
     assert rle.area_px(empty) == 0

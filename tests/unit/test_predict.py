@@ -395,9 +395,15 @@ def video_without_frames(tmp_path):
     return write_video(tmp_path / "a.avi", [])
 
 
+def narrow_photo(tmp_path):
+    cv2.imwrite(str(tmp_path / "long.png"), np.zeros((2, 900, 3), np.uint8))
+    return tmp_path / "long.png"
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        pytest.param(narrow_photo, "long.png: expected a photo whose short side is a pixel or more", id="narrow photo"),
         pytest.param(lambda p: p / "none", "none: expected photos, a folder or a pattern", id="nothing there"),
         pytest.param(lambda p: p / "*.jpg", "nothing has such a name", id="pattern of nothing"),
         pytest.param(no_photo, "expected a photo or a video, got 'a.txt'", id="no photo"),
@@ -433,6 +439,17 @@ def test_detectors_that_cannot_be_used_are_one_line(place, tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(SettingsError, match="predict.precision: expected fp32 on the CPU"):
         run(place, tmp_path / "out", precision="fp16")
+
+
+def test_completers_that_cannot_be_used_are_known_before_anything_is_detected(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("amodalpl.detector.inference.detect_photos", None)
+    with pytest.raises(DataError, match="none/completer.json: expected the card .* train one with `amodalpl complete`"):
+        run(place, tmp_path / "out", completer=tmp_path / "none")
+    write_completer(tmp_path / "completer")
+    (tmp_path / "completer/weights.pth").write_bytes(b"rubbish")
+    with pytest.raises(CheckpointError, match="weights.pth"):
+        run(place, tmp_path / "out", completer=tmp_path / "completer")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_class_that_the_detector_has_not_is_said_before_it_looks(place, tmp_path):

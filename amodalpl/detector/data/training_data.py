@@ -22,6 +22,7 @@ from .. import model_table
 from . import coco_export
 from .filled_boxes import filled_boxes, with_whole_boxes
 from .label_notes import LabelNotes, read_label_notes
+from .seen_size import require_seen
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def read_training_data(
     if whole_boxes:
         learnt = _with_whole_boxes(learnt, whole_boxes, settings.detector)
     truth = read_annotations(val) if val else None
+    if truth and not truth.instances:
+        raise DataError(f"{val}: expected objects to score against, got none in {len(truth.images)} photos")
     folder = val_images or images
     wanted = model_table.needs(settings.detector)
     notes = read_label_notes(labels, uncertainty="uncertainty" in wanted, doubt="doubt" in wanted)
@@ -99,6 +102,9 @@ def read_training_data(
         same_folder=folder.resolve() == images.resolve(),
         agnostic=_agnostic(annotations, settings.detector, progress),
     )
+    for photos, where in ((annotations, images), (truth, folder)):
+        for record in photos.images if photos else ():
+            require_seen(where / record.file_name, record.size_hw, settings.detector.image_scale)
     if truth:
         require_photos(truth, folder, progress)
         if ONLY_VISIBLE in val_set.coco:

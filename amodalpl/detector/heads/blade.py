@@ -100,7 +100,7 @@ class BladeHead(BoxInstHead):
     def add_masks(self, found: Any, logits: tuple[Tensor, ...], sample: Any, rescale: bool) -> None:
         """Add visible and whole masks to the objects found on a photo; their boxes become those of the whole masks."""
         super().add_masks(found, logits, sample, rescale)
-        found.visible_masks = self.in_photo(logits[0].sigmoid(), sample, rescale) > self.test_cfg["mask_thr"]
+        found.visible_masks = self.masks_in_photo(logits[0].sigmoid(), sample, rescale)
         found.bboxes = tight_boxes(found.masks, found.bboxes)
 
 

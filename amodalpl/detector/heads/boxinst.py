@@ -20,6 +20,7 @@ from ..mmdetection import MODELS, DetDataPreprocessor, MaskFeatModule, aligned_b
 from . import box_losses
 
 Losses = dict[str, tuple[Tensor, Tensor]]
+_AT_ONCE = 8  # masks brought into the frame of the photo together
 _SIZE_OF_INTEREST = 8  # relative coordinates are counted in 8 strides of the object's level; CondInst's
 
 
@@ -228,13 +229,21 @@ class BoxInstHead(BaseModule):
 
     def add_masks(self, found: Any, logits: tuple[Tensor, ...], sample: Any, rescale: bool) -> None:
         """Add the masks of the only head to the objects found on a photo."""
-        found.masks = self.in_photo(self.probabilities(logits).whole, sample, rescale) > self.test_cfg["mask_thr"]
+        found.masks = self.masks_in_photo(self.probabilities(logits).whole, sample, rescale)
         if rescale:
             found.bboxes = found.bboxes / found.bboxes.new_tensor(sample.scale_factor).repeat(2)
 
     def probabilities(self, logits: tuple[Tensor, ...]) -> Probabilities:
         """Return the probabilities of masks."""
         return Probabilities(logits[0].sigmoid())
+
+    def masks_in_photo(self, probability: Tensor, sample: Any, rescale: bool) -> Tensor:
+        """Return masks in the frame of the photo: (n, h, w) probabilities -> (n, H, W) bool.
+
+        A few at a time: with numbers for all pixels of all objects, a CPU waits for memory as long as it computes.
+        """
+        parts = probability.split(_AT_ONCE)
+        return torch.cat([self.in_photo(part, sample, rescale) > self.test_cfg["mask_thr"] for part in parts])
 
     def in_photo(self, probability: Tensor, sample: Any, rescale: bool) -> Tensor:
         """Return probabilities in the frame of the photo, as it was (`rescale`) or as the network saw it.
