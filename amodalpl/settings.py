@@ -327,8 +327,8 @@ class LabelSettings(Settings):
         None,
         gt=0,
         le=1,
-        description="the same where no mask is, for what hides there without one; 1 lets nothing grow there; the "
-        "completer's unless given",
+        description="the same where no mask is, for what hides there without one, of objects seen in one piece and in "
+        "several; 1 lets nothing grow there; the completer's two unless given",
     )
     fill: Literal["never", "pieces", "hollow"] = Field(
         "never",
