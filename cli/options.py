@@ -157,11 +157,17 @@ def explicit(
     Raises:
         SettingsError: an unknown name, a wrong type, or a value out of range.
     """
+    from amodalpl.errors import SettingsError
     from amodalpl.settings_values import explicit_values, merge, resolve
 
     values = merge(explicit_values(config, overrides or (), seed=seed), extra or {})
     checked = {name: section for name, section in values.items() if name != "data"}
-    resolve(checked, source=str(config) if config else "settings")
+    try:
+        resolve(checked)
+    except SettingsError:
+        if config:  # where the file itself is wrong, it is named
+            resolve({k: v for k, v in explicit_values(config, ()).items() if k != "data"}, source=str(config))
+        raise
     return values if keep_data else checked
 
 

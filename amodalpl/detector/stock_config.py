@@ -92,7 +92,7 @@ def read_config(path: Path) -> Config:
             config = Config.fromfile(path)
     except AmodalplError:
         raise
-    except Exception as error:  # whatever the Python in it raises
+    except (Exception, SystemExit) as error:  # whatever the Python in it raises
         lines = str(error).strip().splitlines() or [type(error).__name__]
         reason = lines[0 if isinstance(error, ImportError) else -1]  # what cannot be imported comes first
         base = "; a base of MMDetection's package is _base_ = 'mmdet::NAME'" if isinstance(error, OSError) else ""
@@ -124,6 +124,9 @@ def read_stock_model(given: str) -> StockModel:
         )
     if class_count(model) is None:
         raise DataError(f"{path}: model {model.get('type')}: expected num_classes somewhere in it, found none")
+    preprocessor = model.get("data_preprocessor")
+    if not isinstance(preprocessor, (dict, type(None))):
+        raise DataError(f"{path}: model.data_preprocessor: expected a dict, got {type(preprocessor).__name__}")
     scaled = content.get("auto_scale_lr")
     base = scaled.get("base_batch_size") if isinstance(scaled, Mapping) else None
     return StockModel(path, _fitted(model), _optimizer(content.get("optim_wrapper"), path), base, tuple(fetched))

@@ -100,10 +100,7 @@ def write_evaluation(summary: Summary, name: str, options: dict[str, Any], score
     """
     if summary.out is None:
         return summary
-    try:
-        summary.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{summary.out}: expected a folder to write to ({error.strerror})") from None
+    make_folder(summary.out)
     file = summary.out / name
     record = {
         "amodalpl": __version__,
@@ -117,6 +114,18 @@ def write_evaluation(summary: Summary, name: str, options: dict[str, Any], score
     }
     write_json(file, record)
     return replace(summary, files={"scores": file})
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder that scores are written to.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: expected a folder to write to ({error.strerror})") from None
 
 
 def read_evaluation(path: Path) -> Evaluation:

@@ -29,7 +29,7 @@ from ..runtime.summary import Summary
 from ..runtime.usable_photos import require_photos
 from ..runtime.usage import Usage
 from .detections import NO_WHOLE_MASKS, protocols, to_coco
-from .scores_file import read_truth, write_evaluation
+from .scores_file import make_folder, read_truth, write_evaluation
 
 COST = "speed and memory"
 _SAME_OBJECT = 0.5  # least IoU of whole masks, for a detection to be an object of the truth in the order
@@ -92,7 +92,7 @@ def evaluate_zoo(
 
     Raises:
         DataError: no masks to score by, photos that are not there, or a detector of other classes.
-        OutputError: a folder is not that of a finished detector.
+        OutputError: a folder is not that of a finished detector, or scores cannot be written to `out`.
         CheckpointError: its weights are damaged.
         MissingPackageError: mmdet is not installed.
     """
@@ -113,6 +113,8 @@ def evaluate_zoo(
         opened = trained.open_detector(folder, None, where)
         _categories(opened, known, folder, class_agnostic)
         opened.require_seen((images / record.file_name, record.size_hw) for record in known.images)
+    if out is not None:
+        make_folder(out)
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     files = {}
     for name, folder in named.items():
@@ -122,7 +124,6 @@ def evaluate_zoo(
             scores.setdefault(protocol, {})[name] = values
         if out is not None:
             files[name] = out / f"detections_{name}.json"
-            out.mkdir(parents=True, exist_ok=True)
             write_json(files[name], found.results)
     scores[COST] = scores.pop(COST)  # the last table
     counts = {

@@ -129,6 +129,24 @@ def test_wrong_usage_is_exit_2_before_anything_is_written(tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("steps", "asked", "place"), [(3, -4, "settings"), (-4, None, "mine.yaml"), (-4, -5, "mine.yaml")]
+)
+def test_a_wrong_value_is_looked_for_in_the_file_only_where_it_is(tmp_path, monkeypatch, steps, asked, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(f"training:\n  steps: {steps}\n")
+    override = [] if asked is None else ["--set", f"training.steps={asked}"]
+    result = invoke("complete", "s", "--out", "o", "--config", "mine.yaml", *override)
+    assert result.exit_code == 2 and result.output.startswith(f"error: {place}: training.steps: ")
+
+
+def test_a_value_that_an_option_mends_is_no_error_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("training:\n  steps: -4\n")
+    result = invoke("complete", "s", "--out", "o", "--config", "mine.yaml", "--set", "training.steps=4")
+    assert "training.steps" not in result.output
+
+
 def test_cuda_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = invoke(*SYNTH, "--device", "cuda")

@@ -14,7 +14,7 @@ from amodalpl.data.read import read_annotations
 from amodalpl.detector import inference, trained
 from amodalpl.detector.inference import Detection
 from amodalpl.drawn_scenes import write_scenes
-from amodalpl.errors import DataError
+from amodalpl.errors import DataError, OutputError
 from amodalpl.evaluation.compare import compare_evaluations
 from amodalpl.evaluation.zoo import COST, evaluate_zoo
 from amodalpl.metrics import ordering
@@ -130,6 +130,9 @@ def test_zoos_that_cannot_be_scored_are_one_line(data, oracles, tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             evaluate_zoo(data.truth, data.images, given, device="cpu")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="file: expected a folder to write to"):
+        evaluate_zoo(data.truth, data.images, [folders["full"]], out=tmp_path / "file", device="cpu")
     assert not seen  # nothing was looked at before
 
 

@@ -87,12 +87,17 @@ def test_the_rate_grows_with_the_batch():
     [
         ("model = 1 +", "expected a config of MMDetection, could not read it"),
         ("x = 1", "with a `model`, found none"),
+        ("import sys\nsys.exit(3)", "could not read it .3"),
+        (
+            "model = dict(type='A', num_classes=2, data_preprocessor=5)",
+            "model.data_preprocessor: expected a dict, got int",
+        ),
         ("model = dict(type='A')", "model A: expected num_classes somewhere in it, found none"),
         ("_base_ = 'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py'", "53 classes of stuff"),
         ("model = dict(type='A', num_classes=2, f=float('inf'))", "expected plain values, got .*inf"),
         ("model = dict(type='A', num_classes=2, f=open)", "could not read it|plain values"),
     ],
-    ids=["no Python", "no model", "no classes", "panoptic", "infinity", "a function"],
+    ids=["no Python", "no model", "an end", "preprocessor", "no classes", "panoptic", "infinity", "a function"],
 )
 def test_configs_that_cannot_be_ours_are_one_line(tmp_path, text, message):
     with pytest.raises(DataError, match=message) as refused:
