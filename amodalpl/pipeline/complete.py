@@ -292,10 +292,15 @@ def _samples(training: TrainingSettings) -> int:
 
 
 def _chosen(bundle: CompleterBundle) -> dict[str, Any]:
+    unmasked = {
+        "threshold where no mask is": bundle.unmasked_threshold,
+        "the same, seen in pieces": bundle.unmasked_threshold_in_pieces,
+    }
     return {
         "threshold": bundle.threshold,
         "order threshold": bundle.order_threshold,
         "contact crops": list(bundle.contact_crops),
+        **(unmasked if min(unmasked.values()) < NO_GROWTH else {}),
     }
 
 

@@ -306,6 +306,9 @@ def test_what_was_learnt_of_things_without_a_mask_goes_on_being_learnt(synth_dir
         complete(synth_dir, tmp_path / name, values, "cpu", init=start)
         found = json.loads((tmp_path / name / "completer.json").read_text())
         assert [found[key] for key in ("unmasked", *own)] == expected
+        told = json.loads((tmp_path / name / "metrics.json").read_text())["chosen"]
+        assert told.get("threshold where no mask is", 1.0) == expected[1]
+        assert told.get("the same, seen in pieces", 1.0) == expected[2]
 
 
 def test_without_it_other_weights_start(made, synth_dir, tmp_path):
