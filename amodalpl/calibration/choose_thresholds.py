@@ -181,7 +181,7 @@ def _choose_unmasked(
     in_one_piece, in_pieces = _Growth(len(levels)), _Growth(len(levels))
     rng = np.random.default_rng(0)
     with progress.task("choosing the threshold where no object is", len(ids)) as advance:
-        for chunk, _ in _with_photos(holdout, ids):
+        for chunk in holdout.chunks(ids):
             bitten = [case.with_unmasked_occluders(UNMASKED_SHARE, rng) for case in chunk]
             for growth, several in ((in_one_piece, False), (in_pieces, True)):
                 growth.add_hidden(plan, bitten, [_sure(case, several) for case in bitten], readings)
