@@ -629,7 +629,9 @@ class RefineSettings(Settings):
         0.5, ge=0, le=1, description="uncertainty above which a label that no detection matches is dropped"
     )
     least_gain: float = Field(
-        0.0, ge=0, description="AP on the hold-out that a round must bring; the first that does not is the last"
+        0.01,
+        ge=0,
+        description="AP on the hold-out that a round must bring; the first that does not is the last, and is not taken",
     )
     trust: float = Field(
         1.0, ge=0, le=1, description="detector.trust.labels in all rounds, where that is 0: uncertain labels weigh less"

@@ -136,7 +136,7 @@ def refine(
     if run.done:
         return _summary(out, images, run.counts)
     history = _rounds(work, labels, out)
-    counts = {"best round": _best(history), "rounds": history}
+    counts = {"best round": _best(history, settings.refine.least_gain), "rounds": history}
     if first:
         _finish(run, images, counts, progress)
     return _summary(out, images, counts)
@@ -248,7 +248,7 @@ def _rounds(work: _Work, labels: Path, out: Path) -> list[dict[str, Any]]:
             break
         scores = _train(work, folder)
         history.append({"round": number, "labels": actions, "AP on the hold-out": scores})
-        if number and (scores[CHOOSE] or 0) < _score(history[:-1], _best(history[:-1])) + wanted.least_gain:
+        if _best(history, wanted.least_gain) != number:
             break
         if number < wanted.rounds:
             found = _detect(work, folder) if first else None
@@ -256,13 +256,13 @@ def _rounds(work: _Work, labels: Path, out: Path) -> list[dict[str, Any]]:
     return history
 
 
-def _best(history: Sequence[Mapping[str, Any]]) -> int:
-    """Return the round with the highest AP on the half that chooses; of equal ones the first."""
-    return max(history, key=lambda entry: (entry["AP on the hold-out"][CHOOSE] or 0, -entry["round"]))["round"]
-
-
-def _score(history: Sequence[Mapping[str, Any]], number: int) -> float:
-    return history[number]["AP on the hold-out"][CHOOSE] or 0
+def _best(history: Sequence[Mapping[str, Any]], least_gain: float) -> int:
+    """Return the last round that gained enough AP over the one before, on the half that chooses."""
+    best = 0
+    for number, score in enumerate(entry["AP on the hold-out"][CHOOSE] or 0 for entry in history):
+        before = history[best]["AP on the hold-out"][CHOOSE] or 0
+        best = number if score > before and score >= before + least_gain else best
+    return best
 
 
 def _train(work: _Work, folder: Path) -> dict[str, float | None]:

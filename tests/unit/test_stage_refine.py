@@ -167,6 +167,15 @@ def test_it_ends_when_the_hold_out_no_longer_improves_and_keeps_the_best(place, 
     assert labels_of(done.out / "labels") == labels_of(done.out / "round_1/labels")
 
 
+def test_a_round_that_brings_no_more_than_chance_is_not_taken(place, monkeypatch, tmp_path):
+    Oracle(place, monkeypatch, shares=(0.4, 0.8))
+    monkeypatch.setattr(stage, "count_actions", changing(stage.count_actions))
+    done = run(place, tmp_path / "out", rounds=1, least_gain=0.9)
+    first, second = (entry["AP on the hold-out"]["choose"] for entry in done.counts["rounds"])
+    assert first < second < first + 0.9 and done.counts["best round"] == 0
+    assert labels_of(done.out / "labels") == labels_of(done.out / "round_0/labels")
+
+
 def test_its_closing_table_has_a_line_per_round_and_half(place, oracle, tmp_path, capsys):
     done = run(place, tmp_path / "out")
     print_summary(Console(width=160), done)
