@@ -54,8 +54,8 @@ def choose(
     3. The thresholds where no object is, for a completer that has learnt of things without masks: the best micro mIoU
        of objects that are sure to be whole in their own photo, with half of what hides them unknown. Visible parts
        count here, so that what grows falsely weighs as much as what is found. An object that is seen in several pieces
-       is surely hidden; such objects have a threshold of their own. Of the others, those that nothing hides may grow
-       by 1 % on average.
+       is most likely hidden; such objects have a threshold of their own. Of the others, those that nothing hides may
+       grow by 1 % on average.
     4. Calibration and guarantee. The half is labelled with these thresholds as photos will be, by the recovered order,
        and the rest is fitted to these labels.
 

@@ -41,8 +41,8 @@ class CompleterBundle:
         order_threshold: the same, where growth tells who is in front.
         unmasked_threshold: `threshold` where no object is, behind things without a mask, for objects that are seen in
             one piece; 1 lets nothing grow there.
-        unmasked_threshold_in_pieces: the same for objects that are seen in several pieces, so that something hides
-            them.
+        unmasked_threshold_in_pieces: the same for objects that are seen in several pieces, most likely because
+            something hides them.
         contact_crops: further crops where two objects meet whose order is doubtful, in sides of their contact's box.
         calibration: from the network's probabilities to those of pixels, and to the expected error of labels.
         promise: up to which uncertainty labels are good; None where the hold-out allows none.

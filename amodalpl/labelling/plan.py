@@ -67,7 +67,7 @@ class LabelPlan:
         """Return the probability above which a pixel belongs to an object where no object is.
 
         Args:
-            visible: the object as it was drawn. In several pieces it is surely hidden by something.
+            visible: the object as it was drawn. In several pieces it is most likely hidden by something.
         """
         return self.unmasked_threshold_in_pieces if count_pieces(visible.crop) > 1 else self.unmasked_threshold
 

@@ -72,7 +72,7 @@ def complete(
 ) -> Summary:
     """Train a completer; a run that was interrupted goes on where it stopped, and so does one that gets more steps.
 
-    With `training.steps=0` the completer of `init` stays as it is; thresholds (but for the one where no mask is),
+    With `training.steps=0` the completer of `init` stays as it is; thresholds (but for those where no mask is),
     calibration and promise are chosen anew on the hold-out, if it has enough objects, and scored.
 
     Args:
